@@ -1,0 +1,5 @@
+"""The one exception the models package raises for something the user can put right."""
+
+
+class ModelsError(ValueError):
+    """What was wrong with this input and what to do about it, in one sentence for the user."""
