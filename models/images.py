@@ -72,8 +72,8 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         image.draft("RGB", (MAX_SIDE, MAX_SIDE))  # JPEG decodes at 1/2, 1/4 or 1/8 size; others ignore it
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels ({image.width * image.height / 1e6:.0f} million); "
-            f"at most {MAX_PIXELS // 1_000_000} million can be opened, so save it smaller."
+            f"{name} has {image.width} x {image.height} pixels ({image.width * image.height / 1e6:.0f} Mpx); "
+            f"at most {MAX_PIXELS // 1_000_000} Mpx can be opened, so save it smaller."
         )
     image.load()
     image = ImageOps.exif_transpose(image)

@@ -1,0 +1,201 @@
+"""The layers of a network as one forward pass meets them, and their feature maps."""
+
+import difflib
+import math
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from analysis.errors import AnalysisError
+from analysis.geometry import GeometryMode
+
+_HANDS_ON = ("Identity", "Dropout")
+"""Modules whose output, in eval mode, is their input."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of one module.
+
+    Attributes:
+        name: The module's name; its second call in a forward is ``name#2``, and so on.
+        type: Class name.
+        output_shape: Without the batch dimension; ``(C, h, w)`` for feature maps.
+        num_params: Parameters of this module itself. Those of modules that are never called on their own
+            (a projection inside attention) count with the nearest one around them that is.
+        stride: Input pixels per cell, or None for outputs without positions.
+        receptive_field: Side in input pixels; the picture's own side when it is all of it; None when the
+            window is not fixed (attention).
+        is_feature_map: Whether the output is ``(C, h, w)`` with more than one position.
+        sees_all: Whether the receptive field is the whole picture.
+        repeats: Whether a container only hands on the output of its last part.
+    """
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...]
+    num_params: int
+    stride: int | None
+    receptive_field: int | None
+    is_feature_map: bool
+    sees_all: bool
+    repeats: bool
+
+    def summary(self) -> dict:
+        """The public description."""
+        keys = ("name", "type", "output_shape", "num_params", "stride", "receptive_field")
+        return {key: getattr(self, key) for key in keys}
+
+
+def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
+    """Every module call of one forward pass, in the order in which they finish.
+
+    Args:
+        module: A network in eval mode.
+        inputs: ``(N, C, H, W)``; only the first picture is used.
+    """
+    inputs = inputs[:1].detach().clone()
+    image_side = max(inputs.shape[-2:])
+    found: list[Layer] = []
+    last: list[Tensor] = []
+
+    def record(name: str, output: Tensor) -> None:
+        part = module.get_submodule(name.split("#")[0])
+        geometry = mode.find(output)
+        is_map = is_feature_map(output.shape)
+        stride = geometry.stride if geometry else None
+        if stride is None and is_map and image_side % output.shape[-1] == 0:
+            stride = image_side // output.shape[-1]  # the window is not fixed, but the grid is
+        extent = geometry.receptive_field if geometry else None
+        sees_all = extent == math.inf
+        found.append(
+            Layer(
+                name=name,
+                type=type(part).__name__,
+                output_shape=tuple(output.shape[1:]),
+                num_params=0,
+                stride=stride if is_map else None,
+                receptive_field=None if extent is None else image_side if sees_all else int(extent),
+                is_feature_map=is_map,
+                sees_all=sees_all,
+                repeats=bool(last) and output is last[0] and any(True for _ in part.children()),
+            )
+        )
+        last[:] = [output]
+
+    names = [name for name, _ in module.named_modules() if name]
+    with watch_outputs(module, names, record), GeometryMode(inputs) as mode, torch.no_grad():
+        module(inputs)
+    counts = _count_own_params(module, {layer.name for layer in found})
+    return tuple(replace(layer, num_params=counts.get(layer.name, 0)) for layer in found)
+
+
+def is_feature_map(shape: torch.Size) -> bool:
+    """Whether ``(N, C, h, w)`` has positions in its last two dimensions.
+
+    Some networks (Swin, ConvNeXt inside) keep channels last, ``(N, h, w, C)``; with square input those
+    show as ``h == w != C`` in the middle.
+    """
+    if len(shape) != 4 or shape[-1] * shape[-2] == 1:
+        return False
+    return not (shape[1] == shape[2] != shape[3])
+
+
+def outline(layers: Collection[Layer]) -> tuple[Layer, ...]:
+    """The feature maps of the upper two levels of the module tree: enough to follow a network down.
+
+    A map that several containers hand on counts once, under the name of its innermost part shown.
+    """
+    shown: list[Layer] = []
+    is_new = False
+    for layer in layers:
+        is_new = is_new or not layer.repeats
+        if is_new and layer.is_feature_map and layer.stride and _is_upper(layer):
+            shown.append(layer)
+            is_new = False
+    return tuple(shown)
+
+
+def _is_upper(layer: Layer) -> bool:
+    return layer.name.count(".") < 2 and "#" not in layer.name and layer.type not in _HANDS_ON
+
+
+def find_layer(layers: Collection[Layer], name: str) -> Layer:
+    """The layer called ``name``, which must be a feature map.
+
+    Raises:
+        AnalysisError: No such layer, or no feature map; names the nearest ones.
+    """
+    maps = {layer.name: layer for layer in layers if layer.is_feature_map}
+    if name in maps:
+        return maps[name]
+    near = difflib.get_close_matches(name, maps, n=3, cutoff=0.3) or list(maps)[-3:]
+    known = any(layer.name == name for layer in layers)
+    problem = f"{name} gives no feature map" if known else f"There is no layer called {name}"
+    raise AnalysisError(f"{problem}; try {', '.join(near)}." if near else f"{problem} in this model.")
+
+
+@contextmanager
+def watch_outputs(
+    module: nn.Module, names: Collection[str], callback: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Calls ``callback(name, output)`` whenever one of the named modules has computed a tensor.
+
+    The output is the live tensor: an in-place operation may change it later, so clone what is kept.
+    The second call of a module in the block is reported as ``name#2``. Hooks are removed at the end.
+    """
+    num_calls: dict[str, int] = {}
+    handles = []
+
+    def hook_for(name: str):
+        def hook(_module, _inputs, output):
+            output = output[0] if isinstance(output, tuple) and output else output
+            if isinstance(output, Tensor):
+                num_calls[name] = num_calls.get(name, 0) + 1
+                callback(name if num_calls[name] == 1 else f"{name}#{num_calls[name]}", output)
+
+        return hook
+
+    try:
+        for name in names:
+            handles.append(module.get_submodule(name).register_forward_hook(hook_for(name)))  # noqa: PERF401
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def extract_features(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
+    """The feature map ``(N, C, h, w)`` of the layer ``name`` (with ``#2`` for a second call), on the CPU.
+
+    Raises:
+        AnalysisError: The layer was not reached or has no feature map.
+    """
+    kept: dict[str, Tensor] = {}
+
+    def keep(called_name: str, output: Tensor) -> None:
+        if called_name == name:
+            kept[name] = output.float().cpu().clone()
+
+    base = name.split("#")[0]
+    if base not in dict(module.named_modules()):
+        raise AnalysisError(f"There is no layer called {name} in this model.")
+    with watch_outputs(module, [base], keep), torch.inference_mode():
+        module(inputs)
+    if name not in kept or not is_feature_map(kept[name].shape):
+        raise AnalysisError(f"The layer {name} gives no feature map for this input.")
+    return kept[name]
+
+
+def _count_own_params(module: nn.Module, called: set[str]) -> dict[str, int]:
+    """Parameters per called module; each parameter counts once, with the nearest called ancestor."""
+    counts: dict[str, int] = {}
+    for param_name, param in module.named_parameters():
+        owner = param_name.rpartition(".")[0]
+        while owner and owner not in called:
+            owner = owner.rpartition(".")[0]
+        counts[owner] = counts.get(owner, 0) + param.numel()
+    return counts

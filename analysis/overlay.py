@@ -1,0 +1,172 @@
+"""An attribution as a picture: colours over the image, or alone, and a line around the strongest part."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis.errors import AnalysisError
+
+COLORMAPS = {
+    "inferno": "COLORMAP_INFERNO",
+    "viridis": "COLORMAP_VIRIDIS",
+    "magma": "COLORMAP_MAGMA",
+    "cividis": "COLORMAP_CIVIDIS",
+    "bone": "COLORMAP_BONE",
+}
+"""Colour map -> its name in OpenCV. The first is the default; all grow steadily brighter, so none is a rainbow."""
+
+SIGNS: dict[str, Callable[[NDArray], NDArray]] = {
+    "absolute": np.abs,
+    "positive": lambda values: values.clip(min=0),
+    "negative": lambda values: (-values).clip(min=0),
+    "signed": lambda values: values,
+}
+"""Which part of the attribution is shown -> the part taken of the sum over the channels."""
+
+DIVERGING = ((0.0, (33, 102, 172)), (0.5, (247, 247, 247)), (1.0, (178, 24, 43)))
+"""Blue - white - red for ``signed``: position in [0, 1] and RGB, linear in between. Zero is white."""
+
+PERCENTILE = 99.5
+"""Of the magnitudes; it gets the strongest colour, so that a few extreme pixels do not darken the rest."""
+
+
+def measure_scale(*values: Tensor, sign: str = "absolute") -> float:
+    """Returns the value that gets the strongest colour: the 99.5th percentile of the magnitudes shown.
+
+    Of several maps, the largest of theirs: hand it as ``scale`` to each picture to compare them. If the
+    percentile is zero (fewer than 0.5 % of the pixels count), the maximum. Zero if all maps are.
+
+    Args:
+        *values: attributions ``(C, H, W)``; the channels are summed.
+        sign: key in ``SIGNS``.
+    """
+    return max(_strongest(np.abs(_reduce(map_values, sign))) for map_values in values)
+
+
+def render_overlay(
+    pixels: Tensor,
+    values: Tensor,
+    *,
+    opacity: float = 0.5,
+    colormap: str = "inferno",
+    sign: str = "absolute",
+    contour_share: float = 0.1,
+    size: int | None = None,
+    scale: float | None = None,
+) -> NDArray[np.uint8]:
+    """Blends the colours of an attribution over its image and outlines the strongest part.
+
+    The channels of the attribution are summed, ``sign`` picks a part, and the result is divided by
+    ``scale`` and cut off at 1. An attribution that is the same everywhere gives the plain image back.
+
+    Args:
+        pixels: image ``(1 or 3, H, W)`` in [0, 1].
+        values: attribution ``(C, H, W)``, finite, any magnitude.
+        opacity: of the colours, 0 to 1.
+        colormap: key in ``COLORMAPS``; ``signed`` uses blue - white - red instead.
+        sign: key in ``SIGNS``.
+        contour_share: share of the pixels inside the line, those of largest magnitude; 0 for no line.
+        size: longer side of the result in pixels, the image's own if None. Pixels are enlarged as
+            squares, never smoothed.
+        scale: magnitude of the strongest colour, see ``measure_scale``; the map's own if None.
+
+    Returns:
+        ``(H', W', 3)`` RGB.
+
+    Raises:
+        AnalysisError: sizes differ, values are not finite, or a name is unknown.
+    """
+    image = _to_rgb(pixels)
+    shown = _reduce(values, sign)
+    if shown.shape != image.shape[:2]:
+        raise AnalysisError(f"A map of {shown.shape} cannot be laid over an image of {image.shape[:2]} pixels.")
+    base = _resize(image, size)
+    if shown.min() == shown.max():
+        return base
+    colors = _resize(_colorize(shown, colormap, sign, scale), size)
+    # In float: rounding once, at the end, keeps opacity 0 and 1 exact.
+    blend = (1 - opacity) * base.astype(np.float32) + opacity * colors.astype(np.float32)
+    return _draw_contour(blend.round().astype(np.uint8), np.abs(shown), contour_share, size)
+
+
+def render_map(
+    values: Tensor,
+    *,
+    colormap: str = "inferno",
+    sign: str = "absolute",
+    size: int | None = None,
+    scale: float | None = None,
+) -> NDArray[np.uint8]:
+    """Draws an attribution ``(C, H, W)`` alone, with the arguments and the result of ``render_overlay``.
+
+    A map of zeros has the colour of zero everywhere.
+    """
+    return _resize(_colorize(_reduce(values, sign), colormap, sign, scale), size)
+
+
+def _reduce(values: Tensor, sign: str) -> NDArray[np.float64]:
+    """Sums the channels (attributions add up) and takes the part asked for: ``(H, W)``."""
+    if sign not in SIGNS:
+        raise AnalysisError(f"There is no sign called {sign}; choose one of {', '.join(SIGNS)}.")
+    # In float64, float32 values of any magnitude can be added and divided without overflow.
+    summed = values.detach().cpu().double().sum(0).numpy()
+    if not np.isfinite(summed).all():
+        raise AnalysisError("The attribution has values that are not finite and cannot be drawn.")
+    return SIGNS[sign](summed)
+
+
+def _strongest(magnitudes: NDArray[np.float64]) -> float:
+    return float(np.percentile(magnitudes, PERCENTILE)) or float(magnitudes.max())
+
+
+def _colorize(shown: NDArray, colormap: str, sign: str, scale: float | None) -> NDArray[np.uint8]:
+    import cv2
+
+    if colormap not in COLORMAPS:
+        raise AnalysisError(f"There is no colour map called {colormap}; choose one of {', '.join(COLORMAPS)}.")
+    scale = _strongest(np.abs(shown)) if scale is None else scale
+    relative = (shown / scale).clip(-1, 1) if scale > 0 else np.zeros_like(shown)
+    if sign == "signed":
+        positions, colors = zip(*DIVERGING, strict=True)
+        channels = [np.interp((relative + 1) / 2, positions, channel) for channel in zip(*colors, strict=True)]
+        return np.stack(channels, axis=-1).round().astype(np.uint8)
+    levels = (255 * relative).round().astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(levels, getattr(cv2, COLORMAPS[colormap])), cv2.COLOR_BGR2RGB)
+
+
+def _draw_contour(
+    picture: NDArray[np.uint8], magnitudes: NDArray, share: float, size: int | None
+) -> NDArray[np.uint8]:
+    """Draws a white line with a dark rim, visible on any colour, around the ``share`` strongest pixels."""
+    import cv2
+
+    if share <= 0:
+        return picture
+    strong = (magnitudes >= np.quantile(magnitudes, 1 - min(share, 1))) & (magnitudes > 0)
+    mask = _resize(strong.astype(np.uint8), size)
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(max(picture.shape) / 300))
+    picture = cv2.drawContours(np.ascontiguousarray(picture), contours, -1, (0, 0, 0), 3 * width)
+    return cv2.drawContours(picture, contours, -1, (255, 255, 255), width)
+
+
+def _to_rgb(pixels: Tensor) -> NDArray[np.uint8]:
+    """``(1 or 3, H, W)`` in [0, 1] -> ``(H, W, 3)`` in 0..255."""
+    if pixels.ndim != 3 or len(pixels) not in (1, 3):
+        raise AnalysisError(f"An image needs 1 or 3 channels (C, H, W), not {tuple(pixels.shape)}.")
+    levels = (255 * pixels.detach().cpu().float().clamp(0, 1)).round().byte()
+    return np.ascontiguousarray(levels.expand(3, -1, -1).permute(1, 2, 0).numpy())
+
+
+def _resize(picture: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
+    """Brings the longer side to ``size``: whole pixels when enlarging, averages when shrinking."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    if size is None or size == max(height, width):
+        return picture
+    factor = size / max(height, width)
+    target = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(picture, target, interpolation=cv2.INTER_NEAREST if factor > 1 else cv2.INTER_AREA)

@@ -1,0 +1,48 @@
+"""Tensors as small pictures: network input with its invented pixels marked, channels, filters."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+HATCH_PERIOD = 6
+"""Pixels from one hatching line to the next at the size of the result."""
+
+
+def draw_pixels(pixels: Tensor, is_real: Tensor | None = None, size: int = 448) -> NDArray[np.uint8]:
+    """A picture as the network sees it, enlarged in whole pixels, with invented pixels hatched.
+
+    Args:
+        pixels: ``(1 or 3, H, W)`` in [0, 1].
+        is_real: ``(H, W)`` bool; where it is False, diagonal lines are drawn.
+        size: The side aimed at; the result has the nearest multiple of the input's side.
+
+    Returns:
+        ``(H', W', 3)`` uint8 RGB.
+    """
+    factor = max(1, round(size / pixels.shape[-1]))
+    levels = (pixels.detach().cpu().clamp(0, 1) * 255).round().byte().expand(3, -1, -1)
+    picture = levels.permute(1, 2, 0).numpy().repeat(factor, axis=0).repeat(factor, axis=1)
+    if is_real is None or bool(is_real.all()):
+        return picture
+    invented = ~is_real.numpy().repeat(factor, axis=0).repeat(factor, axis=1)
+    rows, columns = np.indices(invented.shape)
+    lines = invented & ((rows + columns) % HATCH_PERIOD == 0)
+    # Against the brightness below, so that the lines show on black and on white.
+    contrast = np.where(picture.mean(axis=-1, keepdims=True) < 128, 190, 70)
+    return np.where(lines[..., None], contrast, picture).astype(np.uint8)
+
+
+def draw_filters(filters: Tensor) -> list[NDArray[np.uint8]]:
+    """Kernels on one scale with grey for zero: in colour where they have 3 input channels, else the mean.
+
+    Args:
+        filters: ``(N, C, h, w)``.
+
+    Returns:
+        ``N`` pictures ``(h, w, 3)`` uint8.
+    """
+    if filters.shape[1] != 3:
+        filters = filters.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    limit = float(filters.abs().max()) or 1.0
+    levels = ((filters / limit + 1) * 127.5).round().byte()
+    return list(levels.permute(0, 2, 3, 1).numpy())

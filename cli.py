@@ -1,0 +1,198 @@
+"""ConvScope without a browser: the same functions, one command each, ``--json`` for machines."""
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from analysis.attribution import METHODS
+from analysis.errors import AnalysisError
+from analysis.shift import BOUNDARIES
+from lab import Lab
+from models.errors import ModelsError
+from models.pretrained import DEFAULT_MODEL
+
+app = typer.Typer(
+    help=__doc__,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+BoundaryName = StrEnum("BoundaryName", {name: name for name in BOUNDARIES})
+MethodName = StrEnum("MethodName", {name: name for name in METHODS})
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="A name that `models` lists, or run/NAME.")]
+ImageArgument = Annotated[str, typer.Argument(help="A picture file, or the name of a sample such as chelsea.")]
+
+
+def _environment(name: str, default: str) -> str:
+    return os.environ.get(f"CONVSCOPE_{name}", default)
+
+
+def _lab() -> Lab:
+    return Lab(
+        device=_environment("DEVICE", "auto"),
+        data_root=Path(_environment("DATA_ROOT", "data")),
+        runs_root=Path(_environment("RUNS_ROOT", "runs")),
+    )
+
+
+def _print_json(document) -> None:
+    typer.echo(json.dumps(document, allow_nan=False))
+
+
+def _show_download(done: int, total: int) -> None:
+    end = "\n" if done >= total else "\r"
+    print(f"downloading weights: {done / 2**20:.0f} of {total / 2**20:.0f} MB", end=end, file=sys.stderr)
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List every model."""
+    specs = [spec.summary() for spec in _lab().registry.list_specs()]
+    if as_json:
+        _print_json(specs)
+        return
+    for spec in specs:
+        place = "here" if spec["cached"] else "download"
+        size = f"{spec['num_params'] / 1e6:8.2f} M  {spec['num_classes']:5d} classes  {spec['input_size']:4d} px"
+        typer.echo(f"{spec['name']:24} {spec['source']:12} {size}  {place}")
+
+
+@app.command()
+def classify(
+    images: Annotated[list[str], typer.Argument(help="Picture files, or names of samples.")],
+    model: ModelOption = DEFAULT_MODEL,
+    top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many classes to show.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Classify pictures."""
+    lab = _lab()
+    results = []
+    for path in images:
+        result = lab.classify(lab.open_image(path), model, top_k, _show_download)
+        predictions = [vars(p) for p in result.predictions]
+        results.append({"path": path, "predictions": predictions, "ms": round(result.ms, 2)})
+    if as_json:
+        _print_json({"model": model, "images": results})
+        return
+    for result in results:
+        typer.echo(f"{result['path']}  ({result['ms']:.0f} ms)")
+        _print_predictions(result["predictions"])
+
+
+@app.command()
+def shift(
+    image: ImageArgument,
+    model: ModelOption = DEFAULT_MODEL,
+    dx: Annotated[int, typer.Option(help="Network-input pixels to the right.")] = 3,
+    dy: Annotated[int, typer.Option(help="Network-input pixels down.")] = 0,
+    boundary: Annotated[BoundaryName, typer.Option(help="What fills the uncovered border.")] = BoundaryName.zero,
+    as_json: JsonOption = False,
+) -> None:
+    """Shift a picture and compare predictions and feature maps."""
+    lab = _lab()
+    result = lab.shift(lab.open_image(image), model, dx, dy, str(boundary), progress=_show_download)
+    document = result.to_json()
+    if as_json:
+        _print_json(document)
+        return
+    for title in ("before", "after"):
+        typer.echo(title)
+        _print_predictions(document[title])
+    verdict = "the class held" if result.same_top1 else "the class changed"
+    typer.echo(f"{verdict}; {result.before[0].category}: {result.probability_change:+.2g}")
+    for layer in result.layers:
+        error = "nothing to compare" if layer.relative_error is None else f"{layer.relative_error:.2g}"
+        typer.echo(f"  {layer.name:32} stride {layer.stride:3d}  relative error {error}")
+
+
+@app.command()
+def explain(
+    image: ImageArgument,
+    out: Annotated[Path | None, typer.Option(help="Where to write the overlay (PNG).")] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    method: Annotated[MethodName, typer.Option(help="How to explain.")] = MethodName.saliency,
+    target: Annotated[str, typer.Option(help="Class index, or auto for the predicted class.")] = "auto",
+    layer: Annotated[str | None, typer.Option(help="Layer for Grad-CAM; the last one if not given.")] = None,
+    raw: Annotated[Path | None, typer.Option(help="Where to write the signed map (npy, (C, H, W)).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which pixels speak for a class."""
+    import numpy as np
+    from PIL import Image
+
+    from analysis.overlay import render_overlay
+
+    if target != "auto" and not target.isdigit():
+        raise AnalysisError(f"--target is a class index or auto, not {target}.")
+    lab = _lab()
+    index = None if target == "auto" else int(target)
+    result = lab.explain(lab.open_image(image), model, str(method), index, layer)
+    values = result.attribution.values
+    try:
+        if out is not None:
+            Image.fromarray(render_overlay(result.pixels, values)).save(out, format="PNG")
+        if raw is not None:
+            with raw.open("wb") as file:
+                np.save(file, values.numpy(), allow_pickle=False)
+    except OSError as error:
+        raise AnalysisError(f"The result cannot be written to {error.filename}: {error.strerror}.") from error
+    document = {
+        "method": str(method),
+        "target": result.target.index,
+        "category": result.target.category,
+        "probability": result.target.probability,
+        "seconds": round(result.attribution.seconds, 4),
+        "out": None if out is None else str(out),
+    }
+    if as_json:
+        _print_json(document)
+        return
+    typer.echo("  ".join(f"{key} {value}" for key, value in document.items()))
+    if result.attribution.is_flat:
+        typer.echo("The map is the same everywhere: this method finds nothing for this class.")
+
+
+@app.command()
+def layers(model: ModelOption = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
+    """List the layers of a model with shapes, strides and receptive fields."""
+    summaries = [layer.summary() for layer in _lab().layers(model, _show_download)]
+    if as_json:
+        _print_json(summaries)
+        return
+    for row in summaries:
+        shape = "x".join(map(str, row["output_shape"]))
+        numbers = f"{row['num_params']:9d}  stride {row['stride'] or '-':>3}  sees {row['receptive_field'] or '-':>4}"
+        typer.echo(f"{row['name']:36} {row['type']:24} {shape:14} {numbers}")
+
+
+def _print_predictions(predictions: list[dict]) -> None:
+    for prediction in predictions:
+        typer.echo(f"  {prediction['probability']:6.1%}  {prediction['category']}")
+
+
+def main() -> int:
+    """Runs one command; one line on stderr and exit code 2 for whatever the user can put right."""
+    try:
+        return app(standalone_mode=False) or 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (click.ClickException, ModelsError, AnalysisError) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

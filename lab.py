@@ -1,0 +1,323 @@
+"""The lab without a face: what the page, its API and the command line do, one method per user action.
+
+It is the only place where models and analysis meet. Pictures come in as ``PIL.Image``, results go out as
+frozen dataclasses; ``to_json`` of a result is the document that the command line prints and the API returns.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from analysis import attribution, equivariance, explainability, shift
+from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.layers import Layer, extract_features, find_layer, list_layers, outline
+from analysis.prediction import Prediction, predict, to_probabilities, top_k
+from models.cache import LoadedModel, ModelCache
+from models.errors import ModelsError
+from models.images import open_image
+from models.pretrained import ModelSpec
+from models.registry import Registry
+from models.samples import list_samples
+
+CHUNK = 16
+"""Pictures per forward pass when many are classified."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The most probable classes of one picture; ``ms`` is the forward pass alone, on a warm model."""
+
+    model: ModelSpec
+    predictions: tuple[Prediction, ...]
+    ms: float
+
+
+@dataclass(frozen=True)
+class ShiftResult:
+    """One picture before and after a shift, to the pixel as the network saw it.
+
+    Attributes:
+        before_pixels: ``(C, H, W)`` in [0, 1].
+        after_pixels: ``(C, H, W)`` in [0, 1].
+        is_real: ``(H, W)`` bool; False where the boundary rule invented pixels.
+        before: Best classes of the original.
+        after: Best classes of the shifted picture.
+        probability_change: Of the original's best class, after minus before.
+        layers: Relative error down the network.
+        comparison: The feature maps of the chosen layer.
+    """
+
+    model: ModelSpec
+    dx: int
+    dy: int
+    boundary: str
+    before_pixels: Tensor
+    after_pixels: Tensor
+    is_real: Tensor
+    before: tuple[Prediction, ...]
+    after: tuple[Prediction, ...]
+    probability_change: float
+    layers: tuple[equivariance.LayerError, ...]
+    comparison: equivariance.MapComparison | None
+
+    @property
+    def same_top1(self) -> bool:
+        """Whether the predicted class held."""
+        return self.before[0].index == self.after[0].index
+
+    def to_json(self) -> dict:
+        """``{before, after, same_top1, probability_change, layers}``."""
+        return {
+            "before": [asdict(p) for p in self.before],
+            "after": [asdict(p) for p in self.after],
+            "same_top1": self.same_top1,
+            "probability_change": self.probability_change,
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An attribution map with the picture it belongs to: ``pixels (C, H, W)`` in [0, 1]."""
+
+    model: ModelSpec
+    pixels: Tensor
+    target: Prediction
+    is_top1: bool
+    attribution: attribution.Attribution
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """One file of a batch: its best classes, or what was wrong with it."""
+
+    path: str
+    predictions: tuple[Prediction, ...] = ()
+    ms: float = 0.0
+    problem: str = ""
+
+
+@dataclass
+class _Facts:
+    """What is worked out once per loaded model."""
+
+    layers: tuple[Layer, ...]
+    obstacles: dict[str, str] | None = None
+    default_layer: str | None = None
+
+
+@dataclass
+class Lab:
+    """Everything one server (or one command) has: models, and where data and runs are.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        data_root: Folder for data sets.
+        runs_root: Folder for training runs.
+    """
+
+    device: str = "auto"
+    data_root: Path = Path("data")
+    runs_root: Path = Path("runs")
+    registry: Registry = field(init=False)
+    models: ModelCache = field(init=False)
+    _facts: dict[tuple[str, int], _Facts] = field(init=False, default_factory=dict)
+
+    def __post_init__(self):
+        self.data_root, self.runs_root = Path(self.data_root), Path(self.runs_root)
+        self.registry = Registry(self.runs_root)
+        self.models = ModelCache(self.registry, self.device)
+
+    def classify(
+        self, image: Image.Image, model: str, top: int = 5, progress: Progress = no_progress
+    ) -> Classification:
+        """The ``top`` most probable classes of a picture."""
+        with self._use(model, progress) as (loaded, _):
+            inputs = loaded.prepare(image)
+            start = time.perf_counter()
+            probabilities = predict(loaded.module, inputs)
+            ms = (time.perf_counter() - start) * 1000
+        return Classification(loaded.spec, top_k(probabilities[0], loaded.spec.categories, top), ms)
+
+    def classify_files(
+        self, paths: Sequence[str | Path], model: str, top: int = 5, progress: Progress = no_progress
+    ) -> Iterator[FileResult]:
+        """Classifies many files in chunks; a broken one gives a result with its problem."""
+        for start in range(0, len(paths), CHUNK):
+            yield from self._classify_chunk(paths[start : start + CHUNK], model, top)
+            progress(min(start + CHUNK, len(paths)), len(paths))
+
+    def shift(
+        self,
+        image: Image.Image,
+        model: str,
+        dx: int,
+        dy: int,
+        boundary: str = "zero",
+        *,
+        layer: str | None = None,
+        channel: int | None = None,
+        top: int = 5,
+        progress: Progress = no_progress,
+    ) -> ShiftResult:
+        """Shifts a picture in network-input pixels and measures what the network makes of it.
+
+        Args:
+            image: The picture.
+            model: A model name.
+            dx: Pixels to the right; at most the input's side.
+            dy: Pixels down.
+            boundary: A key of ``analysis.shift.BOUNDARIES``.
+            layer: The layer whose feature maps are wanted.
+            channel: Which of its channels; None takes the one that responds most.
+            top: How many classes to return.
+            progress: Watches a weight download.
+        """
+        with self._use(model, progress) as (loaded, facts):
+            prep = loaded.spec.preprocessing
+            canvas = prep.to_canvas(image)
+            before = prep.crop(canvas)
+            moved = _move(canvas, before, dx, dy, boundary)
+            measured = equivariance.measure_shift(
+                loaded.module,
+                loaded.to_inputs(torch.stack([before, moved.pixels])),
+                dx,
+                dy,
+                outline(facts.layers),
+                circular=boundary == "circular",
+                compare=find_layer(facts.layers, layer) if layer else None,
+                channel=channel,
+            )
+        probabilities = to_probabilities(measured.logits)
+        tops = [top_k(row, loaded.spec.categories, top) for row in probabilities]
+        best = tops[0][0].index
+        return ShiftResult(
+            model=loaded.spec,
+            dx=dx,
+            dy=dy,
+            boundary=boundary,
+            before_pixels=before,
+            after_pixels=moved.pixels,
+            is_real=moved.is_real,
+            before=tops[0],
+            after=tops[1],
+            probability_change=float(probabilities[1, best] - probabilities[0, best]),
+            layers=measured.layers,
+            comparison=measured.comparison,
+        )
+
+    def explain(
+        self,
+        image: Image.Image,
+        model: str,
+        method: str,
+        target: int | None = None,
+        layer: str | None = None,
+        progress: Progress = no_progress,
+    ) -> Explanation:
+        """Attributes a class score to the pixels of a picture; ``target`` None takes the predicted class."""
+        with self._use(model) as (loaded, _):
+            pixels = loaded.spec.preprocessing.to_pixels(image)
+            inputs = loaded.to_inputs(pixels[None])
+            probabilities = predict(loaded.module, inputs)[0]
+            best = int(probabilities.argmax())
+            index = best if target is None else target
+            if not 0 <= index < len(probabilities):
+                raise AnalysisError(
+                    f"There is no class {index}; {model} knows the classes 0 to {len(probabilities) - 1}."
+                )
+            result = attribution.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress)
+        prediction = Prediction(index, loaded.spec.categories[index], float(probabilities[index]))
+        return Explanation(loaded.spec, pixels, prediction, index == best, result)
+
+    def extract(self, image: Image.Image, model: str, layer: str) -> Tensor:
+        """The feature map ``(C, h, w)`` of one layer, on the CPU."""
+        with self._use(model) as (loaded, facts):
+            name = find_layer(facts.layers, layer).name
+            return extract_features(loaded.module, loaded.prepare(image), name)[0]
+
+    def first_filters(self, model: str) -> Tensor:
+        """The kernels ``(N, C, h, w)`` of the first convolution, on the CPU."""
+        with self._use(model) as (loaded, _):
+            for module in loaded.module.modules():
+                if isinstance(module, torch.nn.Conv2d):
+                    return module.weight.detach().float().cpu().clone()
+        raise AnalysisError(f"{model} has no convolution.")
+
+    def layers(self, model: str, progress: Progress = no_progress) -> tuple[Layer, ...]:
+        """Every layer of a model, in the order of computation."""
+        with self._use(model, progress) as (_, facts):
+            return facts.layers
+
+    def obstacles(self, model: str) -> dict[str, str]:
+        """The explanation methods that cannot work on a model, each with the reason."""
+        with self._use(model) as (loaded, facts):
+            self._check_methods(loaded, facts)
+            return facts.obstacles
+
+    def default_layer(self, model: str) -> str | None:
+        """The last feature map that Grad-CAM can use."""
+        with self._use(model) as (loaded, facts):
+            self._check_methods(loaded, facts)
+            return facts.default_layer
+
+    def open_image(self, name_or_path: str | Path) -> Image.Image:
+        """A picture file, or a sample by its name where no such file exists."""
+        sample = list_samples().get(str(name_or_path))
+        path = Path(name_or_path)
+        return open_image(sample.path if sample and not path.exists() else path)
+
+    @contextmanager
+    def _use(self, model: str, progress: Progress = no_progress) -> Iterator[tuple[LoadedModel, _Facts]]:
+        with self.models.use(model, progress) as loaded:
+            key = (model, loaded.spec.version)
+            if key not in self._facts:
+                # Also warms the model up, so that the first measured forward is like the others.
+                self._facts[key] = _Facts(list_layers(loaded.module, _blank_inputs(loaded)))
+            yield loaded, self._facts[key]
+
+    def _check_methods(self, loaded: LoadedModel, facts: _Facts) -> None:
+        if facts.obstacles is None:
+            inputs = _blank_inputs(loaded)
+            facts.obstacles = attribution.find_obstacles(loaded.module, inputs)
+            facts.default_layer = explainability.default_layer(loaded.module, inputs)
+
+    def _classify_chunk(self, paths: Sequence[str | Path], model: str, top: int) -> list[FileResult]:
+        images, problems = {}, {}
+        for path in paths:
+            try:
+                images[path] = self.open_image(path)
+            except ModelsError as error:
+                problems[path] = FileResult(str(path), problem=str(error))
+        results = {}
+        if images:
+            with self._use(model) as (loaded, _):
+                inputs = torch.cat([loaded.prepare(image) for image in images.values()])
+                start = time.perf_counter()
+                probabilities = predict(loaded.module, inputs)
+                ms = (time.perf_counter() - start) * 1000 / len(images)
+            results = {
+                path: FileResult(str(path), top_k(row, loaded.spec.categories, top), ms)
+                for path, row in zip(images, probabilities, strict=True)
+            }
+        return [results.get(path) or problems[path] for path in paths]
+
+
+def _move(canvas: Tensor, before: Tensor, dx: int, dy: int, boundary: str) -> shift.ShiftedPixels:
+    side = before.shape[-1]
+    if max(abs(dx), abs(dy)) > side:
+        raise AnalysisError(f"({dx}, {dy}) moves the whole picture out of sight; it has {side} pixels a side.")
+    if boundary == "crop":
+        return shift.shift_crop(canvas, side, dx, dy)
+    return shift.shift_pixels(before, dx, dy, boundary)
+
+
+def _blank_inputs(loaded: LoadedModel) -> Tensor:
+    prep = loaded.spec.preprocessing
+    return loaded.to_inputs(torch.full((1, prep.num_channels, prep.crop_size, prep.crop_size), 0.5))

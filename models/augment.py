@@ -1,0 +1,71 @@
+"""Random changes to a whole batch at once, on the device where it lives.
+
+Random numbers are drawn on the CPU from the generator given, so that every device sees the same changes.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+MAX_SHIFT = 1 / 14
+"""Longest translation as a fraction of the picture's side: 2 pixels of 28."""
+MAX_BRIGHTNESS = 0.2
+
+
+def augment(images: Tensor, names: Sequence[str], generator: Generator) -> Tensor:
+    """Applies the named augmentations in order.
+
+    Args:
+        images: ``(N, C, H, W)`` uint8, any device.
+        names: Keys of ``AUGMENTATIONS``.
+        generator: A CPU generator; it alone decides what happens.
+
+    Returns:
+        ``(N, C, H, W)`` uint8 on the same device.
+    """
+    for name in names:
+        images = AUGMENTATIONS[name](images, generator)
+    return images
+
+
+def translate(images: Tensor, generator: Generator) -> Tensor:
+    """Moves each picture by whole pixels; the uncovered border repeats the edge pixels."""
+    num, _, height, width = images.shape
+    limit = max(1, round(MAX_SHIFT * min(height, width)))
+    offsets = torch.randint(-limit, limit + 1, (2, num, 1), generator=generator).to(images.device)
+    rows = (torch.arange(height, device=images.device) + offsets[0]).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + offsets[1]).clamp(0, width - 1)
+    picked = torch.arange(num, device=images.device)[:, None, None]
+    # (N, H, W, C) seen as (N, C, H, W): already in the channels_last layout.
+    return images[picked, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def flip(images: Tensor, generator: Generator) -> Tensor:
+    """Mirrors every other picture, on average, left to right."""
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def brightness(images: Tensor, generator: Generator) -> Tensor:
+    """Scales each picture by a factor from 0.8 to 1.2."""
+    factors = 1 + MAX_BRIGHTNESS * (2 * torch.rand(len(images), generator=generator) - 1)
+    scaled = images * factors.to(images.device)[:, None, None, None]
+    return scaled.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def blur(images: Tensor, generator: Generator) -> Tensor:
+    """Averages 3 x 3 pixels in one picture out of four."""
+    chosen = torch.rand(len(images), generator=generator) < 0.25
+    padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")
+    blurred = F.avg_pool2d(padded, 3, stride=1).round_().to(torch.uint8)
+    return torch.where(chosen.to(images.device)[:, None, None, None], blurred, images)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
+    "translate": translate,
+    "flip": flip,
+    "brightness": brightness,
+    "blur": blur,
+}

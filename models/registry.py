@@ -1,0 +1,66 @@
+"""One table of every model: the bundled ones, torchvision's, and finished training runs."""
+
+import difflib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from models import pretrained
+from models.checkpoints import read_model_card
+from models.errors import ModelsError
+from models.pretrained import ModelSpec
+from models.runs import list_runs, load_run_model, read_run
+
+BUNDLED: dict[str, Callable[[], ModelSpec]] = {
+    "efficientnet_lite0": pretrained.efficientnet_lite0,
+    "fashion_cnn": pretrained.fashion_cnn,
+}
+RUN_PREFIX = "run/"
+
+
+class Registry:
+    """Finds models by name. Runs are read from ``runs_root`` at every call: a finished one is there at once."""
+
+    def __init__(self, runs_root: str | Path):
+        self.runs_root = Path(runs_root)
+
+    def list_names(self) -> list[str]:
+        """Every name :meth:`get` knows: bundled, own runs (newest first), torchvision's."""
+        runs = [RUN_PREFIX + run.name for run in list_runs(self.runs_root) if run.has_model]
+        return [*BUNDLED, *runs, *pretrained.torchvision_names()]
+
+    def list_specs(self) -> Iterator[ModelSpec]:
+        """The specs of :meth:`list_names`, one by one."""
+        return map(self.get, self.list_names())
+
+    def get(self, name: str) -> ModelSpec:
+        """The model called ``name``.
+
+        Raises:
+            ModelsError: No such model; names the nearest ones.
+        """
+        if name in BUNDLED:
+            return BUNDLED[name]()
+        if name in pretrained.torchvision_names():
+            return pretrained.torchvision_model(name)
+        if name.startswith(RUN_PREFIX):
+            return self._run_model(name.removeprefix(RUN_PREFIX))
+        near = difflib.get_close_matches(name, self.list_names(), n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else " `models` lists the names."
+        raise ModelsError(f"There is no model called {name}.{hint}")
+
+    def _run_model(self, run_name: str) -> ModelSpec:
+        run = read_run(self.runs_root, run_name)
+        if not run.has_model:
+            raise ModelsError(f"The run {run_name} has no trained model yet (it is {run.state}).")
+        card = read_model_card(run.path / "model.json")
+        return ModelSpec(
+            name=RUN_PREFIX + run_name,
+            source="run",
+            num_params=card.num_params,
+            categories=card.categories,
+            preprocessing=card.preprocessing,
+            build=lambda: load_run_model(run.path)[0],
+            trained_on=run.config.get("dataset", "own images"),
+            accuracy=(run.result or {}).get("test_accuracy"),
+            version=(run.path / "weights.safetensors").stat().st_mtime_ns,
+        )

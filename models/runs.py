@@ -1,0 +1,279 @@
+"""The run directory: the one interface between a training process and whoever watches it.
+
+``<runs_root>/<name>/`` holds config.json, status.json, process.json, metrics.jsonl, model.json,
+weights.safetensors, log.txt, and a file named stop once somebody asks for that. Small files are replaced
+by renaming, so a reader sees the old or the new content; whatever is broken all the same shows as "damaged".
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+from torch import nn
+
+from models.checkpoints import load_checkpoint, read_json
+from models.errors import ModelsError
+from models.preprocessing import Preprocessing
+
+UNFINISHED = ("queued", "preparing", "running")
+STATES = (*UNFINISHED, "finished", "stopped", "failed", "damaged")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MAX_METRICS_BYTES = 16 * 2**20
+LAUNCH_SECONDS = 60
+"""How long a run may stay without a process while that is being started."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the files of one run said when they were read; ``metrics`` are read when asked for."""
+
+    name: str
+    path: Path
+    state: str
+    message: str = ""
+    config: dict = field(default_factory=dict)
+    status: dict = field(default_factory=dict)
+
+    @property
+    def result(self) -> dict | None:
+        """val_accuracy, test_accuracy, seconds, epochs and weights_sha256 of an ended run, or None."""
+        result = self.status.get("result")
+        return result if isinstance(result, dict) else None
+
+    @property
+    def has_model(self) -> bool:
+        """Whether :func:`load_run_model` can be expected to work, also before the run has ended."""
+        return (self.path / "model.json").is_file() and (self.path / "weights.safetensors").is_file()
+
+    @property
+    def metrics(self) -> list[dict]:
+        """The lines of metrics.jsonl, oldest first, without broken ones; ``kind`` is "step" or "epoch"."""
+        return _read_metrics(self.path / "metrics.jsonl")
+
+    @property
+    def log_tail(self) -> str:
+        """The last 4,000 characters that the training process printed."""
+        try:
+            return (self.path / "log.txt").read_bytes()[-4000:].decode(errors="replace")
+        except OSError:
+            return ""
+
+
+def check_name(name: object) -> str:
+    """The name itself, if it can name a run.
+
+    Raises:
+        ModelsError: Empty, too long, or with characters that do not belong into a folder name.
+    """
+    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+        raise ModelsError(
+            "A run name has 1 to 64 letters, digits, dots, dashes or underscores, and starts with a letter or digit."
+        )
+    return name
+
+
+def list_runs(root: str | Path) -> list[Run]:
+    """All runs below ``root``, newest first; never fails because of what a run contains."""
+    root = Path(root)
+    try:
+        names = [entry.name for entry in os.scandir(root) if _is_run(root / entry.name)]
+    except OSError:
+        return []
+    runs = [_read(root / name) for name in names]
+    return sorted(runs, key=submission_order, reverse=True)
+
+
+def read_run(root: str | Path, name: str) -> Run:
+    """One run.
+
+    Raises:
+        ModelsError: Not a run name, or there is no such run.
+    """
+    path = Path(root) / check_name(name)
+    if not _is_run(path):
+        raise ModelsError(f"There is no run named {name}.")
+    return _read(path)
+
+
+def submission_order(run: Run) -> tuple[int, str]:
+    """A sort key: first submitted, first in line."""
+    submitted = run.status.get("submitted")
+    return (submitted if isinstance(submitted, int) else 0, run.name)
+
+
+def load_run_model(run_dir: str | Path) -> tuple[nn.Module, tuple[str, ...], Preprocessing]:
+    """The latest model of a run, as :func:`models.checkpoints.load_checkpoint` returns it."""
+    run_dir = Path(run_dir)
+    return load_checkpoint(run_dir / "model.json", run_dir / "weights.safetensors")
+
+
+def create_run(root: str | Path, name: str, config: dict) -> Path:
+    """Makes the directory of a new run, complete from the moment it is visible, in state "queued".
+
+    Raises:
+        ModelsError: Bad name, a run of that name exists, or the root cannot be written to.
+    """
+    path = Path(root) / check_name(name)
+    if path.exists():
+        raise ModelsError(f"There is already a run named {name}; choose another name or delete it first.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as scratch:
+            new = Path(scratch) / name
+            new.mkdir()
+            write_json(new / "config.json", config)
+            write_json(new / "status.json", {"state": "queued", "submitted": time.time_ns()})
+            new.rename(path)
+    except OSError as error:
+        raise ModelsError(f"The run cannot be stored in {root} ({error.strerror}).") from error
+    return path
+
+
+def delete_run(root: str | Path, name: str) -> None:
+    """Removes a run and its model for good.
+
+    Raises:
+        ModelsError: No such run, still at work, or its files cannot be removed.
+    """
+    run = read_run(root, name)
+    if run.state in UNFINISHED:
+        raise ModelsError(f"The run {name} is still {run.state}; stop it first.")
+    try:
+        shutil.rmtree(run.path)
+    except OSError as error:
+        raise ModelsError(f"The run {name} cannot be deleted ({error.strerror}).") from error
+
+
+def request_stop(run_dir: Path) -> None:
+    """Asks the training process to end; it looks at every step."""
+    write_bytes(run_dir / "stop", b"")
+
+
+def record_process(run_dir: Path, pid: int) -> None:
+    """Notes which process works on a run; the creation time tells it from a later one of the same number."""
+    write_json(run_dir / "process.json", {"pid": pid, "created": psutil.Process(pid).create_time()})
+
+
+def find_process(run_dir: Path) -> psutil.Process | None:
+    """The living process that works on a run, or None."""
+    try:
+        noted = read_json(run_dir / "process.json")
+        process = psutil.Process(noted["pid"])
+        # The operating system's clock may be set while the process lives; a few seconds are no difference.
+        same = abs(process.create_time() - noted["created"]) < 5
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (ModelsError, psutil.Error, KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces a file in one step."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_bytes(data)
+    scratch.replace(path)
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Replaces a JSON file in one step."""
+    write_bytes(path, json.dumps(values, indent=1, allow_nan=False).encode())
+
+
+class RunWriter:
+    """The training process's hand on its run; an error that passes through leaves the state "failed"."""
+
+    def __init__(self, run_dir: Path):
+        self.run_dir = run_dir
+        self._status = read_json(run_dir / "status.json")
+
+    def __enter__(self) -> "RunWriter":
+        record_process(self.run_dir, os.getpid())
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            message = str(error) if isinstance(error, ModelsError) else f"{kind.__name__}: {error}"
+            self.update(state="failed", message=message[:2000])
+
+    def update(self, **values: object) -> None:
+        """Changes these entries of status.json and keeps the others."""
+        self._status |= values
+        write_json(self.run_dir / "status.json", self._status)
+
+    def add_metrics(self, values: dict) -> None:
+        """Appends one line to metrics.jsonl."""
+        line = json.dumps(values, allow_nan=False) + "\n"
+        with (self.run_dir / "metrics.jsonl").open("ab") as file:
+            file.write(line.encode())
+
+
+def _is_run(path: Path) -> bool:
+    is_own = NAME_PATTERN.fullmatch(path.name) and not path.is_symlink()
+    return bool(is_own) and ((path / "config.json").is_file() or (path / "status.json").is_file())
+
+
+def _read(path: Path) -> Run:
+    try:
+        config, status = read_json(path / "config.json"), read_json(path / "status.json")
+    except ModelsError as error:
+        return Run(path.name, path, "damaged", str(error))
+    state, message = status.get("state"), status.get("message")
+    message = message if isinstance(message, str) else ""
+    if state not in STATES:
+        return Run(path.name, path, "damaged", f"{path / 'status.json'} has no known state.", config, status)
+    if state in UNFINISHED and _is_abandoned(path, status):
+        # It may have ended properly between the two looks.
+        status = _read_status_again(path, status)
+        state, message = status["state"], str(status.get("message", ""))
+        if state in UNFINISHED:
+            state, message = "failed", _cause_of_death(path)
+    return Run(path.name, path, state, message, config, status)
+
+
+def _is_abandoned(path: Path, status: dict) -> bool:
+    if find_process(path) is not None:
+        return False
+    submitted = status.get("submitted")
+    is_launching = (
+        not (path / "process.json").exists()
+        and isinstance(submitted, int)
+        and time.time_ns() - submitted < LAUNCH_SECONDS * 10**9
+    )
+    return not is_launching
+
+
+def _read_status_again(path: Path, status: dict) -> dict:
+    try:
+        newer = read_json(path / "status.json")
+    except ModelsError:
+        return status
+    return newer if newer.get("state") in STATES else status
+
+
+def _cause_of_death(path: Path) -> str:
+    lines = Run(path.name, path, "failed").log_tail.strip().splitlines()
+    last = f" Its last line was: {lines[-1][:300]}" if lines else ""
+    return f"The training process ended without saying why; it was killed or ran out of memory.{last}"
+
+
+def _read_metrics(path: Path) -> list[dict]:
+    try:
+        with path.open("rb") as file:
+            lines = file.read(MAX_METRICS_BYTES).split(b"\n")
+    except OSError:
+        return []
+    metrics = []
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(values, dict):
+            metrics.append(values)
+    return metrics

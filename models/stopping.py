@@ -1,0 +1,34 @@
+"""How a training process learns that it should end: a signal, or a file in its run directory."""
+
+import signal
+import threading
+from pathlib import Path
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Inside the ``with`` block, signals only set a flag; the handlers found before are put back after it."""
+
+    def __init__(self, run_dir: Path):
+        self._file = run_dir / "stop"
+        self._signalled = False
+        self._handlers = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether somebody asked this run to end."""
+        return self._signalled or self._file.exists()
+
+    def __enter__(self) -> "StopRequest":
+        # Python lets only the main thread receive signals.
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._signalled = True

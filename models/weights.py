@@ -1,0 +1,102 @@
+"""Weight files: where torchvision looks for them, how they get there, and a safe look inside."""
+
+import hashlib
+import pickle
+import re
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+
+from models.errors import ModelsError
+
+CHUNK_BYTES = 2**20
+TIMEOUT_SECONDS = 20
+_HASH_IN_NAME = re.compile(r"-([a-f0-9]{8,})\.")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weight file on a server and its place in torch's cache folder."""
+
+    url: str
+    num_bytes: int
+
+    @property
+    def path(self) -> Path:
+        """``TORCH_HOME/hub/checkpoints/<name>``, where torchvision itself looks."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(self.url).path).name
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the file is already there."""
+        return self.path.is_file()
+
+
+def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda done, total: None) -> Path:
+    """Puts the file into torch's cache unless it is there; all or nothing.
+
+    Args:
+        file: What to fetch.
+        progress: Called with bytes done and in total; what it raises ends the download.
+
+    Raises:
+        ModelsError: No connection, no space or wrong content; names the file and the folder to put it in.
+    """
+    path = file.path
+    if path.is_file():
+        return path
+    by_hand = f"To install it by hand, put {path.name} from {file.url} into {path.parent}."
+    part = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as target:
+            part = Path(target.name)
+            digest = _fetch(file, target, progress)
+        expected = _HASH_IN_NAME.search(path.name)
+        if expected and not digest.startswith(expected[1]):
+            raise ModelsError(f"The download of {path.name} arrived damaged; try again. {by_hand}")
+        part.replace(path)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise ModelsError(f"{path.name} could not be downloaded ({reason}). {by_hand}") from error
+    except OSError as error:
+        raise ModelsError(f"{path.name} could not be saved ({error.strerror or error}). {by_hand}") from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+    return path
+
+
+def _fetch(file: WeightsFile, target, progress: Callable[[int, int], None]) -> str:
+    digest, done = hashlib.sha256(), 0
+    with urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS) as response:
+        total = int(response.headers.get("Content-Length") or file.num_bytes)
+        while chunk := response.read(CHUNK_BYTES):
+            target.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
+            progress(done, total)
+    if done < total:
+        raise ConnectionError(f"the connection ended after {done} of {total} bytes")
+    return digest.hexdigest()
+
+
+def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Reads a ``.pth`` file of plain tensors; anything that would run code while loading is refused.
+
+    Raises:
+        ModelsError: Damaged, or more than tensors inside.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise ModelsError(
+            f"{path} is not a readable weight file (damaged, or not plain tensors); delete it and try again."
+        ) from error
