@@ -146,14 +146,7 @@ def explain(
                 np.save(file, values.numpy(), allow_pickle=False)
     except OSError as error:
         raise AnalysisError(f"The result cannot be written to {error.filename}: {error.strerror}.") from error
-    document = {
-        "method": str(method),
-        "target": result.target.index,
-        "category": result.target.category,
-        "probability": result.target.probability,
-        "seconds": round(result.attribution.seconds, 4),
-        "out": None if out is None else str(out),
-    }
+    document = {**result.to_json(), "out": None if out is None else str(out)}
     if as_json:
         _print_json(document)
         return

@@ -4,7 +4,10 @@ It is the only place where models and analysis meet. Pictures come in as ``PIL.I
 frozen dataclasses; ``to_json`` of a result is the document that the command line prints and the API returns.
 """
 
+import hashlib
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,6 +30,8 @@ from models.samples import list_samples
 
 CHUNK = 16
 """Pictures per forward pass when many are classified."""
+MAX_EXPLANATIONS = 32
+"""Explanations kept, so that another colour or opacity does not compute one again."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,16 @@ class Explanation:
     is_top1: bool
     attribution: attribution.Attribution
 
+    def to_json(self) -> dict:
+        """``{method, target, category, probability, seconds}``."""
+        return {
+            "method": self.attribution.method,
+            "target": self.target.index,
+            "category": self.target.category,
+            "probability": self.target.probability,
+            "seconds": round(self.attribution.seconds, 4),
+        }
+
 
 @dataclass(frozen=True)
 class FileResult:
@@ -128,6 +143,8 @@ class Lab:
     registry: Registry = field(init=False)
     models: ModelCache = field(init=False)
     _facts: dict[tuple[str, int], _Facts] = field(init=False, default_factory=dict)
+    _explanations: OrderedDict[tuple, Explanation] = field(init=False, default_factory=OrderedDict)
+    _guard: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self):
         self.data_root, self.runs_root = Path(self.data_root), Path(self.runs_root)
@@ -222,19 +239,32 @@ class Lab:
         progress: Progress = no_progress,
     ) -> Explanation:
         """Attributes a class score to the pixels of a picture; ``target`` None takes the predicted class."""
-        with self._use(model) as (loaded, _):
+        with self._use(model, progress) as (loaded, _):
             pixels = loaded.spec.preprocessing.to_pixels(image)
-            inputs = loaded.to_inputs(pixels[None])
-            probabilities = predict(loaded.module, inputs)[0]
-            best = int(probabilities.argmax())
-            index = best if target is None else target
-            if not 0 <= index < len(probabilities):
-                raise AnalysisError(
-                    f"There is no class {index}; {model} knows the classes 0 to {len(probabilities) - 1}."
-                )
-            result = attribution.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress)
+            digest = hashlib.sha256(pixels.numpy().tobytes()).digest()
+            key = (digest, model, loaded.spec.version, method, target, layer)
+            with self._guard:
+                kept = self._explanations.get(key)
+            return kept or self._keep(key, self._explain(loaded, pixels, method, target, layer, progress))
+
+    def _explain(self, loaded: LoadedModel, pixels: Tensor, method, target, layer, progress) -> Explanation:
+        inputs = loaded.to_inputs(pixels[None])
+        probabilities = predict(loaded.module, inputs)[0]
+        best = int(probabilities.argmax())
+        index = best if target is None else target
+        if not 0 <= index < len(probabilities):
+            last = len(probabilities) - 1
+            raise AnalysisError(f"There is no class {index}; {loaded.spec.name} knows the classes 0 to {last}.")
+        result = attribution.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress)
         prediction = Prediction(index, loaded.spec.categories[index], float(probabilities[index]))
         return Explanation(loaded.spec, pixels, prediction, index == best, result)
+
+    def _keep(self, key: tuple, explanation: Explanation) -> Explanation:
+        with self._guard:
+            self._explanations[key] = explanation
+            while len(self._explanations) > MAX_EXPLANATIONS:
+                self._explanations.popitem(last=False)
+        return explanation
 
     def extract(self, image: Image.Image, model: str, layer: str) -> Tensor:
         """The feature map ``(C, h, w)`` of one layer, on the CPU."""

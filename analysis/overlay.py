@@ -31,6 +31,9 @@ DIVERGING = ((0.0, (33, 102, 172)), (0.5, (247, 247, 247)), (1.0, (178, 24, 43))
 PERCENTILE = 99.5
 """Of the magnitudes; it gets the strongest colour, so that a few extreme pixels do not darken the rest."""
 
+SMOOTHING = 0.02
+"""Standard deviation, as a share of the longer side, of the Gaussian that the contour is taken after."""
+
 
 def measure_scale(*values: Tensor, sign: str = "absolute") -> float:
     """Returns the value that gets the strongest colour: the 99.5th percentile of the magnitudes shown.
@@ -67,7 +70,8 @@ def render_overlay(
         opacity: of the colours, 0 to 1.
         colormap: key in ``COLORMAPS``; ``signed`` uses blue - white - red instead.
         sign: key in ``SIGNS``.
-        contour_share: share of the pixels inside the line, those of largest magnitude; 0 for no line.
+        contour_share: share of the pixels inside the line, those of largest magnitude after smoothing by
+            2 % of the longer side; 0 for no line.
         size: longer side of the result in pixels, the image's own if None. Pixels are enlarged as
             squares, never smoothed.
         scale: magnitude of the strongest colour, see ``measure_scale``; the map's own if None.
@@ -139,12 +143,18 @@ def _colorize(shown: NDArray, colormap: str, sign: str, scale: float | None) -> 
 def _draw_contour(
     picture: NDArray[np.uint8], magnitudes: NDArray, share: float, size: int | None
 ) -> NDArray[np.uint8]:
-    """Draws a white line with a dark rim, visible on any colour, around the ``share`` strongest pixels."""
+    """Draws a white line with a dark rim, visible on any colour, around the ``share`` strongest pixels.
+
+    Of the magnitudes smoothed by ``SMOOTHING``: the raw map of a gradient method would be outlined pixel
+    by pixel.
+    """
     import cv2
 
     if share <= 0:
         return picture
-    strong = (magnitudes >= np.quantile(magnitudes, 1 - min(share, 1))) & (magnitudes > 0)
+    sigma = SMOOTHING * max(magnitudes.shape)
+    smooth = cv2.GaussianBlur(magnitudes, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    strong = (smooth >= np.quantile(smooth, 1 - min(share, 1))) & (smooth > 0)
     mask = _resize(strong.astype(np.uint8), size)
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     width = max(1, round(max(picture.shape) / 300))

@@ -28,6 +28,10 @@ from models.training import TrainingConfig
 
 MAX_WAITING = 8
 KILL_SECONDS = 10
+ENVIRONMENT = {
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a workspace of fixed size
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait would slow down the page
+}
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -121,8 +125,7 @@ class JobManager:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    # cuBLAS is deterministic only with a workspace of fixed size.
-                    env={**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
+                    env={**os.environ, **ENVIRONMENT},
                     start_new_session=True,
                 )
             record_process(run_dir, process.pid)

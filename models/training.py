@@ -61,7 +61,7 @@ class TrainingConfig:
             raise ModelsError("data_root must be the path of a folder.")
         if self.image_size is not None:
             check_integer("image_size", self.image_size, 8, 256)
-        if isinstance(self.shapes, dict):
+        if not isinstance(self.shapes, ShapesConfig):
             object.__setattr__(self, "shapes", build_config(ShapesConfig, self.shapes))
         if self.train_limit is not None:
             check_integer("train_limit", self.train_limit, 1, 10**9)

@@ -1,7 +1,8 @@
 """Pieces of the page that several tabs use. All text that comes from outside is escaped here."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from html import escape
 
 import gradio as gr
@@ -9,6 +10,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Tab:
+    """What the page needs to know of a tab.
+
+    Attributes:
+        refresh: Handler that brings the tab up to date when it is opened, or when picture or model change.
+        inputs: Of ``refresh``.
+        outputs: Of ``refresh``.
+        looks_at: Components of the workbench whose change calls for a refresh while the tab is open.
+        linked: What a link to the tab restores: name in the address, component, and how its text is read
+            (raising ValueError for text that is not meant for it).
+    """
+
+    refresh: Callable
+    inputs: list
+    outputs: list
+    looks_at: list = field(default_factory=list)
+    linked: dict[str, tuple[gr.components.Component, Callable[[str], object]]] = field(default_factory=dict)
+
+
+def one_of(choices: Iterable[str]) -> Callable[[str], str]:
+    """Reads a value of a link that must be one of ``choices``."""
+    allowed = frozenset(choices)
+
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(text)
+        return text
+
+    return read
 
 
 class Picture(gr.Image):
@@ -76,9 +109,10 @@ def grid_html(pictures: Iterable[tuple[NDArray[np.uint8], str]]) -> str:
 
 
 def scale_html(limit: float, *, colors: str = "diverging") -> str:
-    """A colour bar from ``-limit`` to ``limit`` (``diverging``)."""
-    ends = f"<span>{-limit:.3g}</span><span>0</span><span>{limit:.3g}</span>"
-    return f'<div class="scale"><div class="bar {colors}"></div><div class="ends">{ends}</div></div>'
+    """A colour bar from ``-limit`` to ``limit`` (``diverging``) or from 0 to ``limit`` (any colour map)."""
+    ends = (-limit, 0, limit) if colors == "diverging" else (0, limit)
+    labels = "".join(f"<span>{end:.3g}</span>" for end in ends)
+    return f'<div class="scale"><div class="bar {colors}"></div><div class="ends">{labels}</div></div>'
 
 
 def explain_this(text: str) -> None:

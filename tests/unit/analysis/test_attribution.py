@@ -155,7 +155,7 @@ def test_guided_backprop_reaches_relu6_inside_timms_norm_layers(name) -> None:
     assert find_obstacles(net, x) == {}
     guided, plain = (attribute(net, x, 0, method).values for method in ("guided_backprop", "saliency"))
     assert not torch.allclose(guided, plain)
-    # The twin's ReLUs, not the copy's caller, carried the hooks; the model itself was never touched.
+    # All of that happened in a copy: the model still has its own activations.
     assert sum(isinstance(part, nn.ReLU6) for part in net.modules()) > 20
     assert not any(isinstance(part, nn.ReLU) for part in net.modules())
 

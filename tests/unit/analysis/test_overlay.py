@@ -136,8 +136,18 @@ def test_the_contour_surrounds_the_strongest_pixels() -> None:
     drawn = render_overlay(pixels, values, opacity=0, contour_share=0.04)
     rows, columns = np.nonzero((drawn == 255).all(-1))
 
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40, 59, 40, 59)
+    found = [rows.min(), rows.max(), columns.min(), columns.max()]
+    np.testing.assert_allclose(found, [40, 59, 40, 59], atol=2)  # smoothing rounds the corners off
     assert (drawn[45:55, 45:55] == 128).all()
+
+
+def test_the_contour_of_a_noisy_map_is_one_line_not_a_thousand_dots() -> None:
+    distance = (torch.arange(100) - 50).abs()
+    bump = torch.exp(-(distance[:, None] ** 2 + distance**2) / 400)
+
+    drawn = render_overlay(torch.zeros(3, 100, 100), (bump * torch.randn(100, 100))[None], opacity=0)
+
+    assert (drawn == 255).all(-1).mean() < 0.05
 
 
 @pytest.mark.parametrize(

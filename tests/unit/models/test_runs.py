@@ -1,0 +1,180 @@
+"""Run directories: whatever they contain, listing works and the state is told."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from models.errors import ModelsError
+from models.runs import (
+    RunWriter,
+    check_name,
+    create_run,
+    delete_run,
+    list_runs,
+    read_run,
+    record_process,
+    request_stop,
+    write_json,
+)
+
+
+def test_life_of_a_run(tmp_path):
+    path = create_run(tmp_path, "a", {"epochs": 2})
+    run = read_run(tmp_path, "a")
+    assert (run.state, run.config, run.metrics, run.result) == ("queued", {"epochs": 2}, [], None)
+    with RunWriter(path) as writer:
+        writer.update(state="running", step=3)
+        writer.add_metrics({"kind": "step", "step": 3})
+        run = read_run(tmp_path, "a")
+        assert run.state == "running" and run.status["step"] == 3 and run.metrics == [{"kind": "step", "step": 3}]
+        with pytest.raises(ModelsError, match="still running"):
+            delete_run(tmp_path, "a")
+        writer.update(state="finished", result={"epochs": 2})
+    run = read_run(tmp_path, "a")
+    assert run.state == "finished" and run.result == {"epochs": 2} and run.status["step"] == 3
+    assert not run.has_model and run.log_tail == ""
+    delete_run(tmp_path, "a")
+    assert list_runs(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"), [(ModelsError("Too hot."), "Too hot."), (KeyError("x"), "KeyError: 'x'")]
+)
+def test_errors_leave_a_failed_run_with_the_reason(tmp_path, error, message):
+    path = create_run(tmp_path, "a", {})
+    with pytest.raises(type(error)), RunWriter(path):
+        raise error
+    run = read_run(tmp_path, "a")
+    assert (run.state, run.message) == ("failed", message)
+
+
+def test_newest_first(tmp_path):
+    for name in ("b", "c", "a"):
+        create_run(tmp_path, name, {})
+    assert [run.name for run in list_runs(tmp_path)] == ["a", "c", "b"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../a", "a/b", "a\\b", "/a", "-a", ".a", "a" * 65, "a\n", "ä", "a b", None, 3]
+)
+def test_bad_names(tmp_path, name):
+    for use in (check_name, lambda name: read_run(tmp_path, name), lambda name: create_run(tmp_path, name, {})):
+        with pytest.raises(ModelsError, match="run name"):
+            use(name)
+
+
+def test_names_are_taken_once(tmp_path):
+    assert check_name("fashion_mnist-1.b") == "fashion_mnist-1.b"
+    create_run(tmp_path, "a", {})
+    with pytest.raises(ModelsError, match="already a run named a"):
+        create_run(tmp_path, "a", {})
+    with pytest.raises(ModelsError, match="no run named b"):
+        read_run(tmp_path, "b")
+
+
+def test_root_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelsError, match="cannot be stored"):
+        create_run(tmp_path / "file" / "runs", "a", {})
+    assert list_runs(tmp_path / "file") == list_runs(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "status.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"{" * 100_000, None])
+def test_damage_is_a_state(tmp_path, name, content):
+    create_run(tmp_path, "good", {})
+    path = create_run(tmp_path, "bad", {}) / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    states = {run.name: run.state for run in list_runs(tmp_path)}
+    assert states == {"good": "queued", "bad": "damaged"}
+    assert read_run(tmp_path, "bad").message
+    delete_run(tmp_path, "bad")
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"state": "dancing"},
+        {"state": ["running"]},
+        {},
+        {"state": "finished", "submitted": "x", "result": 3, "message": 5},
+    ],
+)
+def test_odd_values_in_the_status(tmp_path, status):
+    path = create_run(tmp_path, "a", {})
+    write_json(path / "status.json", status)
+    (run,) = list_runs(tmp_path)
+    assert run.state == ("finished" if status.get("state") == "finished" else "damaged")
+    assert run.result is None
+
+
+def test_half_written_metrics(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    (path / "metrics.jsonl").write_bytes(b'{"step": 1}\nnonsense\n[1]\n\xff\n{"step": 2}\n{"step": 3, "lo')
+    assert read_run(tmp_path, "a").metrics == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        {"pid": os.getpid(), "created": 1.0},  # the number now belongs to somebody else
+        {"pid": 2**31 - 1, "created": 1.0},
+        {"pid": -1, "created": 1.0},
+        {"pid": "x"},
+        {"pid": os.getpid(), "created": None},
+        {},
+    ],
+)
+def test_a_process_that_is_gone_means_failed(tmp_path, process):
+    path = create_run(tmp_path, "a", {})
+    write_json(path / "status.json", {"state": "running"})
+    write_json(path / "process.json", process)
+    (path / "log.txt").write_text("epoch 1\nRuntimeError: CUDA out of memory\n")
+    run = read_run(tmp_path, "a")
+    assert run.state == "failed" and "without saying why" in run.message and "CUDA out of memory" in run.message
+
+
+def test_a_real_process_alive_and_dead(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    record_process(path, child.pid)
+    assert read_run(tmp_path, "a").state == "queued"
+    child.kill()
+    child.wait()
+    child.stdin.close()
+    assert read_run(tmp_path, "a").state == "failed"
+
+
+def test_a_run_never_started_is_failed_after_a_while(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    status = json.loads((path / "status.json").read_text())
+    write_json(path / "status.json", status | {"submitted": status["submitted"] - 3600 * 10**9})
+    assert read_run(tmp_path, "a").state == "failed"
+
+
+def test_other_folders_and_links_are_no_runs(tmp_path):
+    outside = tmp_path / "outside"
+    path = create_run(outside, "real", {})
+    root = tmp_path / "runs"
+    create_run(root, "a", {})
+    (root / "b").symlink_to(path)
+    (root / "photos").mkdir()
+    (root / "photos" / "1.png").write_text("")
+    (root / "notes.txt").write_text("")
+    assert [run.name for run in list_runs(root)] == ["a"]
+    with pytest.raises(ModelsError):
+        delete_run(root, "photos")
+    with pytest.raises(ModelsError):
+        delete_run(root, "b")
+
+
+def test_stop_file(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    request_stop(path)
+    assert (path / "stop").exists()

@@ -1,0 +1,184 @@
+"""Training through the real loop, on tiny data: reproducible, tidy, and clear about what goes wrong."""
+
+import errno
+import hashlib
+import json
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from models import training
+from models.data import load_dataset
+from models.errors import ModelsError
+from models.runs import create_run, load_run_model, read_run
+from models.shapes import ShapesConfig
+from models.trainer import OPTIMIZERS, one_cycle
+from models.training import TrainingConfig, train
+
+TINY = {
+    "dataset": "shapes",
+    "shapes": {"num_images": 200, "clutter": 0.0, "color": "by_class"},
+    "model": {"channels": [8, 12]},
+    "epochs": 3,
+    "batch_size": 20,
+    "device": "cpu",
+}
+
+
+def tiny(**options) -> TrainingConfig:
+    return TrainingConfig.from_dict(TINY | options)
+
+
+def test_same_seed_same_bytes_and_nothing_else_changes(tmp_path):
+    torch.manual_seed(7)
+    state = (torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())
+    flags = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        signal.getsignal(signal.SIGTERM),
+        torch.is_grad_enabled(),
+    )
+    first = train(tiny(augment=True), tmp_path / "a")
+    assert torch.equal(torch.random.get_rng_state(), state[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == state[1:]
+    assert flags == (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        signal.getsignal(signal.SIGTERM),
+        torch.is_grad_enabled(),
+    )
+    torch.manual_seed(8)
+    second = train(tiny(augment=True), tmp_path / "b")
+    third = train(tiny(augment=True, seed=1), tmp_path / "c")
+    assert first.weights_sha256 == second.weights_sha256 != third.weights_sha256
+    data = (tmp_path / "a" / "weights.safetensors").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == first.weights_sha256
+
+
+def test_what_a_finished_run_leaves(tmp_path):
+    heard = []
+    config = tiny(epochs=4)
+    result = train(config, tmp_path / "a", on_metrics=heard.append)
+    run = read_run(tmp_path, "a")
+    assert (run.state, result.state, result.run, result.epochs) == ("finished", "finished", "a", 4)
+    assert TrainingConfig.from_dict(run.config) == config
+    assert run.result["test_accuracy"] == result.test_accuracy > 0.5
+    assert run.status["step"] == run.status["total_steps"] == 4 * 7
+    assert run.metrics == heard
+    epochs = [line for line in run.metrics if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"] and epochs[-1]["val_accuracy"] == result.val_accuracy
+
+    model, categories, preprocessing = load_run_model(tmp_path / "a")
+    data = load_dataset("shapes", data_root="", seed=0, shapes=config.shapes)
+    with torch.no_grad():
+        logits = model(preprocessing.normalize(data.test.images.float() / 255))
+    accuracy = (logits.argmax(1) == data.test.labels).float().mean().item()
+    assert accuracy == pytest.approx(result.test_accuracy) and categories == data.categories
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_learns(tmp_path, optimizer):
+    rate = {"sgd": 0.2}.get(optimizer, 0.01)
+    options = {"label_smoothing": 0.1, "train_limit": 100, "weight_decay": 1e-4}
+    result = train(tiny(optimizer=optimizer, learning_rate=rate, epochs=6, **options), tmp_path / "a")
+    assert result.test_accuracy > 0.5
+    assert read_run(tmp_path, "a").status["total_steps"] == 6 * 5
+
+
+def test_stop_file_ends_within_a_step_and_leaves_a_model(tmp_path):
+    def stop_early(metrics):
+        if metrics["epoch"] == 2:
+            (tmp_path / "a" / "stop").touch()
+
+    result = train(tiny(epochs=50), tmp_path / "a", on_metrics=stop_early)
+    run = read_run(tmp_path, "a")
+    assert run.state == result.state == "stopped" and run.has_model
+    assert run.status["step"] == 14 and result.epochs == 2 and result.test_accuracy is None
+    load_run_model(tmp_path / "a")
+
+
+def test_loss_that_explodes_is_a_failed_run(tmp_path):
+    with pytest.raises(ModelsError, match="smaller learning rate"):
+        train(tiny(learning_rate=100.0, model={"channels": [8, 8], "norm": "none"}, epochs=20), tmp_path / "a")
+    run = read_run(tmp_path, "a")
+    assert run.state == "failed" and "smaller learning rate" in run.message
+
+
+def test_full_disk_is_a_failed_run(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("models.trainer.write_bytes", full)
+    with pytest.raises(ModelsError, match="No space left"):
+        train(tiny(), tmp_path / "a")
+    assert read_run(tmp_path, "a").state == "failed"
+
+
+def test_a_run_is_not_overwritten(tmp_path):
+    train(tiny(epochs=1), tmp_path / "a")
+    with pytest.raises(ModelsError, match="already a run named a, and it is finished"):
+        train(tiny(epochs=1), tmp_path / "a")
+
+
+def test_main_reports_a_bad_configuration(tmp_path, capsys):
+    create_run(tmp_path, "a", TINY | {"epochs": 0})
+    assert training.main([str(tmp_path / "a")]) == 1
+    assert "epochs must be" in capsys.readouterr().err
+    assert read_run(tmp_path, "a").state == "failed"
+    assert training.main([]) == 2
+
+
+def test_one_cycle():
+    for total in (1, 2, 7, 100):
+        rates = [one_cycle(step, total) for step in range(total)]
+        assert all(0 < rate <= 1 for rate in rates)
+    assert max(rates) > 0.98 and rates.index(max(rates)) in (24, 25) and rates[-1] < 0.02
+
+
+def test_config_round_trip_through_json():
+    config = tiny(model={"channels": (8, 12), "head": "flatten"}, image_size=24)
+    assert TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict()))).to_dict() == config.to_dict()
+    assert isinstance(config.shapes, ShapesConfig)
+    assert TrainingConfig.from_dict(TrainingConfig().to_dict()) == TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number from 1 to 1000, not 0"),
+        ({"epochs": "5"}, "not '5'"),
+        ({"batch_size": 1}, "batch_size"),
+        ({"optimizer": "lion"}, "sgd, adam, adamw"),
+        ({"learning_rate": float("inf")}, "learning_rate"),
+        ({"augment": 1}, "augment"),
+        ({"seed": -1}, "seed"),
+        ({"device": "tpu"}, "auto, cpu, cuda, mps"),
+        ({"architecture": "big"}, "small_cnn"),
+        ({"model": {"layers": 3}}, "no setting 'layers'"),
+        ({"model": {"num_classes": 3}}, "without num_classes"),
+        ({"model": {"channels": [4] * 7}}, "7 blocks halve a 32 x 32"),
+        ({"model": 5}, "table of options"),
+        ({"shapes": {"position": "up"}}, "position"),
+        ({"shapes": 4}, "table"),
+        ({"dataset": ""}, "dataset"),
+        ({"data_root": None}, "data_root"),
+        ({"train_limit": 0}, "train_limit"),
+        ({"image_size": 2}, "image_size"),
+        ({"colour": 2}, "no setting 'colour'"),
+    ],
+)
+def test_bad_settings_are_refused_in_words(options, words):
+    with pytest.raises(ModelsError, match=words):
+        tiny(**options)
+
+
+def test_unknown_data_set_is_a_failed_run(tmp_path):
+    with pytest.raises(ModelsError, match="no data set or folder"):
+        train(tiny(dataset="nowhere"), tmp_path / "a")
+    assert read_run(tmp_path, "a").state == "failed"

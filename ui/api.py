@@ -1,0 +1,78 @@
+"""The public endpoints, for ``gradio_client``, curl and MCP: the same documents as ``cli.py --json``."""
+
+from pathlib import Path
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from models.errors import ModelsError
+from models.pretrained import DEFAULT_MODEL
+from models.samples import get_sample
+from ui import Services
+from ui.errors import shows_errors
+
+
+def add_endpoints(services: Services) -> None:
+    """Adds one endpoint per command to the page that is being built."""
+    lab = services.lab
+
+    @shows_errors
+    def models() -> list:
+        """Lists every model: name, source, num_params, num_classes, input_size, cached."""
+        return [spec.summary() for spec in lab.registry.list_specs()]
+
+    @shows_errors
+    def classify(image: dict | str, model: str = DEFAULT_MODEL, top_k: int = 5) -> dict:
+        """Classifies an uploaded picture, or a sample by its name."""
+        result = lab.classify(_open(image), model, _check_top_k(top_k))
+        return {"model": model, "predictions": [vars(p) for p in result.predictions], "ms": result.ms}
+
+    @shows_errors
+    def shift(
+        image: dict | str, model: str = DEFAULT_MODEL, dx: int = 3, dy: int = 0, boundary: str = "zero"
+    ) -> dict:
+        """Shifts a picture by whole network-input pixels and compares predictions and layers."""
+        return lab.shift(_open(image), model, int(dx), int(dy), boundary).to_json()
+
+    @shows_errors
+    def explain(
+        image: dict | str, model: str = DEFAULT_MODEL, method: str = "saliency", target: int = -1, layer: str = ""
+    ) -> dict:
+        """Attributes a class (-1: the predicted one) to pixels; ``values`` is the signed map (C, H, W)."""
+        result = lab.explain(_open(image), model, method, None if target == -1 else int(target), layer or None)
+        return {**result.to_json(), "values": result.attribution.values.tolist()}
+
+    @shows_errors
+    def layers(model: str = DEFAULT_MODEL) -> list:
+        """Lists the layers of a model: name, type, output_shape, num_params, stride, receptive_field."""
+        return [layer.summary() for layer in lab.layers(model)]
+
+    @shows_errors
+    def runs() -> list:
+        """Lists the training runs: name, state, message, result."""
+        return [
+            {"name": run.name, "state": run.state, "message": run.message, "result": run.result}
+            for run in services.jobs.list()
+        ]
+
+    for endpoint in (models, classify, shift, explain, layers, runs):
+        gr.api(endpoint, api_name=endpoint.__name__)
+
+
+def _check_top_k(top_k: int) -> int:
+    if not 1 <= top_k <= 1000:
+        raise ModelsError(f"top_k is a number from 1 to 1000, not {top_k}.")
+    return int(top_k)
+
+
+def _open(image: dict | str) -> Image.Image:
+    """A sample by name, or a file that was uploaded to this server; no other path on it can be read."""
+    from models.images import open_image
+
+    if isinstance(image, str):
+        return open_image(get_sample(image).path)
+    path = Path(str(image.get("path", ""))).resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()):
+        raise ModelsError("Upload the picture first (gradio_client: handle_file), or name a sample.")
+    return open_image(path)

@@ -1,0 +1,110 @@
+"""What is in the picture? One model or several side by side, one picture or many files."""
+
+import csv
+from pathlib import Path
+
+import gradio as gr
+
+from lab import Classification, FileResult
+from ui import Services
+from ui.components import (
+    Tab,
+    bars_html,
+    card_html,
+    empty_html,
+    explain_this,
+    format_count,
+    format_percent,
+    sentence_html,
+)
+from ui.errors import shows_errors
+from ui.workbench import Workbench
+
+MAX_FILES = 500
+COLUMNS = ["file", "class", "probability", "second", "third", "ms", "problem"]
+EXPLANATION = """
+A classifier turns the picture into one number per class (*logits*) and then into probabilities that add up to 1:
+$p_k = e^{f_k} / \\sum_j e^{f_j}$ (softmax). The bars are the five largest, on one scale from 0 to 100 %.
+A high bar means "this rather than my other classes", not "this is certainly true": a model that has never seen
+coins must still choose. *ms* is the time of one forward pass on this computer, without preparing the picture.
+"""
+
+
+def build_classify_tab(services: Services, bench: Workbench) -> Tab:
+    """Lays out the tab and wires what happens inside it."""
+    result = gr.HTML(empty_html("Choose a picture on the left."), elem_id="classify-result")
+    with gr.Accordion("Many pictures at once", open=False):
+        files = gr.File(
+            file_count="multiple", label=f"Up to {MAX_FILES} picture files", height=140, elem_id="batch-files"
+        )
+        run = gr.Button("Classify these files", variant="primary", elem_id="batch-run")
+        table = gr.Dataframe(
+            headers=COLUMNS, label="Results", interactive=False, wrap=True, visible=False, elem_id="batch-table"
+        )
+        download = gr.DownloadButton("Download as CSV", visible=False, elem_id="batch-csv")
+    explain_this(EXPLANATION)
+
+    @shows_errors
+    def classify(image, model, compare, tab, request: gr.Request, progress=gr.Progress()):
+        """Classifies the picture with the model and those it is compared with."""
+        if tab != "classify":
+            return gr.skip()
+        if image is None:
+            return empty_html("Choose a picture on the left: upload one, take one, paste one, or click a sample.")
+        picture = services.lab.open_image(image)
+        names = list(dict.fromkeys([model, *(compare or [])]))
+        with services.watch(request, progress, "Downloading weights") as report:
+            return _show([services.lab.classify(picture, name, progress=report) for name in names])
+
+    @shows_errors
+    def classify_batch(paths, model, request: gr.Request, progress=gr.Progress()):
+        """Classifies every file; a broken one gets a line that says so."""
+        if not paths:
+            raise gr.Error("Choose some picture files first.", title="No files")
+        if len(paths) > MAX_FILES:
+            raise gr.Error(f"{len(paths)} files are more than {MAX_FILES}; choose fewer.", title="Too many files")
+        with services.watch(request, progress, "Classifying files") as report:
+            rows = [_row(result) for result in services.lab.classify_files(paths, model, 3, report)]
+        return gr.update(value=rows, visible=True), gr.update(
+            value=_write_csv(rows, services.new_file("classification.csv")), visible=True
+        )
+
+    run.click(classify_batch, [files, bench.model], [table, download], api_visibility="private")
+    return Tab(
+        classify,
+        [bench.image, bench.model, bench.compare, bench.tab],
+        [result],
+        looks_at=[bench.image, bench.model, bench.compare],
+    )
+
+
+def _show(results: list[Classification]) -> str:
+    best = results[0].predictions[0]
+    text = f"{results[0].model.name} sees: {best.category}, {format_percent(best.probability)}."
+    if len(results) > 1:
+        agreeing = sum(r.predictions[0].category == best.category for r in results)
+        text += f" {agreeing} of {len(results)} models agree."
+    cards = "".join(
+        card_html(
+            r.model.name, f"{r.ms:.0f} ms, {format_count(r.model.num_params)} parameters", bars_html(r.predictions)
+        )
+        for r in results
+    )
+    return sentence_html(text) + f'<div class="cards">{cards}</div>'
+
+
+def _row(result: FileResult) -> list:
+    name = Path(result.path).name
+    if result.problem:
+        return [name, "", "", "", "", "", result.problem]
+    first, *others = result.predictions
+    runners_up = [f"{p.category} {format_percent(p.probability)}" for p in others] + ["", ""]
+    return [name, first.category, round(first.probability, 4), *runners_up[:2], round(result.ms, 1), ""]
+
+
+def _write_csv(rows: list[list], path: Path) -> str:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+    return str(path)

@@ -1,0 +1,227 @@
+"""Which pixels speak for a class, what the layers respond to, and the first filters."""
+
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+
+from analysis.attribution import METHODS
+from analysis.errors import AnalysisError
+from analysis.overlay import COLORMAPS, measure_scale, render_map, render_overlay
+from analysis.pictures import draw_filters, draw_pixels
+from lab import Explanation
+from ui import Services
+from ui.components import (
+    Tab,
+    empty_html,
+    explain_this,
+    figure_html,
+    format_percent,
+    grid_html,
+    one_of,
+    scale_html,
+    sentence_html,
+)
+from ui.errors import shows_errors
+from ui.workbench import Workbench
+
+AUTO = "auto"
+SIDE = 448
+SIGNS = {
+    "Strength, either sign": "absolute",
+    "For the class": "positive",
+    "Against the class": "negative",
+    "Both signs (red for, blue against)": "signed",
+}
+MAPS_PER_PAGE = 48
+MAP_SIDE = 112
+MAX_FILTERS = 256
+DEFAULT_METHOD = "grad_cam"
+EXPLANATION = """
+Every method gives each pixel a **signed** number: positive speaks for the class, negative against it. The overlay
+colours it over the picture, and the line encloses the strongest tenth of the pixels. Colours end at the 99.5th
+percentile, so one bright pixel cannot hide the rest. What is explained is the logit $f_k(x)$ of the chosen class,
+before softmax. An explanation tells what the *model* uses, which need not be what is true about the picture.
+"""
+
+
+def build_explain_tab(services: Services, bench: Workbench) -> Tab:
+    """Lays out the tab and wires what happens inside it."""
+    method = gr.State(DEFAULT_METHOD)
+    with gr.Row(elem_classes="methods"):
+        buttons = {
+            name: gr.Button(m.title, size="sm", min_width=130, elem_id=f"method-{name}")
+            for name, m in METHODS.items()
+        }
+    obstacles = gr.HTML(elem_id="explain-obstacles")
+    with gr.Row(elem_classes="controls"):
+        target = gr.Dropdown(
+            [("Predicted class", AUTO)],
+            value=AUTO,
+            label="Explain the class",
+            elem_id="explain-target",
+            min_width=220,
+        )
+        sign = gr.Dropdown(
+            list(SIGNS.items()), value="positive", label="Show evidence", elem_id="explain-sign", min_width=200
+        )
+        opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity", elem_id="explain-opacity", min_width=160)
+        colors = gr.Dropdown(
+            list(COLORMAPS), value=next(iter(COLORMAPS)), label="Colours", elem_id="explain-colors", min_width=120
+        )
+    view = gr.HTML(empty_html("Choose a picture on the left."), elem_id="explain-view")
+    with gr.Row(elem_classes="controls"):
+        picture_file = gr.DownloadButton("Overlay (PNG)", size="sm", interactive=False, elem_id="explain-png")
+        raw_file = gr.DownloadButton("Signed map (npy)", size="sm", interactive=False, elem_id="explain-npy")
+    with gr.Accordion("Feature maps of a layer", open=False) as features_panel:
+        with gr.Row(elem_classes="controls"):
+            layer = gr.Dropdown([], label="Layer", elem_id="features-layer", min_width=260)
+            page = gr.Number(1, precision=0, minimum=1, label=f"Page of {MAPS_PER_PAGE} channels", min_width=120)
+        features = gr.HTML(elem_id="features-view")
+    with gr.Accordion("Filters of the first layer", open=False) as filters_panel:
+        filters = gr.HTML(elem_id="filters-view")
+    explain_this(EXPLANATION)
+
+    settings = [method, target, sign, opacity, colors]
+    outputs = [view, picture_file, raw_file]
+
+    def show(image, model, method, target, sign, opacity, colors, report) -> tuple:
+        if image is None:
+            idle = gr.update(interactive=False)
+            return empty_html("Choose a picture on the left, then a method above."), idle, idle
+        picture = services.lab.open_image(image)
+        index = None if target == AUTO else int(target)
+        result = services.lab.explain(picture, model, method, index, progress=report)
+        return _show_explanation(services, result, sign, opacity, colors)
+
+    @shows_errors
+    def explain(image, model, method, target, sign, opacity, colors, request: gr.Request, progress=gr.Progress()):
+        """Computes the map of the chosen method, or redraws the one at hand."""
+        with services.watch(request, progress, METHODS[method].title) as report:
+            return show(image, model, method, target, sign, opacity, colors, report)
+
+    @shows_errors
+    def refresh(
+        image, model, tab, method, target, sign, opacity, colors, request: gr.Request, progress=gr.Progress()
+    ):
+        """Fits methods, classes and layers to the model, then explains."""
+        if tab != "explain":
+            return gr.skip()
+        with services.watch(request, progress, "Downloading weights") as report:
+            layers = [item.name for item in services.lab.layers(model, report) if item.is_feature_map]
+            reasons = services.lab.obstacles(model)
+            method = method if method not in reasons else next(name for name in METHODS if name not in reasons)
+            categories = services.lab.registry.get(model).categories
+            target = target if target != AUTO and int(target) < len(categories) else AUTO
+            shown = show(image, model, method, target, sign, opacity, colors, report)
+        choices = [("Predicted class", AUTO), *((f"{name} ({i})", str(i)) for i, name in enumerate(categories))]
+        return (
+            *_mark(method, reasons),
+            _list_obstacles(reasons),
+            method,
+            gr.update(choices=choices, value=target),
+            gr.update(choices=layers, value=services.lab.default_layer(model) or (layers or [None])[-1]),
+            *shown,
+        )
+
+    @shows_errors
+    def show_features(image, model, layer, page):
+        """Draws one page of the channels of a layer on one colour scale."""
+        if image is None or not layer:
+            raise AnalysisError("Choose a picture and a layer first.")
+        return _show_features(
+            services.lab.extract(services.lab.open_image(image), model, layer), layer, int(page or 1)
+        )
+
+    @shows_errors
+    def show_filters(model):
+        """Draws the kernels of the first convolution."""
+        pictures = draw_filters(services.lab.first_filters(model)[:MAX_FILTERS])
+        return grid_html((np.kron(p, np.ones((8, 8, 1), np.uint8)), str(i)) for i, p in enumerate(pictures))
+
+    private = {"api_visibility": "private"}
+    compute = {"fn": explain, "inputs": [bench.image, bench.model, *settings], "outputs": outputs, **private}
+    for name, button in buttons.items():
+        button.click(
+            lambda name=name: (name, *_mark(name)), None, [method, *buttons.values()], queue=False, **private
+        ).then(**compute)
+    gr.on([target.input, sign.input, opacity.release, colors.input], **compute, trigger_mode="always_last")
+    gr.on(
+        [features_panel.expand, layer.input, page.submit],
+        show_features,
+        [bench.image, bench.model, layer, page],
+        features,
+        **private,
+    )
+    filters_panel.expand(show_filters, bench.model, filters, **private)
+    return Tab(
+        refresh,
+        [bench.image, bench.model, bench.tab, *settings],
+        [*buttons.values(), obstacles, method, target, layer, *outputs],
+        looks_at=[bench.image, bench.model],
+        linked={"method": (method, one_of(METHODS)), "show": (sign, one_of(SIGNS.values()))},
+    )
+
+
+def _mark(chosen: str, reasons: dict[str, str] | None = None) -> list:
+    """Updates of the method buttons: the chosen one stands out, those with a reason against them are off."""
+    updates = []
+    for name in METHODS:
+        update = {"variant": "primary" if name == chosen else "secondary"}
+        if reasons is not None:
+            update["interactive"] = name not in reasons
+        updates.append(gr.update(**update))
+    return updates
+
+
+def _list_obstacles(reasons: dict[str, str]) -> str:
+    return "".join(f'<p class="note">{METHODS[name].title} is off: {reason}</p>' for name, reason in reasons.items())
+
+
+def _show_explanation(services: Services, result: Explanation, sign: str, opacity: float, colors: str) -> tuple:
+    values, target = result.attribution.values, result.target
+    method = METHODS[result.attribution.method]
+    role = "the predicted class" if result.is_top1 else "not the predicted class"
+    text = f"{method.title} for {target.category} ({format_percent(target.probability)}, {role})"
+    text += f", {result.attribution.seconds:.1f} s."
+    if result.attribution.is_flat:
+        off = gr.update(interactive=False)
+        flat = "The map is the same everywhere: this method finds no pixel that matters for this class."
+        return sentence_html(f"{text} {flat}", "bad"), off, off
+    scale = measure_scale(values, sign=sign)
+    options = {"colormap": colors, "sign": sign, "scale": scale, "size": SIDE}
+    overlay = render_overlay(result.pixels, values, opacity=opacity, **options)
+    figures = (
+        figure_html(draw_pixels(result.pixels), "What the network sees", "The picture at network input size")
+        + figure_html(overlay, "Overlay; the line holds the strongest tenth", text)
+        + figure_html(render_map(values, **options), "The map alone", text)
+    )
+    note = f'<p class="note">{method.explanation}</p>'
+    bar = scale_html(scale) if sign == "signed" else scale_html(scale, colors=colors)
+    files = (gr.update(value=str(path), interactive=True) for path in _write_files(services, result, overlay))
+    return sentence_html(text) + f'<div class="triple">{figures}</div>' + bar + note, *files
+
+
+def _write_files(services: Services, result: Explanation, overlay: np.ndarray) -> tuple[Path, Path]:
+    from PIL import Image
+
+    stem = f"{result.attribution.method}-{result.target.index}"
+    picture, raw = services.new_file(f"{stem}.png"), services.new_file(f"{stem}.npy")
+    Image.fromarray(overlay).save(picture)
+    np.save(raw, result.attribution.values.numpy(), allow_pickle=False)
+    return picture, raw
+
+
+def _show_features(maps, layer: str, page: int) -> str:
+    num_pages = -(-len(maps) // MAPS_PER_PAGE)
+    first = (min(max(page, 1), num_pages) - 1) * MAPS_PER_PAGE
+    shown = maps[first : first + MAPS_PER_PAGE]
+    limit = float(maps.abs().max())
+    sign, colors = ("signed", "diverging") if float(maps.min()) < 0 else ("positive", "viridis")
+    pictures = (
+        (render_map(m[None], sign=sign, scale=limit or 1.0, size=MAP_SIDE, colormap="viridis"), f"{first + i}")
+        for i, m in enumerate(shown)
+    )
+    size = " x ".join(map(str, maps.shape))
+    text = f"{layer}: {size}. Channels {first} to {first + len(shown) - 1}, all on one colour scale."
+    return sentence_html(text) + grid_html(pictures) + scale_html(limit, colors=colors)

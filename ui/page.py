@@ -1,0 +1,151 @@
+"""Puts the page together: sidebar, tabs, and what refreshes when."""
+
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from models.errors import ModelsError
+from models.samples import get_sample
+from ui import Services
+from ui.api import add_endpoints
+from ui.classify_tab import build_classify_tab
+from ui.explain_tab import build_explain_tab
+from ui.shift_tab import build_shift_tab
+from ui.train_tab import build_train_tab
+from ui.workbench import DEFAULT_SAMPLE, Workbench, build_workbench, list_model_choices
+
+ASSETS = Path(__file__).parent.parent / "assets"
+TABS = {
+    "classify": ("Classify", build_classify_tab),
+    "shift": ("Shift", build_shift_tab),
+    "explain": ("Explain", build_explain_tab),
+    "train": ("Train", build_train_tab),
+}
+KEEP_FILES_SECONDS = 24 * 3600
+SYSTEM_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+"""No web font: the page has to look the same without a connection."""
+
+
+def build_page(services: Services) -> gr.Blocks:
+    """The whole page, ready to launch with :func:`launch_options`."""
+    with gr.Blocks(
+        title="ConvScope", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEEP_FILES_SECONDS)
+    ) as page:
+        bench = build_workbench(services)
+        with gr.Row(elem_id="header"):
+            gr.HTML(f'<h1>ConvScope</h1><span class="badge">{services.lab.models.device.type.upper()}</span>')
+            corner = gr.Row(scale=0)
+        with gr.Tabs(elem_id="tabs", selected="classify") as tabs:
+            views = {}
+            for name, (title, build) in TABS.items():
+                with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tab:
+                    views[name] = (tab, build(services, bench))
+        with corner:
+            _add_link_button(bench, views)
+        _wire(services, page, bench, tabs, views)
+        add_endpoints(services)
+    return page
+
+
+def launch_options() -> dict:
+    """What ``Blocks.launch`` needs to show the page as it is meant to look."""
+    theme = gr.themes.Soft(primary_hue="blue", secondary_hue="blue", neutral_hue="slate", font=SYSTEM_FONT)
+    return {
+        "theme": theme,
+        "css_paths": [ASSETS / "style.css"],
+        "favicon_path": ASSETS / "icon.svg",
+        "footer_links": ["api", "settings"],
+        "pwa": True,
+        "ssr_mode": False,
+        "run_history": False,
+        "max_file_size": "256mb",
+        "max_threads": 16,
+    }
+
+
+def _wire(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: dict) -> None:
+    """Opening a tab, or another picture or model, refreshes the tab that is open."""
+    private = {"api_visibility": "private"}
+    restored = _restore_links(services, page, bench, tabs, views)
+    for name, (tab, view) in views.items():
+        listen = {"fn": view.refresh, "inputs": view.inputs, "outputs": view.outputs, **private}
+        listen["show_progress"] = "minimal" if view.looks_at else "hidden"
+        opened = tab.select(lambda name=name: name, None, bench.tab, queue=False, show_progress="hidden", **private)
+        for event in (restored, opened):
+            event.then(**listen)
+        if view.looks_at:
+            gr.on([component.change for component in view.looks_at], **listen, trigger_mode="always_last")
+
+
+def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: dict):
+    """Fills the controls from the address when the page is opened; returns the event."""
+    linked = {key: entry for _, view in views.values() for key, entry in view.linked.items()}
+
+    def restore(request: gr.Request):
+        """Fills the controls from the address, so that a link opens the view it was made from."""
+        choices = list_model_choices(services)
+        wanted = _read_link(services, request.query_params, linked)
+        tab = wanted.get("tab", "classify")
+        return (
+            gr.update(choices=choices, **_value(wanted, "model")),
+            gr.update(choices=choices),
+            gr.update(**_value(wanted, "image")),
+            wanted.get("sample", DEFAULT_SAMPLE),
+            tab,
+            gr.update(selected=tab),
+            *(gr.update(**_value(wanted, key)) for key in linked),
+        )
+
+    outputs = [bench.model, bench.compare, bench.image, bench.sample, bench.tab, tabs]
+    outputs += [component for component, _ in linked.values()]
+    return page.load(restore, None, outputs, api_visibility="private", show_progress="hidden")
+
+
+def _add_link_button(bench: Workbench, views: dict) -> None:
+    """A button that puts an address for the present view into the clipboard and the address bar."""
+    linked = {key: component for _, view in views.values() for key, (component, _) in view.linked.items()}
+    button = gr.Button("Copy link to this view", size="sm", min_width=150, elem_id="copy-link", scale=0)
+    query = gr.Textbox(visible=False)
+
+    def make_query(sample, model, tab, *values):
+        """The address's query; an uploaded picture cannot be part of it."""
+        parts = {"sample": sample, "model": model, "tab": tab, **dict(zip(linked, values, strict=True))}
+        note = "" if sample else " It cannot hold your own picture."
+        gr.Info(f"The link is in the address bar and the clipboard.{note}")
+        return urlencode({key: value for key, value in parts.items() if value not in ("", None)})
+
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    inputs = [bench.sample, bench.model, bench.tab, *linked.values()]
+    button.click(make_query, inputs, query, queue=False, **private).then(None, query, None, js=_COPY_LINK)
+
+
+def _read_link(services: Services, params, linked: dict) -> dict:
+    """The parts of an address that mean something here; all others are ignored."""
+    wanted = {}
+    try:
+        if "sample" in params:
+            sample = get_sample(params["sample"])
+            wanted |= {"sample": sample.name, "image": str(sample.path)}
+        if "model" in params:
+            wanted["model"] = services.lab.registry.get(params["model"]).name
+    except ModelsError as error:
+        gr.Warning(str(error))
+    if params.get("tab") in TABS:
+        wanted["tab"] = params["tab"]
+    for key, (_, read) in linked.items():
+        with suppress(ValueError):
+            wanted |= {key: read(params[key])} if key in params else {}
+    return wanted
+
+
+def _value(wanted: dict, key: str) -> dict:
+    return {"value": wanted[key]} if key in wanted else {}
+
+
+# The clipboard exists on https and localhost only; the address bar always does.
+_COPY_LINK = """(query) => {
+    history.replaceState(null, "", "?" + query);
+    if (navigator.clipboard) navigator.clipboard.writeText(location.href);
+}"""

@@ -1,0 +1,130 @@
+"""The sidebar: one picture and one model, which every tab looks at."""
+
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+
+from models.pretrained import DEFAULT_MODEL, ModelSpec
+from models.samples import get_sample, list_samples
+from ui import Services
+from ui.components import Picture, format_count
+from ui.errors import shows_errors
+
+DEFAULT_SAMPLE = "chelsea"
+MAX_COMPARED = 4
+THUMBNAIL_SIDE = 72
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """The components that tabs read. ``tab`` holds the id of the open tab, ``sample`` the sample shown."""
+
+    image: Picture
+    model: gr.Dropdown
+    compare: gr.Dropdown
+    card: gr.HTML
+    sample: gr.State
+    tab: gr.State
+
+
+def build_workbench(services: Services) -> Workbench:
+    """Lays out the sidebar and wires what happens inside it."""
+    choices = list_model_choices(services)
+    with gr.Sidebar(width=340, elem_id="workbench"):
+        image = Picture(
+            value=get_sample(DEFAULT_SAMPLE).path,
+            type="filepath",
+            image_mode=None,
+            format="png",
+            sources=["upload", "webcam", "clipboard"],
+            label="Picture",
+            height=240,
+            buttons=["fullscreen"],
+            elem_id="image",
+            alt_text="The picture that all tabs look at",
+        )
+        gallery = gr.Gallery(
+            value=[(_make_thumbnail(s.path), s.title) for s in list_samples().values()],
+            label="Samples",
+            columns=5,
+            height=190,
+            allow_preview=False,
+            object_fit="cover",
+            format="png",
+            buttons=[],
+            elem_id="samples",
+        )
+        model = gr.Dropdown(choices, value=DEFAULT_MODEL, label="Model", elem_id="model")
+        card = gr.HTML(describe_model(services.lab.registry.get(DEFAULT_MODEL)), elem_id="model-card")
+        compare = gr.Dropdown(
+            choices,
+            value=[],
+            multiselect=True,
+            max_choices=MAX_COMPARED,
+            label="Compare with",
+            info="Shown beside the model in the Classify tab.",
+            elem_id="compare",
+        )
+        cancel = gr.Button("Cancel what is running", size="sm", variant="secondary", elem_id="cancel")
+    bench = Workbench(image, model, compare, card, gr.State(DEFAULT_SAMPLE), gr.State("classify"))
+
+    def choose_sample(event: gr.SelectData):
+        """Puts the sample that was clicked into the picture."""
+        sample = list(list_samples().values())[event.index]
+        return str(sample.path), sample.name
+
+    @shows_errors
+    def show_card(name: str):
+        """Describes the chosen model."""
+        return describe_model(services.lab.registry.get(name))
+
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    gallery.select(choose_sample, None, [image, bench.sample], **private)
+    image.input(lambda: "", None, bench.sample, queue=False, **private)
+    model.change(show_card, model, card, queue=False, **private)
+    cancel.click(services.cancel, None, None, queue=False, **private)
+    return bench
+
+
+def list_model_choices(services: Services) -> list[tuple[str, str]]:
+    """Labels and names for a dropdown: what is at hand first, then what would have to be downloaded."""
+    specs = sorted(services.lab.registry.list_specs(), key=lambda spec: not spec.is_cached)
+    return [(_label(spec), spec.name) for spec in specs]
+
+
+def describe_model(spec: ModelSpec) -> str:
+    """The facts about a model as a small HTML table."""
+    size = "on this computer"
+    if not spec.is_cached:
+        size = f"{format_bytes(spec.weights.num_bytes)} to download at first use"
+    facts = {
+        "Trained on": f"{spec.trained_on}, {len(spec.categories)} classes",
+        "Parameters": format_count(spec.num_params),
+        "Input": f"{spec.preprocessing.crop_size} x {spec.preprocessing.crop_size} px",
+        "Test accuracy": f"{spec.accuracy:.1%}" if spec.accuracy is not None else "not stated",
+        "Weights": size,
+    }
+    rows = "".join(f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
+    return f'<dl class="facts">{rows}</dl>'
+
+
+def format_bytes(num_bytes: int) -> str:
+    """For example 98 MB."""
+    return f"{num_bytes / 2**20:.0f} MB"
+
+
+def _label(spec: ModelSpec) -> str:
+    if spec.is_cached:
+        return spec.name
+    return f"{spec.name} ({format_bytes(spec.weights.num_bytes)} download)"
+
+
+def _make_thumbnail(path):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+        thumbnail = image.convert("RGB")
+    thumbnail.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+    return thumbnail
