@@ -36,9 +36,13 @@ MAX_EXPLANATIONS = 32
 
 @dataclass(frozen=True)
 class Classification:
-    """The most probable classes of one picture; ``ms`` is the forward pass alone, on a warm model."""
+    """The most probable classes of one picture.
+
+    ``pixels (C, H, W)`` in [0, 1] is what the network saw; ``ms`` the forward pass alone, on a warm model.
+    """
 
     model: ModelSpec
+    pixels: Tensor
     predictions: tuple[Prediction, ...]
     ms: float
 
@@ -156,11 +160,12 @@ class Lab:
     ) -> Classification:
         """The ``top`` most probable classes of a picture."""
         with self._use(model, progress) as (loaded, _):
-            inputs = loaded.prepare(image)
+            pixels = loaded.spec.preprocessing.to_pixels(image)
+            inputs = loaded.to_inputs(pixels[None])
             start = time.perf_counter()
             probabilities = predict(loaded.module, inputs)
             ms = (time.perf_counter() - start) * 1000
-        return Classification(loaded.spec, top_k(probabilities[0], loaded.spec.categories, top), ms)
+        return Classification(loaded.spec, pixels, top_k(probabilities[0], loaded.spec.categories, top), ms)
 
     def classify_files(
         self, paths: Sequence[str | Path], model: str, top: int = 5, progress: Progress = no_progress

@@ -22,11 +22,19 @@ def draw_pixels(pixels: Tensor, is_real: Tensor | None = None, size: int = 448) 
     factor = max(1, round(size / pixels.shape[-1]))
     levels = (pixels.detach().cpu().clamp(0, 1) * 255).round().byte().expand(3, -1, -1)
     picture = levels.permute(1, 2, 0).numpy().repeat(factor, axis=0).repeat(factor, axis=1)
-    if is_real is None or bool(is_real.all()):
+    return picture if is_real is None else hatch(picture, ~is_real)
+
+
+def hatch(picture: NDArray[np.uint8], mask: Tensor) -> NDArray[np.uint8]:
+    """Draws diagonal lines over the cells of ``mask (h, w)`` in a picture ``(H, W, 3)`` that shows them."""
+    if not bool(mask.any()):
         return picture
-    invented = ~is_real.numpy().repeat(factor, axis=0).repeat(factor, axis=1)
-    rows, columns = np.indices(invented.shape)
-    lines = invented & ((rows + columns) % HATCH_PERIOD == 0)
+    height, width = picture.shape[:2]
+    cell_rows = np.arange(height) * mask.shape[0] // height
+    cell_columns = np.arange(width) * mask.shape[1] // width
+    covered = mask.numpy()[cell_rows[:, None], cell_columns]
+    rows, columns = np.indices(covered.shape, sparse=True)
+    lines = covered & ((rows + columns) % HATCH_PERIOD == 0)
     # Against the brightness below, so that the lines show on black and on white.
     contrast = np.where(picture.mean(axis=-1, keepdims=True) < 128, 190, 70)
     return np.where(lines[..., None], contrast, picture).astype(np.uint8)

@@ -213,6 +213,19 @@ class RunWriter:
             file.write(line.encode())
 
 
+class SilentWriter(RunWriter):
+    """For the other processes of a training on several: they take part, and one writes for all."""
+
+    def __init__(self, run_dir: Path):
+        self.run_dir = run_dir
+
+    def update(self, **values: object) -> None:
+        """Nothing."""
+
+    def add_metrics(self, values: dict) -> None:
+        """Nothing."""
+
+
 def _is_run(path: Path) -> bool:
     is_own = NAME_PATTERN.fullmatch(path.name) and not path.is_symlink()
     return bool(is_own) and ((path / "config.json").is_file() or (path / "status.json").is_file())

@@ -46,23 +46,6 @@ def one_cycle(step: int, total_steps: int) -> float:
     return min(position / WARM_UP, (1 - position) / (1 - WARM_UP))
 
 
-@contextmanager
-def reproducible(seed: int) -> Iterator[None]:
-    """Seeds PyTorch and asks for deterministic algorithms; everything is as before after the block."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
-    with torch.random.fork_rng():
-        try:
-            torch.manual_seed(seed)
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.backends.cudnn.benchmark = False
-            yield
-        finally:
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-            torch.backends.cudnn.benchmark = benchmark
-
-
 class Trainer:
     """One training of one model; :meth:`fit` may be called once."""
 
@@ -86,7 +69,7 @@ class Trainer:
             ModelsError: The loss is no longer a finite number.
             OSError: The run directory cannot be written.
         """
-        with reproducible(self.config.seed), self._accelerated():
+        with self._accelerated():
             self._prepare()
             started, epoch, val_accuracy, stopped = time.perf_counter(), 0, None, False
             while epoch < self.config.epochs and not stopped:
@@ -94,7 +77,7 @@ class Trainer:
                 if not stopped:
                     val_accuracy = self._finish_epoch(epoch + 1)
                     epoch += 1
-            sha256 = self._save()
+            sha256 = self._save() if self.step else None
             test_accuracy = None if stopped else self._evaluate(self.test)[1]
             return {
                 "state": "stopped" if stopped else "finished",
@@ -118,6 +101,7 @@ class Trainer:
             yield
         finally:
             self.accelerator.free_memory()
+            self.accelerator.end_training()
             AcceleratorState._reset_state(reset_partial_state=True)
 
     def _prepare(self) -> None:
@@ -155,6 +139,8 @@ class Trainer:
         order = torch.randperm(len(self.train), generator=self.generator)
         for start in range(0, self.steps_per_epoch * self.batch_size, self.batch_size):
             if self._must_stop():
+                if self.meter.count:
+                    self._report_step(epoch)
                 return False
             # Each process takes its share of the batch; with one process that is all of it.
             share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)

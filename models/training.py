@@ -2,6 +2,7 @@
 ``python -m models.training RUN_DIR`` as a process of its own that runs the config.json found there.
 """
 
+import os
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ from models.data import DATASETS, OWN_PICTURES, load_dataset
 from models.device_turn import device_turn
 from models.devices import DEVICES, resolve_device
 from models.errors import ModelsError
-from models.runs import RunWriter, check_name, create_run, read_json, read_run
+from models.reproducible import reproducible
+from models.runs import RunWriter, SilentWriter, check_name, create_run, read_json, read_run
 from models.shapes import ShapesConfig
 from models.small_cnn import ARCHITECTURES
 from models.stopping import StopRequest
@@ -126,6 +128,8 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
             full; the run's state is then "failed".
     """
     run_dir = Path(run_dir)
+    if int(os.environ.get("RANK", "0")) > 0:  # torchrun numbers its processes
+        return _take_part(config, run_dir)
     if not run_dir.exists():
         create_run(run_dir.parent, run_dir.name, config.to_dict())
     state = read_run(run_dir.parent, run_dir.name).state
@@ -148,19 +152,30 @@ def _train_in_turn(config, writer: RunWriter, stop: StopRequest, on_metrics) -> 
     with device_turn(writer.run_dir, device, stop) as my_turn:
         if not my_turn:
             return TrainingResult(name, "stopped", None, None, 0.0, 0, None)
-        writer.update(state="preparing")
-        dataset = load_dataset(
-            config.dataset,
-            data_root=config.data_root,
-            seed=config.seed,
-            image_size=config.image_size,
-            shapes=config.shapes,
-            progress=lambda fraction, message: writer.update(message=f"{message} ({fraction:.0%})"),
-        )
-        writer.update(skipped=list(dataset.skipped[:100]), message="")
-        if stop.requested:
-            return TrainingResult(name, "stopped", None, None, 0.0, 0, None)
-        return TrainingResult(name, **Trainer(config, dataset, device, writer, stop, on_metrics).fit())
+        # Inside, because loading a set may import libraries that draw random numbers.
+        with reproducible(config.seed):
+            return _load_and_fit(config, device, writer, stop, on_metrics)
+
+
+def _take_part(config: TrainingConfig, run_dir: Path) -> TrainingResult:
+    """The part of every process but the first: the same steps on other pictures, without the run's files."""
+    device = resolve_device(config.device).type
+    with StopRequest(run_dir) as stop, reproducible(config.seed):
+        return _load_and_fit(config, device, SilentWriter(run_dir), stop, None)
+
+
+def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
+    writer.update(state="preparing")
+    dataset = load_dataset(
+        config.dataset,
+        data_root=config.data_root,
+        seed=config.seed,
+        image_size=config.image_size,
+        shapes=config.shapes,
+        progress=lambda fraction, message: writer.update(message=f"{message} ({fraction:.0%})"),
+    )
+    writer.update(skipped=list(dataset.skipped[:100]), message="")
+    return TrainingResult(writer.run_dir.name, **Trainer(config, dataset, device, writer, stop, on_metrics).fit())
 
 
 def main(arguments: list[str]) -> int:

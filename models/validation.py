@@ -1,6 +1,5 @@
 """Checks of single settings: every configuration refuses bad values with the same kind of sentence."""
 
-import math
 from collections.abc import Collection
 from dataclasses import fields
 from typing import TypeVar
@@ -19,7 +18,7 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
 def check_number(name: str, value: object, low: float, high: float) -> None:
     """Raises ModelsError unless ``value`` is a finite int or float in [low, high]."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not low <= value <= high:
+    if not is_number or not low <= value <= high:
         raise ModelsError(f"{name} must be a number from {low:g} to {high:g}, not {_show(value)}.")
 
 

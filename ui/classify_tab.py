@@ -21,6 +21,7 @@ from ui.errors import shows_errors
 from ui.workbench import Workbench
 
 MAX_FILES = 500
+SEEN_SIDE = 224
 COLUMNS = ["file", "class", "probability", "second", "third", "ms", "problem"]
 EXPLANATION = """
 A classifier turns the picture into one number per class (*logits*) and then into probabilities that add up to 1:

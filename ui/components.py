@@ -51,6 +51,8 @@ class Picture(gr.Image):
     cannot. Here ``models.images.open_image`` is the only reader.
     """
 
+    is_template = True  # tells gradio that the page's part of it is gr.Image's
+
     def preprocess(self, payload) -> str | None:
         """The path of the uploaded file, or None."""
         if payload is None or payload.path is None:

@@ -36,6 +36,7 @@ def build_page(services: Services) -> gr.Blocks:
         bench = build_workbench(services)
         with gr.Row(elem_id="header"):
             gr.HTML(f'<h1>ConvScope</h1><span class="badge">{services.lab.models.device.type.upper()}</span>')
+            cancel = gr.Button("Cancel", size="sm", min_width=90, scale=0, elem_id="cancel")
             corner = gr.Row(scale=0)
         with gr.Tabs(elem_id="tabs", selected="classify") as tabs:
             views = {}
@@ -45,6 +46,7 @@ def build_page(services: Services) -> gr.Blocks:
         with corner:
             _add_link_button(bench, views)
         _wire(services, page, bench, tabs, views)
+        cancel.click(services.cancel, None, None, queue=False, api_visibility="private", show_progress="hidden")
         add_endpoints(services)
     return page
 
@@ -100,6 +102,7 @@ def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: 
 
     outputs = [bench.model, bench.compare, bench.image, bench.sample, bench.tab, tabs]
     outputs += [component for component, _ in linked.values()]
+    page.load(None, js=_CLOSE_SIDEBAR_ON_PHONES)
     return page.load(restore, None, outputs, api_visibility="private", show_progress="hidden")
 
 
@@ -143,6 +146,11 @@ def _read_link(services: Services, params, linked: dict) -> dict:
 def _value(wanted: dict, key: str) -> dict:
     return {"value": wanted[key]} if key in wanted else {}
 
+
+# Open, it would cover the page.
+_CLOSE_SIDEBAR_ON_PHONES = """() => {
+    if (window.innerWidth < 768) document.querySelector("#workbench.open .toggle-button")?.click();
+}"""
 
 # The clipboard exists on https and localhost only; the address bar always does.
 _COPY_LINK = """(query) => {

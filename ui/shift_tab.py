@@ -6,7 +6,7 @@ from analysis.equivariance import MapComparison
 from analysis.figures import plot_layer_errors
 from analysis.layers import Layer, outline
 from analysis.overlay import render_map
-from analysis.pictures import draw_pixels
+from analysis.pictures import draw_pixels, hatch
 from analysis.shift import BOUNDARIES
 from lab import ShiftResult
 from ui import Services
@@ -132,8 +132,7 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         "trigger_mode": "always_last",
     }
     gr.on([dx.release, dy.release, boundary.input, layer.input, channel.input], **update)
-    for (label, button), (slider, step) in zip(nudges.items(), ((dx, -1), (dx, 1), (dy, -1), (dy, 1)), strict=True):
-        del label
+    for button, slider, step in zip(nudges, (dx, dx, dy, dy), (-1, 1, -1, 1), strict=True):
         button.click(None, slider, slider, js=_step_js(slider.elem_id, step)).then(**update)
     back.click(None, None, [dx, dy], js="() => [0, 0]").then(**update)
     for title, button in examples.items():
@@ -183,18 +182,17 @@ def _show_maps(comparison: MapComparison | None) -> str:
         return empty_html("This model has no feature map to compare.")
     error = comparison.relative_error
     finding = "nothing can be compared at this shift" if error is None else f"relative error {error:.2g}"
-    titles = {
-        "Map of the shifted picture": comparison.of_shifted,
-        "Map of the original, shifted": comparison.shifted_map,
-        "Difference": comparison.difference,
-    }
     limit = comparison.limit
-    figures = "".join(
-        figure_html(
-            render_map(values[None], sign="signed", scale=limit or 1.0, size=MAP_SIDE), title, f"{title}, {finding}"
-        )
-        for title, values in titles.items()
-    )
+    figures = ""
+    for title, values in (
+        ("Map of the shifted picture", comparison.of_shifted),
+        ("Map of the original, shifted", comparison.shifted_map),
+        ("Difference", comparison.difference),
+    ):
+        drawn = render_map(values[None], sign="signed", scale=limit or 1.0, size=MAP_SIDE)
+        if values is not comparison.of_shifted:
+            drawn = hatch(drawn, ~comparison.is_valid)
+        figures += figure_html(drawn, title, f"{title}, {finding}")
     text = (
         f"Layer {comparison.layer}, channel {comparison.channel} of {comparison.num_channels}, stride "
         f"{comparison.stride}: {finding} over all channels."

@@ -41,13 +41,13 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
         presets = {title: gr.Button(title, size="sm", min_width=200) for title in PRESETS}
     fields, panels = _build_fields(services)
     with gr.Row(elem_classes="controls"):
-        start = gr.Button("Start training", variant="primary", elem_id="train-start", min_width=160)
-        stop = gr.Button("Stop", variant="stop", elem_id="train-stop", min_width=90)
-        use = gr.Button("Use this model", elem_id="train-use", min_width=130)
-        delete = gr.Button("Delete run", elem_id="train-delete", min_width=110)
+        start = gr.Button("Start training", variant="primary", elem_id="train-start", size="md", min_width=160)
+        stop = gr.Button("Stop", variant="stop", elem_id="train-stop", size="md", min_width=90)
+        use = gr.Button("Use this model", elem_id="train-use", size="md", min_width=130)
+        delete = gr.Button("Delete run", elem_id="train-delete", size="md", min_width=110)
     run = gr.Dropdown([], label="Run shown below", elem_id="train-run")
     status = gr.HTML(empty_html(_NO_RUN), elem_id="train-status")
-    with gr.Row():
+    with gr.Row(visible=False) as curves:
         loss = gr.Plot(show_label=False, elem_id="train-loss", min_width=300)
         accuracy = gr.Plot(show_label=False, elem_id="train-accuracy", min_width=300)
     with gr.Accordion("Log", open=False):
@@ -55,7 +55,7 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
     explain_this(EXPLANATION)
     seen = gr.State(None)
     timer = gr.Timer(WATCH_SECONDS, active=False)
-    shown = [status, loss, accuracy, log, seen]
+    shown = [status, curves, loss, accuracy, log, seen]
 
     @shows_errors
     def begin(*values):
@@ -74,11 +74,11 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
     def watch(name, last):
         """Shows a run as it is now; nothing is sent while nothing changes."""
         if not name:
-            return empty_html(_NO_RUN), None, None, "", None
+            return _show_nothing(_NO_RUN)
         try:
             current = services.jobs.read(name)
         except ModelsError as error:
-            return empty_html(str(error)), None, None, "", None
+            return _show_nothing(str(error))
         version = [name, current.state, current.message, current.status.get("step"), current.status.get("epoch")]
         return gr.skip() if version == last else (*_show_run(current), version)
 
@@ -128,7 +128,7 @@ def _build_fields(services: Services) -> tuple[dict[str, gr.components.Component
     datasets = [(spec.title, name) for name, spec in DATASETS.items()] + [(OWN_PICTURES.title, OWN)]
     with gr.Row(elem_classes="controls"):
         f["dataset"] = gr.Dropdown(
-            datasets, value="fashion_mnist", label="Data", elem_id="train-dataset", min_width=260
+            datasets, value="fashion_mnist", label="Data", elem_id="train-dataset", min_width=260, scale=2
         )
         f["epochs"] = gr.Slider(1, 50, TrainingConfig.epochs, step=1, label="Epochs", min_width=160)
         f["augment"] = gr.Checkbox(False, label="Augment (small random changes)", min_width=180)
@@ -245,7 +245,12 @@ def _show_run(run: Run) -> tuple:
     epochs = max(status.get("epochs") or 1, 1)
     steps_per_epoch = max((status.get("total_steps") or epochs) / epochs, 1)
     plots = (plot_training(records, measure, steps_per_epoch) for measure in ("loss", "accuracy"))
-    return sentence_html(_describe_run(run), _TONES.get(run.state, "")) + _bar(run), *plots, run.log_tail
+    text = sentence_html(_describe_run(run), _TONES.get(run.state, "")) + _bar(run)
+    return text, gr.update(visible=bool(records)), *plots, run.log_tail
+
+
+def _show_nothing(reason: str) -> tuple:
+    return empty_html(reason), gr.update(visible=False), None, None, "", None
 
 
 _TONES = {"finished": "good", "failed": "bad", "damaged": "bad"}

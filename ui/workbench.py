@@ -46,9 +46,9 @@ def build_workbench(services: Services) -> Workbench:
         )
         gallery = gr.Gallery(
             value=[(_make_thumbnail(s.path), s.title) for s in list_samples().values()],
-            label="Samples",
-            columns=5,
-            height=190,
+            label="Samples: click one",
+            columns=6,
+            height="auto",
             allow_preview=False,
             object_fit="cover",
             format="png",
@@ -66,7 +66,6 @@ def build_workbench(services: Services) -> Workbench:
             info="Shown beside the model in the Classify tab.",
             elem_id="compare",
         )
-        cancel = gr.Button("Cancel what is running", size="sm", variant="secondary", elem_id="cancel")
     bench = Workbench(image, model, compare, card, gr.State(DEFAULT_SAMPLE), gr.State("classify"))
 
     def choose_sample(event: gr.SelectData):
@@ -83,7 +82,6 @@ def build_workbench(services: Services) -> Workbench:
     gallery.select(choose_sample, None, [image, bench.sample], **private)
     image.input(lambda: "", None, bench.sample, queue=False, **private)
     model.change(show_card, model, card, queue=False, **private)
-    cancel.click(services.cancel, None, None, queue=False, **private)
     return bench
 
 

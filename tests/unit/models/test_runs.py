@@ -10,6 +10,7 @@ import pytest
 from models.errors import ModelsError
 from models.runs import (
     RunWriter,
+    SilentWriter,
     check_name,
     create_run,
     delete_run,
@@ -178,3 +179,10 @@ def test_stop_file(tmp_path):
     path = create_run(tmp_path, "a", {})
     request_stop(path)
     assert (path / "stop").exists()
+
+
+def test_silent_writer_leaves_no_files(tmp_path):
+    writer = SilentWriter(tmp_path / "a")
+    writer.update(state="running")
+    writer.add_metrics({"step": 1})
+    assert not list(tmp_path.iterdir())

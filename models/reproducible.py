@@ -1,0 +1,32 @@
+"""A block of code whose outcome the seed alone decides, and that leaves no trace in the global state."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """Seeds PyTorch and asks for deterministic algorithms; everything is as before after the block.
+
+    The states of Python's and NumPy's generators are kept as well: some libraries draw from them when
+    they are imported.
+    """
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            torch.manual_seed(seed)
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.backends.cudnn.benchmark = False
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.backends.cudnn.benchmark = benchmark
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
