@@ -3,11 +3,11 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from analysis.attribution import METHODS
@@ -16,6 +16,10 @@ from analysis.shift import BOUNDARIES
 from lab import Lab
 from models.errors import ModelsError
 from models.pretrained import DEFAULT_MODEL
+from models.runs import check_name
+from models.small_cnn import SmallCNNConfig
+from models.training import TrainingConfig
+from models.training import train as start_training
 
 app = typer.Typer(
     help=__doc__,
@@ -168,6 +172,77 @@ def layers(model: ModelOption = DEFAULT_MODEL, as_json: JsonOption = False) -> N
         typer.echo(f"{row['name']:36} {row['type']:24} {shape:14} {numbers}")
 
 
+@app.command()
+def train(
+    run: Annotated[str, typer.Option(help="Name of the new run.")],
+    dataset: Annotated[str, typer.Option(help="A name, or a folder or zip of pictures.")] = TrainingConfig.dataset,
+    arch: Annotated[str, typer.Option(help="Architecture.")] = TrainingConfig.architecture,
+    epochs: int = TrainingConfig.epochs,
+    seed: int = TrainingConfig.seed,
+    batch_size: int = TrainingConfig.batch_size,
+    optimizer: str = TrainingConfig.optimizer,
+    learning_rate: float = TrainingConfig.learning_rate,
+    weight_decay: float = TrainingConfig.weight_decay,
+    label_smoothing: float = TrainingConfig.label_smoothing,
+    augment: bool = TrainingConfig.augment,
+    train_limit: Annotated[int | None, typer.Option(help="Use only so many training pictures.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels; the data set's own if not given.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    channels: Annotated[str, typer.Option(help="One number per block.")] = ",".join(
+        map(str, SmallCNNConfig.channels)
+    ),
+    kernel_size: int = SmallCNNConfig.kernel_size,
+    pooling: str = SmallCNNConfig.pooling,
+    padding_mode: str = SmallCNNConfig.padding_mode,
+    head: str = SmallCNNConfig.head,
+    norm: str = SmallCNNConfig.norm,
+    dropout: float = SmallCNNConfig.dropout,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a small network; it is a model named run/NAME afterwards."""
+    if not all(part.strip().isdigit() for part in channels.split(",")):
+        raise ModelsError(f"--channels takes whole numbers with commas between them, not {channels!r}.")
+    config = TrainingConfig(
+        dataset=dataset,
+        architecture=arch,
+        model={
+            "channels": tuple(map(int, channels.split(","))),
+            "kernel_size": kernel_size,
+            "pooling": pooling,
+            "padding_mode": padding_mode,
+            "head": head,
+            "norm": norm,
+            "dropout": dropout,
+        },
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        augment=augment,
+        label_smoothing=label_smoothing,
+        seed=seed,
+        device=device or _environment("DEVICE", TrainingConfig.device),
+        data_root=_environment("DATA_ROOT", "data"),
+        image_size=image_size,
+        train_limit=train_limit,
+    )
+    run_dir = Path(_environment("RUNS_ROOT", "runs")) / check_name(run)
+    result = asdict(start_training(config, run_dir, _show_epoch))
+    del result["state"]
+    if as_json:
+        _print_json(result)
+        return
+    typer.echo("  ".join(f"{key} {value}" for key, value in result.items()))
+
+
+def _show_epoch(metrics: dict) -> None:
+    if metrics["kind"] == "epoch":
+        accuracy = f"training accuracy {metrics['train_accuracy']:.1%}, validation {metrics['val_accuracy']:.1%}"
+        speed = f"{metrics['samples_per_second']:.0f} pictures a second"
+        print(f"epoch {metrics['epoch']}: {accuracy}, {speed}", file=sys.stderr)
+
+
 def _print_predictions(predictions: list[dict]) -> None:
     for prediction in predictions:
         typer.echo(f"  {prediction['probability']:6.1%}  {prediction['category']}")
@@ -177,13 +252,13 @@ def main() -> int:
     """Runs one command; one line on stderr and exit code 2 for whatever the user can put right."""
     try:
         return app(standalone_mode=False) or 0
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except (click.ClickException, ModelsError, AnalysisError) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    except (typer.TyperException, ModelsError, AnalysisError) as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return 130
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from models.errors import ModelsError
 
-_GARMENTS = Path(__file__).parent.parent / "assets" / "garments"
+_ASSETS = Path(__file__).parent.parent / "assets"
+_FOLDERS = ("garments", "shapes")
+"""Pictures named <number>-<name>.png: test pictures of Fashion-MNIST, and drawn shapes."""
 
 # Those of scikit-image's photographs that hold one main object.
 _PHOTOGRAPHS = {
@@ -33,12 +35,13 @@ class Sample:
 
 @cache
 def list_samples() -> dict[str, Sample]:
-    """Photographs of scikit-image first, then one garment of each Fashion-MNIST class, by name."""
+    """Photographs of scikit-image first, then one garment and one shape of each class, by name."""
     photographs = Path(find_spec("skimage").origin).parent / "data"
     found = [Sample(name, title, photographs / file) for name, (title, file) in _PHOTOGRAPHS.items()]
-    for path in sorted(_GARMENTS.glob("*.png")):
-        title = path.stem.split("-", 1)[1].replace("_", " ").capitalize()
-        found.append(Sample(path.stem.split("-", 1)[1], title, path))
+    for folder in _FOLDERS:
+        for path in sorted((_ASSETS / folder).glob("*.png")):
+            name = path.stem.split("-", 1)[1]
+            found.append(Sample(name, name.replace("_", " ").capitalize(), path))
     return {sample.name: sample for sample in found if sample.path.is_file()}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from analysis.pictures import draw_pixels
 from lab import Classification, FileResult
 from ui import Services
 from ui.components import (
@@ -13,6 +14,7 @@ from ui.components import (
     card_html,
     empty_html,
     explain_this,
+    figure_html,
     format_count,
     format_percent,
     sentence_html,
@@ -85,13 +87,17 @@ def _show(results: list[Classification]) -> str:
     if len(results) > 1:
         agreeing = sum(r.predictions[0].category == best.category for r in results)
         text += f" {agreeing} of {len(results)} models agree."
-    cards = "".join(
-        card_html(
-            r.model.name, f"{r.ms:.0f} ms, {format_count(r.model.num_params)} parameters", bars_html(r.predictions)
-        )
-        for r in results
+    return sentence_html(text) + f'<div class="cards">{"".join(map(_card, results))}</div>'
+
+
+def _card(result: Classification) -> str:
+    facts = f"{result.ms:.0f} ms, {format_count(result.model.num_params)} parameters"
+    side = result.pixels.shape[-1]
+    seen = figure_html(
+        draw_pixels(result.pixels, size=SEEN_SIDE), f"as it sees it, {side} x {side}", "The picture at input size"
     )
-    return sentence_html(text) + f'<div class="cards">{cards}</div>'
+    body = f'<div class="seen">{seen}{bars_html(result.predictions)}</div>'
+    return card_html(result.model.name, facts, body)
 
 
 def _row(result: FileResult) -> list:

@@ -44,22 +44,6 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
     return read
 
 
-class Picture(gr.Image):
-    """An image input that hands on the uploaded file as it is.
-
-    ``gr.Image`` opens and re-encodes the file before any handler runs, and shows a bare "Error" when it
-    cannot. Here ``models.images.open_image`` is the only reader.
-    """
-
-    is_template = True  # tells gradio that the page's part of it is gr.Image's
-
-    def preprocess(self, payload) -> str | None:
-        """The path of the uploaded file, or None."""
-        if payload is None or payload.path is None:
-            return None
-        return payload.path
-
-
 def png_uri(picture: NDArray[np.uint8]) -> str:
     """A ``data:`` URI with the lossless picture ``(H, W, 3)`` RGB."""
     import cv2

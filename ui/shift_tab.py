@@ -149,9 +149,9 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
 
 
 def describe_shift(dx: int, dy: int) -> str:
-    """In words: 3 px right and 2 px up."""
+    """In words: Shifted 3 px right and 2 px up."""
     parts = [f"{abs(d)} px {names[d > 0]}" for d, names in ((dx, ("left", "right")), (dy, ("up", "down"))) if d]
-    return " and ".join(parts) or "not at all"
+    return "Shifted " + " and ".join(parts) if parts else "Not shifted"
 
 
 def _show_result(result: ShiftResult) -> str:
@@ -160,13 +160,13 @@ def _show_result(result: ShiftResult) -> str:
     of_before = before.probability + result.probability_change
     change = f"{format_percent(before.probability)} → {format_percent(of_before)}"
     if result.same_top1:
-        text = f"Shifted {where}: still {before.category}, {change}."
+        text = f"{where}: still {before.category}, {change}."
     else:
-        text = f"Shifted {where}: {before.category} ({change}) becomes {after.category}."
+        text = f"{where}: {before.category} ({change}) becomes {after.category}."
     rule = BOUNDARIES[result.boundary]
     pictures = (
         ("Original", draw_pixels(result.before_pixels), result.before),
-        (f"Shifted {where}", draw_pixels(result.after_pixels, result.is_real), result.after),
+        (where, draw_pixels(result.after_pixels, result.is_real), result.after),
     )
     columns = "".join(
         f'<div class="column">{figure_html(picture, title, f"{title}: {tops[0].category}")}'

@@ -8,8 +8,9 @@ import gradio as gr
 from models.pretrained import DEFAULT_MODEL, ModelSpec
 from models.samples import get_sample, list_samples
 from ui import Services
-from ui.components import Picture, format_count
+from ui.components import format_count
 from ui.errors import shows_errors
+from ui.picture import Picture
 
 DEFAULT_SAMPLE = "chelsea"
 MAX_COMPARED = 4
@@ -44,9 +45,11 @@ def build_workbench(services: Services) -> Workbench:
             elem_id="image",
             alt_text="The picture that all tabs look at",
         )
+        gr.HTML('<p class="note">Or click a sample:</p>')
         gallery = gr.Gallery(
             value=[(_make_thumbnail(s.path), s.title) for s in list_samples().values()],
-            label="Samples: click one",
+            label="Samples",
+            show_label=False,
             columns=6,
             height="auto",
             allow_preview=False,

@@ -1,6 +1,8 @@
 """Checkpoints: what was saved comes back, and hostile or damaged files end in a sentence."""
 
+import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from models.small_cnn import SmallCNN, SmallCNNConfig
 CONFIG = SmallCNNConfig(num_classes=3, in_channels=1, image_size=8, channels=(4, 6))
 PREPROCESSING = Preprocessing(crop_size=8, resize_size=8, mean=(0.3,), std=(0.2,))
 DELETE = object()
+ASSETS = Path(__file__).parents[3] / "assets"
 
 
 @pytest.fixture
@@ -148,3 +151,12 @@ def test_any_json_gives_a_model_or_a_sentence(tmp_path_factory, key, value):
     (folder / "model.json").write_text(json.dumps(values))
     with pytest.raises(ModelsError):
         load_checkpoint(folder / "model.json", folder / "weights.safetensors")
+
+
+def test_the_shipped_checkpoint_is_what_its_card_says():
+    weights = ASSETS / "fashion_cnn.safetensors"
+    card = json.loads((ASSETS / "fashion_cnn.json").read_text())
+    model, categories, _ = load_checkpoint(ASSETS / "fashion_cnn.json", weights)
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == card["weights_sha256"]
+    assert weights.stat().st_size < 500_000 and card["test_accuracy"] >= 0.91
+    assert model(torch.zeros(1, 1, 28, 28)).shape == (1, len(categories))
