@@ -6,6 +6,8 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 MAX_QUEUED = 64
@@ -59,18 +61,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE)
     # The first visitor need not wait for the default model.
     threading.Thread(target=lab.layers, args=(DEFAULT_MODEL,), daemon=True).start()
-    launch = {
-        "server_name": options.host,
-        "server_port": options.port,
-        "auth": tuple(options.auth.split(":", 1)) if options.auth else None,
-        "inbrowser": options.open,
-        **launch_options(),
-    }
     try:
-        page.launch(share=options.share, **launch)
+        with redirect_stdout(StringIO()):  # gradio would print its own advice, on many lines
+            _, local_url, public_url = page.launch(
+                server_name=options.host,
+                server_port=options.port,
+                share=options.share,
+                auth=tuple(options.auth.split(":", 1)) if options.auth else None,
+                inbrowser=options.open,
+                prevent_thread_lock=True,
+                **launch_options(),
+            )
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    print(f"ConvScope runs at {local_url} (Ctrl-C ends it)", flush=True)
+    if options.share:
+        sorry = "No public link could be made (no connection to gradio's relay); the local page works."
+        print(f"Public link: {public_url}" if public_url else sorry, flush=True)
+    page.block_thread()
     return 0
 
 

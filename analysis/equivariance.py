@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from analysis.errors import AnalysisError
 from analysis.layers import Layer, watch_outputs
 from analysis.shift import shift_features
 
@@ -86,8 +87,14 @@ def measure_shift(
         circular: Whether the picture wrapped around, so that feature maps have to.
         compare: The layer whose maps are wanted too.
         channel: Which channel of it; None takes the one that responds most.
+
+    Raises:
+        AnalysisError: A layer has no stride, so it is not known how far its maps should move.
     """
     watched = {layer.name: layer for layer in (*layers, *([compare] if compare else []))}
+    for layer in watched.values():
+        if layer.stride is None:
+            raise AnalysisError(f"The layer {layer.name} has no stride to shift its maps by; choose another layer.")
     errors: dict[str, LayerError] = {}
     comparison: list[MapComparison] = []
 

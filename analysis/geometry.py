@@ -130,6 +130,13 @@ def _forget(geometry, source, output, args, kwargs):
     return WHOLE_PICTURE if geometry is not UNKNOWN and geometry.axes is None else UNKNOWN
 
 
+def _mix_last(geometry, source, output, args, kwargs):
+    """A linear layer, which mixes everything along its last dimension."""
+    if geometry is not UNKNOWN and geometry.axes is not None and -1 in geometry.dims:
+        return UNKNOWN
+    return _keep_positions(geometry, source, output, args, kwargs)
+
+
 def _slide(geometry, kernel, stride, padding, dilation=(1, 1)):
     if geometry is UNKNOWN or geometry.axes is None:
         return geometry
@@ -203,7 +210,8 @@ def _pad(geometry, source, output, args, kwargs):
 
 
 def _permute(geometry, source, output, args, kwargs):
-    order = kwargs.get("dims", args[1] if isinstance(args[1], (tuple, list)) else args[1:])
+    order = kwargs["dims"] if "dims" in kwargs else args[1:]
+    order = order[0] if isinstance(order[0], (tuple, list)) else order
     return _move_positions(geometry, [d % source.ndim for d in order])
 
 
@@ -223,6 +231,7 @@ def _move_positions(geometry, order: list[int]):
 
 _RULES = {
     "conv2d": _convolve,
+    "linear": _mix_last,
     "max_pool2d": _pool,
     "_max_pool2d": _pool,
     "max_pool2d_with_indices": _pool,

@@ -112,7 +112,7 @@ def outline(layers: Collection[Layer]) -> tuple[Layer, ...]:
     shown: list[Layer] = []
     is_new = False
     for layer in layers:
-        is_new = is_new or not layer.repeats
+        is_new = is_new or not (layer.repeats or layer.type in _HANDS_ON)
         if is_new and layer.is_feature_map and layer.stride and _is_upper(layer):
             shown.append(layer)
             is_new = False

@@ -16,8 +16,8 @@ def resolve_device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
-    kind = name.split(":")[0]
-    if kind not in available:
+    kind, colon, index = name.partition(":")
+    if kind not in available or (colon and not index.isdecimal()):
         raise ModelsError(f"There is no device called {name}; choose one of {', '.join(DEVICES)}.")
     if not available[kind]:
         raise ModelsError(f"This machine has no {kind.upper()} device; use --device auto or cpu.")

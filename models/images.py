@@ -9,8 +9,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from models.errors import ModelsError
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Formats with a decoder in Pillow itself; leaves out EPS and others that start external programs."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""Formats with a decoder in Pillow itself; leaves out EPS and others that start external programs.
+
+MPO is opened by JPEG and has no entry of its own in Pillow's table.
+"""
 MAX_FILE_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 4096
@@ -43,7 +46,7 @@ def open_image(path: str | Path) -> Image.Image:
     name = path.name
     try:
         num_bytes = path.stat().st_size
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ImageError(f"There is no file {name}.") from error
     if not path.is_file():
         raise ImageError(f"{name} is not a file.")
@@ -93,7 +96,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
             return image
         image = image.convert("RGBA")
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_scale_depth(np.asarray(image, dtype=np.float32)))
+        return Image.fromarray(_scale_depth(np.asarray(image)))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -106,9 +109,10 @@ def _scale_depth(values: np.ndarray) -> np.ndarray:
 
     Integers up to 65535 are taken as 16-bit, floats up to 1 as fractions; anything else by its own range.
     """
-    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    is_float = values.dtype.kind == "f"
+    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 1.0:
+    if is_float and low >= 0 and high <= 1.0:
         white = 1.0
     elif low >= 0 and high <= 65535:
         white = 65535.0

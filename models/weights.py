@@ -1,7 +1,7 @@
 """Weight files: where torchvision looks for them, how they get there, and a safe look inside."""
 
 import hashlib
-import pickle
+import http.client
 import re
 import tempfile
 import urllib.error
@@ -63,8 +63,8 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
         if expected and not digest.startswith(expected[1]):
             raise ModelsError(f"The download of {path.name} arrived damaged; try again. {by_hand}")
         part.replace(path)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())
         raise ModelsError(f"{path.name} could not be downloaded ({reason}). {by_hand}") from error
     except OSError as error:
         raise ModelsError(f"{path.name} could not be saved ({error.strerror or error}). {by_hand}") from error
@@ -77,13 +77,14 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
 def _fetch(file: WeightsFile, target, progress: Callable[[int, int], None]) -> str:
     digest, done = hashlib.sha256(), 0
     with urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS) as response:
-        total = int(response.headers.get("Content-Length") or file.num_bytes)
+        length = response.length  # None if the server does not say; file.num_bytes is rounded
+        total = file.num_bytes if length is None else length
         while chunk := response.read(CHUNK_BYTES):
             target.write(chunk)
             digest.update(chunk)
             done += len(chunk)
             progress(done, total)
-    if done < total:
+    if length is not None and done < length:
         raise ConnectionError(f"the connection ended after {done} of {total} bytes")
     return digest.hexdigest()
 
@@ -95,8 +96,11 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
         ModelsError: Damaged, or more than tensors inside.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if not isinstance(weights, dict):
+            raise TypeError(f"it holds a {type(weights).__name__}")
+    except Exception as error:  # a damaged pickle can raise anything
         raise ModelsError(
             f"{path} is not a readable weight file (damaged, or not plain tensors); delete it and try again."
         ) from error
+    return weights

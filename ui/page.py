@@ -33,6 +33,7 @@ def build_page(services: Services) -> gr.Blocks:
     with gr.Blocks(
         title="ConvScope", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEEP_FILES_SECONDS)
     ) as page:
+        add_endpoints(services)  # first: gradio numbers the names of whatever comes later under the same name
         bench = build_workbench(services)
         with gr.Row(elem_id="header"):
             gr.HTML(f'<h1>ConvScope</h1><span class="badge">{services.lab.models.device.type.upper()}</span>')
@@ -47,7 +48,6 @@ def build_page(services: Services) -> gr.Blocks:
             _add_link_button(bench, views)
         _wire(services, page, bench, tabs, views)
         cancel.click(services.cancel, None, None, queue=False, api_visibility="private", show_progress="hidden")
-        add_endpoints(services)
     return page
 
 

@@ -31,17 +31,16 @@ def make_positive(net: nn.Module) -> nn.Module:
     return net
 
 
-def probe(net: nn.Module, axis: int, num_cells: int) -> list[tuple[int, int]]:
-    """For each cell along one axis, the first and the last input row (or column) that it answers to."""
+def probe(net: nn.Module, axis: int, num_cells: int) -> list[list[int]]:
+    """For each cell along one axis, the input rows (or columns) that it answers to."""
     impulses = torch.zeros(SIDE, 4, SIDE, SIDE, dtype=torch.float64)
     for position in range(SIDE):
         impulses[position].select(axis - 2, position).fill_(1)
     with torch.no_grad():
         answers = make_positive(net)(impulses)
-    answers = answers.abs().flatten(1).reshape(SIDE, -1, *answers.shape[-2:]).sum(1).sum(1 - axis + 1)
+    answers = answers.abs().flatten(1).reshape(SIDE, -1, *answers.shape[-2:]).sum(1).sum(2 - axis)
     assert answers.shape == (SIDE, num_cells)
-    seen = [answers[:, cell].nonzero().flatten().tolist() for cell in range(num_cells)]
-    return [(min(rows), max(rows)) for rows in seen]
+    return [answers[:, cell].nonzero().flatten().tolist() for cell in range(num_cells)]
 
 
 def conv(inputs: int = 4, outputs: int = 4, kernel: int | tuple = 3, **options) -> nn.Conv2d:
@@ -150,13 +149,16 @@ def test_every_cell_sees_the_pixels_that_change_it(name, axis):
     net = NETS[name].eval()
     output, geometry = trace(net, torch.zeros(1, 4, SIDE, SIDE))
     along = geometry.axes[axis]
-    seen = probe(net, axis, output.shape[2 + axis])
-    expected = [
-        (max(0, cell * along.stride + along.low), min(SIDE - 1, cell * along.stride + along.high))
-        for cell in range(len(seen))
-    ]
-    assert seen == expected
-    assert any(low > 0 or high < SIDE - 1 for low, high in seen)
+    is_inside = []
+    for cell, seen in enumerate(probe(net, axis, output.shape[2 + axis])):
+        low, high = cell * along.stride + along.low, cell * along.stride + along.high
+        is_inside.append(low >= 0 and high < SIDE)
+        if is_inside[-1]:
+            assert (seen[0], seen[-1]) == (low, high)
+        else:
+            assert all(low <= position <= high for position in seen)
+    assert sum(is_inside) >= 3
+    assert along.high - along.low > 1
 
 
 def test_windows_that_wrap_around_are_still_windows():

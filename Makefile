@@ -1,0 +1,30 @@
+# make run: start the app in your browser.   make test: check everything.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test bench clean
+
+run: $(VENV)/.run-ready
+	$(BIN)/python app.py --open
+
+test: $(VENV)/.test-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python tests/find_browser.py
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.test-ready
+	$(BIN)/python -m benchmarks.bench_latency
+
+$(VENV)/.run-ready: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+$(VENV)/.test-ready: requirements-dev.txt $(VENV)/.run-ready
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .gradio

@@ -1,0 +1,137 @@
+"""Every public endpoint, called as another program would call it."""
+
+import json
+import threading
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from analysis.attribution import METHODS
+from analysis.shift import BOUNDARIES
+from lab import Lab
+from models.samples import get_sample
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Lab:
+    return Lab(device="cpu", runs_root=tmp_path_factory.mktemp("runs"))
+
+
+def test_only_the_documented_endpoints_are_public(client):
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(named) == {"/models", "/classify", "/shift", "/explain", "/layers", "/runs"}
+
+
+def test_models_lists_the_bundled_ones_first(client):
+    models = client.predict(api_name="/models")
+    assert [m["name"] for m in models[:2]] == ["efficientnet_lite0", "fashion_cnn"]
+    assert {"name", "source", "num_params", "num_classes", "input_size", "cached"} == set(models[0])
+
+
+def test_classify_gives_what_the_lab_gives(client, lab):
+    path = get_sample("coffee").path
+    uploaded = client.predict(image=handle_file(str(path)), top_k=3, api_name="/classify")
+    sample = client.predict(image="coffee", top_k=3, api_name="/classify")
+    expected = lab.classify(lab.open_image("coffee"), "efficientnet_lite0", 3).predictions
+    for result in (uploaded, sample):
+        assert [p["category"] for p in result["predictions"]] == [p.category for p in expected]
+        assert result["predictions"][0]["probability"] == pytest.approx(expected[0].probability, abs=1e-5)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_shift_gives_what_the_lab_gives(client, lab, boundary):
+    result = client.predict(image="chelsea", dx=3, dy=-2, boundary=boundary, api_name="/shift")
+    expected = lab.shift(lab.open_image("chelsea"), "efficientnet_lite0", 3, -2, boundary)
+    assert result["same_top1"] == expected.same_top1
+    assert result["probability_change"] == pytest.approx(expected.probability_change, abs=1e-5)
+    assert [layer["name"] for layer in result["layers"]] == [layer.name for layer in expected.layers]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_explain_returns_the_signed_map(client, method):
+    result = client.predict(image="ankle_boot", model="fashion_cnn", method=method, api_name="/explain")
+    values = np.array(result["values"])
+    assert result["category"] == "ankle boot"
+    assert values.shape == (1, 28, 28)
+    assert np.isfinite(values).all()
+    assert values.min() < values.max()
+
+
+def test_layers_and_runs(client):
+    layers = client.predict(model="fashion_cnn", api_name="/layers")
+    assert layers[-1]["output_shape"] == [10]
+    assert client.predict(api_name="/runs") == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments", "message"),
+    [
+        ("/classify", {"image": "no_such_sample"}, "There is no sample called no_such_sample"),
+        ("/classify", {"image": "coffee", "model": "resnet81"}, "There is no model called resnet81"),
+        ("/classify", {"image": "coffee", "top_k": 0}, "top_k is a number from 1 to 1000"),
+        ("/shift", {"image": "coffee", "dx": 500}, "moves the whole picture out of sight"),
+        ("/shift", {"image": "coffee", "boundary": "sideways"}, "There is no boundary rule called sideways"),
+        ("/explain", {"image": "coffee", "method": "guess"}, "There is no method called guess"),
+        ("/explain", {"image": "coffee", "target": 1000}, "There is no class 1000"),
+        ("/explain", {"image": "coffee", "method": "grad_cam", "layer": "bn7"}, "bn7"),
+        ("/layers", {"model": "run/../../etc"}, "A run name has"),
+    ],
+)
+def test_bad_arguments_give_one_sentence_and_the_next_call_works(client, server, endpoint, arguments, message):
+    with pytest.raises(Exception, match=message):
+        client.predict(**arguments, api_name=endpoint)
+    assert client.predict(image="coffee", api_name="/classify")["predictions"][0]["category"] == "espresso"
+    assert server.is_alive
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "gradio.FileData"}}])
+def test_files_that_were_not_uploaded_cannot_be_read(server, tmp_path, meta):
+    """Over plain HTTP: gradio_client would upload a file that is named like this."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
+    for path in (str(tmp_path / "private.png"), str(get_sample("coffee").path), "/etc/passwd", "../../etc/passwd", ""):
+        events = call_over_http(server, "classify", [{"path": path, **meta}, "efficientnet_lite0", 5])
+        assert "event: error" in events, path
+        assert "predictions" not in events
+
+
+def call_over_http(server, endpoint: str, data: list) -> str:
+    """The events that a call of an endpoint gives."""
+    url = f"{server.url}/gradio_api/call/{endpoint}"
+    request = urllib.request.Request(url, json.dumps({"data": data}).encode(), {"Content-Type": "application/json"})
+    event = json.loads(urllib.request.urlopen(request, timeout=10).read())["event_id"]
+    return urllib.request.urlopen(f"{url}/{event}", timeout=30).read().decode()
+
+
+def test_the_servers_files_are_not_served(server):
+    for path in ("/etc/passwd", "app.py", "requirements.txt", "assets/fashion_cnn.safetensors"):
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{server.url}/gradio_api/file={path}", timeout=10)
+
+
+def test_eight_clients_at_once_all_get_the_right_answer(server):
+    answers, expected = [None] * 8, {"coffee": "espresso", "chelsea": "tiger cat"}
+
+    def ask(index: int) -> None:
+        sample = list(expected)[index % 2]
+        result = Client(server.url, verbose=False).predict(image=sample, api_name="/classify")
+        answers[index] = (sample, result["predictions"][0]["category"])
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert all(answer and expected[answer[0]] == answer[1] for answer in answers), answers
+
+
+def test_the_page_asks_nobody_else_for_anything(server):
+    """A lecture room without a connection: no font, script or picture may come from another host."""
+    page = urllib.request.urlopen(server.url, timeout=10).read().decode()
+    config = json.loads(urllib.request.urlopen(f"{server.url}/config", timeout=10).read())
+    assert "fonts.googleapis.com" not in json.dumps(config["stylesheets"])
+    assert config["analytics_enabled"] is False
+    assert "ConvScope" in page

@@ -1,0 +1,44 @@
+"""Which device computes: the best there is, or the one asked for, or a sentence."""
+
+import pytest
+import torch
+
+from models.devices import DEVICES, resolve_device
+from models.errors import ModelsError
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    def pretend(cuda: bool, mps: bool):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "best"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_takes_the_fastest_device(machine, cuda, mps, best):
+    machine(cuda, mps)
+    assert resolve_device("auto") == torch.device(best)
+    assert resolve_device("cpu") == torch.device("cpu")
+
+
+def test_one_of_several_gpus_can_be_named(machine):
+    machine(cuda=True, mps=False)
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
+def test_missing_devices_are_refused(machine, name):
+    machine(cuda=False, mps=False)
+    with pytest.raises(ModelsError, match=f"no {name.split(':')[0].upper()} device; use --device auto or cpu"):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "tpu", "CUDA", "cpu:x", "cuda:", "cuda:x", "cuda:-1", "auto:0"])
+def test_unknown_names_are_refused_with_the_choices(machine, name):
+    machine(cuda=True, mps=False)
+    with pytest.raises(ModelsError, match=f"choose one of {', '.join(DEVICES)}"):
+        resolve_device(name)
