@@ -136,10 +136,11 @@ def explain(
 
     from analysis.overlay import render_overlay
 
-    if target != "auto" and not target.isdigit():
-        raise AnalysisError(f"--target is a class index or auto, not {target}.")
+    try:
+        index = None if target == "auto" else int(target)
+    except ValueError:
+        raise AnalysisError(f"--target is a class index or auto, not {target}.") from None
     lab = _lab()
-    index = None if target == "auto" else int(target)
     result = lab.explain(lab.open_image(image), model, str(method), index, layer)
     values = result.attribution.values
     try:
@@ -149,7 +150,8 @@ def explain(
             with raw.open("wb") as file:
                 np.save(file, values.numpy(), allow_pickle=False)
     except OSError as error:
-        raise AnalysisError(f"The result cannot be written to {error.filename}: {error.strerror}.") from error
+        place = error.filename or " or ".join(str(path) for path in (out, raw) if path is not None)
+        raise AnalysisError(f"The result cannot be written to {place}: {error.strerror}.") from error
     document = {**result.to_json(), "out": None if out is None else str(out)}
     if as_json:
         _print_json(document)

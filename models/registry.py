@@ -1,5 +1,6 @@
 """One table of every model: the bundled ones, torchvision's, and finished training runs."""
 
+import contextlib
 import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,8 +30,10 @@ class Registry:
         return [*BUNDLED, *runs, *pretrained.torchvision_names()]
 
     def list_specs(self) -> Iterator[ModelSpec]:
-        """The specs of :meth:`list_names`, one by one."""
-        return map(self.get, self.list_names())
+        """The specs of :meth:`list_names`, one by one, without runs whose files are damaged."""
+        for name in self.list_names():
+            with contextlib.suppress(ModelsError):
+                yield self.get(name)
 
     def get(self, name: str) -> ModelSpec:
         """The model called ``name``.

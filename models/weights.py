@@ -77,15 +77,15 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
 def _fetch(file: WeightsFile, target, progress: Callable[[int, int], None]) -> str:
     digest, done = hashlib.sha256(), 0
     with urllib.request.urlopen(file.url, timeout=TIMEOUT_SECONDS) as response:
-        length = response.length  # None if the server does not say; file.num_bytes is rounded
-        total = file.num_bytes if length is None else length
+        length = int(response.headers.get("Content-Length") or 0)  # 0 if the server does not say
+        total = length or file.num_bytes  # which is rounded
         while chunk := response.read(CHUNK_BYTES):
             target.write(chunk)
             digest.update(chunk)
             done += len(chunk)
             progress(done, total)
-    if length is not None and done < length:
-        raise ConnectionError(f"the connection ended after {done} of {total} bytes")
+    if done < length:
+        raise ConnectionError(f"the connection ended after {done} of {length} bytes")
     return digest.hexdigest()
 
 

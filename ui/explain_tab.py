@@ -36,6 +36,7 @@ SIGNS = {
 MAPS_PER_PAGE = 48
 MAP_SIDE = 112
 MAX_FILTERS = 256
+LIKELY_FIRST = 5
 DEFAULT_METHOD = "grad_cam"
 EXPLANATION = """
 Every method gives each pixel a **signed** number: positive speaks for the class, negative against it. The overlay
@@ -85,6 +86,14 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
     settings = [method, target, sign, opacity, colors]
     outputs = [view, picture_file, raw_file]
 
+    def rank(image, model) -> list[int]:
+        """The most probable classes first."""
+        if image is None:
+            return []
+        return [
+            p.index for p in services.lab.classify(services.lab.open_image(image), model, LIKELY_FIRST).predictions
+        ]
+
     def show(image, model, method, target, sign, opacity, colors, report) -> tuple:
         if image is None:
             idle = gr.update(interactive=False)
@@ -114,7 +123,7 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
             categories = services.lab.registry.get(model).categories
             target = target if target != AUTO and int(target) < len(categories) else AUTO
             shown = show(image, model, method, target, sign, opacity, colors, report)
-        choices = [("Predicted class", AUTO), *((f"{name} ({i})", str(i)) for i, name in enumerate(categories))]
+            choices = _list_classes(categories, rank(image, model))
         return (
             *_mark(method, reasons),
             _list_obstacles(reasons),
@@ -172,6 +181,12 @@ def _mark(chosen: str, reasons: dict[str, str] | None = None) -> list:
             update["interactive"] = name not in reasons
         updates.append(gr.update(**update))
     return updates
+
+
+def _list_classes(categories: tuple[str, ...], likely: list[int]) -> list[tuple[str, str]]:
+    """The predicted class, then the likely ones, then all others by number."""
+    order = dict.fromkeys([*likely, *range(len(categories))])
+    return [("Predicted class", AUTO), *((f"{categories[i]} ({i})", str(i)) for i in order)]
 
 
 def _list_obstacles(reasons: dict[str, str]) -> str:

@@ -102,7 +102,7 @@ def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: 
 
     outputs = [bench.model, bench.compare, bench.image, bench.sample, bench.tab, tabs]
     outputs += [component for component, _ in linked.values()]
-    page.load(None, js=_CLOSE_SIDEBAR_ON_PHONES)
+    page.load(None, js=_ON_LOAD)
     return page.load(restore, None, outputs, api_visibility="private", show_progress="hidden")
 
 
@@ -147,9 +147,15 @@ def _value(wanted: dict, key: str) -> dict:
     return {"value": wanted[key]} if key in wanted else {}
 
 
-# Open, it would cover the page.
-_CLOSE_SIDEBAR_ON_PHONES = """() => {
+# On a phone the open sidebar would cover the page. And gradio's sliders report a value only when a pointer lets go
+# of them: a key that is released, and Enter in their number, have to count as well.
+_ON_LOAD = """() => {
     if (window.innerWidth < 768) document.querySelector("#workbench.open .toggle-button")?.click();
+    document.addEventListener("keyup", (event) => {
+        const input = event.target;
+        if (input.matches("input[type=range]")) input.dispatchEvent(new PointerEvent("pointerup", {bubbles: true}));
+        if (event.key === "Enter" && input.matches("input[data-testid=number-input]")) input.blur();
+    });
 }"""
 
 # The clipboard exists on https and localhost only; the address bar always does.

@@ -92,7 +92,13 @@ def test_bad_arguments_give_one_sentence_and_the_next_call_works(client, server,
 def test_files_that_were_not_uploaded_cannot_be_read(server, tmp_path, meta):
     """Over plain HTTP: gradio_client would upload a file that is named like this."""
     Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
-    for path in (str(tmp_path / "private.png"), str(get_sample("coffee").path), "/etc/passwd", "../../etc/passwd", ""):
+    for path in (
+        str(tmp_path / "private.png"),
+        str(get_sample("coffee").path),
+        "/etc/passwd",
+        "../../etc/passwd",
+        "",
+    ):
         events = call_over_http(server, "classify", [{"path": path, **meta}, "efficientnet_lite0", 5])
         assert "event: error" in events, path
         assert "predictions" not in events

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from analysis.equivariance import MapComparison, measure_shift
 from analysis.errors import AnalysisError
+from analysis.geometry import GeometryMode
 from analysis.layers import Layer, list_layers, outline
-from analysis.shift import shift_pixels
+from analysis.shift import shift_crop, shift_pixels
 
 SIDE = 24
 
@@ -190,10 +191,34 @@ def test_compared_maps_fit_together(boundary, dx, dy):
     assert bool(shown.difference.any()) == ((dx, dy) != (0, 0))
 
 
-def test_a_layer_before_an_in_place_relu_is_compared_before_it():
-    shown = compare(build(), noise(), 2, 0, "0.1", channel=0)
+@pytest.mark.parametrize("dx", [0, 2])
+def test_a_layer_before_an_in_place_relu_is_compared_before_it(dx):
+    shown = compare(build(), noise(), dx, 0, "0.1", channel=0)
     assert shown.of_shifted.min() < -0.1
     assert shown.shifted_map.min() < -0.1
+
+
+def test_cells_that_see_only_what_both_crops_show_are_equal():
+    """The valid-region identity: zero padding and new content disturb only the cells that can see them."""
+    net, canvas, (dx, dy) = build((2, 1, 2), "zeros"), noise(side=56), (4, -8)
+    crops = [shift_crop(canvas, 40, *d).pixels for d in ((0, 0), (dx, dy))]
+    inputs = torch.stack(crops)
+    layers = {layer.name: layer for layer in list_layers(net, inputs)}
+    shown = measure_shift(net, inputs, dx, dy, [], circular=False, compare=layers["2"], channel=0).comparison
+    with GeometryMode(inputs) as mode, torch.no_grad():
+        axis = mode.find(net[:3](inputs)).axes[0]
+    cells = torch.arange(10)
+
+    def sees_both(distance: int) -> Tensor:
+        """In the shifted crop, and at the same content in the original one."""
+        windows = [(start + axis.low, start + axis.high) for start in (cells * 4, cells * 4 - distance)]
+        return torch.stack([(low >= 0) & (high < 40) for low, high in windows]).all(0)
+
+    is_clean = sees_both(dy)[:, None] & sees_both(dx)
+    assert is_clean.sum() >= 12
+    assert shown.is_valid[is_clean].all()
+    assert shown.difference[is_clean].abs().max() <= 1e-6 * shown.limit
+    assert shown.difference[~is_clean].abs().max() > 0.01 * shown.limit
 
 
 def test_the_second_call_of_a_layer_can_be_compared():
@@ -281,5 +306,5 @@ def test_layers_come_in_the_order_asked_for_and_no_hook_stays():
 def test_maps_without_a_stride_are_refused():
     layer = Layer("0", "Conv2d", (8, 5, 5), 0, None, None, True, False, False)
     pixels = noise()
-    with pytest.raises(AnalysisError, match="0 .*stride"):
+    with pytest.raises(AnalysisError, match=r"layer 0 has no stride"):
         measure_shift(build(), torch.stack([pixels, pixels]), 1, 0, [], circular=True, compare=layer)

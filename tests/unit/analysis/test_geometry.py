@@ -143,6 +143,7 @@ NETS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Using padding=.same.:UserWarning")
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
 def test_every_cell_sees_the_pixels_that_change_it(name, axis):
@@ -202,6 +203,7 @@ def test_a_gate_makes_every_cell_see_the_whole_picture():
     _, geometry = trace(net, torch.zeros(1, 4, SIDE, SIDE))
     assert gradient_extent(net, SIDE, SIDE, 4) == (0, SIDE - 1)
     assert geometry.receptive_field == float("inf")
+    assert [(axis.low, axis.high) for axis in geometry.axes] == [(-float("inf"), float("inf"))] * 2
     assert geometry.stride == 2
 
 
@@ -261,7 +263,7 @@ MIXERS = {
 
 @pytest.mark.parametrize("name", MIXERS)
 def test_mixed_positions_have_no_fixed_window(name):
-    output, geometry = trace(MixedPositions(MIXERS[name]), torch.zeros(1, 4, SIDE, SIDE))
+    _, geometry = trace(MixedPositions(MIXERS[name]), torch.zeros(1, 4, SIDE, SIDE))
     assert geometry is None
     _, unmixed = trace(MixedPositions(lambda x: x), torch.zeros(1, 4, SIDE, SIDE))
     assert unmixed.receptive_field == 3

@@ -1,5 +1,7 @@
 """Layer lists and feature maps against plain hooks, with nothing left behind on the network."""
 
+from itertools import pairwise
+
 import pytest
 import timm
 import torch
@@ -101,7 +103,7 @@ def test_parameters_add_up_to_the_models(known):
 
 def test_each_convolution_counts_its_own_parameters(known):
     parts = dict(known.named_modules())
-    convs = [layer for layer in list_layers(known, torch.zeros(1, 3, 64, 64)) if "Conv2d" == layer.type]
+    convs = [layer for layer in list_layers(known, torch.zeros(1, 3, 64, 64)) if layer.type == "Conv2d"]
     assert len(convs) > 10
     for layer in convs:
         assert layer.num_params == sum(p.numel() for p in parts[layer.name].parameters())
@@ -247,9 +249,9 @@ def test_wrong_names_are_answered_with_near_ones(net, inputs):
     layers = list_layers(net, inputs)
     with pytest.raises(AnalysisError, match=r"no layer called conv3; try conv\d"):
         find_layer(layers, "conv3")
-    with pytest.raises(AnalysisError, match="no layer called zzz; try block.0, block.1, block"):
+    with pytest.raises(AnalysisError, match=r"no layer called zzz; try block\.0, block.1, block"):
         find_layer(layers, "zzz")
-    with pytest.raises(AnalysisError, match="head.1 gives no feature map; try "):
+    with pytest.raises(AnalysisError, match=r"head\.1 gives no feature map; try "):
         find_layer(layers, "head.1")
     with pytest.raises(AnalysisError, match="There is no layer called conv1 in this model"):
         find_layer((), "conv1")
@@ -324,7 +326,7 @@ def test_an_outline_has_no_map_twice_and_ends_with_the_last_one(known):
     shown = [layer.name for layer in outline(layers)]
     maps = [(name, output) for name, output in by_plain_hooks(known, inputs) if is_feature_map(output.shape)]
     outputs = dict(maps)
-    for first, second in zip(shown, shown[1:], strict=False):
+    for first, second in pairwise(shown):
         assert outputs[first].shape != outputs[second].shape or not torch.equal(outputs[first], outputs[second])
     assert torch.equal(outputs[shown[-1]], maps[-1][1])
     assert len(shown) == len(set(shown)) >= 8
@@ -340,6 +342,11 @@ def test_an_outline_leaves_out_repeats_dropout_and_what_is_deep():
     ).eval()
     shown = outline(list_layers(net, torch.randn(1, 1, 8, 8)))
     assert [layer.name for layer in shown] == ["0.0", "1.0"]
+
+
+def test_an_outline_names_each_module_once(net, inputs):
+    shown = outline(list_layers(net, inputs))
+    assert [layer.name for layer in shown] == ["conv1", "bn1", "relu", "conv2", "block.0"]
 
 
 def test_a_summary_is_what_the_public_sees(net, inputs):

@@ -17,7 +17,8 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "best"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+    ("cuda", "mps", "best"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
 )
 def test_auto_takes_the_fastest_device(machine, cuda, mps, best):
     machine(cuda, mps)

@@ -272,7 +272,17 @@ def opens_or_refuses(path) -> None:
         assert image.mode in ("RGB", "L") and max(image.size) <= images.MAX_SIDE
 
 
-STARTS = (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"P6 ", b"RIFF\0\0\0\0WEBP")
+STARTS = (
+    b"",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff\xe0",
+    b"GIF89a",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"P6 ",
+    b"RIFF\0\0\0\0WEBP",
+)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

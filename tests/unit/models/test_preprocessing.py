@@ -34,7 +34,9 @@ def random_picture(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-@pytest.mark.parametrize(("size", "mode"), [((451, 300), "RGB"), ((64, 97), "L"), ((300, 300), "RGB"), ((900, 120), "L")])
+@pytest.mark.parametrize(
+    ("size", "mode"), [((451, 300), "RGB"), ((64, 97), "L"), ((300, 300), "RGB"), ((900, 120), "L")]
+)
 def test_equals_torchvision_exactly(name, size, mode):
     preset = WEIGHTS[name].transforms()
     image = random_picture(size, mode)
@@ -82,7 +84,9 @@ def test_strips_are_cut_around_their_centre():
 def test_the_longest_allowed_strip_is_not_cut():
     strip = random_picture((80, 10))
     expected = F.resize(strip, [COLOUR.resize_size])
-    np.testing.assert_array_equal((COLOUR.to_canvas(strip) * 255).round().byte().permute(1, 2, 0), np.asarray(expected))
+    np.testing.assert_array_equal(
+        (COLOUR.to_canvas(strip) * 255).round().byte().permute(1, 2, 0), np.asarray(expected)
+    )
 
 
 def test_grey_models_see_luminance():
@@ -104,7 +108,9 @@ def test_small_canvases_are_padded_with_black():
     assert pixels.shape == (1, 8, 8) and pixels.sum() == 16 and pixels[0, 2:6, 2:6].sum() == 16
 
 
-@pytest.mark.parametrize("steps", [GREY, COLOUR, Preprocessing.from_torchvision(WEIGHTS["efficientnet_b0"].transforms())])
+@pytest.mark.parametrize(
+    "steps", [GREY, COLOUR, Preprocessing.from_torchvision(WEIGHTS["efficientnet_b0"].transforms())]
+)
 def test_json_round_trip(steps):
     again = Preprocessing.from_dict(json.loads(json.dumps(steps.to_dict())))
     assert again == steps and hash(again) == hash(steps)

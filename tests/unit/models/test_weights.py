@@ -172,6 +172,7 @@ class Intruder:
         return type(self.marker).mkdir, (self.marker,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("kind", ["zipped", "old", "pickle"])
 def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, kind):
     marker, path = tmp_path / "marker", tmp_path / "net.pth"

@@ -1,0 +1,155 @@
+"""The Classify tab and the workbench, as a visitor uses them."""
+
+import io
+import mimetypes
+import os
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from models.samples import get_sample, list_samples
+
+
+def choose(page: Page, field: str, text: str) -> None:
+    """Types into a dropdown and takes the first match."""
+    box = page.locator(f"#{field} input")
+    box.click()
+    box.clear()
+    box.press_sequentially(text)
+    page.get_by_role("option", name=text).first.click()
+
+
+def upload(page: Page, name: str, data: bytes) -> None:
+    """Replaces the picture by a file."""
+    page.locator("#image").get_by_label("Remove Image").click()
+    page.locator("#image input[type=file]").set_input_files(
+        {"name": name, "mimeType": mimetypes.guess_type(name)[0], "buffer": data}
+    )
+
+
+def png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
+
+
+def test_the_first_screen_shows_a_classified_sample_with_its_bars(lab_page):
+    bars = lab_page.locator("#classify-result .bars li")
+    expect(bars).to_have_count(5)
+    expect(lab_page.locator("#classify-result .card")).to_contain_text("4.7 million parameters")
+
+
+def test_a_sample_is_classified_on_click(lab_page):
+    index = list(list_samples()).index("coffee")
+    lab_page.locator("#samples button").nth(index).click()
+    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso, 95 %")
+
+
+def test_an_upload_is_classified(lab_page):
+    upload(lab_page, "cup.png", get_sample("coffee").path.read_bytes())
+    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso")
+
+
+def test_two_models_are_compared(lab_page):
+    index = list(list_samples()).index("ankle_boot")
+    lab_page.locator("#samples button").nth(index).click()
+    choose(lab_page, "compare", "fashion_cnn")
+    lab_page.keyboard.press("Escape")
+    expect(lab_page.locator("#classify-result .card")).to_have_count(2)
+    expect(lab_page.locator("#classify-result .card").nth(1)).to_contain_text("ankle boot")
+    expect(lab_page.locator("#classify-result .finding")).to_contain_text("of 2 models agree")
+
+
+def test_many_files_give_a_table_and_a_csv(lab_page):
+    lab_page.get_by_text("Many pictures at once").click()
+    files = [
+        {"name": "cup.png", "mimeType": "image/png", "buffer": get_sample("coffee").path.read_bytes()},
+        {"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\nno more"},
+        {"name": "cat.png", "mimeType": "image/png", "buffer": get_sample("chelsea").path.read_bytes()},
+    ]
+    lab_page.locator("#batch-files input[type=file]").set_input_files(files)
+    expect(lab_page.locator("#batch-files")).to_contain_text("cat")
+    lab_page.locator("#batch-run").click()
+    expect(lab_page.locator("#batch-table")).to_contain_text("espresso")
+    expect(lab_page.locator("#batch-table")).to_contain_text("broken.png is not a picture")
+    with lab_page.expect_download() as download:
+        lab_page.locator("#batch-csv").click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0] == "file,class,probability,second,third,ms,problem"
+    assert lines[1].startswith("cup.png,espresso,0.95")
+    assert "broken.png" in lines[2]
+    assert len(lines) == 4
+
+
+NOT_PICTURES = {
+    "empty.png": (b"", "is empty"),
+    "text.png": (b"I am no picture", "is not a picture this program can read"),
+    "noise.jpg": (os.urandom(2000), "is not a picture this program can read"),
+    "cut.png": (png(Image.effect_noise((300, 300), 90))[:5000], "damaged or cut short"),
+    "huge.png": (png(Image.new("1", (20_000, 20_000))), "save it smaller"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_PICTURES)
+def test_a_bad_file_gives_one_sentence_and_the_next_picture_works(lab_page, server, name):
+    data, message = NOT_PICTURES[name]
+    upload(lab_page, name, data)
+    if data:
+        expect(lab_page.get_by_test_id("toast-body").first).to_contain_text(message)
+    lab_page.locator("#samples button").nth(list(list_samples()).index("coffee")).click()
+    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso")
+    assert server.is_alive
+
+
+def test_a_turned_photograph_is_seen_upright(lab_page):
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was held sideways
+    file = io.BytesIO()
+    Image.open(get_sample("coffee").path).rotate(90, expand=True).save(file, format="JPEG", quality=95, exif=exif)
+    upload(lab_page, "turned.jpg", file.getvalue())
+    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso")
+
+
+def test_a_model_without_its_weights_says_what_to_do_and_the_rest_goes_on(lab_page):
+    choose(lab_page, "model", "squeezenet1_1")
+    expect(lab_page.locator("#model-card")).to_contain_text("5 MB to download")
+    toast = lab_page.get_by_test_id("toast-body").first
+    expect(toast).to_contain_text("squeezenet1_1-b8a52dc0.pth")
+    expect(toast).to_contain_text("hub/checkpoints")
+    choose(lab_page, "model", "fashion_cnn")
+    expect(lab_page.locator("#classify-result .finding")).to_contain_text("fashion_cnn sees")
+
+
+def test_without_a_picture_the_page_says_what_to_do(lab_page):
+    lab_page.locator("#image").get_by_label("Remove Image").click()
+    expect(lab_page.locator("#classify-result .empty")).to_contain_text("Choose a picture")
+
+
+def test_a_link_restores_sample_model_tab_and_shift(page, server):
+    page.goto(f"{server.url}/?sample=ankle_boot&model=fashion_cnn&tab=shift&dx=-2&dy=1&boundary=circular&x=<script>")
+    expect(page.locator("#shift-view .finding")).to_contain_text("Shifted 2 px left and 1 px down: still ankle boot")
+    page.locator("#copy-link").click()
+    expect(page).to_have_url(
+        f"{server.url}/?sample=ankle_boot&model=fashion_cnn&tab=shift&dx=-2&dy=1&boundary=circular&method=grad_cam&show=positive"
+    )
+
+
+@pytest.mark.parametrize("query", ["model=nothing", "tab=nothing", "dx=far", "sample=../../etc/passwd", "dx=99999"])
+def test_a_broken_link_opens_the_page_all_the_same(page, server, query):
+    page.goto(f"{server.url}/?{query}")
+    expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(page, server):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(server.url)
+    expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
+    for title, result in (
+        ("Shift", "#shift-view .pair"),
+        ("Explain", "#explain-view .triple"),
+        ("Train", "#train-status"),
+    ):
+        page.get_by_role("tab", name=title, exact=True).click()
+        expect(page.locator(result)).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390

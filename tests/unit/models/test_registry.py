@@ -1,0 +1,95 @@
+"""The table of models: what is listed can be had, and runs come and go with their directories."""
+
+import json
+
+import pytest
+import torch
+
+from models import pretrained
+from models.errors import ModelsError
+from models.registry import BUNDLED, Registry
+from models.runs import create_run, delete_run
+
+
+def test_every_listed_name_is_found_under_that_name(tmp_path, make_run):
+    make_run(tmp_path)
+    registry = Registry(tmp_path)
+    names = registry.list_names()
+    assert len(set(names)) == len(names) == len(BUNDLED) + 1 + len(pretrained.torchvision_names())
+    assert [spec.name for spec in registry.list_specs()] == names
+    assert names[0] == pretrained.DEFAULT_MODEL
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("resnet81", "Did you mean .*resnet18"),
+        ("efficientnetlite0", "Did you mean efficientnet_lite0"),
+        ("fashion", "Did you mean fashion_cnn"),
+        ("VIT_B_16", "lists the names"),
+        ("", "lists the names"),
+        ("tiny", "Did you mean run/tiny"),
+    ],
+)
+def test_unknown_names_get_a_hint(tmp_path, make_run, name, hint):
+    make_run(tmp_path)
+    with pytest.raises(ModelsError, match=f"^There is no model called {name}\\..*{hint}"):
+        Registry(tmp_path).get(name)
+
+
+def test_runs_appear_and_vanish_with_their_directory(tmp_path, make_run):
+    registry = Registry(tmp_path / "runs")
+    assert not any(name.startswith("run/") for name in registry.list_names())
+    for name in ("first", "second"):
+        make_run(tmp_path / "runs", name)
+    assert [name for name in registry.list_names() if name.startswith("run/")] == ["run/second", "run/first"]
+    delete_run(tmp_path / "runs", "first")
+    assert [name for name in registry.list_names() if name.startswith("run/")] == ["run/second"]
+    with pytest.raises(ModelsError, match="no run named first"):
+        registry.get("run/first")
+
+
+def test_a_run_is_described_by_its_files(tmp_path, make_run):
+    model = make_run(tmp_path)
+    spec = Registry(tmp_path).get("run/tiny")
+    assert spec.summary() == {
+        "name": "run/tiny",
+        "source": "run",
+        "num_params": sum(p.numel() for p in model.parameters()),
+        "num_classes": 3,
+        "input_size": 8,
+        "cached": True,
+    }
+    assert spec.categories == ("ant", "bee", "cat")
+    assert spec.trained_on == "insects" and spec.accuracy == 0.5
+    module = spec.build()
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(module(x), model(x))
+    assert not module.training
+
+
+def test_a_run_without_a_model_is_not_listed(tmp_path):
+    create_run(tmp_path, "young", {})
+    registry = Registry(tmp_path)
+    assert "run/young" not in registry.list_names()
+    with pytest.raises(ModelsError, match=r"young has no trained model yet \(it is queued\)"):
+        registry.get("run/young")
+
+
+@pytest.mark.parametrize("name", ["run/", "run/..", "run/../tiny", "run/a/b", "run//tmp"])
+def test_run_names_cannot_leave_the_folder(tmp_path, make_run, name):
+    make_run(tmp_path)
+    with pytest.raises(ModelsError, match="A run name has"):
+        Registry(tmp_path / "tiny").get(name)
+
+
+@pytest.mark.parametrize("content", ["", "[]", json.dumps({"architecture": "small_cnn"})])
+def test_a_damaged_run_does_not_hide_the_other_models(tmp_path, make_run, content):
+    make_run(tmp_path, "good")
+    make_run(tmp_path, "bad")
+    (tmp_path / "bad" / "model.json").write_text(content)
+    registry = Registry(tmp_path)
+    specs = [spec.name for spec in registry.list_specs()]
+    assert "run/good" in specs and "resnet18" in specs and "run/bad" not in specs
+    with pytest.raises(ModelsError, match=r"model\.json"):
+        registry.get("run/bad")

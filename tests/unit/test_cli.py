@@ -1,0 +1,275 @@
+"""The command line: one JSON document per command, or one line that says what to put right."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import cli
+from analysis.attribution import METHODS
+from analysis.shift import BOUNDARIES
+from lab import Lab
+from models.pretrained import fashion_cnn
+from models.registry import Registry
+from models.samples import get_sample
+
+ROOT = Path(__file__).parents[2]
+CATEGORIES = fashion_cnn().categories
+FASHION = ("--model", "fashion_cnn")
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(tmp_path / "runs"))
+    monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Runs one command in this process: its exit code, and what it wrote to stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cli.py", *map(str, arguments)])
+        capfd.readouterr()
+        code = cli.main()
+        return code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def run_json(run):
+    def run_json(*arguments):
+        code, out, err = run(*arguments, "--json")
+        assert (code, err) == (0, "")
+        assert out.endswith("\n") and out.count("\n") == 1
+        return json.loads(out)
+
+    return run_json
+
+
+@pytest.fixture(scope="module")
+def lab():
+    return Lab(device="cpu")
+
+
+def check_predictions(predictions: list[dict], num: int) -> None:
+    assert len(predictions) == num
+    probabilities = [prediction["probability"] for prediction in predictions]
+    assert probabilities == sorted(probabilities, reverse=True) and 0 <= probabilities[-1] <= probabilities[0] <= 1
+    for prediction in predictions:
+        assert set(prediction) == {"index", "category", "probability"}
+        assert prediction["category"] == CATEGORIES[prediction["index"]]
+
+
+def test_models_lists_every_model(run_json, make_run, settings):
+    make_run(settings / "runs")
+    specs = run_json("models")
+    assert [spec["name"] for spec in specs] == Registry(settings / "runs").list_names()
+    assert "run/tiny" in [spec["name"] for spec in specs]
+    types = {"name": str, "source": str, "num_params": int, "num_classes": int, "input_size": int, "cached": bool}
+    for spec in specs:
+        assert {key: type(value) for key, value in spec.items()} == types
+    assert {spec["source"] for spec in specs} == {"bundled", "run", "torchvision"}
+
+
+def test_classify_answers_for_each_picture_in_order(run_json, lab):
+    path = get_sample("trouser").path
+    document = run_json("classify", "bag", path, "bag", *FASHION, "--top-k", 3)
+    assert set(document) == {"model", "images"} and document["model"] == "fashion_cnn"
+    assert [image["path"] for image in document["images"]] == ["bag", str(path), "bag"]
+    for image, name in zip(document["images"], ("bag", path, "bag"), strict=True):
+        assert set(image) == {"path", "predictions", "ms"} and image["ms"] > 0
+        check_predictions(image["predictions"], 3)
+        expected = lab.classify(lab.open_image(name), "fashion_cnn", 3).predictions
+        assert image["predictions"] == [pytest.approx(vars(prediction)) for prediction in expected]
+
+
+@pytest.mark.parametrize(("top_k", "num"), [(1, 1), (10, 10), (1000, 10)])
+def test_classify_shows_as_many_classes_as_there_are(run_json, top_k, num):
+    predictions = run_json("classify", "bag", *FASHION, "--top-k", top_k)["images"][0]["predictions"]
+    check_predictions(predictions, num)
+    assert num < 10 or sum(p["probability"] for p in predictions) == pytest.approx(1, abs=1e-5)
+
+
+def test_classify_takes_a_trained_run(run_json, make_run, settings):
+    make_run(settings / "runs")
+    document = run_json("classify", "bag", "-m", "run/tiny")
+    assert {p["category"] for p in document["images"][0]["predictions"]} == {"ant", "bee", "cat"}
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_shift_measures_every_boundary(run_json, lab, boundary):
+    document = run_json("shift", "chelsea", *FASHION, "--dx", 3, "--boundary", boundary)
+    assert set(document) == {"before", "after", "same_top1", "probability_change", "layers"}
+    check_predictions(document["before"], 5)
+    check_predictions(document["after"], 5)
+    assert document["same_top1"] is (document["before"][0]["index"] == document["after"][0]["index"])
+    strides = [layer["stride"] for layer in document["layers"]]
+    assert strides and strides == sorted(strides)
+    for layer in document["layers"]:
+        assert set(layer) == {"name", "stride", "relative_error"}
+        assert layer["relative_error"] is None or layer["relative_error"] >= 0
+    expected = lab.shift(lab.open_image("chelsea"), "fashion_cnn", 3, 0, boundary)
+    assert document["probability_change"] == pytest.approx(expected.probability_change, abs=1e-6)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_no_shift_changes_nothing(run_json, boundary):
+    document = run_json("shift", "coat", *FASHION, "--dx", 0, "--boundary", boundary)
+    assert document["before"] == [pytest.approx(prediction) for prediction in document["after"]]
+    assert document["same_top1"] is True and document["probability_change"] == pytest.approx(0, abs=1e-6)
+    assert all(layer["relative_error"] == pytest.approx(0, abs=1e-5) for layer in document["layers"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_explain_writes_the_overlay_and_the_signed_map(run_json, lab, settings, method):
+    out, raw = settings / "overlay.png", settings / "map.npy"
+    document = run_json("explain", "bag", *FASHION, "--method", method, "--out", out, "--raw", raw)
+    assert set(document) == {"method", "target", "category", "probability", "seconds", "out"}
+    expected = lab.explain(lab.open_image("bag"), "fashion_cnn", method)
+    assert document["method"] == method and document["out"] == str(out) and document["seconds"] >= 0
+    assert document["target"] == expected.target.index
+    assert document["category"] == CATEGORIES[document["target"]]
+    assert document["probability"] == pytest.approx(expected.target.probability, abs=1e-6)
+    values = np.load(raw, allow_pickle=False)
+    assert values.shape == (1, 28, 28) and values.dtype == np.float32
+    torch.testing.assert_close(torch.from_numpy(values), expected.attribution.values, rtol=1e-3, atol=1e-4)
+    with Image.open(out) as image:
+        assert image.format == "PNG" and image.mode == "RGB" and min(image.size) >= 28
+
+
+def test_explain_of_colour_pictures_is_signed_for_each_channel(run_json, settings):
+    document = run_json("explain", "chelsea", "--raw", settings / "map.npy")
+    values = np.load(settings / "map.npy")
+    assert values.shape == (3, 224, 224) and values.min() < 0 < values.max()
+    assert document["out"] is None
+
+
+def test_explain_takes_a_target_and_a_layer(run_json):
+    target = len(CATEGORIES) - 1
+    layer = next(row["name"] for row in run_json("layers", *FASHION) if row["type"] == "Conv2d")
+    document = run_json("explain", "bag", *FASHION, "--target", target, "--method", "grad_cam", "--layer", layer)
+    assert document["target"] == target and document["category"] == CATEGORIES[-1]
+
+
+def test_layers_describe_the_network(run_json):
+    rows = run_json("layers", *FASHION)
+    keys = {"name", "type", "output_shape", "num_params", "stride", "receptive_field"}
+    assert all(set(row) == keys for row in rows)
+    assert len({row["name"] for row in rows}) == len(rows)
+    assert rows[-1]["output_shape"] in ([len(CATEGORIES)], [1, len(CATEGORIES)])
+    parts = fashion_cnn().build().named_modules()
+    leaves = {name: type(module).__name__ for name, module in parts if not [*module.children()]}
+    found = {row["name"]: row["type"] for row in rows}
+    assert found.items() >= leaves.items()
+    assert sum(row["num_params"] for row in rows if row["name"] in leaves) == fashion_cnn().num_params
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["models"], ["fashion_cnn", "vit_b_16", "28 px"]),
+        (["classify", "bag", *FASHION], ["bag", CATEGORIES[0], "%"]),
+        (["shift", "bag", *FASHION], ["before", "after", "the class", "relative error"]),
+        (["explain", "bag", *FASHION], ["method saliency", "category"]),
+        (["layers", *FASHION], ["Conv2d", "stride", "sees"]),
+        (["--help"], ["classify", "shift", "explain", "layers"]),
+        (["classify", "--help"], ["--top-k", "--json"]),
+    ],
+)
+def test_people_get_lines_instead_of_json(run, arguments, words):
+    code, out, err = run(*arguments, *(["--top-k", "10"] if arguments[:2] == ["classify", "bag"] else []))
+    assert (code, err) == (0, "")
+    assert all(word in out for word in words)
+    with pytest.raises(ValueError):
+        json.loads(out)
+
+
+MISTAKES = {
+    "no such picture": (["classify", "none.png", *FASHION], "none.png"),
+    "one bad picture of two": (["classify", "bag", "text.png", *FASHION], "text.png is not a picture"),
+    "a folder": (["classify", ".", *FASHION], "not a file"),
+    "no such model": (["classify", "bag", "--model", "resnet81"], "Did you mean"),
+    "no such run": (["layers", "--model", "run/none"], "no run named none"),
+    "run outside": (["layers", "--model", "run/../x"], "run name"),
+    "bad top-k": (["classify", "bag", "--top-k", "0"], "--top-k"),
+    "bad method": (["explain", "bag", *FASHION, "--method", "magic"], "magic"),
+    "bad boundary": (["shift", "bag", *FASHION, "--boundary", "magic"], "magic"),
+    "bad dx": (["shift", "bag", *FASHION, "--dx", "1.5"], "--dx"),
+    "shift out of sight": (["shift", "bag", *FASHION, "--dx", "29"], "out of sight"),
+    "huge shift": (["shift", "bag", *FASHION, "--dy", "-99999999999999999999"], "out of sight"),
+    "no surroundings": (["shift", "bag", *FASHION, "--boundary", "crop"], "smaller shift"),
+    "bad target": (["explain", "bag", *FASHION, "--target", "bag"], "--target is a class index or auto, not bag"),
+    "odd digit": (["explain", "bag", *FASHION, "--target", "²"], "--target"),
+    "very long target": (["explain", "bag", *FASHION, "--target", "9" * 5000], "--target"),
+    "target too large": (["explain", "bag", *FASHION, "--target", "10"], "classes 0 to 9"),
+    "negative target": (["explain", "bag", *FASHION, "--target=-1"], "classes 0 to 9"),
+    "no such layer": (["explain", "bag", *FASHION, "--method", "grad_cam", "--layer", "none"], "none"),
+    "out in no folder": (["explain", "bag", *FASHION, "--out", "none/x.png"], "none/x.png"),
+    "out is a folder": (["explain", "bag", *FASHION, "--out", "."], "cannot be written"),
+    "raw in no folder": (["explain", "bag", *FASHION, "--raw", "none/x.npy"], "none/x.npy"),
+    "disk full": (["explain", "bag", *FASHION, "--raw", "/dev/full"], "/dev/full"),
+    "no picture": (["classify", *FASHION], "images"),
+    "no image": (["shift"], "image"),
+    "unknown option": (["layers", "--colour"], "--colour"),
+    "option without value": (["layers", "--model"], "--model"),
+    "too many pictures": (["shift", "bag", "coat"], "coat"),
+    "unknown command": (["paint"], "paint"),
+    "no command": ([], "Usage"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_in_one_line_and_exit_code_2(run, settings, mistake):
+    (settings / "text.png").write_text("this is text")
+    arguments, words = MISTAKES[mistake]
+    code, out, err = run(*arguments[:1], *(["--json"] if arguments else []), *arguments[1:])
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith("\n")
+    assert words in err
+
+
+def test_bad_devices_are_refused(run, monkeypatch):
+    monkeypatch.setenv("CONVSCOPE_DEVICE", "gpu")
+    code, out, err = run("layers", *FASHION)
+    assert (code, out) == (2, "") and err.startswith("error: There is no device called gpu")
+
+
+def test_a_failed_download_is_one_line(run, monkeypatch, torch_home):
+    def refuse(url, timeout):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    code, out, err = run("classify", "bag", "--model", "squeezenet1_1", "--json")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "squeezenet1_1-b8a52dc0.pth" in err and "no network" in err and str(torch_home) in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["classify", "chelsea", "--json"], 0),
+        (["classify", "none.png", "--json"], 2),
+        (["explain", "chelsea", "--methods"], 2),
+    ],
+)
+def test_a_process_of_its_own_keeps_the_contract(arguments, code):
+    command = [sys.executable, str(ROOT / "cli.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code
+    if code:
+        assert done.stdout == "" and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
+    else:
+        assert done.stderr == ""
+        best = json.loads(done.stdout)["images"][0]["predictions"][0]
+        assert best["category"] in ("tabby", "tiger cat", "Egyptian cat")
