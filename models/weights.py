@@ -62,6 +62,7 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
         expected = _HASH_IN_NAME.search(path.name)
         if expected and not digest.startswith(expected[1]):
             raise ModelsError(f"The download of {path.name} arrived damaged; try again. {by_hand}")
+        part.chmod(0o644)  # the cache may be shared; temporary files are private
         part.replace(path)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from models.errors import ModelsError
+from models.pretrained import DEFAULT_MODEL
 from models.samples import get_sample
 from ui import Services
 from ui.api import add_endpoints
@@ -14,7 +15,7 @@ from ui.classify_tab import build_classify_tab
 from ui.explain_tab import build_explain_tab
 from ui.shift_tab import build_shift_tab
 from ui.train_tab import build_train_tab
-from ui.workbench import DEFAULT_SAMPLE, Workbench, build_workbench, list_model_choices
+from ui.workbench import DEFAULT_SAMPLE, Workbench, build_workbench, describe_model, list_model_choices
 
 ASSETS = Path(__file__).parent.parent / "assets"
 TABS = {
@@ -90,8 +91,10 @@ def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: 
         choices = list_model_choices(services)
         wanted = _read_link(services, request.query_params, linked)
         tab = wanted.get("tab", "classify")
+        model = wanted.get("model", DEFAULT_MODEL)
         return (
-            gr.update(choices=choices, **_value(wanted, "model")),
+            gr.update(choices=choices, value=model),
+            describe_model(services.lab.registry.get(model)),
             gr.update(choices=choices),
             gr.update(**_value(wanted, "image")),
             wanted.get("sample", DEFAULT_SAMPLE),
@@ -100,7 +103,7 @@ def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: 
             *(gr.update(**_value(wanted, key)) for key in linked),
         )
 
-    outputs = [bench.model, bench.compare, bench.image, bench.sample, bench.tab, tabs]
+    outputs = [bench.model, bench.card, bench.compare, bench.image, bench.sample, bench.tab, tabs]
     outputs += [component for component, _ in linked.values()]
     page.load(None, js=_ON_LOAD)
     return page.load(restore, None, outputs, api_visibility="private", show_progress="hidden")

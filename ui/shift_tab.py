@@ -26,7 +26,7 @@ from ui.workbench import Workbench
 
 MAX_SHIFT = 56
 """A quarter of the usual 224 pixels; the sliders follow the model."""
-MAP_SIDE = 280
+MAP_SIDE = 168
 LEGIBLE_SIDE = 14
 """The layer shown first is the deepest whose maps still have this many cells a side."""
 EXAMPLES = {
@@ -130,6 +130,7 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         "api_visibility": "private",
         "show_progress": "minimal",
         "trigger_mode": "always_last",
+        "queue": False,  # one forward pass; waiting in line would take longer
     }
     gr.on([dx.release, dy.release, boundary.input, layer.input, channel.input], **update)
     for button, slider, step in zip(nudges, (dx, dx, dy, dy), (-1, 1, -1, 1), strict=True):

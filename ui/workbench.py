@@ -31,7 +31,6 @@ class Workbench:
 
 def build_workbench(services: Services) -> Workbench:
     """Lays out the sidebar and wires what happens inside it."""
-    choices = list_model_choices(services)
     with gr.Sidebar(width=340, elem_id="workbench"):
         image = Picture(
             value=get_sample(DEFAULT_SAMPLE).path,
@@ -58,10 +57,11 @@ def build_workbench(services: Services) -> Workbench:
             buttons=[],
             elem_id="samples",
         )
-        model = gr.Dropdown(choices, value=DEFAULT_MODEL, label="Model", elem_id="model")
-        card = gr.HTML(describe_model(services.lab.registry.get(DEFAULT_MODEL)), elem_id="model-card")
+        # The page fills in all models when it is opened; listing them here would delay the start.
+        model = gr.Dropdown([DEFAULT_MODEL], value=DEFAULT_MODEL, label="Model", elem_id="model")
+        card = gr.HTML(elem_id="model-card")
         compare = gr.Dropdown(
-            choices,
+            [],
             value=[],
             multiselect=True,
             max_choices=MAX_COMPARED,

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = {"app", "cli", "lab", "ui", "analysis", "models", "tests", "benchmarks"}
-HEAVY = {"captum", "cv2", "sklearn", "skimage", "timm", "plotly", "gradio", "accelerate"}
+HEAVY = {"captum", "torchvision", "cv2", "sklearn", "skimage", "timm", "plotly", "gradio", "accelerate"}
 MODULES = sorted(
     [*ROOT.glob("*.py"), *(path for name in ("ui", "analysis", "models") for path in ROOT.glob(f"{name}/**/*.py"))]
 )

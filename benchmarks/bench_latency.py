@@ -1,0 +1,155 @@
+"""Round trips through the running server, and its start-up, against bare baselines in the same run.
+
+    python -m benchmarks.bench_latency [--json] [--repeats N]
+
+Ratios mean something only while the machine is otherwise idle.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio
+import torch
+from gradio_client import Client
+
+from lab import Lab
+from models.pretrained import DEFAULT_MODEL
+from tests.browser.chromium import ARGUMENTS, find_chromium
+from tests.server import run_server
+
+SAMPLE = "chelsea"
+STARTS = 3
+
+
+def measure(action: Callable[[], object], repeats: int) -> float:
+    """Median milliseconds of ``action``, after two runs that do not count."""
+    times = []
+    for index in range(repeats + 2):
+        start = time.perf_counter()
+        action()
+        if index >= 2:
+            times.append((time.perf_counter() - start) * 1000)
+    return statistics.median(times)
+
+
+def measure_forward(repeats: int) -> dict[str, float]:
+    """The model alone on one and on two pictures, and the analysis without server and page."""
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(device="cpu", runs_root=Path(folder))
+        image = lab.open_image(SAMPLE)
+        with lab.models.use(DEFAULT_MODEL) as loaded, torch.inference_mode():
+            inputs = loaded.prepare(image)
+            pair = torch.cat([inputs, inputs]).contiguous(memory_format=loaded.spec.memory_format)
+            one = measure(lambda: loaded.module(inputs), repeats)
+            two = measure(lambda: loaded.module(pair), repeats)
+        classify = measure(lambda: lab.classify(image, DEFAULT_MODEL), repeats)
+        shift = measure(lambda: lab.shift(image, DEFAULT_MODEL, 3, -2, layer="blocks.4"), repeats)
+    return {
+        "forward_1_ms": one,
+        "forward_2_ms": two,
+        "lab_classify_ms": classify,
+        "lab_shift_ms": shift,
+    }
+
+
+def measure_endpoints(url: str, repeats: int) -> dict[str, float]:
+    """Calls of the running server by ``gradio_client``."""
+    client = Client(url, verbose=False)
+    return {
+        "api_classify_ms": measure(lambda: client.predict(image=SAMPLE, api_name="/classify"), repeats),
+        "api_shift_ms": measure(lambda: client.predict(image=SAMPLE, dx=3, dy=-2, api_name="/shift"), repeats),
+    }
+
+
+def measure_page(url: str, repeats: int) -> dict[str, float]:
+    """In a real browser: from the click that shifts by one pixel, or picks a sample, to the new result."""
+    chromium = find_chromium()
+    if chromium is None:
+        return {}
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.goto(f"{url}/?tab=shift")
+        page.wait_for_selector("#shift-maps .finding")
+
+        def act(selector: str, result: str) -> Callable[[], None]:
+            def click() -> None:
+                page.evaluate(f"document.querySelector('{result}').dataset.old = '1'")
+                page.click(selector)
+                page.wait_for_selector(f"{result}:not([data-old])")
+
+            return click
+
+        shift = measure(act("#nudge-right", "#shift-view .finding"), repeats)
+        page.get_by_role("tab", name="Classify", exact=True).click()
+        page.wait_for_selector("#classify-result .finding")
+        samples = iter(["nth=1", "nth=0"] * repeats * 2)
+
+        def classify() -> None:
+            page.evaluate("document.querySelector('#classify-result .finding').dataset.old = '1'")
+            page.locator(f"#samples button >> {next(samples)}").click()
+            page.wait_for_selector("#classify-result .finding:not([data-old])")
+
+        found = {"browser_shift_ms": shift, "browser_classify_ms": measure(classify, repeats)}
+        browser.close()
+    return found
+
+
+def measure_startup() -> dict[str, float]:
+    """Seconds until the page is served, against importing torch and gradio; medians, taken in turns."""
+    imports, starts = [], []
+    for _ in range(STARTS):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch, gradio"], check=True)
+        imports.append(time.perf_counter() - start)
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            with run_server(Path(folder)):
+                starts.append(time.perf_counter() - start)
+    return {"imports_s": statistics.median(imports), "startup_s": statistics.median(starts)}
+
+
+def main() -> None:
+    """Measures everything and prints one JSON object, or a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args()
+    result = measure_startup()
+    result |= measure_forward(options.repeats)
+    with tempfile.TemporaryDirectory() as folder, run_server(Path(folder)) as server:
+        result |= measure_endpoints(server.url, options.repeats)
+        result |= measure_page(server.url, options.repeats)
+    result = {name: round(value, 3) for name, value in result.items()}
+    for name in ("api_classify", "browser_classify"):
+        if f"{name}_ms" in result:
+            result[f"{name}_vs_forward"] = round(result[f"{name}_ms"] / result["forward_1_ms"], 2)
+    for name in ("api_shift", "browser_shift"):
+        if f"{name}_ms" in result:
+            result[f"{name}_vs_forward"] = round(result[f"{name}_ms"] / result["forward_2_ms"], 2)
+    result["startup_vs_imports"] = round(result["startup_s"] / result["imports_s"], 2)
+    result |= {
+        "n": options.repeats,
+        "model": DEFAULT_MODEL,
+        "device": f"cpu, {torch.get_num_threads()} threads, {platform.machine()}",
+        "versions": f"torch {torch.__version__}, gradio {gradio.__version__}, python {platform.python_version()}",
+    }
+    if options.json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        print(f"{name:28} {value}")
+
+
+if __name__ == "__main__":
+    main()
