@@ -1,7 +1,6 @@
 """What a visitor sees when an action cannot be done."""
 
 import functools
-import inspect
 from collections.abc import Callable
 
 import gradio as gr
@@ -28,6 +27,4 @@ def shows_errors(handler: Callable) -> Callable:
         except torch.OutOfMemoryError as error:
             raise gr.Error("The device has too little memory for this; try a smaller model.") from error
 
-    if inspect.isgeneratorfunction(handler):
-        raise TypeError("generators report their errors themselves")
     return call

@@ -130,7 +130,6 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         "api_visibility": "private",
         "show_progress": "minimal",
         "trigger_mode": "always_last",
-        "queue": False,  # one forward pass; waiting in line would take longer
     }
     gr.on([dx.release, dy.release, boundary.input, layer.input, channel.input], **update)
     for button, slider, step in zip(nudges, (dx, dx, dy, dy), (-1, 1, -1, 1), strict=True):

@@ -1,5 +1,7 @@
 """Training a small network: set it up, watch it, stop it, use it. The training is a process of its own."""
 
+from html import escape
+
 import gradio as gr
 
 from analysis.figures import plot_training
@@ -105,9 +107,10 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
 
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     start.click(begin, list(fields.values()), run, api_visibility="private")
-    stop.click(end, run, None, **quiet)
-    delete.click(remove, run, run, **quiet)
-    use.click(choose, run, [bench.model, bench.compare], **quiet)
+    asked = {"api_visibility": "private", "show_progress": "hidden"}  # queued: gradio shows no errors of the others
+    stop.click(end, run, None, **asked)
+    delete.click(remove, run, run, **asked)
+    use.click(choose, run, [bench.model, bench.compare], **asked)
     gr.on([timer.tick, run.change], watch, [run, seen], shown, **quiet)
     for title, button in presets.items():
         button.click(
@@ -245,7 +248,7 @@ def _show_run(run: Run) -> tuple:
     epochs = max(status.get("epochs") or 1, 1)
     steps_per_epoch = max((status.get("total_steps") or epochs) / epochs, 1)
     plots = (plot_training(records, measure, steps_per_epoch) for measure in ("loss", "accuracy"))
-    text = sentence_html(_describe_run(run), _TONES.get(run.state, "")) + _bar(run)
+    text = sentence_html(_describe_run(run), _TONES.get(run.state, "")) + _bar(run) + _list_skipped(run)
     return text, gr.update(visible=bool(records)), *plots, run.log_tail
 
 
@@ -267,6 +270,14 @@ def _describe_run(run: Run) -> str:
         return f"{run.name}: {run.state} after {result['epochs']} epochs and {result['seconds']:.0f} s, {accuracy}."
     waiting = " It waits until the device is free." if run.state == "queued" else ""
     return f"{run.name}: {run.state}. {run.message}{waiting}"
+
+
+def _list_skipped(run: Run) -> str:
+    """The files that were left out; the run keeps at most the first hundred."""
+    skipped = run.status.get("skipped") or []
+    lines = "".join(f"<li>{escape(line)}</li>" for line in skipped)
+    summary = f"{len(skipped)}{' or more' if len(skipped) >= 100 else ''} files were left out"
+    return f'<details class="note"><summary>{summary}</summary><ul>{lines}</ul></details>' if skipped else ""
 
 
 def _bar(run: Run) -> str:

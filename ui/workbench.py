@@ -84,7 +84,7 @@ def build_workbench(services: Services) -> Workbench:
     private = {"api_visibility": "private", "show_progress": "hidden"}
     gallery.select(choose_sample, None, [image, bench.sample], **private)
     image.input(lambda: "", None, bench.sample, queue=False, **private)
-    model.change(show_card, model, card, queue=False, **private)
+    model.change(show_card, model, card, **private)
     return bench
 
 

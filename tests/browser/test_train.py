@@ -88,7 +88,8 @@ def test_own_pictures_from_a_zip_are_trained_on(train, server):
     )
     expect(train.get_by_text("skies")).to_be_visible()
     train.locator("#train-start").click()
-    expect(train.locator(STATUS)).to_contain_text("finished", timeout=120_000)
+    expect(train.locator(STATUS)).to_contain_text("skies-1: finished", timeout=120_000)
+    expect(train.locator(STATUS)).to_contain_text("1 files were left out")
     name = train.locator("#train-run input").input_value()
     assert any("broken.png" in line for line in read_run(server.runs_root, name).status["skipped"])
 

@@ -23,9 +23,9 @@ def test_enlargement_is_pillows_nearest_neighbour(channels, size, factor):
     np.testing.assert_array_equal(picture, np.asarray(expected))
 
 
-def test_every_pixel_of_a_224_picture_is_shown_twice():
-    assert draw_pixels(torch.zeros(3, 224, 224)).shape == (448, 448, 3)
-    assert draw_pixels(torch.zeros(1, 28, 28)).shape == (448, 448, 3)
+def test_small_pictures_are_enlarged_and_large_ones_kept():
+    assert draw_pixels(torch.zeros(3, 224, 224)).shape == (224, 224, 3)
+    assert draw_pixels(torch.zeros(1, 28, 28)).shape == (224, 224, 3)
 
 
 def test_values_out_of_range_are_clipped():
