@@ -11,7 +11,7 @@ run: $(VENV)/.run-ready
 test: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python tests/find_browser.py
+	$(BIN)/python -m tests.browser.chromium
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.test-ready
@@ -19,11 +19,11 @@ bench: $(VENV)/.test-ready
 
 $(VENV)/.run-ready: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
 $(VENV)/.test-ready: requirements-dev.txt $(VENV)/.run-ready
-	$(BIN)/python -m pip install -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
 clean:
