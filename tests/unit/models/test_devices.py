@@ -11,6 +11,7 @@ from models.errors import ModelsError
 def machine(monkeypatch):
     def pretend(cuda: bool, mps: bool):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
     return pretend
@@ -29,6 +30,12 @@ def test_auto_takes_the_fastest_device(machine, cuda, mps, best):
 def test_one_of_several_gpus_can_be_named(machine):
     machine(cuda=True, mps=False)
     assert resolve_device("cuda:1") == torch.device("cuda", 1)
+
+
+def test_a_gpu_that_is_not_there_is_refused(machine):
+    machine(cuda=True, mps=False)
+    with pytest.raises(ModelsError, match="2 CUDA devices, so there is no cuda:2"):
+        resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
