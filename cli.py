@@ -253,7 +253,9 @@ def _print_predictions(predictions: list[dict]) -> None:
 def main() -> int:
     """Runs one command; one line on stderr and exit code 2 for whatever the user can put right."""
     try:
-        return app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        if not sys.argv[1:]:
+            raise typer.BadParameter("name a command; --help lists them")
+        return app(standalone_mode=False) or 0
     except typer.Exit as error:
         return error.exit_code
     except (typer.TyperException, ModelsError, AnalysisError) as error:
