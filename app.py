@@ -12,10 +12,11 @@ from pathlib import Path
 
 MAX_QUEUED = 64
 THREADS_AT_ONCE = 4
+NO_LINK = "No public link could be made (no connection to gradio's relay); the local page works."
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The launch options; each can also be set as ``CONVSCOPE_<OPTION>`` in the environment."""
+    """The launch options; all but --open can also be set as ``CONVSCOPE_<OPTION>`` in the environment."""
 
     def default(name: str, otherwise: str | None) -> str | None:
         return os.environ.get(f"CONVSCOPE_{name}", otherwise)
@@ -24,7 +25,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     in_a_space = "SPACE_ID" in os.environ  # Hugging Face expects a server that can be reached from outside
     parser.add_argument("--host", default=default("HOST", "0.0.0.0" if in_a_space else "127.0.0.1"))
     parser.add_argument("--port", type=int, default=default("PORT", "7860"))
-    parser.add_argument("--share", action="store_true", default=default("SHARE", "") in ("1", "true", "yes"))
+    parser.add_argument("--share", action="store_true", default=default("SHARE", "").lower() in ("1", "true", "yes"))
     parser.add_argument("--auth", metavar="USER:PASSWORD", default=default("AUTH", None))
     parser.add_argument("--device", default=default("DEVICE", "auto"), help="auto, cpu, cuda or mps")
     parser.add_argument("--data-root", type=Path, default=default("DATA_ROOT", "data"))
@@ -77,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(f"ConvScope runs at {local_url} (Ctrl-C ends it)", flush=True)
     if options.share:
-        sorry = "No public link could be made (no connection to gradio's relay); the local page works."
-        print(f"Public link: {public_url}" if public_url else sorry, flush=True)
+        print(f"Public link: {public_url}" if public_url else NO_LINK, flush=True)
     page.block_thread()
     return 0
 

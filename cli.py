@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from analysis.attribution import METHODS
@@ -17,6 +18,7 @@ from lab import Lab
 from models.errors import ModelsError
 from models.pretrained import DEFAULT_MODEL
 from models.runs import check_name
+from models.shapes import ShapesConfig
 from models.small_cnn import SmallCNNConfig
 from models.training import TrainingConfig
 from models.training import train as start_training
@@ -83,8 +85,7 @@ def classify(
     results = []
     for path in images:
         result = lab.classify(lab.open_image(path), model, top_k, _show_download)
-        predictions = [vars(p) for p in result.predictions]
-        results.append({"path": path, "predictions": predictions, "ms": round(result.ms, 2)})
+        results.append({"path": path, **result.to_json()})
     if as_json:
         _print_json({"model": model, "images": results})
         return
@@ -141,11 +142,11 @@ def explain(
     except ValueError:
         raise AnalysisError(f"--target is a class index or auto, not {target}.") from None
     lab = _lab()
-    result = lab.explain(lab.open_image(image), model, str(method), index, layer)
+    result = lab.explain(lab.open_image(image), model, str(method), index, layer, loading=_show_download)
     values = result.attribution.values
     try:
         if out is not None:
-            Image.fromarray(render_overlay(result.pixels, values)).save(out, format="PNG")
+            Image.fromarray(render_overlay(result.pixels, values, sign="positive")).save(out, format="PNG")
         if raw is not None:
             with raw.open("wb") as file:
                 np.save(file, values.numpy(), allow_pickle=False)
@@ -190,6 +191,10 @@ def train(
     train_limit: Annotated[int | None, typer.Option(help="Use only so many training pictures.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; the data set's own if not given.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    position: Annotated[str, typer.Option(help="Shapes: where the object is.")] = ShapesConfig.position,
+    color: Annotated[str, typer.Option(help="Shapes: how it is coloured.")] = ShapesConfig.color,
+    clutter: Annotated[float, typer.Option(help="Shapes: distracting marks, 0 to 1.")] = ShapesConfig.clutter,
+    num_images: Annotated[int, typer.Option(help="Shapes: how many pictures.")] = ShapesConfig.num_images,
     channels: Annotated[str, typer.Option(help="One number per block.")] = ",".join(
         map(str, SmallCNNConfig.channels)
     ),
@@ -227,6 +232,7 @@ def train(
         device=device or _environment("DEVICE", TrainingConfig.device),
         data_root=_environment("DATA_ROOT", "data"),
         image_size=image_size,
+        shapes=ShapesConfig(num_images=num_images, position=position, color=color, clutter=clutter),
         train_limit=train_limit,
     )
     run_dir = Path(_environment("RUNS_ROOT", "runs")) / check_name(run)
@@ -261,6 +267,9 @@ def main() -> int:
     except (typer.TyperException, ModelsError, AnalysisError) as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError:
+        print("error: the device has too little memory for this; try a smaller model", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return 130

@@ -46,6 +46,10 @@ class Classification:
     predictions: tuple[Prediction, ...]
     ms: float
 
+    def to_json(self) -> dict:
+        """``{predictions, ms}``."""
+        return {"predictions": [asdict(p) for p in self.predictions], "ms": round(self.ms, 2)}
+
 
 @dataclass(frozen=True)
 class ShiftResult:
@@ -172,7 +176,7 @@ class Lab:
     ) -> Iterator[FileResult]:
         """Classifies many files in chunks; a broken one gives a result with its problem."""
         for start in range(0, len(paths), CHUNK):
-            yield from self._classify_chunk(paths[start : start + CHUNK], model, top)
+            yield from self._classify_chunk(paths[start : start + CHUNK], model, top, progress)
             progress(min(start + CHUNK, len(paths)), len(paths))
 
     def shift(
@@ -242,14 +246,20 @@ class Lab:
         target: int | None = None,
         layer: str | None = None,
         progress: Progress = no_progress,
+        loading: Progress = no_progress,
     ) -> Explanation:
-        """Attributes a class score to the pixels of a picture; ``target`` None takes the predicted class."""
-        with self._use(model, progress) as (loaded, _):
+        """Attributes a class score to the pixels of a picture; ``target`` None takes the predicted class.
+
+        ``progress`` counts pictures, ``loading`` the bytes of weights that have to be downloaded.
+        """
+        with self._use(model, loading) as (loaded, _):
             pixels = loaded.spec.preprocessing.to_pixels(image)
             digest = hashlib.sha256(pixels.numpy().tobytes()).digest()
             key = (digest, model, loaded.spec.version, method, target, layer)
             with self._guard:
                 kept = self._explanations.get(key)
+                if kept is not None:
+                    self._explanations.move_to_end(key)
             return kept or self._keep(key, self._explain(loaded, pixels, method, target, layer, progress))
 
     def _explain(self, loaded: LoadedModel, pixels: Tensor, method, target, layer, progress) -> Explanation:
@@ -313,6 +323,8 @@ class Lab:
         with self.models.use(model, progress) as loaded:
             key = (model, loaded.spec.version)
             if key not in self._facts:
+                for outdated in [known for known in self._facts if known[0] == model]:
+                    del self._facts[outdated]
                 # Also warms the model up, so that the first measured forward is like the others.
                 self._facts[key] = _Facts(list_layers(loaded.module, _blank_inputs(loaded)))
             yield loaded, self._facts[key]
@@ -320,10 +332,12 @@ class Lab:
     def _check_methods(self, loaded: LoadedModel, facts: _Facts) -> None:
         if facts.obstacles is None:
             inputs = _blank_inputs(loaded)
-            facts.obstacles = attribution.find_obstacles(loaded.module, inputs)
             facts.default_layer = explainability.default_layer(loaded.module, inputs)
+            facts.obstacles = attribution.find_obstacles(loaded.module, inputs)
 
-    def _classify_chunk(self, paths: Sequence[str | Path], model: str, top: int) -> list[FileResult]:
+    def _classify_chunk(
+        self, paths: Sequence[str | Path], model: str, top: int, progress: Progress
+    ) -> list[FileResult]:
         images, problems = {}, {}
         for path in paths:
             try:
@@ -332,7 +346,7 @@ class Lab:
                 problems[path] = FileResult(str(path), problem=str(error))
         results = {}
         if images:
-            with self._use(model) as (loaded, _):
+            with self._use(model, progress) as (loaded, _):
                 inputs = torch.cat([loaded.prepare(image) for image in images.values()])
                 start = time.perf_counter()
                 probabilities = predict(loaded.module, inputs)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from analysis.layers import is_feature_map
 from analysis.state import preserved
 
 RECTIFIERS = {
@@ -115,7 +116,7 @@ class _Recorder:
             self.pooled = output
         # A container that ends in a pooling layer returns the very tensor of that layer.
         pooled = output is self.pooled
-        is_map = self._is_feature_map(output)
+        is_map = len(output) == 1 and is_feature_map(output.shape, self.image_size)
         # A module may run several times; its last output counts, as it does for captum.
         self.feature_maps.pop(name, None)
         self.candidates = [candidate for candidate in self.candidates if candidate != name]
@@ -134,15 +135,6 @@ class _Recorder:
         """Prefers the map before a block that ends in 1 x 1 (layer4, tiny image) to one from its inside."""
         outside = [candidate for candidate in self.candidates if not candidate.startswith(f"{name}.")]
         self.candidates = outside or self.candidates
-
-    def _is_feature_map(self, output: Tensor) -> bool:
-        if output.ndim != 4 or len(output) != 1:
-            return False
-        height, width = output.shape[2:]
-        full_height, full_width = self.image_size
-        # A map keeps the proportions of the image, up to rounding; (N, h, w, C) outputs do not.
-        skew = abs(height * full_width - width * full_height)
-        return height > 1 and width > 1 and skew <= 2 * max(self.image_size)
 
 
 class _OperationCounter(TorchDispatchMode):

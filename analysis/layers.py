@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -65,7 +65,7 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
     def record(name: str, output: Tensor) -> None:
         part = module.get_submodule(name.split("#")[0])
         geometry = mode.find(output)
-        is_map = is_feature_map(output.shape)
+        is_map = is_feature_map(output.shape, inputs.shape[-2:])
         stride = geometry.stride if geometry else None
         if stride is None and is_map and image_side % output.shape[-1] == 0:
             stride = image_side // output.shape[-1]  # the window is not fixed, but the grid is
@@ -93,15 +93,20 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
     return tuple(replace(layer, num_params=counts.get(layer.name, 0)) for layer in found)
 
 
-def is_feature_map(shape: torch.Size) -> bool:
-    """Whether ``(N, C, h, w)`` has positions in its last two dimensions.
+def is_feature_map(shape: Sequence[int], image_size: Sequence[int]) -> bool:
+    """Whether ``shape`` is ``(N, C, h, w)`` with positions in its last two dimensions.
 
-    Some networks (Swin, ConvNeXt inside) keep channels last, ``(N, h, w, C)``; with square input those
-    show as ``h == w != C`` in the middle.
+    A map keeps the proportions of the picture, up to rounding. Outputs with channels last, ``(N, h, w, C)``,
+    and windows of attention do not.
+
+    Args:
+        shape: Of a layer's output.
+        image_size: Height and width of the network's input.
     """
-    if len(shape) != 4 or shape[-1] * shape[-2] == 1:
+    if len(shape) != 4 or min(shape[2:]) < 2:
         return False
-    return not (shape[1] == shape[2] != shape[3])
+    (height, width), (full_height, full_width) = shape[2:], image_size
+    return abs(height * full_width - width * full_height) <= 2 * max(image_size)
 
 
 def outline(layers: Collection[Layer]) -> tuple[Layer, ...]:
@@ -185,7 +190,7 @@ def extract_features(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
         raise AnalysisError(f"There is no layer called {name} in this model.")
     with watch_outputs(module, [base], keep), torch.inference_mode():
         module(inputs)
-    if name not in kept or not is_feature_map(kept[name].shape):
+    if name not in kept or not is_feature_map(kept[name].shape, inputs.shape[-2:]):
         raise AnalysisError(f"The layer {name} gives no feature map for this input.")
     return kept[name]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
 MAX_SHIFT = 1 / 14
 """Longest translation as a fraction of the picture's side: 2 pixels of 28."""
@@ -55,17 +54,8 @@ def brightness(images: Tensor, generator: Generator) -> Tensor:
     return scaled.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def blur(images: Tensor, generator: Generator) -> Tensor:
-    """Averages 3 x 3 pixels in one picture out of four."""
-    chosen = torch.rand(len(images), generator=generator) < 0.25
-    padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")
-    blurred = F.avg_pool2d(padded, 3, stride=1).round_().to(torch.uint8)
-    return torch.where(chosen.to(images.device)[:, None, None, None], blurred, images)
-
-
 AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "translate": translate,
     "flip": flip,
     "brightness": brightness,
-    "blur": blur,
 }

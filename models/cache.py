@@ -70,10 +70,11 @@ class ModelCache:
         Raises:
             ModelsError: Unknown name, or its weights cannot be had; a later call tries again.
         """
-        spec = self.registry.get(name)
+        self.registry.get(name)  # no slot for names that do not exist
         slot = self._take(name)
         try:
             with slot.lock:
+                spec = self.registry.get(name)
                 if slot.model is None or slot.model.spec.version != spec.version:
                     slot.model = self._load(spec, progress)
                     slot.num_bytes = _count_bytes(slot.model.module)

@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from models.errors import ModelsError
 from models.images import SUFFIXES, ImageError, open_image
 
+MAX_NAME_LENGTH = 300
 MIN_CLASSES, MAX_CLASSES = 2, 1000
 MIN_IMAGES_PER_CLASS = 5
 MAX_MEMBERS = 50_000
@@ -114,8 +115,9 @@ def _load(source: _Source, title: str, image_size: int, progress) -> FolderImage
 def _sort_into_classes(names: list[PurePosixPath], title: str) -> tuple[list[tuple[str, PurePosixPath]], list[str]]:
     """(class, name) of every picture, in a fixed order, and why other files are left out."""
     names = sorted(name for name in names if not _is_hidden(name))
+    pictures = [name for name in names if name.suffix.lower() in SUFFIXES]
     depth = 0
-    while names and all(len(name.parts) > depth + 2 for name in names) and _one_top(names, depth):
+    while pictures and all(len(name.parts) > depth + 2 for name in pictures) and _one_top(pictures, depth):
         depth += 1
     members, skipped = [], []
     for name in names:
@@ -249,6 +251,10 @@ def _check_member(member: zipfile.ZipInfo, title: str) -> None:
     is_windows_path = "\\" in member.orig_filename or (parts and ":" in parts[0])
     if name.startswith("/") or ".." in parts or is_windows_path or "\0" in member.orig_filename:
         raise ModelsError(f"{title} has a file with the unsafe name {shown}; pack the folder again.")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ModelsError(
+            f"{title} has a file name of {len(name)} characters; at most {MAX_NAME_LENGTH} are possible."
+        )
     if stat.S_ISLNK(member.external_attr >> 16):
         raise ModelsError(f"{title} has the symbolic link {shown}; pack the pictures themselves.")
     if member.flag_bits & 0x1:

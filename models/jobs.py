@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -42,12 +43,13 @@ class JobManager:
         self.runs_root = Path(runs_root).resolve()
         self._starting = threading.Lock()
 
-    def start(self, config: TrainingConfig, name: str | None = None) -> str:
+    def start(self, config: TrainingConfig, name: str | None = None, is_upload: bool = False) -> str:
         """Starts a training process, which waits until its device is free.
 
         Args:
             config: What to train.
             name: The run's name; by default the data set's with the next free number.
+            is_upload: Whether the data set is a file that may vanish: the run then keeps a copy.
 
         Returns:
             The run's name.
@@ -63,7 +65,11 @@ class JobManager:
             if sum(run.state in UNFINISHED for run in runs) > MAX_WAITING:
                 raise ModelsError(f"{MAX_WAITING} trainings wait already; stop one or let one finish first.")
             name = name or _next_name(config.dataset, {run.name for run in runs})
-            run_dir = create_run(self.runs_root, name, _with_full_paths(config).to_dict())
+            config = _with_full_paths(config)
+            kept = self.runs_root / name / Path(config.dataset).name if is_upload else None
+            run_dir = create_run(self.runs_root, name, replace(config, dataset=str(kept or config.dataset)).to_dict())
+            if kept:
+                _keep(Path(config.dataset), kept)
             self._launch(run_dir)
         return name
 
@@ -135,6 +141,14 @@ class JobManager:
             raise ModelsError(failed["message"]) from error
         # Collects the exit status, or the ended process would stay listed as a zombie.
         threading.Thread(target=process.wait, name=f"reap {run_dir.name}", daemon=True).start()
+
+
+def _keep(upload: Path, kept: Path) -> None:
+    try:
+        shutil.copyfile(upload, kept)
+    except OSError as error:
+        shutil.rmtree(kept.parent, ignore_errors=True)
+        raise ModelsError(f"The upload cannot be stored with the run ({error.strerror}).") from error
 
 
 def _with_full_paths(config: TrainingConfig) -> TrainingConfig:

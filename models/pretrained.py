@@ -22,7 +22,7 @@ class ModelSpec:
     """What is known of a model before its weights are touched.
 
     ``build`` returns the module with its weights, in eval mode on the CPU. ``weights`` is the file that
-    has to be downloaded first, if any. ``accuracy`` is the published (or measured) top-1 test accuracy.
+    has to be downloaded first, if any. ``accuracy`` is the published or measured top-1 accuracy.
     ``version`` changes when other weights appear under the same name. ``memory_format`` is the layout of
     module and input in memory.
     """
@@ -35,6 +35,7 @@ class ModelSpec:
     build: Callable[[], nn.Module]
     trained_on: str
     accuracy: float | None = None
+    measured_on: str = "test pictures"
     weights: WeightsFile | None = None
     version: int = 0
     memory_format: torch.memory_format = torch.channels_last
@@ -128,6 +129,7 @@ def torchvision_model(name: str) -> ModelSpec:
         build=lambda: _build_torchvision(name, weights),
         trained_on="ImageNet-1k",
         accuracy=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100,
+        measured_on="validation pictures",
         weights=WeightsFile(weights.url, round(weights.meta["_file_size"] * 2**20)),
         # The layout of torchvision's own recipe, so that the numbers are the same to the last digit.
         memory_format=torch.contiguous_format,

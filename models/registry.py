@@ -63,7 +63,7 @@ class Registry:
             categories=card.categories,
             preprocessing=card.preprocessing,
             build=lambda: load_run_model(run.path)[0],
-            trained_on=run.config.get("dataset", "own images"),
+            trained_on=Path(str(run.config.get("dataset", "own pictures"))).stem,
             accuracy=(run.result or {}).get("test_accuracy"),
             version=(run.path / "weights.safetensors").stat().st_mtime_ns,
         )

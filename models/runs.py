@@ -145,6 +145,8 @@ def delete_run(root: str | Path, name: str) -> None:
     run = read_run(root, name)
     if run.state in UNFINISHED:
         raise ModelsError(f"The run {name} is still {run.state}; stop it first.")
+    if run.state == "damaged" and find_process(run.path) is not None:
+        raise ModelsError(f"A process still works on the run {name}; wait until it has ended.")
     try:
         shutil.rmtree(run.path)
     except OSError as error:
@@ -176,8 +178,11 @@ def find_process(run_dir: Path) -> psutil.Process | None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces a file in one step."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_bytes(data)
-    scratch.replace(path)
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    finally:  # on a full disk, half a file must not keep the next one from being written
+        scratch.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: dict) -> None:

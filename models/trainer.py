@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MetricsListener = Callable[[dict], None]
 
 REPORT_SECONDS = 0.5
-EVALUATION_BATCH = 1000
 WARM_UP = 0.25
 """Share of all steps in which the learning rate rises."""
 
@@ -81,7 +80,7 @@ class Trainer:
             test_accuracy = None if stopped else self._evaluate(self.test)[1]
             return {
                 "state": "stopped" if stopped else "finished",
-                "val_accuracy": val_accuracy,
+                "val_accuracy": None if stopped else val_accuracy,
                 "test_accuracy": test_accuracy,
                 "seconds": time.perf_counter() - started,
                 "epochs": epoch,
@@ -211,9 +210,9 @@ class Trainer:
         """Mean loss and accuracy over a whole split."""
         self.model.eval()
         sums = torch.zeros(2, dtype=torch.float64)
-        for start in range(0, len(split), EVALUATION_BATCH):
-            labels = split.labels[start : start + EVALUATION_BATCH]
-            logits = self.model(self._normalize(split.images[start : start + EVALUATION_BATCH])).float()
+        for start in range(0, len(split), self.batch_size):
+            labels = split.labels[start : start + self.batch_size]
+            logits = self.model(self._normalize(split.images[start : start + self.batch_size])).float()
             loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
             correct = (logits.argmax(1) == labels).sum()
             sums += torch.tensor([loss.item(), correct.item()], dtype=torch.float64)

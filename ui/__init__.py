@@ -13,9 +13,26 @@ import gradio as gr
 from analysis.errors import Cancelled, Progress
 from lab import Lab
 from models.jobs import JobManager
+from ui.errors import Superseded
 
 MAX_FILES = 200
 """Files for download kept at a time; gradio copies each one as soon as it is handed over."""
+
+
+@dataclass(eq=False)
+class _Action:
+    """Something a visitor has started; ``reason`` is set once it is to end."""
+
+    view: str
+    is_refresh: bool
+    reason: type[Cancelled] | None = None
+
+    def end(self, reason: type[Cancelled]) -> None:
+        self.reason = self.reason or reason
+
+    def check(self) -> None:
+        if self.reason is not None:
+            raise self.reason
 
 
 @dataclass
@@ -24,7 +41,7 @@ class Services:
 
     lab: Lab
     jobs: JobManager
-    _running: dict[str, set[threading.Event]] = field(default_factory=lambda: defaultdict(set))
+    _running: dict[str, set[_Action]] = field(default_factory=lambda: defaultdict(set))
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _scratch: tempfile.TemporaryDirectory = field(
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="convscope-")
@@ -32,33 +49,47 @@ class Services:
     _files: deque[Path] = field(default_factory=deque)
 
     @contextmanager
-    def watch(self, request: gr.Request, progress: gr.Progress, what: str) -> Iterator[Progress]:
+    def watch(
+        self, request: gr.Request, progress: gr.Progress, what: str, view: str = "", is_refresh: bool = False
+    ) -> Iterator[Progress]:
         """Lends a progress callback for one action of one visitor.
 
         It moves the bar on the page and raises ``Cancelled`` once the visitor has asked for that.
+
+        Args:
+            request: Whose action it is.
+            progress: The bar.
+            what: What is being done, for the bar.
+            view: Where the result will be shown. An older action for the same view is superseded: it ends at
+                its next report, or at the latest here, so that its result never replaces the newer one.
+            is_refresh: Whether the action also fits the view's controls to the model; only another refresh
+                supersedes it.
         """
-        session, cancelled = request.session_hash or "", threading.Event()
+        session, action = request.session_hash or "", _Action(view, is_refresh)
 
         def report(done: int, total: int) -> None:
-            if cancelled.is_set():
-                raise Cancelled
+            action.check()
             progress((done, total), desc=what)
 
         with self._guard:
-            self._running[session].add(cancelled)
+            for older in self._running[session]:
+                if view and older.view == view and (is_refresh or not older.is_refresh):
+                    older.end(Superseded)
+            self._running[session].add(action)
         try:
             yield report
+            action.check()
         finally:
             with self._guard:
-                self._running[session].discard(cancelled)
+                self._running[session].discard(action)
                 if not self._running[session]:
                     del self._running[session]
 
     def cancel(self, request: gr.Request) -> None:
         """Ends, between two of their steps, all actions that this visitor has under way."""
         with self._guard:
-            for cancelled in self._running.get(request.session_hash or "", ()):
-                cancelled.set()
+            for action in self._running.get(request.session_hash or "", ()):
+                action.end(Cancelled)
 
     def new_file(self, name: str) -> Path:
         """Where to write a file that a visitor can download under ``name``."""

@@ -1,16 +1,15 @@
-"""The public endpoints, for ``gradio_client``, curl and MCP: the same documents as ``cli.py --json``."""
-
-from pathlib import Path
+"""The public endpoints, for ``gradio_client``, curl and MCP: the results of ``lab.py`` as JSON."""
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from models.errors import ModelsError
+from models.images import open_image
 from models.pretrained import DEFAULT_MODEL
 from models.samples import get_sample
 from ui import Services
 from ui.errors import shows_errors
+from ui.picture import check_picture_path
 
 
 def add_endpoints(services: Services) -> None:
@@ -25,8 +24,7 @@ def add_endpoints(services: Services) -> None:
     @shows_errors
     def classify(image: dict | str, model: str = DEFAULT_MODEL, top_k: int = 5) -> dict:
         """Classifies an uploaded picture, or a sample by its name."""
-        result = lab.classify(_open(image), model, _check_top_k(top_k))
-        return {"model": model, "predictions": [vars(p) for p in result.predictions], "ms": result.ms}
+        return {"model": model, **lab.classify(_open(image), model, _check_top_k(top_k)).to_json()}
 
     @shows_errors
     def shift(
@@ -68,11 +66,6 @@ def _check_top_k(top_k: int) -> int:
 
 def _open(image: dict | str) -> Image.Image:
     """A sample by name, or a file that was uploaded to this server; no other path on it can be read."""
-    from models.images import open_image
-
     if isinstance(image, str):
         return open_image(get_sample(image).path)
-    path = Path(str(image.get("path", ""))).resolve()
-    if not path.is_relative_to(Path(get_upload_folder()).resolve()):
-        raise ModelsError("Upload the picture first (gradio_client: handle_file), or name a sample.")
-    return open_image(path)
+    return open_image(check_picture_path(image.get("path", "") if isinstance(image, dict) else ""))

@@ -19,12 +19,12 @@ from ui.components import (
     format_percent,
     sentence_html,
 )
-from ui.errors import shows_errors
+from ui.errors import clears_on_errors, shows_errors
 from ui.workbench import Workbench
 
 MAX_FILES = 500
 SEEN_SIDE = 224
-COLUMNS = ["file", "class", "probability", "second", "third", "ms", "problem"]
+COLUMNS = ["file", "model", "class", "probability", "second", "third", "ms", "problem"]
 EXPLANATION = """
 A classifier turns the picture into one number per class (*logits*) and then into probabilities that add up to 1:
 $p_k = e^{f_k} / \\sum_j e^{f_j}$ (softmax). The bars are the five largest, on one scale from 0 to 100 %.
@@ -47,7 +47,7 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
         download = gr.DownloadButton("Download as CSV", visible=False, elem_id="batch-csv")
     explain_this(EXPLANATION)
 
-    @shows_errors
+    @clears_on_errors(empty_html)
     def classify(image, model, compare, tab, request: gr.Request, progress=gr.Progress()):
         """Classifies the picture with the model and those it is compared with."""
         if tab != "classify":
@@ -56,7 +56,7 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
             return empty_html("Choose a picture on the left: upload one, take one, paste one, or click a sample.")
         picture = services.lab.open_image(image)
         names = list(dict.fromkeys([model, *(compare or [])]))
-        with services.watch(request, progress, "Downloading weights") as report:
+        with services.watch(request, progress, "Downloading weights", "classify") as report:
             return _show([services.lab.classify(picture, name, progress=report) for name in names])
 
     @shows_errors
@@ -67,7 +67,7 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
         if len(paths) > MAX_FILES:
             raise gr.Error(f"{len(paths)} files are more than {MAX_FILES}; choose fewer.", title="Too many files")
         with services.watch(request, progress, "Classifying files") as report:
-            rows = [_row(result) for result in services.lab.classify_files(paths, model, 3, report)]
+            rows = [_row(result, model) for result in services.lab.classify_files(paths, model, 3, report)]
         return gr.update(value=rows, visible=True), gr.update(
             value=_write_csv(rows, services.new_file("classification.csv")), visible=True
         )
@@ -85,8 +85,8 @@ def _show(results: list[Classification]) -> str:
     best = results[0].predictions[0]
     text = f"{results[0].model.name} sees: {best.category}, {format_percent(best.probability)}."
     if len(results) > 1:
-        agreeing = sum(r.predictions[0].category == best.category for r in results)
-        text += f" {agreeing} of {len(results)} models agree."
+        others = (f"{r.model.name}: {r.predictions[0].category}" for r in results[1:])
+        text += f" The others: {', '.join(others)}."
     return sentence_html(text) + f'<div class="cards">{"".join(map(_card, results))}</div>'
 
 
@@ -100,18 +100,19 @@ def _card(result: Classification) -> str:
     return card_html(result.model.name, facts, body)
 
 
-def _row(result: FileResult) -> list:
+def _row(result: FileResult, model: str) -> list:
     name = Path(result.path).name
     if result.problem:
-        return [name, "", "", "", "", "", result.problem]
+        return [name, model, "", "", "", "", "", result.problem]
     first, *others = result.predictions
     runners_up = [f"{p.category} {format_percent(p.probability)}" for p in others] + ["", ""]
-    return [name, first.category, round(first.probability, 4), *runners_up[:2], round(result.ms, 1), ""]
+    return [name, model, first.category, round(first.probability, 4), *runners_up[:2], round(result.ms, 1), ""]
 
 
 def _write_csv(rows: list[list], path: Path) -> str:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(rows)
+        # A spreadsheet would run a cell that starts like a formula.
+        writer.writerows([f"'{c}" if str(c).startswith(("=", "+", "-", "@")) else c for c in row] for row in rows)
     return str(path)

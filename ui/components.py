@@ -20,6 +20,7 @@ class Tab:
         refresh: Handler that brings the tab up to date when it is opened, or when picture or model change.
         inputs: Of ``refresh``.
         outputs: Of ``refresh``.
+        on_every_tab: Whether to refresh also when another tab is opened, to end what goes on in this one.
         looks_at: Components of the workbench whose change calls for a refresh while the tab is open.
         linked: What a link to the tab restores: name in the address, component, and how its text is read
             (raising ValueError for text that is not meant for it).
@@ -28,6 +29,7 @@ class Tab:
     refresh: Callable
     inputs: list
     outputs: list
+    on_every_tab: bool = False
     looks_at: list = field(default_factory=list)
     linked: dict[str, tuple[gr.components.Component, Callable[[str], object]]] = field(default_factory=dict)
 

@@ -6,9 +6,9 @@ import gradio as gr
 import numpy as np
 
 from analysis.attribution import METHODS
-from analysis.errors import AnalysisError
 from analysis.overlay import COLORMAPS, measure_scale, render_map, render_overlay
-from analysis.pictures import draw_filters, draw_pixels
+from analysis.pictures import draw_filters as draw_kernels
+from analysis.pictures import draw_pixels
 from lab import Explanation
 from ui import Services
 from ui.components import (
@@ -22,7 +22,7 @@ from ui.components import (
     scale_html,
     sentence_html,
 )
-from ui.errors import shows_errors
+from ui.errors import clears_on_errors, shows_errors
 from ui.workbench import Workbench
 
 AUTO = "auto"
@@ -38,6 +38,11 @@ MAP_SIDE = 112
 MAX_FILTERS = 256
 LIKELY_FIRST = 5
 DEFAULT_METHOD = "grad_cam"
+EXAMPLES = {
+    "Where is the evidence?": ("grad_cam", "positive"),
+    "Which pixels add up to the score?": ("integrated_gradients", "signed"),
+    "What if a patch is covered?": ("occlusion", "signed"),
+}
 EXPLANATION = """
 Every method gives each pixel a **signed** number: positive speaks for the class, negative against it. The overlay
 colours it over the picture, and the line encloses the strongest tenth of the pixels. Colours end at the 99.5th
@@ -81,7 +86,10 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
         features = gr.HTML(elem_id="features-view")
     with gr.Accordion("Filters of the first layer", open=False) as filters_panel:
         filters = gr.HTML(elem_id="filters-view")
+    with gr.Row(elem_classes="controls"):
+        examples = {title: gr.Button(title, size="sm", min_width=200) for title in EXAMPLES}
     explain_this(EXPLANATION)
+    open_panels = gr.State(())
 
     settings = [method, target, sign, opacity, colors]
     outputs = [view, picture_file, raw_file]
@@ -94,58 +102,78 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
             p.index for p in services.lab.classify(services.lab.open_image(image), model, LIKELY_FIRST).predictions
         ]
 
-    def show(image, model, method, target, sign, opacity, colors, report) -> tuple:
+    def show(image, model, method, target, sign, opacity, colors, request, progress, is_refresh=False) -> tuple:
         if image is None:
             idle = gr.update(interactive=False)
             return empty_html("Choose a picture on the left, then a method above."), idle, idle
         picture = services.lab.open_image(image)
-        index = None if target == AUTO else int(target)
-        result = services.lab.explain(picture, model, method, index, progress=report)
+        watch = services.watch
+        with (
+            watch(request, progress, METHODS[method].title, "explain", is_refresh) as report,
+            watch(request, progress, "Downloading weights") as loading,
+        ):
+            result = services.lab.explain(
+                picture, model, method, _read_target(target), progress=report, loading=loading
+            )
         return _show_explanation(services, result, sign, opacity, colors)
 
-    @shows_errors
+    def clear(message: str) -> tuple:
+        return empty_html(message), gr.update(interactive=False), gr.update(interactive=False)
+
+    @clears_on_errors(clear)
     def explain(image, model, method, target, sign, opacity, colors, request: gr.Request, progress=gr.Progress()):
         """Computes the map of the chosen method, or redraws the one at hand."""
-        with services.watch(request, progress, METHODS[method].title) as report:
-            return show(image, model, method, target, sign, opacity, colors, report)
+        return show(image, model, method, target, sign, opacity, colors, request, progress)
 
-    @shows_errors
+    @clears_on_errors(lambda message: (*[gr.skip()] * (len(METHODS) + 7), *clear(message)))
     def refresh(
-        image, model, tab, method, target, sign, opacity, colors, request: gr.Request, progress=gr.Progress()
+        image,
+        model,
+        tab,
+        panels,
+        method,
+        target,
+        sign,
+        opacity,
+        colors,
+        request: gr.Request,
+        progress=gr.Progress(),
     ):
         """Fits methods, classes and layers to the model, then explains."""
         if tab != "explain":
             return gr.skip()
         with services.watch(request, progress, "Downloading weights") as report:
             layers = [item.name for item in services.lab.layers(model, report) if item.is_feature_map]
-            reasons = services.lab.obstacles(model)
-            method = method if method not in reasons else next(name for name in METHODS if name not in reasons)
-            categories = services.lab.registry.get(model).categories
-            target = target if target != AUTO and int(target) < len(categories) else AUTO
-            shown = show(image, model, method, target, sign, opacity, colors, report)
-            choices = _list_classes(categories, rank(image, model))
+        reasons = services.lab.obstacles(model)
+        method = method if method not in reasons else next(name for name in METHODS if name not in reasons)
+        choices = _list_classes(services.lab.registry.get(model).categories, rank(image, model))
+        target = target if target in [value for _, value in choices] else AUTO
+        shown = show(image, model, method, target, sign, opacity, colors, request, progress, is_refresh=True)
+        layer = services.lab.default_layer(model) or (layers or [None])[-1]
         return (
             *_mark(method, reasons),
             _list_obstacles(reasons),
             method,
             gr.update(choices=choices, value=target),
-            gr.update(choices=layers, value=services.lab.default_layer(model) or (layers or [None])[-1]),
+            gr.update(choices=layers, value=layer),
+            1,
+            show_features(image, model, layer, 1, panels),
+            show_filters(model, panels),
             *shown,
         )
 
-    @shows_errors
-    def show_features(image, model, layer, page):
-        """Draws one page of the channels of a layer on one colour scale."""
-        if image is None or not layer:
-            raise AnalysisError("Choose a picture and a layer first.")
-        return _show_features(
-            services.lab.extract(services.lab.open_image(image), model, layer), layer, int(page or 1)
-        )
+    def show_features(image, model, layer, page, panels):
+        """Draws one page of the channels of a layer on one colour scale, if its panel is open."""
+        if "features" not in panels or image is None or not layer:
+            return ""
+        maps = services.lab.extract(services.lab.open_image(image), model, layer)
+        return _show_features(maps, layer, int(page or 1))
 
-    @shows_errors
-    def show_filters(model):
-        """Draws the kernels of the first convolution."""
-        pictures = draw_filters(services.lab.first_filters(model)[:MAX_FILTERS])
+    def show_filters(model, panels):
+        """Draws the kernels of the first convolution, if their panel is open."""
+        if "filters" not in panels:
+            return ""
+        pictures = draw_kernels(services.lab.first_filters(model)[:MAX_FILTERS])
         return grid_html((np.kron(p, np.ones((8, 8, 1), np.uint8)), str(i)) for i, p in enumerate(pictures))
 
     private = {"api_visibility": "private"}
@@ -155,18 +183,36 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
             lambda name=name: (name, *_mark(name)), None, [method, *buttons.values()], queue=False, **private
         ).then(**compute)
     gr.on([target.input, sign.input, opacity.release, colors.input], **compute, trigger_mode="always_last")
-    gr.on(
-        [features_panel.expand, layer.input, page.submit],
-        show_features,
-        [bench.image, bench.model, layer, page],
-        features,
+    draw_features = {
+        "fn": shows_errors(show_features),
+        "inputs": [bench.image, bench.model, layer, page, open_panels],
+        "outputs": features,
         **private,
-    )
-    filters_panel.expand(show_filters, bench.model, filters, **private)
+    }
+    draw_filters = {
+        "fn": shows_errors(show_filters),
+        "inputs": [bench.model, open_panels],
+        "outputs": filters,
+        **private,
+    }
+    gr.on([layer.input, page.input], **draw_features)
+    for name, panel, draw in (("features", features_panel, draw_features), ("filters", filters_panel, draw_filters)):
+        panel.expand(lambda panels, name=name: (*panels, name), open_panels, open_panels, **private).then(**draw)
+        panel.collapse(
+            lambda panels, name=name: tuple(p for p in panels if p != name), open_panels, open_panels, **private
+        )
+    for title, button in examples.items():
+        button.click(
+            lambda values=EXAMPLES[title]: (values[0], values[1], *_mark(values[0])),
+            None,
+            [method, sign, *buttons.values()],
+            queue=False,
+            **private,
+        ).then(**compute)
     return Tab(
         refresh,
-        [bench.image, bench.model, bench.tab, *settings],
-        [*buttons.values(), obstacles, method, target, layer, *outputs],
+        [bench.image, bench.model, bench.tab, open_panels, *settings],
+        [*buttons.values(), obstacles, method, target, layer, page, features, filters, *outputs],
         looks_at=[bench.image, bench.model],
         linked={"method": (method, one_of(METHODS)), "show": (sign, one_of(SIGNS.values()))},
     )
@@ -186,7 +232,12 @@ def _mark(chosen: str, reasons: dict[str, str] | None = None) -> list:
 def _list_classes(categories: tuple[str, ...], likely: list[int]) -> list[tuple[str, str]]:
     """The predicted class, then the likely ones, then all others by number."""
     order = dict.fromkeys([*likely, *range(len(categories))])
-    return [("Predicted class", AUTO), *((f"{categories[i]} ({i})", str(i)) for i in order)]
+    return [("Predicted class", AUTO), *((label, label) for label in (f"{categories[i]} ({i})" for i in order))]
+
+
+def _read_target(label: str) -> int | None:
+    """The index at the end of a label; the name before it keeps another model's class 5 from being taken."""
+    return None if label == AUTO else int(label.rpartition("(")[2].rstrip(")"))
 
 
 def _list_obstacles(reasons: dict[str, str]) -> str:
@@ -199,11 +250,10 @@ def _show_explanation(services: Services, result: Explanation, sign: str, opacit
     role = "the predicted class" if result.is_top1 else "not the predicted class"
     text = f"{method.title} for {target.category} ({format_percent(target.probability)}, {role})"
     text += f", {result.attribution.seconds:.1f} s."
-    if result.attribution.is_flat:
-        off = gr.update(interactive=False)
-        flat = "The map is the same everywhere: this method finds no pixel that matters for this class."
-        return sentence_html(f"{text} {flat}", "bad"), off, off
     scale = measure_scale(values, sign=sign)
+    if result.attribution.is_flat or scale == 0:
+        off = gr.update(interactive=False)
+        return sentence_html(f"{text} {_FLAT[sign]}", "bad"), off, off
     options = {"colormap": colors, "sign": sign, "scale": scale, "size": SIDE}
     overlay = render_overlay(result.pixels, values, opacity=opacity, **options)
     figures = (
@@ -215,6 +265,14 @@ def _show_explanation(services: Services, result: Explanation, sign: str, opacit
     bar = scale_html(scale) if sign == "signed" else scale_html(scale, colors=colors)
     files = (gr.update(value=str(path), interactive=True) for path in _write_files(services, result, overlay))
     return sentence_html(text) + f'<div class="triple">{figures}</div>' + bar + note, *files
+
+
+_FLAT = {
+    "absolute": "The map is the same everywhere: this method finds no pixel that matters for this class.",
+    "positive": "No pixel speaks for this class; choose another kind of evidence.",
+    "negative": "No pixel speaks against this class; choose another kind of evidence.",
+    "signed": "The map is the same everywhere: this method finds no pixel that matters for this class.",
+}
 
 
 def _write_files(services: Services, result: Explanation, overlay: np.ndarray) -> tuple[Path, Path]:

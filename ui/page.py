@@ -1,6 +1,7 @@
 """Puts the page together: sidebar, tabs, and what refreshes when."""
 
 from contextlib import suppress
+from html import escape
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -48,6 +49,7 @@ def build_page(services: Services) -> gr.Blocks:
         with corner:
             _add_link_button(bench, views)
         _wire(services, page, bench, tabs, views)
+        page.unload(services.cancel)
         cancel.click(services.cancel, None, None, queue=False, api_visibility="private", show_progress="hidden")
     return page
 
@@ -65,6 +67,8 @@ def launch_options() -> dict:
         "run_history": False,
         "max_file_size": "256mb",
         "max_threads": 16,
+        # Gradio keeps the last values of every session, calls of the API included, until there are this many.
+        "state_session_capacity": 300,
     }
 
 
@@ -72,11 +76,14 @@ def _wire(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, 
     """Opening a tab, or another picture or model, refreshes the tab that is open."""
     private = {"api_visibility": "private"}
     restored = _restore_links(services, page, bench, tabs, views)
-    for name, (tab, view) in views.items():
+    opened = {
+        name: tab.select(lambda name=name: name, None, bench.tab, queue=False, show_progress="hidden", **private)
+        for name, (tab, _) in views.items()
+    }
+    for name, (_, view) in views.items():
         listen = {"fn": view.refresh, "inputs": view.inputs, "outputs": view.outputs, **private}
         listen["show_progress"] = "minimal" if view.looks_at else "hidden"
-        opened = tab.select(lambda name=name: name, None, bench.tab, queue=False, show_progress="hidden", **private)
-        for event in (restored, opened):
+        for event in (restored, *(opened.values() if view.on_every_tab else [opened[name]])):
             event.then(**listen)
         if view.looks_at:
             gr.on([component.change for component in view.looks_at], **listen, trigger_mode="always_last")
@@ -137,7 +144,7 @@ def _read_link(services: Services, params, linked: dict) -> dict:
         if "model" in params:
             wanted["model"] = services.lab.registry.get(params["model"]).name
     except ModelsError as error:
-        gr.Warning(str(error))
+        gr.Warning(escape(str(error), quote=False))
     if params.get("tab") in TABS:
         wanted["tab"] = params["tab"]
     for key, (_, read) in linked.items():

@@ -21,7 +21,7 @@ from ui.components import (
     scale_html,
     sentence_html,
 )
-from ui.errors import shows_errors
+from ui.errors import clears_on_errors, shows_errors
 from ui.workbench import Workbench
 
 MAX_SHIFT = 56
@@ -32,7 +32,7 @@ LEGIBLE_SIDE = 14
 EXAMPLES = {
     "3 px right, black border": (3, 0, "zero"),
     "1 px down, real surroundings": (0, 1, "crop"),
-    "16 px right, wrapped around": (16, 0, "circular"),
+    "As far right as it goes, wrapped around": (MAX_SHIFT, 0, "circular"),
     "5 px left, 4 px up, mirrored": (-5, -4, "reflect"),
 }
 EXPLANATION = """
@@ -81,7 +81,7 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
     with gr.Accordion("Error at every layer", open=False):
         plot = gr.Plot(show_label=False, elem_id="shift-layers")
     with gr.Row(elem_classes="controls"):
-        examples = {title: gr.Button(title, size="sm", min_width=180) for title in EXAMPLES}
+        examples = [gr.Button(title, size="sm", min_width=180) for title in EXAMPLES]
     explain_this(EXPLANATION)
 
     settings = [dx, dy, boundary, layer, channel]
@@ -101,20 +101,31 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         )
         return _show_result(result), _show_maps(result.comparison), plot_layer_errors(result.layers)
 
-    @shows_errors
-    def measure(image, model, dx, dy, boundary, layer, channel, request: gr.Request, progress=gr.Progress()):
-        """Shifts the picture and shows what changed."""
-        with services.watch(request, progress, "Downloading weights") as report:
-            return show(image, model, dx, dy, boundary, layer, channel, report)
+    def find_limit(model) -> int:
+        """How far the sliders go: a quarter of the network's input."""
+        return max(1, services.lab.registry.get(model).preprocessing.crop_size // 4)
 
     @shows_errors
+    def show_example(model, title):
+        """The settings of an example, no further than the sliders go."""
+        dx, dy, boundary = EXAMPLES[title]
+        limit = find_limit(model)
+        return min(max(dx, -limit), limit), min(max(dy, -limit), limit), boundary
+
+    @clears_on_errors(lambda message: (empty_html(message), "", None))
+    def measure(image, model, dx, dy, boundary, layer, channel, request: gr.Request, progress=gr.Progress()):
+        """Shifts the picture and shows what changed."""
+        with services.watch(request, progress, "Downloading weights", "shift") as report:
+            return show(image, model, dx, dy, boundary, layer, channel, report)
+
+    @clears_on_errors(lambda message: (gr.skip(), gr.skip(), gr.skip(), empty_html(message), "", None))
     def refresh(image, model, tab, dx, dy, boundary, layer, channel, request: gr.Request, progress=gr.Progress()):
         """Fits the controls to the model, then measures."""
         if tab != "shift":
             return gr.skip()
-        with services.watch(request, progress, "Downloading weights") as report:
+        with services.watch(request, progress, "Downloading weights", "shift", is_refresh=True) as report:
             layers = services.lab.layers(model, report)
-            limit = max(1, services.lab.registry.get(model).preprocessing.crop_size // 4)
+            limit = find_limit(model)
             dx, dy = (min(max(int(d), -limit), limit) for d in (dx, dy))
             choices = [(_describe(item), item.name) for item in layers if item.is_feature_map and item.stride]
             layer = layer if layer in [name for _, name in choices] else _first_shown(layers)
@@ -135,10 +146,8 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
     for button, slider, step in zip(nudges, (dx, dx, dy, dy), (-1, 1, -1, 1), strict=True):
         button.click(None, slider, slider, js=_step_js(slider.elem_id, step)).then(**update)
     back.click(None, None, [dx, dy], js="() => [0, 0]").then(**update)
-    for title, button in examples.items():
-        button.click(lambda values=EXAMPLES[title]: values, None, [dx, dy, boundary], api_visibility="private").then(
-            **update
-        )
+    for button in examples:
+        button.click(show_example, [bench.model, button], [dx, dy, boundary], api_visibility="private").then(**update)
     return Tab(
         refresh,
         [bench.image, bench.model, bench.tab, *settings],

@@ -8,6 +8,7 @@ from analysis.figures import plot_training
 from models.data import DATASETS, OWN_PICTURES
 from models.devices import DEVICES, resolve_device
 from models.errors import ModelsError
+from models.pretrained import DEFAULT_MODEL
 from models.registry import RUN_PREFIX
 from models.runs import UNFINISHED, Run
 from models.shapes import COLORS, POSITIONS, ShapesConfig
@@ -62,7 +63,9 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
     @shows_errors
     def begin(*values):
         """Starts a training with the settings of the page."""
-        name = services.jobs.start(*_to_config(services, dict(zip(fields, values, strict=True))))
+        settings = dict(zip(fields, values, strict=True))
+        config, name = _to_config(services, settings)
+        name = services.jobs.start(config, name, is_upload=config.dataset == settings["zip"])
         return gr.update(choices=_run_names(services), value=name)
 
     def refresh(tab, name):
@@ -76,11 +79,11 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
     def watch(name, last):
         """Shows a run as it is now; nothing is sent while nothing changes."""
         if not name:
-            return _show_nothing(_NO_RUN)
+            return gr.skip() if last == _NO_RUN else _show_nothing(_NO_RUN)
         try:
             current = services.jobs.read(name)
         except ModelsError as error:
-            return _show_nothing(str(error))
+            return gr.skip() if last == str(error) else _show_nothing(str(error))
         version = [name, current.state, current.message, current.status.get("step"), current.status.get("epoch")]
         return gr.skip() if version == last else (*_show_run(current), version)
 
@@ -90,11 +93,16 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
         services.jobs.stop(_chosen(name))
 
     @shows_errors
-    def remove(name):
+    def remove(name, model, compared):
         """Deletes a run that has ended."""
         services.jobs.delete(_chosen(name))
-        names = _run_names(services)
-        return gr.update(choices=names, value=(names or [None])[0])
+        names, models = _run_names(services), list_model_choices(services)
+        lost = RUN_PREFIX + name
+        return (
+            gr.update(choices=names, value=(names or [None])[0]),
+            gr.update(choices=models, value=DEFAULT_MODEL if model == lost else model),
+            gr.update(choices=models, value=[other for other in compared or [] if other != lost]),
+        )
 
     @shows_errors
     def choose(name):
@@ -109,7 +117,7 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
     start.click(begin, list(fields.values()), run, api_visibility="private")
     asked = {"api_visibility": "private", "show_progress": "hidden"}  # queued: gradio shows no errors of the others
     stop.click(end, run, None, **asked)
-    delete.click(remove, run, run, **asked)
+    delete.click(remove, [run, bench.model, bench.compare], [run, bench.model, bench.compare], **asked)
     use.click(choose, run, [bench.model, bench.compare], **asked)
     gr.on([timer.tick, run.change], watch, [run, seen], shown, **quiet)
     for title, button in presets.items():
@@ -119,7 +127,7 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
             [*(fields[key] for key in PRESETS[title]), *panels],
             **quiet,
         ).then(begin, list(fields.values()), run, api_visibility="private")
-    return Tab(refresh, [bench.tab, run], [run, timer, seen])
+    return Tab(refresh, [bench.tab, run], [run, timer, seen], on_every_tab=True)
 
 
 _NO_RUN = "No training yet. Click an example above, or choose settings and start: curves appear here within seconds."
@@ -166,7 +174,9 @@ def _build_fields(services: Services) -> tuple[dict[str, gr.components.Component
         f["learning_rate"] = gr.Number(TrainingConfig.learning_rate, label="Learning rate (peak)", min_width=130)
         f["weight_decay"] = gr.Number(TrainingConfig.weight_decay, label="Weight decay", min_width=120)
         f["batch_size"] = gr.Number(TrainingConfig.batch_size, precision=0, label="Batch size", min_width=100)
-        f["device"] = gr.Dropdown(_list_devices(), value="auto", label="Device", min_width=100)
+        f["device"] = gr.Dropdown(
+            _list_devices(), value=services.lab.models.device.type, label="Device", min_width=100
+        )
         f["name"] = gr.Textbox("", label="Name of the run", placeholder="chosen for you", min_width=160)
     panels = [own, shapes]
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
@@ -253,7 +263,7 @@ def _show_run(run: Run) -> tuple:
 
 
 def _show_nothing(reason: str) -> tuple:
-    return empty_html(reason), gr.update(visible=False), None, None, "", None
+    return empty_html(reason), gr.update(visible=False), None, None, "", reason
 
 
 _TONES = {"finished": "good", "failed": "bad", "damaged": "bad"}
@@ -262,14 +272,15 @@ _TONES = {"finished": "good", "failed": "bad", "damaged": "bad"}
 def _describe_run(run: Run) -> str:
     status, result = run.status, run.result or {}
     if run.state == "running" and status.get("samples_per_second"):
-        epoch = f"epoch {min(status['epoch'] + 1, status['epochs'])} of {status['epochs']}"
+        epoch = f"epoch {max(status['epoch'], 1)} of {status['epochs']}"
         speed = f"{format_count(status['samples_per_second'])} pictures a second"
         return f"{run.name}: running, {epoch}, {speed}, about {status['seconds_left']:.0f} s left."
     if result.get("test_accuracy") is not None:
         accuracy = f"test accuracy {result['test_accuracy']:.1%}, validation {result['val_accuracy']:.1%}"
         return f"{run.name}: {run.state} after {result['epochs']} epochs and {result['seconds']:.0f} s, {accuracy}."
-    waiting = " It waits until the device is free." if run.state == "queued" else ""
-    return f"{run.name}: {run.state}. {run.message}{waiting}"
+    notes = {"queued": "It waits until the device is free.", "stopped": "The model so far can be used."}
+    note = notes.get(run.state, "") if run.state != "stopped" or run.has_model else ""
+    return f"{run.name}: {run.state}. {run.message} {note}".rstrip()
 
 
 def _list_skipped(run: Run) -> str:

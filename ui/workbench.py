@@ -99,11 +99,12 @@ def describe_model(spec: ModelSpec) -> str:
     size = "on this computer"
     if not spec.is_cached:
         size = f"{format_bytes(spec.weights.num_bytes)} to download at first use"
+    accuracy = "not stated" if spec.accuracy is None else f"{spec.accuracy:.1%} on {spec.measured_on}"
     facts = {
         "Trained on": f"{spec.trained_on}, {len(spec.categories)} classes",
         "Parameters": format_count(spec.num_params),
         "Input": f"{spec.preprocessing.crop_size} x {spec.preprocessing.crop_size} px",
-        "Test accuracy": f"{spec.accuracy:.1%}" if spec.accuracy is not None else "not stated",
+        "Right first guess": accuracy,
         "Weights": size,
     }
     rows = "".join(f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())

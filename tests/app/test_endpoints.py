@@ -104,6 +104,24 @@ def test_files_that_were_not_uploaded_cannot_be_read(server, tmp_path, meta):
         assert "predictions" not in events
 
 
+def test_the_pages_own_events_read_no_other_files_either(server, tmp_path):
+    """Events of the page take the picture as the browser sends it, with or without gradio's mark."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
+    config = json.loads(urllib.request.urlopen(f"{server.url}/config", timeout=10).read())
+    event = next(
+        d for d in config["dependencies"] if len(d["inputs"]) == 4 and d["api_name"] and "classify" in d["api_name"]
+    )
+    data = [{"path": str(tmp_path / "private.png")}, "efficientnet_lite0", [], "classify"]
+    join = {"fn_index": event["id"], "session_hash": "hostile", "data": data}
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{server.url}/gradio_api/queue/join", json.dumps(join).encode(), headers)
+    urllib.request.urlopen(request, timeout=10)
+    stream = urllib.request.urlopen(f"{server.url}/gradio_api/queue/data?session_hash=hostile", timeout=30)
+    events = stream.read().decode()
+    assert "Upload the picture first" in events
+    assert "data:image" not in events
+
+
 def call_over_http(server, endpoint: str, data: list) -> str:
     """The events that a call of an endpoint gives."""
     url = f"{server.url}/gradio_api/call/{endpoint}"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -48,5 +49,8 @@ def test_a_password_is_asked_for_and_a_failed_share_link_leaves_the_local_page(t
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{server.url}/config", timeout=10)
         assert refused.value.code == 401
+        deadline = time.monotonic() + 30
+        while "link" not in server.log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
         lines = server.log.read_text().splitlines()
-        assert sum("link" in line.lower() for line in lines) <= 1
+        assert [line for line in lines if "link" in line.lower()] == [app.NO_LINK]

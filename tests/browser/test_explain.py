@@ -52,6 +52,31 @@ def test_feature_maps_and_first_filters_are_shown(explain):
     expect(explain.locator("#filters-view figure")).to_have_count(32)
 
 
+def test_open_panels_follow_the_model(explain):
+    explain.get_by_text("Filters of the first layer").click()
+    expect(explain.locator("#filters-view figure")).to_have_count(32)
+    explain.get_by_text("Feature maps of a layer").click()
+    expect(explain.locator("#features-view .finding")).to_contain_text("bn2: 1280 x 7 x 7")
+    choose(explain, "model", "fashion_cnn")
+    expect(explain.locator("#features-view .finding")).to_contain_text("128 x 7 x 7")
+
+
+def test_a_late_result_of_the_old_model_does_not_replace_the_new_one(explain):
+    explain.locator("#method-occlusion").click()
+    choose(explain, "model", "fashion_cnn")
+    expect(explain.locator(FINDING)).to_contain_text("Occlusion for")
+    explain.locator("#method-saliency").click()
+    expect(explain.locator(FINDING)).to_contain_text("Saliency")
+    expect(explain.locator("#explain-view figure").first).to_contain_text("What the network sees")
+    explain.wait_for_timeout(4000)  # as long as the old explanation would have taken
+    expect(explain.locator(FINDING)).to_contain_text("Saliency")
+
+
+def test_evidence_that_is_not_there_gives_a_message(explain):
+    choose(explain, "explain-sign", "Against the class")
+    expect(explain.locator(FINDING)).to_contain_text("No pixel speaks against this class")
+
+
 def test_a_long_method_can_be_cancelled(explain):
     explain.locator("#method-occlusion").click()
     expect(

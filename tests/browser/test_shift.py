@@ -52,8 +52,14 @@ def test_boundary_and_layer_can_be_chosen(shift):
 
 
 def test_an_example_runs_on_the_first_click(shift):
-    shift.get_by_role("button", name="16 px right, wrapped around").click()
-    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 16 px right")
+    shift.get_by_role("button", name="As far right as it goes").click()
+    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 56 px right")
+    choose(shift, "model", "fashion_cnn")
+    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 7 px right")
+    shift.get_by_role("button", name="1 px down").click()
+    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 1 px down")
+    shift.get_by_role("button", name="As far right as it goes").click()
+    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 7 px right")
 
 
 def test_the_chart_has_every_layer(shift):

@@ -94,6 +94,16 @@ def test_own_pictures_from_a_zip_are_trained_on(train, server):
     assert any("broken.png" in line for line in read_run(server.runs_root, name).status["skipped"])
 
 
+def test_leaving_the_tab_ends_the_polling(train):
+    train.get_by_role("tab", name="Classify", exact=True).click()
+    expect(train.locator("#classify-result .finding")).to_be_visible()
+    train.wait_for_timeout(1500)  # what was under way
+    requests = []
+    train.on("request", lambda request: requests.append(request.url))
+    train.wait_for_timeout(2500)
+    assert not [url for url in requests if "heartbeat" not in url]
+
+
 def test_settings_that_cannot_work_are_refused_in_one_sentence(train):
     train.get_by_text("Architecture", exact=True).click()
     train.get_by_label("Channels, one number per block").fill("16, many")

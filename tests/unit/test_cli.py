@@ -225,7 +225,7 @@ MISTAKES = {
     "option without value": (["layers", "--model"], "--model"),
     "too many pictures": (["shift", "bag", "coat"], "coat"),
     "unknown command": (["paint"], "paint"),
-    "no command": ([], "Usage"),
+    "no command": ([], "name a command"),
 }
 
 
