@@ -31,7 +31,7 @@ LEGIBLE_SIDE = 14
 """The layer shown first is the deepest whose maps still have this many cells a side."""
 EXAMPLES = {
     "3 px right, black border": (3, 0, "zero"),
-    "1 px down, real surroundings": (0, 1, "crop"),
+    "1 px down, edge stretched": (0, 1, "replicate"),
     "As far right as it goes, wrapped around": (MAX_SHIFT, 0, "circular"),
     "5 px left, 4 px up, mirrored": (-5, -4, "reflect"),
 }

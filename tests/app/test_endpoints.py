@@ -94,7 +94,6 @@ def test_files_that_were_not_uploaded_cannot_be_read(server, tmp_path, meta):
     Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
     for path in (
         str(tmp_path / "private.png"),
-        str(get_sample("coffee").path),
         "/etc/passwd",
         "../../etc/passwd",
         "",

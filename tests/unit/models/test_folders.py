@@ -57,6 +57,19 @@ def test_layouts(tmp_path, kind, top):
     assert (loaded.images[0, :, 4, 4] == (250, 0, 0)).all() and (loaded.images[9, :, 4, 4] == (0, 0, 250)).all()
 
 
+@pytest.mark.parametrize("stray", ["README.txt", "pets/README.txt", "pets/labels.csv", "pets/cats/notes.txt"])
+def test_stray_files_do_not_hide_the_outer_folder(tmp_path, stray):
+    loaded = load_folder(make_zip(tmp_path / "pets.zip", two_classes("pets/") | {stray: b"x"}), image_size=8)
+    assert loaded.categories == ("cats", "dogs")
+    assert [line.split(":")[0] for line in loaded.skipped] == [stray]
+
+
+def test_very_long_names_are_refused(tmp_path):
+    files = two_classes() | {"cats/" + "x" * 400 + ".txt": b"x"}
+    with pytest.raises(ModelsError, match="a file name of 409 characters"):
+        load_folder(make_zip(tmp_path / "pets.zip", files), image_size=8)
+
+
 def test_pictures_are_cropped_around_their_middle(tmp_path):
     wide = np.zeros((10, 30, 3), dtype=np.uint8)
     wide[:, 10:20] = 255
