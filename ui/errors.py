@@ -11,31 +11,13 @@ import torch
 from analysis.errors import AnalysisError, Cancelled
 from models.errors import ModelsError
 
+TITLE = "That did not work"
+
 _log = logging.getLogger(__name__)
 
 
-def shows_errors(handler: Callable) -> Callable:
-    """Turns errors that the visitor can put right into a message on the page."""
-
-    @functools.wraps(handler)
-    def call(*args, **kwargs):
-        try:
-            return handler(*args, **kwargs)
-        except Cancelled as error:
-            _say_cancelled(error)
-            return gr.skip()
-        except Exception as error:
-            raise gr.Error(_explain(error), title="That did not work") from error
-
-    return call
-
-
-def clears_on_errors(clear: Callable[[str], object]) -> Callable[[Callable], Callable]:
-    """Like :func:`shows_errors`, for handlers whose old result must not stay beside the new input.
-
-    Args:
-        clear: Makes the handler's outputs from the message.
-    """
+def answers_errors(answer: Callable[[str], object]) -> Callable[[Callable], Callable]:
+    """Decorates a handler: what the visitor can put right becomes ``answer(message)`` instead of a bare "Error"."""
 
     def decorate(handler: Callable) -> Callable:
         @functools.wraps(handler)
@@ -43,25 +25,41 @@ def clears_on_errors(clear: Callable[[str], object]) -> Callable[[Callable], Cal
             try:
                 return handler(*args, **kwargs)
             except Cancelled as error:
-                _say_cancelled(error)
+                if not isinstance(error, Superseded):
+                    gr.Info("Cancelled.")
                 return gr.skip()
             except Exception as error:
-                message = _explain(error)
-                gr.Warning(message, title="That did not work")
-                return clear(message)
+                return answer(_explain(error))
 
         return call
 
     return decorate
 
 
+def clears_on_errors(clear: Callable[[str], object]) -> Callable[[Callable], Callable]:
+    """For handlers whose old result must not stay beside the new input.
+
+    Args:
+        clear: Makes the handler's outputs from the message.
+    """
+
+    def answer(message: str) -> object:
+        gr.Warning(message, title=TITLE)
+        return clear(message)
+
+    return answers_errors(answer)
+
+
+def _raise(message: str) -> None:
+    raise gr.Error(message, title=TITLE)
+
+
+shows_errors = answers_errors(_raise)
+"""For handlers whose outputs stay as they are when something goes wrong."""
+
+
 class Superseded(Cancelled):
     """The visitor has asked for something newer in the same view."""
-
-
-def _say_cancelled(error: Cancelled) -> None:
-    if not isinstance(error, Superseded):
-        gr.Info("Cancelled.")
 
 
 def _explain(error: Exception) -> str:
