@@ -32,7 +32,7 @@ class TrainingConfig:
     dataset: str = "fashion_mnist"
     architecture: str = "small_cnn"
     model: dict = field(default_factory=dict)
-    epochs: int = 7
+    epochs: int = 5
     batch_size: int = 256
     optimizer: str = "sgd"
     learning_rate: float = 0.2

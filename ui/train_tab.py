@@ -142,7 +142,7 @@ def _build_fields(services: Services) -> tuple[dict[str, gr.components.Component
             datasets, value="fashion_mnist", label="Data", elem_id="train-dataset", min_width=260, scale=2
         )
         f["epochs"] = gr.Slider(1, 50, TrainingConfig.epochs, step=1, label="Epochs", min_width=160)
-        f["augment"] = gr.Checkbox(False, label="Augment", info="Small random changes", min_width=160)
+        f["augment"] = gr.Checkbox(False, label="Augment", info="Small random changes", min_width=220)
         f["seed"] = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=90)
     with gr.Group(visible=False) as own, gr.Row():
         f["zip"] = gr.File(file_types=[".zip"], label="A zip with one folder of pictures per class", height=120)
