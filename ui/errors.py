@@ -12,6 +12,8 @@ from analysis.errors import AnalysisError, Cancelled
 from models.errors import ModelsError
 
 TITLE = "That did not work"
+EXPECTED = (ModelsError, AnalysisError, torch.OutOfMemoryError, TypeError, ValueError, OverflowError)
+"""The last three are what a client causes that sends what no control of the page can. All else is a bug."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ def answers_errors(answer: Callable[[str], object]) -> Callable[[Callable], Call
                 if not isinstance(error, Superseded):
                     gr.Info("Cancelled.")
                 return gr.skip()
-            except Exception as error:
+            except EXPECTED as error:
                 return answer(_explain(error))
 
         return call
@@ -63,12 +65,10 @@ class Superseded(Cancelled):
 
 
 def _explain(error: Exception) -> str:
-    """One sentence, escaped because the page shows it as HTML. What nobody expected is a bug: raised again."""
+    """One sentence, escaped because the page shows it as HTML."""
     if isinstance(error, (ModelsError, AnalysisError)):
         return escape(str(error), quote=False)
     if isinstance(error, torch.OutOfMemoryError):
         return "The device has too little memory for this; try a smaller model."
-    if isinstance(error, (TypeError, ValueError, OverflowError)):  # a client that sends what no control can
-        _log.exception("unusable value")
-        return "A setting has a value that cannot be used here."
-    raise error
+    _log.exception("unusable value")
+    return "A setting has a value that cannot be used here."
