@@ -1,4 +1,4 @@
-"""The public endpoints, for ``gradio_client``, curl and MCP: the results of ``lab.py`` as JSON."""
+"""The public endpoints, for ``gradio_client``, curl and MCP: the results of the lab as JSON."""
 
 import gradio as gr
 from PIL import Image

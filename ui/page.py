@@ -97,7 +97,8 @@ def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: 
         """Fills the controls from the address, so that a link opens the view it was made from."""
         choices = list_model_choices(services)
         wanted = _read_link(services, request.query_params, linked)
-        tab = wanted.get("tab", "classify")
+        # Without a tab in the address none is chosen: the visitor may have opened one before this arrives.
+        tab = wanted.get("tab", gr.skip())
         model = wanted.get("model", DEFAULT_MODEL)
         return (
             gr.update(choices=choices, value=model),
@@ -106,7 +107,7 @@ def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: 
             gr.update(**_value(wanted, "image")),
             wanted.get("sample", DEFAULT_SAMPLE),
             tab,
-            gr.update(selected=tab),
+            gr.update(selected=wanted["tab"]) if "tab" in wanted else gr.skip(),
             *(gr.update(**_value(wanted, key)) for key in linked),
         )
 

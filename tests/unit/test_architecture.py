@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = {"app", "cli", "lab", "ui", "analysis", "models", "tests", "benchmarks"}
 HEAVY = {"captum", "torchvision", "cv2", "sklearn", "skimage", "timm", "plotly", "gradio", "accelerate"}
 MODULES = sorted(
-    [*ROOT.glob("*.py"), *(path for name in ("ui", "analysis", "models") for path in ROOT.glob(f"{name}/**/*.py"))]
+    [*ROOT.glob("*.py"), *(path for name in ("ui", "lab", "analysis", "models") for path in ROOT.glob(f"{name}/**/*.py"))]
 )
 ALLOWED = {
     "app": PROJECT - {"tests"},
