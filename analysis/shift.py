@@ -1,9 +1,10 @@
-"""Moving pictures by whole pixels and feature maps by fractions of a cell.
+"""Moving pictures and feature maps, by whole pixels and cells or by fractions of them.
 
 ``dx`` moves content to the right and ``dy`` down, in network-input pixels: ``(T x)[i, j] = x[i - dy, j - dx]``.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,10 @@ class Boundary:
 
 BOUNDARIES = {
     "zero": Boundary("Black", "Uncovered pixels are black. New edges appear: part of any change is theirs."),
+    "mean": Boundary(
+        "Mean colour",
+        "Uncovered pixels have the mean colour of the training data, which is zero after normalisation.",
+    ),
     "reflect": Boundary("Mirror", "Uncovered pixels mirror the picture at its border."),
     "replicate": Boundary("Stretch the edge", "Uncovered pixels repeat the border pixel."),
     "circular": Boundary(
@@ -43,21 +48,95 @@ class ShiftedPixels:
 
     Attributes:
         pixels: ``(C, H, W)``, as the input.
-        is_real: ``(H, W)`` bool; False where the boundary rule invented the pixel.
+        is_real: ``(H, W)`` bool; False where the boundary rule invented the pixel, or had a part in it.
     """
 
     pixels: Tensor
     is_real: Tensor
 
 
-def shift_pixels(pixels: Tensor, dx: int, dy: int, boundary: str) -> ShiftedPixels:
-    """Moves a picture by whole pixels, filling what is uncovered by ``boundary``.
+@dataclass(frozen=True)
+class Extended:
+    """A picture with its surroundings: every shift that they have room for is a window over them.
+
+    Made once, it gives all shifts of a map without moving, or normalising, a pixel twice.
+
+    Attributes:
+        pixels: ``(C, H', W')``: the surroundings with the picture inside.
+        is_real: ``(H', W')`` bool.
+        top: Row where the unshifted window begins.
+        left: Column where it begins.
+        height: Of the window.
+        width: Of the window.
+        circular: Whether the surroundings are the picture itself, again and again.
+    """
+
+    pixels: Tensor
+    is_real: Tensor
+    top: int
+    left: int
+    height: int
+    width: int
+    circular: bool = False
+
+    def window(self, dx: int, dy: int) -> Tensor:
+        """The picture moved by whole pixels, ``(C, height, width)``: a view."""
+        return self.pixels[..., *self._find(dx, dy)]
+
+    def mask(self, dx: int, dy: int) -> Tensor:
+        """``(height, width)`` bool: which pixels of :meth:`window` are real; a view."""
+        return self.is_real[self._find(dx, dy)]
+
+    def shift(self, dx: float, dy: float) -> ShiftedPixels:
+        """The picture moved by any distance that the surroundings have room for.
+
+        Fractions of a pixel are interpolated: by Fourier shift where the picture wraps around, else by
+        Lanczos-3, whose result counts as real only where all the pixels that it mixes are.
+
+        Raises:
+            AnalysisError: Not enough room; says how far the window can go.
+        """
+        if float(dx).is_integer() and float(dy).is_integer():
+            return ShiftedPixels(self.window(int(dx), int(dy)), self.mask(int(dx), int(dy)))
+        if self.circular:
+            return ShiftedPixels(shift_features(self.window(0, 0), dx, dy, circular=True)[0], self.mask(0, 0))
+        rows, row_taps = _lanczos_taps(self.top - dy, self.height)
+        columns, column_taps = _lanczos_taps(self.left - dx, self.width)
+        self._check(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1, dx, dy)
+        source, real = self.pixels[..., rows, :][..., columns], self.is_real[rows][:, columns]
+        moved = row_taps.to(source) @ source @ column_taps.to(source).T
+        lost = (row_taps != 0).double() @ (~real).double() @ (column_taps != 0).double().T
+        return ShiftedPixels(moved, lost == 0)
+
+    def _find(self, dx: int, dy: int) -> tuple[slice, slice]:
+        top, left = self.top - dy, self.left - dx
+        self._check(top, left, top + self.height, left + self.width, dx, dy)
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+    def _check(self, top: int, left: int, bottom: int, right: int, dx: float, dy: float) -> None:
+        height, width = self.pixels.shape[-2:]
+        if not (top >= 0 and bottom <= height and left >= 0 and right <= width):
+            (x_low, x_high), (y_low, y_high) = self.limits
+            raise AnalysisError(
+                f"The picture is too small to show its surroundings at ({dx:g}, {dy:g}): here dx can go from "
+                f"{x_low} to {x_high} and dy from {y_low} to {y_high}. Choose another boundary or a smaller shift."
+            )
+
+    @property
+    def limits(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The smallest and largest whole ``dx`` and ``dy`` that there is room for."""
+        height, width = self.pixels.shape[-2:]
+        return (self.left + self.width - width, self.left), (self.top + self.height - height, self.top)
+
+
+def extend(pixels: Tensor, margin: int, boundary: str, fill: Sequence[float] | None = None) -> Extended:
+    """Surrounds a picture by ``margin`` pixels on every side, filled by a boundary rule.
 
     Args:
         pixels: ``(C, H, W)``; zero means black, so pass pixels before normalisation.
-        dx: Pixels to the right; any integer.
-        dy: Pixels down; any integer.
-        boundary: ``zero``, ``reflect``, ``replicate`` or ``circular`` (``crop``: :func:`shift_crop`).
+        margin: How far windows shall be able to move.
+        boundary: ``zero``, ``mean``, ``reflect``, ``replicate`` or ``circular`` (``crop``: :func:`extend_crop`).
+        fill: The colour ``(C,)`` of the boundary ``mean``.
 
     Raises:
         AnalysisError: Unknown boundary rule.
@@ -65,20 +144,51 @@ def shift_pixels(pixels: Tensor, dx: int, dy: int, boundary: str) -> ShiftedPixe
     if boundary not in _SOURCES:
         raise AnalysisError(f"There is no boundary rule called {boundary}; there are {', '.join(BOUNDARIES)}.")
     height, width = pixels.shape[-2:]
-    rows, columns = torch.arange(height) - dy, torch.arange(width) - dx
+    rows, columns = torch.arange(-margin, height + margin), torch.arange(-margin, width + margin)
     inside = _is_inside(rows, height)[:, None] & _is_inside(columns, width)
     find_source = _SOURCES[boundary]
-    moved = pixels[..., find_source(rows, height), :][..., find_source(columns, width)]
-    if boundary == "zero":
-        moved = moved * inside.to(moved)
-    is_real = inside | (boundary == "circular")
-    return ShiftedPixels(moved, is_real)
+    extended = pixels[..., find_source(rows, height), :][..., find_source(columns, width)]
+    if boundary in _FILLED:
+        color = torch.zeros(()) if boundary == "zero" else torch.tensor(fill).view(-1, 1, 1)
+        extended = torch.where(inside.to(pixels.device), extended, color.to(pixels))
+    circular = boundary == "circular"
+    return Extended(extended, inside | circular, margin, margin, height, width, circular)
 
 
-def shift_crop(canvas: Tensor, size: int, dx: int, dy: int) -> ShiftedPixels:
+def extend_crop(canvas: Tensor, size: int) -> Extended:
+    """The central ``size`` x ``size`` window of a larger picture, with the real surroundings it has there.
+
+    The unshifted window is torchvision's ``center_crop``.
+
+    Args:
+        canvas: ``(C, H, W)`` with H, W >= ``size``.
+        size: Side of the window in pixels.
+    """
+    top, left = (round((side - size) / 2.0) for side in canvas.shape[-2:])
+    is_real = torch.ones(canvas.shape[-2:], dtype=torch.bool)
+    return Extended(canvas, is_real, top, left, size, size)
+
+
+def shift_pixels(
+    pixels: Tensor, dx: float, dy: float, boundary: str, fill: Sequence[float] | None = None
+) -> ShiftedPixels:
+    """Moves a picture, filling what is uncovered by a boundary rule.
+
+    Args:
+        pixels: ``(C, H, W)``; zero means black, so pass pixels before normalisation.
+        dx: Pixels to the right; a fraction is interpolated (:meth:`Extended.shift`).
+        dy: Pixels down.
+        boundary: As for :func:`extend`.
+        fill: As for :func:`extend`.
+
+    Raises:
+        AnalysisError: Unknown boundary rule.
+    """
+    return extend(pixels, math.ceil(max(abs(dx), abs(dy))) + LANCZOS_SIZE, boundary, fill).shift(dx, dy)
+
+
+def shift_crop(canvas: Tensor, size: int, dx: float, dy: float) -> ShiftedPixels:
     """Moves a ``size`` x ``size`` window over a larger picture, so that its content moves by (dx, dy).
-
-    At (0, 0) this is torchvision's ``center_crop``.
 
     Args:
         canvas: ``(C, H, W)`` with H, W >= ``size``.
@@ -89,26 +199,7 @@ def shift_crop(canvas: Tensor, size: int, dx: int, dy: int) -> ShiftedPixels:
     Raises:
         AnalysisError: The window would leave the picture; says how far it can go.
     """
-    top, left = (round((side - size) / 2.0) for side in canvas.shape[-2:])
-    top, left = top - dy, left - dx
-    height, width = canvas.shape[-2:]
-    if not (0 <= top <= height - size and 0 <= left <= width - size):
-        (x_low, x_high), (y_low, y_high) = find_crop_limits(canvas, size)
-        raise AnalysisError(
-            f"The picture is too small to show its real surroundings at ({dx}, {dy}): here dx can go from "
-            f"{x_low} to {x_high} and dy from {y_low} to {y_high}. Choose another boundary or a smaller shift."
-        )
-    window = canvas[..., top : top + size, left : left + size]
-    return ShiftedPixels(window, torch.ones(size, size, dtype=torch.bool))
-
-
-def find_crop_limits(canvas: Tensor, size: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The smallest and largest ``dx`` and ``dy`` that :func:`shift_crop` can do."""
-    limits = []
-    for side in (canvas.shape[-1], canvas.shape[-2]):
-        start = round((side - size) / 2.0)
-        limits.append((start - (side - size), start))
-    return limits[0], limits[1]
+    return extend_crop(canvas, size).shift(dx, dy)
 
 
 def shift_features(features: Tensor, dx: float, dy: float, *, circular: bool) -> tuple[Tensor, Tensor]:
@@ -147,12 +238,27 @@ def _shift_matrix(size: int, distance: float, circular: bool) -> tuple[Tensor, T
     elif circular:
         matrix = _fourier_matrix(size, distance)
     else:
-        offsets = sources[:, None] - torch.arange(size)
-        matrix = torch.sinc(offsets) * torch.sinc(offsets / LANCZOS_SIZE) * (offsets.abs() < LANCZOS_SIZE)
+        matrix = _lanczos(sources[:, None] - torch.arange(size))
         total = matrix.sum(dim=1, keepdim=True)
         # Near the border some taps are missing: the others are scaled up, so a constant stays constant.
         matrix = torch.where(inside[:, None], matrix / torch.where(inside[:, None], total, 1.0), 0.0)
     return matrix, inside
+
+
+def _lanczos(offsets: Tensor) -> Tensor:
+    """Weights of samples at these distances from the place that is wanted."""
+    return torch.sinc(offsets) * torch.sinc(offsets / LANCZOS_SIZE) * (offsets.abs() < LANCZOS_SIZE)
+
+
+def _lanczos_taps(start: float, size: int) -> tuple[Tensor, Tensor]:
+    """Which samples a row of ``size`` cells from ``start`` on mixes, and its matrix ``(size, samples)``."""
+    sources = start + torch.arange(size, dtype=torch.float64)
+    if float(start).is_integer():
+        return sources.long(), torch.eye(size, dtype=torch.float64)
+    first = math.floor(start) - LANCZOS_SIZE + 1
+    samples = torch.arange(first, first + size + 2 * LANCZOS_SIZE - 1)
+    weights = _lanczos(sources[:, None] - samples)
+    return samples, weights / weights.sum(dim=1, keepdim=True)
 
 
 def _fourier_matrix(size: int, distance: float) -> Tensor:
@@ -175,8 +281,11 @@ def _mirror(sources: Tensor, size: int) -> Tensor:
     return torch.minimum(sources, period - sources) if size > 1 else sources * 0
 
 
+_FILLED = ("zero", "mean")
+"""Rules that paint over what is outside."""
 _SOURCES = {
-    "zero": lambda sources, size: sources.clamp(0, size - 1),  # masked afterwards
+    "zero": lambda sources, size: sources.clamp(0, size - 1),  # painted over afterwards
+    "mean": lambda sources, size: sources.clamp(0, size - 1),
     "reflect": _mirror,
     "replicate": lambda sources, size: sources.clamp(0, size - 1),
     "circular": lambda sources, size: sources % size,

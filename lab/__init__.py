@@ -209,7 +209,7 @@ class Lab:
             prep = loaded.spec.preprocessing
             canvas = prep.to_canvas(image)
             before = prep.crop(canvas)
-            moved = _move(canvas, before, dx, dy, boundary)
+            moved = _move(canvas, before, dx, dy, boundary, prep.mean)
             measured = equivariance.measure_shift(
                 loaded.module,
                 loaded.to_inputs(torch.stack([before, moved.pixels])),
@@ -358,13 +358,13 @@ class Lab:
         return [results.get(path) or problems[path] for path in paths]
 
 
-def _move(canvas: Tensor, before: Tensor, dx: int, dy: int, boundary: str) -> shift.ShiftedPixels:
+def _move(canvas: Tensor, before: Tensor, dx: int, dy: int, boundary: str, mean) -> shift.ShiftedPixels:
     side = before.shape[-1]
     if max(abs(dx), abs(dy)) > side:
         raise AnalysisError(f"({dx}, {dy}) moves the whole picture out of sight; it has {side} pixels a side.")
     if boundary == "crop":
         return shift.shift_crop(canvas, side, dx, dy)
-    return shift.shift_pixels(before, dx, dy, boundary)
+    return shift.shift_pixels(before, dx, dy, boundary, mean)
 
 
 def _blank_inputs(loaded: LoadedModel) -> Tensor:

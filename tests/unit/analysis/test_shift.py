@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import functional as F
 
 from analysis.errors import AnalysisError
-from analysis.shift import BOUNDARIES, find_crop_limits, shift_crop, shift_features, shift_pixels
+from analysis.shift import BOUNDARIES, extend, extend_crop, shift_crop, shift_features, shift_pixels
 
 PAD_MODES = {"zero": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 CV2_BORDERS = {
@@ -40,7 +40,66 @@ def by_numpy_pad(pixels: Tensor, dx: int, dy: int, boundary: str) -> np.ndarray:
 
 
 def test_the_boundaries_tested_here_are_all_but_the_crop():
-    assert set(BOUNDARIES) - {"crop"} == set(PAD_MODES)
+    assert set(BOUNDARIES) - {"crop", "mean"} == set(PAD_MODES)
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (3, -2), (-9, 1)])
+def test_the_mean_colour_is_black_after_subtracting_it(dx, dy):
+    pixels, mean = picture(), [0.4, 0.7]
+    color = torch.tensor(mean).view(2, 1, 1)
+    moved = shift_pixels(pixels, dx, dy, "mean", mean)
+    assert torch.equal(moved.pixels - color, shift_pixels(pixels - color, dx, dy, "zero").pixels)
+    assert torch.equal(moved.is_real, shift_pixels(pixels, dx, dy, "zero").is_real)
+
+
+@every_boundary
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(dx=st.integers(-4, 4), dy=st.integers(-4, 4))
+def test_every_shift_is_a_window_over_the_extended_picture(boundary, dx, dy):
+    pixels = picture()
+    extended, moved = extend(pixels, 4, boundary), shift_pixels(pixels, dx, dy, boundary)
+    assert torch.equal(extended.window(dx, dy), moved.pixels)
+    assert torch.equal(extended.mask(dx, dy), moved.is_real)
+    assert extended.window(dx, dy).untyped_storage().data_ptr() == extended.pixels.untyped_storage().data_ptr()
+
+
+@every_boundary
+def test_an_extended_picture_has_no_more_room_than_its_margin(boundary):
+    extended = extend(picture(), 4, boundary)
+    assert extended.limits == ((-4, 4), (-4, 4))
+    for dx, dy in ((5, 0), (-5, 0), (0, 5), (0, -5), (2.5, 0)):
+        if (boundary, dx) != ("circular", 2.5):
+            with pytest.raises(AnalysisError, match="from -4 to 4"):
+                extended.shift(dx, dy)
+
+
+@pytest.mark.parametrize("boundary", ["zero", "reflect", "replicate", "crop"])
+@pytest.mark.parametrize(("dx", "dy"), [(0.5, 0.0), (-1.25, 2.0), (0.3, -2.7)])
+def test_fractions_of_a_pixel_equal_a_slow_lanczos_loop(boundary, dx, dy):
+    canvas = picture(20, 21).double()
+    extended = extend_crop(canvas, 8) if boundary == "crop" else extend(canvas[:, 6:14, 6:14], 9, boundary)
+    moved = extended.shift(dx, dy)
+    for i in (0, 3, 7):
+        for j in (0, 4, 7):
+            y, x = extended.top + i - dy, extended.left + j - dx
+            total, weight, is_real = torch.zeros(2, dtype=torch.float64), 0.0, True
+            for row in range(math.floor(y) - 2, math.floor(y) + 4) if dy % 1 else [int(y)]:
+                for column in range(math.floor(x) - 2, math.floor(x) + 4) if dx % 1 else [int(x)]:
+                    w = math.prod(np.sinc(d) * np.sinc(d / 3) for d in (y - row, x - column))
+                    total, weight = total + w * extended.pixels[:, row, column], weight + w
+                    is_real &= bool(extended.is_real[row, column])
+            assert torch.allclose(moved.pixels[:, i, j], total / weight, atol=1e-12)
+            assert bool(moved.is_real[i, j]) == is_real
+    assert moved.is_real.all() == (boundary == "crop")
+
+
+def test_circular_fractions_of_a_pixel_add_up_to_a_whole_one():
+    rows = torch.arange(8).double()
+    pixels = (torch.cos(2 * math.pi * rows / 8)[:, None] + torch.sin(4 * math.pi * rows / 8))[None]
+    there = shift_pixels(shift_pixels(pixels, 0.3, 0, "circular").pixels, 0.7, 0, "circular")
+    assert torch.allclose(there.pixels, pixels.roll(1, -1), atol=1e-12)
+    assert there.is_real.all()
+    assert not torch.allclose(shift_pixels(pixels, 0.3, 0, "circular").pixels, pixels, atol=0.1)
 
 
 @every_boundary
@@ -183,9 +242,9 @@ def test_a_crop_moves_its_content_by_the_distance(dx, dy):
 
 
 @pytest.mark.parametrize(("height", "width", "size"), SIZES[:4])
-def test_crop_limits_are_exactly_how_far_the_window_can_go(height, width, size):
+def test_the_limits_are_exactly_how_far_the_window_can_go(height, width, size):
     canvas = picture(height, width)
-    (x_low, x_high), (y_low, y_high) = find_crop_limits(canvas, size)
+    (x_low, x_high), (y_low, y_high) = extend_crop(canvas, size).limits
     assert (x_high - x_low, y_high - y_low) == (width - size, height - size)
     assert torch.equal(shift_crop(canvas, size, x_low, y_low).pixels, canvas[:, -size:, -size:])
     assert torch.equal(shift_crop(canvas, size, x_high, y_high).pixels, canvas[:, :size, :size])
