@@ -1,4 +1,4 @@
-"""Starts, stops and lists training processes. They outlive this one: all they share is the run directory."""
+"""Starts, stops and lists processes that work long. They outlive this one: all they share is the run directory."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,13 @@ ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a workspace of fixed size
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait would slow down the page
 }
+PROGRAMS = {
+    "training": "models.training",
+    "evaluation": "lab.evaluation",
+    "repair": "lab.repair",
+    "experiment": "lab.experiments",
+}
+"""Kind of work -> the module that does it, given a run directory."""
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -60,18 +68,44 @@ class JobManager:
         """
         find_spec(config.dataset)
         with self._starting:
-            runs = self.list()
-            # One of the unfinished is the one that runs.
-            if sum(run.state in UNFINISHED for run in runs) > MAX_WAITING:
-                raise ModelsError(f"{MAX_WAITING} trainings wait already; stop one or let one finish first.")
-            name = name or _next_name(config.dataset, {run.name for run in runs})
+            name = name or self._next_name(config.dataset)
             config = _with_full_paths(config)
             kept = self.runs_root / name / Path(config.dataset).name if is_upload else None
-            run_dir = create_run(self.runs_root, name, replace(config, dataset=str(kept or config.dataset)).to_dict())
+            run_dir = self._create("training", name, replace(config, dataset=str(kept or config.dataset)).to_dict())
             if kept:
                 _keep(Path(config.dataset), kept)
-            self._launch(run_dir)
+            self._launch(run_dir, "training")
         return name
+
+    def start_program(self, kind: str, config: dict, title: str) -> str:
+        """Starts another process that works long: a key of ``PROGRAMS``, with the config.json it will read.
+
+        Returns:
+            The run's name: ``title``, made fit for a folder name, with the next free number.
+
+        Raises:
+            ModelsError: Too many runs wait, or the run cannot be stored or started.
+        """
+        with self._starting:
+            name = self._next_name(title)
+            self._launch(self._create(kind, name, config), kind)
+        return name
+
+    def resume(self, name: str) -> None:
+        """Starts the process of a run again that ended before its work was done; it goes on where it was.
+
+        Raises:
+            ModelsError: No such run, it is still at work, has finished, or is a training.
+        """
+        with self._starting:
+            run = self.read(name)
+            if run.kind == "training" or run.state not in ("stopped", "failed"):
+                raise ModelsError(f"The run {name} is {run.state} and cannot be resumed.")
+            (run.path / "stop").unlink(missing_ok=True)
+            (run.path / "process.json").unlink(missing_ok=True)
+            again = {"state": "queued", "message": "", "submitted": time.time_ns(), "device": None}
+            write_json(run.path / "status.json", {**run.status, **again})
+            self._launch(run.path, run.kind)
 
     def stop(self, name: str) -> None:
         """Asks a run to end within one step, keeping its model so far; nothing if it has ended.
@@ -118,15 +152,30 @@ class JobManager:
         """One run as it is now; ModelsError if there is none of that name."""
         return read_run(self.runs_root, name)
 
-    def list(self) -> list[Run]:
-        """All runs, newest first."""
-        return list_runs(self.runs_root)
+    def list(self, *kinds: str) -> list[Run]:
+        """All runs, or those of some kinds, newest first."""
+        return [run for run in list_runs(self.runs_root) if not kinds or run.kind in kinds]
 
-    def _launch(self, run_dir: Path) -> None:
+    def _create(self, kind: str, name: str, config: dict) -> Path:
+        # One of the unfinished is the one that runs.
+        if sum(run.state in UNFINISHED for run in self.list()) > MAX_WAITING:
+            raise ModelsError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
+        return create_run(self.runs_root, name, config, kind)
+
+    def _next_name(self, title: str) -> str:
+        """The title, made fit for a folder name, with the first free number."""
+        taken = {run.name for run in self.list()}
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(title).stem).strip("._-")[:50] or "run"
+        number = 1
+        while f"{stem}-{number}" in taken:
+            number += 1
+        return f"{stem}-{number}"
+
+    def _launch(self, run_dir: Path, kind: str) -> None:
         try:
             with (run_dir / "log.txt").open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "models.training", str(run_dir)],
+                    [sys.executable, "-m", PROGRAMS[kind], str(run_dir)],
                     cwd=PROJECT_ROOT,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -136,7 +185,7 @@ class JobManager:
                 )
             record_process(run_dir, process.pid)
         except OSError as error:
-            failed = {"state": "failed", "message": f"The training process did not start ({error.strerror})."}
+            failed = {"state": "failed", "message": f"The process did not start ({error.strerror})."}
             write_json(run_dir / "status.json", failed)
             raise ModelsError(failed["message"]) from error
         # Collects the exit status, or the ended process would stay listed as a zombie.
@@ -155,12 +204,3 @@ def _with_full_paths(config: TrainingConfig) -> TrainingConfig:
     """The same configuration for a process that works in another folder."""
     dataset = config.dataset if config.dataset in DATASETS else str(Path(config.dataset).resolve())
     return replace(config, dataset=dataset, data_root=str(Path(config.data_root).resolve()))
-
-
-def _next_name(dataset: str, taken: set[str]) -> str:
-    """The data set's name, made fit for a folder name, with the first free number."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(dataset).stem).strip("._-")[:50] or "run"
-    number = 1
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"

@@ -1,7 +1,8 @@
-"""The run directory: the one interface between a training process and whoever watches it.
+"""The run directory: the one interface between a process that works long and whoever watches it.
 
 ``<runs_root>/<name>/`` holds config.json, status.json, process.json, metrics.jsonl, model.json,
-weights.safetensors, log.txt, and a file named stop once somebody asks for that. Small files are replaced
+weights.safetensors, log.txt, and a file named stop once somebody asks for that; result.json instead of metrics
+and model where the run is no training. Small files are replaced
 by renaming, so a reader sees the old or the new content; whatever is broken all the same shows as "damaged".
 """
 
@@ -40,6 +41,19 @@ class Run:
     message: str = ""
     config: dict = field(default_factory=dict)
     status: dict = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What kind of work this is: "training", or a key of ``models.jobs.PROGRAMS``."""
+        return str(self.status.get("kind", "training"))
+
+    @property
+    def document(self) -> dict | None:
+        """The content of result.json, what a run that is no training found; None before there is any."""
+        try:
+            return read_json(self.path / "result.json")
+        except ModelsError:
+            return None
 
     @property
     def result(self) -> dict | None:
@@ -114,7 +128,7 @@ def load_run_model(run_dir: str | Path) -> tuple[nn.Module, tuple[str, ...], Pre
     return load_checkpoint(run_dir / "model.json", run_dir / "weights.safetensors")
 
 
-def create_run(root: str | Path, name: str, config: dict) -> Path:
+def create_run(root: str | Path, name: str, config: dict, kind: str = "training") -> Path:
     """Makes the directory of a new run, complete from the moment it is visible, in state "queued".
 
     Raises:
@@ -129,7 +143,7 @@ def create_run(root: str | Path, name: str, config: dict) -> Path:
             new = Path(scratch) / name
             new.mkdir()
             write_json(new / "config.json", config)
-            write_json(new / "status.json", {"state": "queued", "submitted": time.time_ns()})
+            write_json(new / "status.json", {"state": "queued", "kind": kind, "submitted": time.time_ns()})
             new.rename(path)
     except OSError as error:
         raise ModelsError(f"The run cannot be stored in {root} ({error.strerror}).") from error

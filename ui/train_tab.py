@@ -250,7 +250,7 @@ def _chosen(name: str | None) -> str:
 
 
 def _run_names(services: Services) -> list[str]:
-    return [run.name for run in services.jobs.list()]
+    return [run.name for run in services.jobs.list("training")]
 
 
 def _show_run(run: Run) -> tuple:

@@ -116,7 +116,7 @@ def test_names_are_chosen_and_the_queue_is_bounded(manager, monkeypatch):
     monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir: None)
     names = [manager.start(long_config()) for _ in range(MAX_WAITING + 1)]
     assert names == [f"shapes-{number}" for number in range(1, MAX_WAITING + 2)]
-    with pytest.raises(ModelsError, match="8 trainings wait already"):
+    with pytest.raises(ModelsError, match="8 jobs wait already"):
         manager.start(long_config())
 
 
