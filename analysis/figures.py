@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 ACCENT = "#2563eb"
 SECOND = "#d97706"
+THIRD = "#059669"
 INK = "#7c8594"
 GRID = "rgba(125, 135, 150, 0.25)"
 HEIGHT = 300
@@ -20,7 +21,7 @@ def plot_layer_errors(layers: Sequence[LayerError]) -> "Figure":
     from plotly.graph_objects import Scatter
 
     shown = [layer for layer in layers if layer.relative_error is not None]
-    figure = _figure("relative error", "layer, from input to output")
+    figure = build_figure("relative error", "layer, from input to output")
     figure.add_trace(
         Scatter(
             x=[layer.name for layer in shown],
@@ -44,7 +45,7 @@ def plot_training(records: Sequence[dict], measure: str, steps_per_epoch: float)
     """
     from plotly.graph_objects import Scatter
 
-    figure = _figure(measure, "epoch")
+    figure = build_figure(measure, "epoch")
     for part, title, color, mode in (
         ("train", "training", SECOND, "lines"),
         ("val", "validation", ACCENT, "lines+markers"),
@@ -63,7 +64,8 @@ def plot_training(records: Sequence[dict], measure: str, steps_per_epoch: float)
     return figure.update_yaxes(tickformat=".0%" if measure == "accuracy" else None)
 
 
-def _figure(y_title: str, x_title: str) -> "Figure":
+def build_figure(y_title: str, x_title: str) -> "Figure":
+    """An empty chart in the common style, with titled axes."""
     from plotly.graph_objects import Figure
 
     return Figure(

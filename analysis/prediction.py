@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from analysis.errors import AnalysisError
 
+TIE = 1e-4
+"""Two best logits closer than this fraction of the logits' norm may change places by rounding alone."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -50,3 +53,16 @@ def top_k(probabilities: Tensor, categories: Sequence[str], k: int = 5) -> tuple
         Prediction(index, categories[index], probability)
         for index, probability in zip(indices.tolist(), values.tolist(), strict=True)
     )
+
+
+def measure_margins(logits: Tensor, target: int) -> Tensor:
+    """``(N,)``: the logit of ``target`` minus the best of the others, from logits ``(N, K)``; below 0 if it loses."""
+    best = logits.topk(min(2, logits.shape[1]), dim=1)
+    rivals = torch.where(best.indices[:, 0] == target, best.values[:, -1], best.values[:, 0])
+    return logits[:, target] - rivals
+
+
+def find_ties(logits: Tensor) -> Tensor:
+    """``(N,)`` bool: whether the two best of the logits ``(N, K)`` are too close to call (:data:`TIE`)."""
+    best = logits.topk(min(2, logits.shape[1]), dim=1).values
+    return best[:, 0] - best[:, -1] < TIE * logits.norm(dim=1)

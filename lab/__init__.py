@@ -9,8 +9,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,13 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 from analysis import attribution, equivariance, explainability, shift
+from analysis.circular import CircularPadding
 from analysis.errors import AnalysisError, Progress, no_progress
 from analysis.layers import Layer, extract_features, find_layer, list_layers, outline
-from analysis.prediction import Prediction, predict, to_probabilities, top_k
+from analysis.prediction import Prediction, find_ties, measure_margins, predict, to_probabilities, top_k
+from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
 from models.errors import ModelsError
 from models.images import open_image
-from models.pretrained import ModelSpec
 from models.registry import Registry
 from models.samples import list_samples
 
@@ -34,100 +35,8 @@ MAX_EXPLANATIONS = 32
 """Explanations kept, so that another colour or opacity does not compute one again."""
 
 
-@dataclass(frozen=True)
-class Classification:
-    """The most probable classes of one picture.
-
-    ``pixels (C, H, W)`` in [0, 1] is what the network saw; ``ms`` the forward pass alone, on a warm model.
-    """
-
-    model: ModelSpec
-    pixels: Tensor
-    predictions: tuple[Prediction, ...]
-    ms: float
-
-    def to_json(self) -> dict:
-        """``{predictions, ms}``."""
-        return {"predictions": [asdict(p) for p in self.predictions], "ms": round(self.ms, 2)}
-
-
-@dataclass(frozen=True)
-class ShiftResult:
-    """One picture before and after a shift, to the pixel as the network saw it.
-
-    Attributes:
-        before_pixels: ``(C, H, W)`` in [0, 1].
-        after_pixels: ``(C, H, W)`` in [0, 1].
-        is_real: ``(H, W)`` bool; False where the boundary rule invented pixels.
-        before: Best classes of the original.
-        after: Best classes of the shifted picture.
-        probability_change: Of the original's best class, after minus before.
-        layers: Relative error down the network.
-        comparison: The feature maps of the chosen layer.
-    """
-
-    model: ModelSpec
-    dx: int
-    dy: int
-    boundary: str
-    before_pixels: Tensor
-    after_pixels: Tensor
-    is_real: Tensor
-    before: tuple[Prediction, ...]
-    after: tuple[Prediction, ...]
-    probability_change: float
-    layers: tuple[equivariance.LayerError, ...]
-    comparison: equivariance.MapComparison | None
-
-    @property
-    def same_top1(self) -> bool:
-        """Whether the predicted class held."""
-        return self.before[0].index == self.after[0].index
-
-    def to_json(self) -> dict:
-        """``{before, after, same_top1, probability_change, layers}``."""
-        return {
-            "before": [asdict(p) for p in self.before],
-            "after": [asdict(p) for p in self.after],
-            "same_top1": self.same_top1,
-            "probability_change": self.probability_change,
-            "layers": [asdict(layer) for layer in self.layers],
-        }
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """An attribution map with the picture it belongs to: ``pixels (C, H, W)`` in [0, 1]."""
-
-    model: ModelSpec
-    pixels: Tensor
-    target: Prediction
-    is_top1: bool
-    attribution: attribution.Attribution
-
-    def to_json(self) -> dict:
-        """``{method, target, category, probability, seconds}``."""
-        return {
-            "method": self.attribution.method,
-            "target": self.target.index,
-            "category": self.target.category,
-            "probability": self.target.probability,
-            "seconds": round(self.attribution.seconds, 4),
-        }
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """One file of a batch: its best classes, or what was wrong with it."""
-
-    path: str
-    predictions: tuple[Prediction, ...] = ()
-    ms: float = 0.0
-    problem: str = ""
-
-
 @dataclass
-class _Facts:
+class Facts:
     """What is worked out once per loaded model."""
 
     layers: tuple[Layer, ...]
@@ -150,7 +59,7 @@ class Lab:
     runs_root: Path = Path("runs")
     registry: Registry = field(init=False)
     models: ModelCache = field(init=False)
-    _facts: dict[tuple[str, int], _Facts] = field(init=False, default_factory=dict)
+    _facts: dict[tuple[str, int], Facts] = field(init=False, default_factory=dict)
     _explanations: OrderedDict[tuple, Explanation] = field(init=False, default_factory=OrderedDict)
     _guard: threading.Lock = field(init=False, default_factory=threading.Lock)
 
@@ -163,7 +72,7 @@ class Lab:
         self, image: Image.Image, model: str, top: int = 5, progress: Progress = no_progress
     ) -> Classification:
         """The ``top`` most probable classes of a picture."""
-        with self._use(model, progress) as (loaded, _):
+        with self.use(model, progress) as (loaded, _):
             pixels = loaded.spec.preprocessing.to_pixels(image)
             inputs = loaded.to_inputs(pixels[None])
             start = time.perf_counter()
@@ -183,10 +92,11 @@ class Lab:
         self,
         image: Image.Image,
         model: str,
-        dx: int,
-        dy: int,
+        dx: float,
+        dy: float,
         boundary: str = "zero",
         *,
+        twin: bool = False,
         layer: str | None = None,
         channel: int | None = None,
         top: int = 5,
@@ -197,43 +107,50 @@ class Lab:
         Args:
             image: The picture.
             model: A model name.
-            dx: Pixels to the right; at most the input's side.
+            dx: Pixels to the right, fractions included; at most the input's side.
             dy: Pixels down.
             boundary: A key of ``analysis.shift.BOUNDARIES``.
+            twin: Whether to ask the circular twin of the model (:mod:`analysis.circular`) instead.
             layer: The layer whose feature maps are wanted.
             channel: Which of its channels; None takes the one that responds most.
             top: How many classes to return.
             progress: Watches a weight download.
         """
-        with self._use(model, progress) as (loaded, facts):
+        with self.use(model, progress) as (loaded, facts):
             prep = loaded.spec.preprocessing
             canvas = prep.to_canvas(image)
             before = prep.crop(canvas)
             moved = _move(canvas, before, dx, dy, boundary, prep.mean)
-            measured = equivariance.measure_shift(
-                loaded.module,
-                loaded.to_inputs(torch.stack([before, moved.pixels])),
-                dx,
-                dy,
-                outline(facts.layers),
-                circular=boundary == "circular",
-                compare=find_layer(facts.layers, layer) if layer else None,
-                channel=channel,
-            )
+            with CircularPadding() if twin else nullcontext():
+                measured = equivariance.measure_shift(
+                    loaded.module,
+                    loaded.to_inputs(torch.stack([before, moved.pixels])),
+                    dx,
+                    dy,
+                    outline(facts.layers),
+                    circular=boundary == "circular",
+                    compare=find_layer(facts.layers, layer) if layer else None,
+                    channel=channel,
+                )
         probabilities = to_probabilities(measured.logits)
         tops = [top_k(row, loaded.spec.categories, top) for row in probabilities]
         best = tops[0][0].index
+        margin_before, margin_after = measure_margins(measured.logits.float(), best).tolist()
         return ShiftResult(
             model=loaded.spec,
             dx=dx,
             dy=dy,
             boundary=boundary,
+            is_twin=twin,
             before_pixels=before,
             after_pixels=moved.pixels,
             is_real=moved.is_real,
             before=tops[0],
             after=tops[1],
             probability_change=float(probabilities[1, best] - probabilities[0, best]),
+            margin_before=margin_before,
+            margin_after=margin_after,
+            near_tie=bool(find_ties(measured.logits.float()).any()),
             layers=measured.layers,
             comparison=measured.comparison,
         )
@@ -252,7 +169,7 @@ class Lab:
 
         ``progress`` counts pictures, ``loading`` the bytes of weights that have to be downloaded.
         """
-        with self._use(model, loading) as (loaded, _):
+        with self.use(model, loading) as (loaded, _):
             pixels = loaded.spec.preprocessing.to_pixels(image)
             digest = hashlib.sha256(pixels.numpy().tobytes()).digest()
             key = (digest, model, loaded.spec.version, method, target, layer)
@@ -283,13 +200,13 @@ class Lab:
 
     def extract(self, image: Image.Image, model: str, layer: str) -> Tensor:
         """The feature map ``(C, h, w)`` of one layer, on the CPU."""
-        with self._use(model) as (loaded, facts):
+        with self.use(model) as (loaded, facts):
             name = find_layer(facts.layers, layer).name
             return extract_features(loaded.module, loaded.prepare(image), name)[0]
 
     def first_filters(self, model: str) -> Tensor:
         """The kernels ``(N, C, h, w)`` of the first convolution, on the CPU."""
-        with self._use(model) as (loaded, _):
+        with self.use(model) as (loaded, _):
             for module in loaded.module.modules():
                 if isinstance(module, torch.nn.Conv2d):
                     return module.weight.detach().float().cpu().clone()
@@ -297,18 +214,18 @@ class Lab:
 
     def layers(self, model: str, progress: Progress = no_progress) -> tuple[Layer, ...]:
         """Every layer of a model, in the order of computation."""
-        with self._use(model, progress) as (_, facts):
+        with self.use(model, progress) as (_, facts):
             return facts.layers
 
     def obstacles(self, model: str) -> dict[str, str]:
         """The explanation methods that cannot work on a model, each with the reason."""
-        with self._use(model) as (loaded, facts):
+        with self.use(model) as (loaded, facts):
             self._check_methods(loaded, facts)
             return facts.obstacles
 
     def default_layer(self, model: str) -> str | None:
         """The last feature map that Grad-CAM can use."""
-        with self._use(model) as (loaded, facts):
+        with self.use(model) as (loaded, facts):
             self._check_methods(loaded, facts)
             return facts.default_layer
 
@@ -319,17 +236,21 @@ class Lab:
         return open_image(sample.path if sample and not path.exists() else path)
 
     @contextmanager
-    def _use(self, model: str, progress: Progress = no_progress) -> Iterator[tuple[LoadedModel, _Facts]]:
+    def use(self, model: str, progress: Progress = no_progress) -> Iterator[tuple[LoadedModel, Facts]]:
+        """Lends a model, with what is known of it, for the length of a ``with`` block; nobody else has it meanwhile.
+
+        ``progress`` counts the bytes of weights that have to be downloaded.
+        """
         with self.models.use(model, progress) as loaded:
             key = (model, loaded.spec.version)
             if key not in self._facts:
                 for outdated in [known for known in self._facts if known[0] == model]:
                     del self._facts[outdated]
                 # Also warms the model up, so that the first measured forward is like the others.
-                self._facts[key] = _Facts(list_layers(loaded.module, _blank_inputs(loaded)))
+                self._facts[key] = Facts(list_layers(loaded.module, _blank_inputs(loaded)))
             yield loaded, self._facts[key]
 
-    def _check_methods(self, loaded: LoadedModel, facts: _Facts) -> None:
+    def _check_methods(self, loaded: LoadedModel, facts: Facts) -> None:
         if facts.obstacles is None:
             inputs = _blank_inputs(loaded)
             facts.default_layer = explainability.default_layer(loaded.module, inputs)
@@ -346,7 +267,7 @@ class Lab:
                 problems[path] = FileResult(str(path), problem=str(error))
         results = {}
         if images:
-            with self._use(model, progress) as (loaded, _):
+            with self.use(model, progress) as (loaded, _):
                 inputs = torch.cat([loaded.prepare(image) for image in images.values()])
                 start = time.perf_counter()
                 probabilities = predict(loaded.module, inputs)
@@ -358,10 +279,10 @@ class Lab:
         return [results.get(path) or problems[path] for path in paths]
 
 
-def _move(canvas: Tensor, before: Tensor, dx: int, dy: int, boundary: str, mean) -> shift.ShiftedPixels:
+def _move(canvas: Tensor, before: Tensor, dx: float, dy: float, boundary: str, mean) -> shift.ShiftedPixels:
     side = before.shape[-1]
-    if max(abs(dx), abs(dy)) > side:
-        raise AnalysisError(f"({dx}, {dy}) moves the whole picture out of sight; it has {side} pixels a side.")
+    if not max(abs(dx), abs(dy)) <= side:  # also refuses what is not a number
+        raise AnalysisError(f"({dx:g}, {dy:g}) moves the whole picture out of sight; it has {side} pixels a side.")
     if boundary == "crop":
         return shift.shift_crop(canvas, side, dx, dy)
     return shift.shift_pixels(before, dx, dy, boundary, mean)

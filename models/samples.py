@@ -26,11 +26,12 @@ _PHOTOGRAPHS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture by name."""
+    """A picture by name; ``kind`` is photographs, garments or shapes."""
 
     name: str
     title: str
     path: Path
+    kind: str = "photographs"
 
 
 @cache
@@ -41,7 +42,7 @@ def list_samples() -> dict[str, Sample]:
     for folder in _FOLDERS:
         for path in sorted((_ASSETS / folder).glob("*.png")):
             name = path.stem.split("-", 1)[1]
-            found.append(Sample(name, name.replace("_", " ").capitalize(), path))
+            found.append(Sample(name, name.replace("_", " ").capitalize(), path, folder))
     return {sample.name: sample for sample in found if sample.path.is_file()}
 
 

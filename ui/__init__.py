@@ -72,9 +72,8 @@ class Services:
             progress((done, total), desc=what)
 
         with self._guard:
-            for older in self._running[session]:
-                if view and older.view == view and (is_refresh or not older.is_refresh):
-                    older.end(Superseded)
+            if view:
+                self._supersede(session, view, is_refresh)
             self._running[session].add(action)
         try:
             yield report
@@ -84,6 +83,16 @@ class Services:
                 self._running[session].discard(action)
                 if not self._running[session]:
                     del self._running[session]
+
+    def supersede(self, request: gr.Request, view: str) -> None:
+        """Ends what a visitor has under way for a view whose inputs have changed."""
+        with self._guard:
+            self._supersede(request.session_hash or "", view, True)
+
+    def _supersede(self, session: str, view: str, by_refresh: bool) -> None:
+        for older in self._running.get(session, ()):
+            if older.view == view and (by_refresh or not older.is_refresh):
+                older.end(Superseded)
 
     def cancel(self, request: gr.Request) -> None:
         """Ends, between two of their steps, all actions that this visitor has under way."""

@@ -8,8 +8,11 @@ from html import escape
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from analysis.errors import AnalysisError
 from analysis.prediction import Prediction
+from ui import Services
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,17 @@ class Tab:
     on_every_tab: bool = False
     looks_at: list = field(default_factory=list)
     linked: dict[str, tuple[gr.components.Component, Callable[[str], object]]] = field(default_factory=dict)
+
+
+def open_picture(services: Services, path: str | None) -> Image.Image:
+    """The workbench's picture.
+
+    Raises:
+        AnalysisError: There is none.
+    """
+    if path is None:
+        raise AnalysisError("Choose a picture on the left first.")
+    return services.lab.open_image(path)
 
 
 def one_of(choices: Iterable[str]) -> Callable[[str], str]:
@@ -83,6 +97,12 @@ def card_html(title: str, subtitle: str, body: str) -> str:
 def sentence_html(text: str, tone: str = "") -> str:
     """The finding in words, above the pictures. ``tone``: ``good``, ``bad`` or nothing."""
     return f'<p class="finding {tone}" role="status">{escape(text)}</p>'
+
+
+def describe_shift(dx: float, dy: float) -> str:
+    """In words: Shifted 3 px right and 2 px up."""
+    parts = [f"{abs(d):g} px {names[d > 0]}" for d, names in ((dx, ("left", "right")), (dy, ("up", "down"))) if d]
+    return "Shifted " + " and ".join(parts) if parts else "Not shifted"
 
 
 def empty_html(text: str) -> str:

@@ -1,6 +1,7 @@
 """What a visitor sees when an action cannot be done."""
 
 import functools
+import inspect
 import logging
 from collections.abc import Callable
 from html import escape
@@ -19,21 +20,34 @@ _log = logging.getLogger(__name__)
 
 
 def answers_errors(answer: Callable[[str], object]) -> Callable[[Callable], Callable]:
-    """Decorates a handler: what the visitor can put right becomes ``answer(message)`` instead of a bare "Error"."""
+    """Decorates a handler: what the visitor can put right becomes ``answer(message)`` instead of a bare "Error".
+
+    Of a handler that yields, it becomes what is yielded last.
+    """
+
+    def settle(error: Exception) -> object:
+        if not isinstance(error, Cancelled):
+            return answer(_explain(error))
+        if not isinstance(error, Superseded):
+            gr.Info("Cancelled.")
+        return gr.skip()
 
     def decorate(handler: Callable) -> Callable:
         @functools.wraps(handler)
         def call(*args, **kwargs):
             try:
                 return handler(*args, **kwargs)
-            except Cancelled as error:
-                if not isinstance(error, Superseded):
-                    gr.Info("Cancelled.")
-                return gr.skip()
-            except EXPECTED as error:
-                return answer(_explain(error))
+            except (Cancelled, *EXPECTED) as error:
+                return settle(error)
 
-        return call
+        @functools.wraps(handler)
+        def stream(*args, **kwargs):
+            try:
+                yield from handler(*args, **kwargs)
+            except (Cancelled, *EXPECTED) as error:
+                yield settle(error)
+
+        return stream if inspect.isgeneratorfunction(handler) else call
 
     return decorate
 

@@ -1,5 +1,7 @@
 """What happens when the cat moves sideways? Predictions and feature maps before and after a shift."""
 
+from html import escape
+
 import gradio as gr
 
 from analysis.equivariance import MapComparison
@@ -13,6 +15,7 @@ from ui import Services
 from ui.components import (
     Tab,
     bars_html,
+    describe_shift,
     empty_html,
     explain_this,
     figure_html,
@@ -22,6 +25,11 @@ from ui.components import (
     sentence_html,
 )
 from ui.errors import clears_on_errors, shows_errors
+from ui.layer_meter_panel import build_layer_meter_panel
+from ui.self_check_panel import build_self_check_panel
+from ui.shift_controls import PADDINGS, ShiftControls
+from ui.shift_map_panel import MAX_SHIFT as MAX_REACH
+from ui.shift_map_panel import build_shift_map_panel
 from ui.workbench import Workbench
 
 MAX_SHIFT = 56
@@ -48,22 +56,12 @@ border all make the error grow. (Zhang 2019; Azulay & Weiss 2019.)
 
 def build_shift_tab(services: Services, bench: Workbench) -> Tab:
     """Lays out the tab and wires what happens inside it."""
-    with gr.Row(elem_classes="controls"):
-        dx = gr.Slider(
-            -MAX_SHIFT, MAX_SHIFT, 3, step=1, label="dx: pixels to the right", elem_id="shift-dx", min_width=220
-        )
-        dy = gr.Slider(-MAX_SHIFT, MAX_SHIFT, 0, step=1, label="dy: pixels down", elem_id="shift-dy", min_width=220)
-        boundary = gr.Dropdown(
-            [(rule.title, name) for name, rule in BOUNDARIES.items()],
-            value="zero",
-            label="Uncovered border",
-            elem_id="shift-boundary",
-            min_width=180,
-        )
+    controls, step = _build_controls()
+    dx, dy = controls.dx, controls.dy
     with gr.Row(elem_classes="controls nudges"):
         nudges = [
             gr.Button(label, size="sm", min_width=84, elem_id=f"nudge-{key}")
-            for key, label in (("left", "← 1 px"), ("right", "1 px →"), ("up", "↑ 1 px"), ("down", "↓ 1 px"))
+            for key, label in (("left", "← 1 step"), ("right", "1 step →"), ("up", "↑ 1 step"), ("down", "↓ 1 step"))
         ]
         back = gr.Button("Back to 0, 0", size="sm", min_width=110, elem_id="nudge-zero")
     view = gr.HTML(
@@ -73,28 +71,28 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         html_template="${value}",
     )
     with gr.Row(elem_classes="controls"):
-        layer = gr.Dropdown([], label="Feature maps of layer", elem_id="shift-layer", min_width=260)
-        channel = gr.Number(
-            -1, precision=0, label="Channel (-1: the strongest)", elem_id="shift-channel", min_width=180
-        )
-    maps = gr.HTML(elem_id="shift-maps")
-    with gr.Accordion("Error at every layer", open=False):
-        plot = gr.Plot(show_label=False, elem_id="shift-layers")
-    with gr.Row(elem_classes="controls"):
         examples = [gr.Button(title, size="sm", min_width=180) for title in EXAMPLES]
-    explain_this(EXPLANATION)
+    with gr.Tabs(elem_id="shift-parts") as parts, gr.Tab("Feature maps"):
+        with gr.Row(elem_classes="controls"):
+            layer = gr.Dropdown([], label="Feature maps of layer", elem_id="shift-layer", min_width=260)
+            channel = gr.Number(
+                -1, precision=0, label="Channel (-1: the strongest)", elem_id="shift-channel", min_width=180
+            )
+        maps = gr.HTML(elem_id="shift-maps")
+        with gr.Accordion("Error at every layer", open=False):
+            plot = gr.Plot(show_label=False, elem_id="shift-layers")
+    settings = [dx, dy, controls.boundary, controls.padding, layer, channel]
 
-    settings = [dx, dy, boundary, layer, channel]
-
-    def show(image, model, dx, dy, boundary, layer, channel, report) -> tuple:
+    def show(image, model, dx, dy, boundary, padding, layer, channel, report) -> tuple:
         if image is None:
             return empty_html("Choose a picture on the left, then move it with the sliders."), "", None
         result = services.lab.shift(
             services.lab.open_image(image),
             model,
-            int(dx),
-            int(dy),
+            float(dx),
+            float(dy),
             boundary,
+            twin=padding == "circular",
             layer=layer,
             channel=None if channel is None or channel < 0 else int(channel),
             progress=report,
@@ -113,54 +111,109 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         return min(max(dx, -limit), limit), min(max(dy, -limit), limit), boundary
 
     @clears_on_errors(lambda message: (empty_html(message), "", None))
-    def measure(image, model, dx, dy, boundary, layer, channel, request: gr.Request, progress=gr.Progress()):
+    def measure(image, model, dx, dy, boundary, padding, layer, channel, request: gr.Request, progress=gr.Progress()):
         """Shifts the picture and shows what changed."""
         with services.watch(request, progress, "Downloading weights", "shift") as report:
-            return show(image, model, dx, dy, boundary, layer, channel, report)
+            return show(image, model, dx, dy, boundary, padding, layer, channel, report)
 
-    @clears_on_errors(lambda message: (gr.skip(), gr.skip(), gr.skip(), empty_html(message), "", None))
-    def refresh(image, model, tab, dx, dy, boundary, layer, channel, request: gr.Request, progress=gr.Progress()):
+    load = {
+        "fn": measure,
+        "inputs": [bench.image, bench.model, *settings],
+        "outputs": [view, maps, plot],
+        "api_visibility": "private",
+        "show_progress": "minimal",
+        "trigger_mode": "always_last",
+    }
+    with parts:
+        with gr.Tab("Map of all shifts"):
+            reach = build_shift_map_panel(services, bench, controls, load)
+        with gr.Tab("Layer meter"):
+            build_layer_meter_panel(services, bench, controls)
+        with gr.Tab("Self-check"):
+            build_self_check_panel(services, bench)
+    explain_this(EXPLANATION)
+
+    @clears_on_errors(lambda message: (*[gr.skip()] * 4, empty_html(message), "", None))
+    def refresh(
+        image,
+        model,
+        tab,
+        dx,
+        dy,
+        boundary,
+        padding,
+        layer,
+        channel,
+        reach,
+        request: gr.Request,
+        progress=gr.Progress(),
+    ):
         """Fits the controls to the model, then measures."""
         if tab != "shift":
             return gr.skip()
         with services.watch(request, progress, "Downloading weights", "shift", is_refresh=True) as report:
             layers = services.lab.layers(model, report)
             limit = find_limit(model)
-            dx, dy = (min(max(int(d), -limit), limit) for d in (dx, dy))
+            dx, dy = (min(max(d, -limit), limit) for d in (dx, dy))
             choices = [(_describe(item), item.name) for item in layers if item.is_feature_map and item.stride]
             layer = layer if layer in [name for _, name in choices] else _first_shown(layers)
             sliders = [gr.update(minimum=-limit, maximum=limit, value=value) for value in (dx, dy)]
-            shown = show(image, model, dx, dy, boundary, layer, channel, report)
-        return (*sliders, gr.update(choices=choices, value=layer), *shown)
+            furthest = min(limit, MAX_REACH)
+            shown = show(image, model, dx, dy, boundary, padding, layer, channel, report)
+        fitted = gr.update(maximum=furthest, value=min(reach, furthest))
+        return (*sliders, fitted, gr.update(choices=choices, value=layer), *shown)
 
-    inputs, outputs = [bench.image, bench.model, *settings], [view, maps, plot]
-    update = {
-        "fn": measure,
-        "inputs": inputs,
-        "outputs": outputs,
-        "api_visibility": "private",
-        "show_progress": "minimal",
-        "trigger_mode": "always_last",
-    }
-    gr.on([dx.release, dy.release, boundary.input, layer.input, channel.input], **update)
-    for button, slider, step in zip(nudges, (dx, dx, dy, dy), (-1, 1, -1, 1), strict=True):
-        button.click(None, slider, slider, js=_step_js(slider.elem_id, step)).then(**update)
-    back.click(None, None, [dx, dy], js="() => [0, 0]").then(**update)
+    releases = [dx.release, dy.release, controls.boundary.input, controls.padding.input, layer.input, channel.input]
+    gr.on(releases, **load)
+    for button, slider, sign in zip(nudges, (dx, dx, dy, dy), (-1, 1, -1, 1), strict=True):
+        button.click(None, slider, slider, js=_step_js(slider.elem_id, sign)).then(**load)
+    back.click(None, None, [dx, dy], js="() => [0, 0]").then(**load)
     for button in examples:
-        button.click(show_example, [bench.model, button], [dx, dy, boundary], api_visibility="private").then(**update)
+        button.click(show_example, [bench.model, button], [dx, dy, controls.boundary], api_visibility="private").then(
+            **load
+        )
+    step.input(lambda size: [gr.update(step=size)] * 2, step, [dx, dy], queue=False, api_visibility="private")
     return Tab(
         refresh,
-        [bench.image, bench.model, bench.tab, *settings],
-        [dx, dy, layer, *outputs],
+        [bench.image, bench.model, bench.tab, *settings, reach],
+        [dx, dy, reach, layer, view, maps, plot],
         looks_at=[bench.image, bench.model],
-        linked={"dx": (dx, _read_distance), "dy": (dy, _read_distance), "boundary": (boundary, one_of(BOUNDARIES))},
+        linked={
+            "dx": (dx, _read_distance),
+            "dy": (dy, _read_distance),
+            "boundary": (controls.boundary, one_of(BOUNDARIES)),
+            "padding": (controls.padding, one_of(PADDINGS)),
+        },
     )
 
 
-def describe_shift(dx: int, dy: int) -> str:
-    """In words: Shifted 3 px right and 2 px up."""
-    parts = [f"{abs(d)} px {names[d > 0]}" for d, names in ((dx, ("left", "right")), (dy, ("up", "down"))) if d]
-    return "Shifted " + " and ".join(parts) if parts else "Not shifted"
+def _build_controls() -> tuple[ShiftControls, gr.Dropdown]:
+    """The controls, and the size of the steps that sliders, buttons and arrow keys make."""
+    with gr.Row(elem_classes="controls"):
+        dx = gr.Slider(-MAX_SHIFT, MAX_SHIFT, 3, step=1, label="dx, px right", elem_id="shift-dx", min_width=220)
+        dy = gr.Slider(-MAX_SHIFT, MAX_SHIFT, 0, step=1, label="dy, px down", elem_id="shift-dy", min_width=220)
+        step = gr.Dropdown(
+            [("1 px", 1), ("1/2 px", 0.5), ("1/4 px", 0.25)],
+            value=1,
+            label="Step",
+            elem_id="shift-step",
+            min_width=90,
+        )
+        boundary = gr.Dropdown(
+            [(rule.title, name) for name, rule in BOUNDARIES.items()],
+            value="zero",
+            label="Uncovered border",
+            elem_id="shift-boundary",
+            min_width=180,
+        )
+        padding = gr.Dropdown(
+            [(title, name) for name, title in PADDINGS.items()],
+            value="trained",
+            label="Network padding",
+            elem_id="shift-padding",
+            min_width=190,
+        )
+    return ShiftControls(dx, dy, boundary, padding), step
 
 
 def _show_result(result: ShiftResult) -> str:
@@ -168,10 +221,12 @@ def _show_result(result: ShiftResult) -> str:
     where = describe_shift(result.dx, result.dy)
     of_before = before.probability + result.probability_change
     change = f"{format_percent(before.probability)} → {format_percent(of_before)}"
-    if result.same_top1:
-        text = f"{where}: still {before.category}, {change}."
-    else:
-        text = f"{where}: {before.category} ({change}) becomes {after.category}."
+    text = f"{where}: still {before.category}, {change}"
+    if not result.same_top1:
+        text = f"{where}: {before.category} ({change}) becomes {after.category}"
+    text += f"; margin {result.margin_before:+.2g} → {result.margin_after:+.2g}."
+    if result.near_tie:
+        text += " A near-tie: the two best logits are so close that rounding alone may swap them."
     rule = BOUNDARIES[result.boundary]
     pictures = (
         ("Original", draw_pixels(result.before_pixels), result.before),
@@ -182,7 +237,12 @@ def _show_result(result: ShiftResult) -> str:
         f"{bars_html(tops, mark=before.index)}</div>"
         for title, picture, tops in pictures
     )
-    note = f'<p class="note">{rule.explanation} Hatched pixels are invented. Arrow keys move the picture.</p>'
+    twin = (
+        "This is the circular twin: the same weights with every padded operation wrapping around. It is another "
+        f"network: without a shift it says {before.category}, {format_percent(before.probability)}. "
+    )
+    hint = "Hatched pixels are invented. Arrow keys move the picture."
+    note = f'<p class="note">{escape(twin) if result.is_twin else ""}{rule.explanation} {hint}</p>'
     return sentence_html(text, "good" if result.same_top1 else "bad") + f'<div class="pair">{columns}</div>' + note
 
 
@@ -210,7 +270,7 @@ def _show_maps(comparison: MapComparison | None) -> str:
 
 
 def _read_distance(text: str) -> int:
-    return min(max(int(text), -MAX_SHIFT), MAX_SHIFT)
+    return min(max(round(4 * float(text)) / 4, -MAX_SHIFT), MAX_SHIFT)
 
 
 def _describe(layer: Layer) -> str:
@@ -223,11 +283,11 @@ def _first_shown(layers: tuple[Layer, ...]) -> str | None:
     return shown[-1].name if shown else None
 
 
-def _step_js(slider_id: str, step: int) -> str:
-    """Moves a slider by one step in the browser, within its ends, without asking the server."""
+def _step_js(slider_id: str, sign: int) -> str:
+    """Moves a slider by one of its steps in the browser, within its ends, without asking the server."""
     return (
-        "(value) => { const range = document.querySelector("
-        f"'#{slider_id} input[type=range]'); return Math.min(Math.max(value + ({step}), +range.min), +range.max); }}"
+        f"(value) => {{ const range = document.querySelector('#{slider_id} input[type=range]'); "
+        f"return Math.min(Math.max(value + ({sign}) * +range.step, +range.min), +range.max); }}"
     )
 
 

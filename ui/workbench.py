@@ -66,7 +66,7 @@ def build_workbench(services: Services) -> Workbench:
             multiselect=True,
             max_choices=MAX_COMPARED,
             label="Compare with",
-            info="Shown beside the model in the Classify tab.",
+            info="Shown beside the model when classifying and in maps of shifts.",
             elem_id="compare",
         )
     bench = Workbench(image, model, compare, card, gr.State(DEFAULT_SAMPLE), gr.State("classify"))

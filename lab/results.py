@@ -1,0 +1,159 @@
+"""What the lab answers. ``to_json`` of a result is the document that the command line prints and the API returns."""
+
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+from analysis import attribution, equivariance
+from analysis.meter import LayerMeter, PhaseErrors
+from analysis.prediction import Prediction
+from analysis.shift_map import ShiftMap
+from models.pretrained import ModelSpec
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The most probable classes of one picture.
+
+    ``pixels (C, H, W)`` in [0, 1] is what the network saw; ``ms`` the forward pass alone, on a warm model.
+    """
+
+    model: ModelSpec
+    pixels: Tensor
+    predictions: tuple[Prediction, ...]
+    ms: float
+
+    def to_json(self) -> dict:
+        """``{predictions, ms}``."""
+        return {"predictions": [asdict(p) for p in self.predictions], "ms": round(self.ms, 2)}
+
+
+@dataclass(frozen=True)
+class ShiftResult:
+    """One picture before and after a shift, to the pixel as the network saw it.
+
+    Attributes:
+        is_twin: Whether the circular twin of the model was asked.
+        before_pixels: ``(C, H, W)`` in [0, 1].
+        after_pixels: ``(C, H, W)`` in [0, 1].
+        is_real: ``(H, W)`` bool; False where the boundary rule invented pixels.
+        before: Best classes of the original.
+        after: Best classes of the shifted picture.
+        probability_change: Of the original's best class, after minus before.
+        margin_before: Logit of the original's best class minus the next best one.
+        margin_after: The same class's margin after the shift; below 0 if it lost.
+        near_tie: Whether two best logits, before or after, are so close that rounding may swap them.
+        layers: Relative error down the network.
+        comparison: The feature maps of the chosen layer.
+    """
+
+    model: ModelSpec
+    dx: float
+    dy: float
+    boundary: str
+    is_twin: bool
+    before_pixels: Tensor
+    after_pixels: Tensor
+    is_real: Tensor
+    before: tuple[Prediction, ...]
+    after: tuple[Prediction, ...]
+    probability_change: float
+    margin_before: float
+    margin_after: float
+    near_tie: bool
+    layers: tuple[equivariance.LayerError, ...]
+    comparison: equivariance.MapComparison | None
+
+    @property
+    def same_top1(self) -> bool:
+        """Whether the predicted class held."""
+        return self.before[0].index == self.after[0].index
+
+    def to_json(self) -> dict:
+        """``{before, after, same_top1, probability_change, margin_before, margin_after, near_tie, layers}``."""
+        return {
+            "before": [asdict(p) for p in self.before],
+            "after": [asdict(p) for p in self.after],
+            "same_top1": self.same_top1,
+            "probability_change": self.probability_change,
+            "margin_before": self.margin_before,
+            "margin_after": self.margin_after,
+            "near_tie": self.near_tie,
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An attribution map with the picture it belongs to: ``pixels (C, H, W)`` in [0, 1]."""
+
+    model: ModelSpec
+    pixels: Tensor
+    target: Prediction
+    is_top1: bool
+    attribution: attribution.Attribution
+
+    def to_json(self) -> dict:
+        """``{method, target, category, probability, seconds}``."""
+        return {
+            "method": self.attribution.method,
+            "target": self.target.index,
+            "category": self.target.category,
+            "probability": self.target.probability,
+            "seconds": round(self.attribution.seconds, 4),
+        }
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """One file of a batch: its best classes, or what was wrong with it."""
+
+    path: str
+    predictions: tuple[Prediction, ...] = ()
+    ms: float = 0.0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class PictureMap:
+    """A shift map with the model and the rules that it was made by.
+
+    Attributes:
+        boundary: A key of ``analysis.shift.BOUNDARIES``.
+        is_twin: Whether the circular twin of the model was asked.
+        stride: Total stride of the network in pixels; None if it has no grid.
+        category: The class predicted without a shift.
+        all_shifts: Consistency over every one of the ``H x W`` circular shifts, where that was computed.
+    """
+
+    model: ModelSpec
+    boundary: str
+    is_twin: bool
+    stride: int | None
+    category: str
+    map: ShiftMap
+    all_shifts: float | None = None
+
+    def to_json(self) -> dict:
+        """The document of the map, with the rules."""
+        rules = {"model": self.model.name, "boundary": self.boundary, "twin": self.is_twin, "stride": self.stride}
+        return {**rules, "category": self.category, **self.map.to_json(), "all_shifts_consistency": self.all_shifts}
+
+
+@dataclass(frozen=True)
+class MeterReading:
+    """The layer meter of one model under one shift, and the error down the network in and out of phase."""
+
+    model: ModelSpec
+    dx: float
+    dy: float
+    boundary: str
+    is_twin: bool
+    layers: tuple[LayerMeter, ...]
+    phases: tuple[PhaseErrors, ...]
+
+    def to_json(self) -> dict:
+        """``{model, dx, dy, boundary, twin, layers, phases}``."""
+        rules = {"dx": self.dx, "dy": self.dy, "boundary": self.boundary, "twin": self.is_twin}
+        readings = {"layers": [asdict(m) for m in self.layers], "phases": [asdict(p) for p in self.phases]}
+        return {"model": self.model.name, **rules, **readings}

@@ -1,0 +1,148 @@
+"""The layer meter: how well every layer moves along with the picture, and what keeps it from it."""
+
+import csv
+import json
+from dataclasses import asdict, fields
+from html import escape
+
+import gradio as gr
+
+from analysis.meter import LayerMeter
+from analysis.shift_figures import plot_meter
+from lab.results import MeterReading
+from lab.shifting import measure_picture
+from ui import Services
+from ui.components import describe_shift, empty_html, open_picture, sentence_html
+from ui.errors import clears_on_errors
+from ui.shift_controls import ShiftControls
+from ui.workbench import Workbench
+
+VIEW = "layer-meter"
+EMPTY = (
+    "Press the button: every layer is asked how well its maps move along with the picture at the shift chosen above, "
+    "and whether strides, padding or new content at the border keep it from it."
+)
+COLUMNS = {
+    "name": ("layer", "", "{}"),
+    "stride": ("stride", "Input pixels per cell", "{}"),
+    "receptive_field": ("sees, px", "Side of the receptive field in input pixels", "{}"),
+    "valid_fraction": ("valid", "Cells that see neither padding nor invented pixels", "{:.0%}"),
+    "error": ("error", "Aligned relative error, channels centred", "{:.2g}"),
+    "unaligned": ("unaligned", "The error if the maps were not expected to move", "{:.2g}"),
+    "skill": ("skill", "1 - error / unaligned: the part of the change that is motion", "{:.2f}"),
+    "cosine": ("cosine", "Between the centred maps", "{:.3f}"),
+    "phase_spread": (
+        "phase spread",
+        "How much pooled features depend on the phase, against other pictures",
+        "{:.2g}",
+    ),
+    "stride_error": ("by stride", "What strides alone do", "{:.2g}"),
+    "padding_error": ("by padding", "What padding alone does", "{:.2g}"),
+    "new_content_error": ("by new content", "What invented pixels alone do", "{:.2g}"),
+    "cause": ("largest cause", "", "{}"),
+}
+"""Field of a LayerMeter -> heading, explanation, format."""
+
+
+def build_layer_meter_panel(services: Services, bench: Workbench, controls: ShiftControls) -> None:
+    """Lays out the panel and wires it."""
+    with gr.Row(elem_classes="controls"):
+        start = gr.Button("Measure every layer", variant="primary", elem_id="meter-start", min_width=230, scale=0)
+    finding = gr.HTML(empty_html(EMPTY), elem_id="meter-finding")
+    plot = gr.Plot(show_label=False, elem_id="meter-plot", visible=False)
+    rows = gr.HTML(elem_id="meter-table")
+    with gr.Row(elem_classes="controls", visible=False) as downloads:
+        table = gr.DownloadButton("Layers (CSV)", size="sm", min_width=110, elem_id="meter-csv")
+        document = gr.DownloadButton("Layers (JSON)", size="sm", min_width=110, elem_id="meter-json")
+    is_shown = gr.State(False)
+    outputs = [finding, plot, rows, downloads, table, document, is_shown]
+
+    def clear(message: str) -> tuple:
+        return (
+            *(empty_html(message), gr.update(value=None, visible=False), ""),
+            *(gr.update(visible=False), None, None, False),
+        )
+
+    @clears_on_errors(clear)
+    def measure(image, model, dx, dy, boundary, padding, request: gr.Request, progress=gr.Progress()):
+        """Measures every layer at the shift of the controls."""
+        picture = open_picture(services, image)
+        with (
+            services.watch(request, progress, "Measuring layers", VIEW) as report,
+            services.watch(request, progress, "Downloading weights") as loading,
+        ):
+            twin = padding == "circular"
+            where = (float(dx), float(dy), boundary)
+            reading = measure_picture(
+                services.lab, picture, model, *where, twin=twin, progress=report, loading=loading
+            )
+        files = _write_csv(services, reading), _write_json(services, reading)
+        figure = gr.update(value=plot_meter(reading.layers, reading.phases), visible=True)
+        return _describe(reading), figure, _show_rows(reading.layers), gr.update(visible=True), *files, True
+
+    def forget(is_shown, request: gr.Request):
+        """Clears a reading that no longer belongs to what is chosen."""
+        services.supersede(request, VIEW)
+        return clear(EMPTY) if is_shown else gr.skip()
+
+    private = {"api_visibility": "private"}
+    settings = [controls.dx, controls.dy, controls.boundary, controls.padding]
+    start.click(measure, [bench.image, bench.model, *settings], outputs, **private)
+    changes = [component.change for component in (bench.image, bench.model, *settings)]
+    gr.on(changes, forget, is_shown, outputs, show_progress="hidden", **private)
+
+
+def _describe(reading: MeterReading) -> str:
+    measured = [meter for meter in reading.layers if meter.error is not None]
+    where = describe_shift(reading.dx, reading.dy)
+    if not measured:
+        return empty_html(f"{where}: {reading.model.name} has no layer that can be compared.")
+    last = measured[-1]
+    causes = [meter.cause for meter in measured if meter.cause not in (None, "none")]
+    text = f"{where}: the error at the last layer, {last.name}, is {last.error:.2g}."
+    if last.skill is not None:
+        text += f" {max(last.skill, 0):.0%} of the change there is motion."
+    if causes:
+        cause = max(set(causes), key=causes.count)
+        text += f" In {causes.count(cause)} of {len(measured)} layers the largest cause is {cause}."
+    network = "The circular twin: every padded operation wraps around. " if reading.is_twin else ""
+    note = (
+        f"{network}Errors are relative to maps whose channels are centred on their mean over other samples. "
+        "0 is perfect equivariance; about 1.4 is what two unrelated pictures show."
+    )
+    return sentence_html(text) + f'<p class="note">{note}</p>'
+
+
+def _show_rows(layers: tuple[LayerMeter, ...]) -> str:
+    head = "".join(f'<th title="{escape(hint, quote=True)}">{title}</th>' for title, hint, _ in COLUMNS.values())
+    body = "".join(
+        f'<tr title="{escape(meter.note, quote=True)}">'
+        + "".join(f"<td>{_format(getattr(meter, name), form)}</td>" for name, (_, _, form) in COLUMNS.items())
+        + "</tr>"
+        for meter in layers
+    )
+    notes = sorted({meter.note for meter in layers if meter.note})
+    remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scrolled" tabindex="0" role="region" aria-label="All layers">{table}</div>{remarks}'
+
+
+def _format(value, form: str) -> str:
+    return "–" if value is None else escape(form.format(value))
+
+
+def _write_csv(services: Services, reading: MeterReading) -> str:
+    path = services.new_file("layer-meter.csv")
+    rules = {"model": reading.model.name, "dx": reading.dx, "dy": reading.dy}
+    rules |= {"boundary": reading.boundary, "twin": reading.is_twin}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*rules, *(field.name for field in fields(LayerMeter))])
+        writer.writeheader()
+        writer.writerows({**rules, **asdict(meter)} for meter in reading.layers)
+    return str(path)
+
+
+def _write_json(services: Services, reading: MeterReading) -> str:
+    path = services.new_file("layer-meter.json")
+    path.write_text(json.dumps(reading.to_json(), allow_nan=False), encoding="utf-8")
+    return str(path)

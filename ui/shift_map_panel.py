@@ -1,0 +1,262 @@
+"""The map of all shifts: what the class does wherever the picture moves, for one model or several."""
+
+import csv
+import json
+import time
+from collections.abc import Sequence
+from html import escape
+
+import gradio as gr
+
+from analysis.errors import AnalysisError
+from analysis.shift import BOUNDARIES
+from analysis.shift_figures import COLORINGS, MAX_COLUMNS, Panel, plot_shift_maps
+from lab.results import PictureMap
+from lab.shifting import map_all_circular_shifts, map_picture
+from ui import Services
+from ui.components import empty_html, format_percent, open_picture, sentence_html
+from ui.errors import clears_on_errors, shows_errors
+from ui.shift_controls import ShiftControls
+from ui.workbench import Workbench
+
+VIEW = "shift-map"
+UPDATE_SECONDS = 0.7
+"""A chart that is redrawn more often flickers."""
+MAX_SHIFT = 32
+EMPTY = (
+    "Press a button: the picture is moved to every place up to the largest shift, and the map shows what the "
+    "model makes of it there. Models chosen under “Compare with” get a map beside it, on the same scale."
+)
+DEFINITION = (
+    "Shift consistency = the probability that two different shifts, drawn at random from the map, give the same "
+    "class: Σ n_c (n_c − 1) / (K (K − 1)), where n_c of the K shifts give class c."
+)
+
+
+def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftControls, load: dict) -> gr.Slider:
+    """Lays out the panel and wires it; returns the slider for the largest shift, whose end follows the model.
+
+    Args:
+        services: The lab and what goes with it.
+        bench: The sidebar.
+        controls: Of the Shift tab.
+        load: The event listener (as keyword arguments) that shows the shift of the controls.
+    """
+    with gr.Row(elem_classes="controls"):
+        reach = gr.Slider(
+            1, MAX_SHIFT, 8, step=1, label="Largest shift in pixels", elem_id="map-reach", min_width=200
+        )
+        color_by = gr.Dropdown(
+            [(coloring.title, name) for name, coloring in COLORINGS.items()],
+            value="probability",
+            label="Colour shows",
+            elem_id="map-color",
+            min_width=180,
+        )
+        fast = gr.Checkbox(
+            False, label="Fast preview", info="bfloat16, not for reporting", elem_id="map-fast", min_width=200
+        )
+    with gr.Row(elem_classes="controls"):
+        start = gr.Button("Map all shifts", variant="primary", elem_id="map-start", min_width=150)
+        all_shifts = gr.Button("All circular shifts at once (circular twin)", elem_id="map-all", min_width=260)
+    finding = gr.HTML(empty_html(EMPTY), elem_id="map-finding")
+    plot = gr.Plot(show_label=False, elem_id="map-plot", visible=False)
+    gr.HTML(js_on_load=_CLICKS)
+    picked = gr.Button("Show the chosen shift", elem_id="map-load", elem_classes="beyond-view")
+    with gr.Row(elem_classes="controls", visible=False) as downloads:
+        png = gr.Button("Map (PNG)", size="sm", min_width=110, elem_id="map-png")
+        table = gr.DownloadButton("Map (CSV)", size="sm", min_width=110, elem_id="map-csv")
+        document = gr.DownloadButton("Map (JSON)", size="sm", min_width=110, elem_id="map-json")
+    kept = gr.State(())
+    outputs = [finding, plot, downloads, table, document, kept]
+
+    def show(maps, color_by, marked, *, is_done: bool) -> tuple:
+        files = [gr.skip(), gr.skip()]
+        if is_done and not any(shown.map.is_preview for shown in maps):
+            files = [_write_csv(services, maps), _write_json(services, maps)]
+        figure = plot_shift_maps([_to_panel(shown) for shown in maps], color_by, marked)
+        ready = gr.update(visible=is_done)
+        shape = f"maps-{min(len(maps), MAX_COLUMNS)}"
+        chart = gr.update(value=figure, visible=True, elem_classes=[shape])
+        return _describe(maps, is_done), chart, ready, *files, tuple(maps)
+
+    def clear(message: str) -> tuple:
+        return empty_html(message), gr.update(value=None, visible=False), gr.update(visible=False), None, None, ()
+
+    @clears_on_errors(clear)
+    def compute(
+        image,
+        model,
+        compare,
+        dx,
+        dy,
+        boundary,
+        padding,
+        reach,
+        color_by,
+        fast,
+        request: gr.Request,
+        progress=gr.Progress(),
+    ):
+        """Maps the shifts of one model after the other; the charts fill up as cells arrive."""
+        picture = open_picture(services, image)
+        maps: list[PictureMap] = []
+        shown_at = 0.0
+        with (
+            services.watch(request, progress, "Moving the picture", VIEW) as report,
+            services.watch(request, progress, "Downloading weights") as loading,
+        ):
+            for name in dict.fromkeys([model, *(compare or [])]):
+                maps.append(None)
+                settings = {"twin": padding == "circular", "fast_preview": fast}
+                for part in map_picture(
+                    services.lab, picture, name, int(reach), boundary, **settings, progress=report, loading=loading
+                ):
+                    maps[-1] = part
+                    if time.monotonic() - shown_at > UPDATE_SECONDS and not part.map.is_complete:
+                        yield show(maps, color_by, (dx, dy), is_done=False)
+                        shown_at = time.monotonic()
+        yield show(maps, color_by, (dx, dy), is_done=True)
+
+    @clears_on_errors(clear)
+    def compute_all(
+        image, model, compare, dx, dy, reach, color_by, request: gr.Request, progress=gr.Progress()
+    ) -> tuple:
+        """Maps the circular twins, every shift at once."""
+        picture = open_picture(services, image)
+        maps, problems = [], []
+        with (
+            services.watch(request, progress, "Following all shifts at once", VIEW) as report,
+            services.watch(request, progress, "Downloading weights") as loading,
+        ):
+            for name in dict.fromkeys([model, *(compare or [])]):
+                try:
+                    maps.append(
+                        map_all_circular_shifts(
+                            services.lab, picture, name, int(reach), progress=report, loading=loading
+                        )
+                    )
+                except AnalysisError as error:
+                    problems.append(f"{name}: {error}")
+        if not maps:
+            raise AnalysisError(" ".join(problems))
+        for problem in problems:
+            gr.Warning(escape(problem, quote=False))
+        return show(maps, color_by, (dx, dy), is_done=True)
+
+    @shows_errors
+    def recolor(maps, color_by, dx, dy):
+        """Draws the maps at hand again."""
+        if not maps:
+            return gr.skip()
+        return gr.update(value=plot_shift_maps([_to_panel(shown) for shown in maps], color_by, (dx, dy)))
+
+    def forget(maps, request: gr.Request):
+        """Clears a map that no longer belongs to what is chosen."""
+        services.supersede(request, VIEW)
+        return clear(EMPTY) if maps else gr.skip()
+
+    private = {"api_visibility": "private"}
+    chosen = [bench.image, bench.model, bench.compare, controls.dx, controls.dy]
+    start.click(compute, [*chosen, controls.boundary, controls.padding, reach, color_by, fast], outputs, **private)
+    all_shifts.click(compute_all, [*chosen, reach, color_by], outputs, **private)
+    color_by.input(recolor, [kept, color_by, controls.dx, controls.dy], plot, show_progress="hidden", **private)
+    png.click(None, None, None, js=_SAVE_PNG)
+    picked.click(None, None, [controls.dx, controls.dy], js="() => window.convscopeShift").then(**load).then(
+        recolor, [kept, color_by, controls.dx, controls.dy], plot, show_progress="hidden", **private
+    )
+    changes = [component.change for component in (bench.image, bench.model, bench.compare)]
+    changes += [controls.boundary.input, controls.padding.input]
+    gr.on(changes, forget, kept, outputs, show_progress="hidden", **private)
+    return reach
+
+
+def _to_panel(shown: PictureMap) -> Panel:
+    return Panel(shown.model.name, shown.map, shown.model.categories, shown.stride)
+
+
+def _describe(maps: Sequence[PictureMap], is_done: bool) -> str:
+    """The finding in words, and a table of the models."""
+    first = maps[0]
+    text = (
+        f"Up to {first.map.distances[-1]} px in every direction, {first.model.name} keeps {first.category} at "
+        f"{format_percent(first.map.share_kept)} of the shifts; shift consistency {first.map.consistency:.1%}."
+    )
+    if not is_done:
+        done, total = int(maps[-1].map.is_computed.sum()), maps[-1].map.is_computed.numel()
+        text = (
+            f"{maps[-1].model.name}: {done} of {total} shifts so far. The colours between them are their neighbours'."
+        )
+    head = "<tr><th>model</th><th>class without a shift</th><th>kept at</th><th>consistency</th><th>all H×W</th></tr>"
+    rows = "".join(
+        f"<tr><td>{escape(m.model.name)}</td><td>{escape(m.category)}</td><td>{format_percent(m.map.share_kept)}</td>"
+        f"<td>{m.map.consistency:.1%}</td><td>{'' if m.all_shifts is None else f'{m.all_shifts:.1%}'}</td></tr>"
+        for m in maps
+    )
+    rule = BOUNDARIES[first.boundary]
+    network = "Circular twins: every padded operation wraps around. " if first.is_twin else ""
+    preview = "<strong>Fast preview in bfloat16: not for reporting.</strong> " if first.map.is_preview else ""
+    note = (
+        f"{preview}{network}{rule.title}: {rule.explanation} Red lines: another class. Dotted: whole cells of the "
+        f"deepest layer (stride {first.stride}). Click a cell to show that shift above. {DEFINITION}"
+    )
+    return sentence_html(text) + f'<table class="table">{head}{rows}</table><p class="note">{note}</p>'
+
+
+def _write_csv(services: Services, maps: Sequence[PictureMap]) -> str:
+    path = services.new_file("shift-map.csv")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["model", "boundary", "twin", "dx", "dy", "class", "probability", "margin", "near_tie"])
+        for shown in maps:
+            arrays = (shown.map.top1, shown.map.probability, shown.map.margin, shown.map.is_tie)
+            for i, dy in enumerate(shown.map.distances):
+                for j, dx in enumerate(shown.map.distances):
+                    index, probability, margin, tie = (array[i, j].item() for array in arrays)
+                    category = shown.model.categories[index]
+                    rules = [shown.model.name, shown.boundary, shown.is_twin]
+                    writer.writerow([*rules, dx, dy, category, f"{probability:.6g}", f"{margin:.6g}", tie])
+    return str(path)
+
+
+def _write_json(services: Services, maps: Sequence[PictureMap]) -> str:
+    path = services.new_file("shift-map.json")
+    path.write_text(json.dumps([shown.to_json() for shown in maps], allow_nan=False), encoding="utf-8")
+    return str(path)
+
+
+# Plotly's own click, on whichever chart is in the panel: gradio replaces the chart whenever it changes. On the
+# keyboard, the arrows move the shift that is shown while the chart has the focus.
+_CLICKS = """
+const load = (dx, dy) => {
+    window.convscopeShift = [dx, dy];
+    document.getElementById("map-load").click();
+};
+const listen = () => {
+    const chart = document.querySelector("#map-plot .js-plotly-plot");
+    if (!chart || chart.dataset.heard || !chart.on) return;
+    chart.dataset.heard = "yes";
+    document.getElementById("map-load").tabIndex = -1;
+    chart.tabIndex = 0;
+    chart.setAttribute("role", "group");
+    chart.setAttribute("aria-label", "Map of all shifts; click a cell, or use the arrow keys, to show that shift");
+    chart.on("plotly_click", (event) => {
+        const point = event.points.find((candidate) => candidate.data.type === "heatmap");
+        if (point) load(point.x, point.y);
+    });
+};
+const steps = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+document.addEventListener("keydown", (event) => {
+    const step = steps[event.key];
+    if (!step || !event.target.closest("#map-plot")) return;
+    event.preventDefault();
+    const value = (axis) => Number(document.querySelector(`#shift-${axis} input[type=range]`).value);
+    load(Math.round(value("dx")) + step[0], Math.round(value("dy")) + step[1]);
+});
+new MutationObserver(listen).observe(document.body, {childList: true, subtree: true});
+listen();
+"""
+_SAVE_PNG = """() => {
+    const chart = document.querySelector("#map-plot .js-plotly-plot");
+    if (chart) window.Plotly.downloadImage(chart, {format: "png", filename: "shift-map", scale: 2});
+}"""
