@@ -77,8 +77,14 @@ class JobManager:
             self._launch(run_dir, "training")
         return name
 
-    def start_program(self, kind: str, config: dict, title: str) -> str:
-        """Starts another process that works long: a key of ``PROGRAMS``, with the config.json it will read.
+    def start_program(self, kind: str, config: dict, title: str, upload: str | None = None) -> str:
+        """Starts another process that works long.
+
+        Args:
+            kind: A key of ``PROGRAMS``.
+            config: The config.json that it will read.
+            title: What the run's name is made from.
+            upload: Key of ``config`` with the path of a file that may vanish: the run then keeps a copy.
 
         Returns:
             The run's name: ``title``, made fit for a folder name, with the next free number.
@@ -88,7 +94,11 @@ class JobManager:
         """
         with self._starting:
             name = self._next_name(title)
-            self._launch(self._create(kind, name, config), kind)
+            kept = self.runs_root / name / Path(config[upload]).name if upload else None
+            run_dir = self._create(kind, name, config | ({upload: str(kept)} if kept else {}))
+            if kept:
+                _keep(Path(config[upload]), kept)
+            self._launch(run_dir, kind)
         return name
 
     def resume(self, name: str) -> None:

@@ -123,6 +123,19 @@ def scale_html(limit: float, *, colors: str = "diverging") -> str:
     return f'<div class="scale"><div class="bar {colors}"></div><div class="ends">{labels}</div></div>'
 
 
+def progress_html(share: float) -> str:
+    """A bar, full at 1."""
+    return f'<div class="progress"><span style="width:{share:.1%}"></span></div>'
+
+
+def table_html(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A plain table; cells are text."""
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scrolled" tabindex="0" role="region" aria-label="Table">{table}</div>'
+
+
 def explain_this(text: str) -> None:
     """The closed panel that says what one is looking at."""
     with gr.Accordion("What am I looking at?", open=False):

@@ -16,7 +16,7 @@ from models.small_cnn import HEADS, NORMS, PADDING_MODES, POOLING, SmallCNNConfi
 from models.trainer import OPTIMIZERS
 from models.training import TrainingConfig
 from ui import Services
-from ui.components import Tab, empty_html, explain_this, format_count, sentence_html
+from ui.components import Tab, empty_html, explain_this, format_count, progress_html, sentence_html
 from ui.errors import shows_errors
 from ui.workbench import Workbench, list_model_choices
 
@@ -296,4 +296,4 @@ def _bar(run: Run) -> str:
         return ""
     total = run.status.get("total_steps") or 1
     share = (run.status.get("step") or 0) / total
-    return f'<div class="progress"><span style="width:{share:.1%}"></span></div>'
+    return progress_html(share)

@@ -1,5 +1,7 @@
 """Shift errors of feature maps: exact identities, negative controls, and the formula computed again slowly."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from analysis.equivariance import MapComparison, measure_shift
+from analysis.equivariance import MapComparison, MapPair, measure_shift
 from analysis.errors import AnalysisError
 from analysis.geometry import GeometryMode
 from analysis.layers import Layer, list_layers, outline
@@ -147,6 +149,7 @@ def test_the_error_is_the_written_formula(boundary, dx, dy):
     channels, height, width = original.shape
     error = scale = 0.0
     for c in range(channels):
+        mean = sum(original[c, i, j] for i in range(height) for j in range(width)) / (height * width)
         for i in range(height):
             for j in range(width):
                 source_i, source_j = i - dy // 2, j - dx // 2
@@ -154,7 +157,7 @@ def test_the_error_is_the_written_formula(boundary, dx, dy):
                     source_i, source_j = source_i % height, source_j % width
                 if 0 <= source_i < height and 0 <= source_j < width:
                     error += (shifted[c, i, j] - original[c, source_i, source_j]) ** 2
-                    scale += original[c, source_i, source_j] ** 2
+                    scale += (original[c, source_i, source_j] - mean) ** 2
     assert found["2"] == pytest.approx(np.sqrt(error / scale), rel=1e-5)
     assert found["2"] > 0.01
 
@@ -308,3 +311,37 @@ def test_maps_without_a_stride_are_refused():
     pixels = noise()
     with pytest.raises(AnalysisError, match=r"layer 0 has no stride"):
         measure_shift(build(), torch.stack([pixels, pixels]), 1, 0, [], circular=True, compare=layer)
+
+
+def test_unrelated_maps_differ_by_the_root_of_two():
+    maps = [noise(torch.float64, 40, seed).abs() + 1 for seed in (1, 2)]
+    pair = MapPair.align(*maps, 3, 0, circular=True)
+    assert pair.error() == pytest.approx(math.sqrt(2), abs=0.05)
+    assert pair.cosine() == pytest.approx(0, abs=0.05)
+    raw = MapPair.align(*maps, 3, 0, circular=True, mean=torch.zeros(3))
+    assert raw.error() < 0.5
+    assert raw.cosine() > 0.7
+
+
+def test_a_change_of_constant_maps_has_no_scale():
+    pair = MapPair.align(torch.zeros(3, 8, 8), noise(side=8), 0, 0, circular=True)
+    assert pair.error() is None
+    assert pair.cosine() is None
+
+
+def test_maps_that_are_constant_but_for_rounding_have_no_error():
+    maps = torch.full((2, 8, 8), 0.7) + 1e-8 * noise(side=8)[:2]
+    pair = MapPair.align(maps, maps.roll(1, -1), 0.5, 0, circular=False)
+    assert pair.error() == 0.0
+    assert pair.cosine() is None
+
+
+def test_an_error_can_be_taken_over_some_cells():
+    z, found = noise(torch.float64, 8), noise(torch.float64, 8, seed=1)
+    cells = torch.zeros(8, 8, dtype=torch.bool)
+    cells[2:4, :3] = True
+    pair = MapPair.align(z, found, 1, 0, circular=False)
+    moved = z.roll(1, -1)
+    expected = (found - moved)[:, 2:4, 1:3].norm() / (moved - z.mean((1, 2), keepdim=True))[:, 2:4, 1:3].norm()
+    assert pair.error(cells) == pytest.approx(float(expected))
+    assert pair.error(torch.zeros_like(cells)) is None

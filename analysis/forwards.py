@@ -1,0 +1,133 @@
+"""Many pictures through a network in chunks, keeping of every feature map only what is asked of it."""
+
+import itertools
+import logging
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analysis.equivariance import to_double
+from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.layers import watch_outputs
+
+CHUNK = 8
+"""Pictures per forward pass, while memory lasts."""
+MIN_CHUNK = 3
+"""A picture and the two versions of it that may have to be compared with each other."""
+
+log = logging.getLogger(__name__)
+
+
+class ReducedForwards:
+    """Runs a network and reduces what its layers compute at once, so that no map outlives its forward pass.
+
+    Args:
+        module: A network in eval mode.
+        names: The layers to look at.
+        progress: Counts pictures.
+        total: How many pictures there will be in all.
+
+    Raises:
+        AnalysisError: There is too little memory even for the smallest chunk.
+    """
+
+    def __init__(
+        self, module: nn.Module, names: Collection[str], progress: Progress = no_progress, total: int = 0
+    ) -> None:
+        self.module, self.names = module, frozenset(names)
+        self.progress, self.done, self.total = progress, 0, total
+        self.chunk = CHUNK
+
+    def compare(
+        self,
+        pictures: Mapping[Hashable, Tensor],
+        to_inputs: Callable[[Tensor], Tensor],
+        measure: Callable[[str, dict[Hashable, Tensor]], dict],
+    ) -> dict[str, dict]:
+        """Joins what ``measure(name, maps)`` returns for every layer and chunk of pictures.
+
+        ``maps`` has the keys of ``pictures``. The first picture is in every chunk, the next two are together.
+
+        Args:
+            pictures: ``(C, H, W)`` pixels.
+            to_inputs: Network input from ``(N, C, H, W)`` pixels.
+            measure: Gets the live ``(C, h, w)`` maps of a chunk.
+        """
+        first, *others = pictures
+        numbers: dict[str, dict] = {name: {} for name in self.names}
+
+        def prepare(keys: Sequence[Hashable]) -> Tensor:
+            return to_inputs(torch.stack([pictures[key] for key in (first, *keys)]))
+
+        def reduce(name: str, keys: Sequence[Hashable], output: Tensor) -> dict:
+            return measure(name, dict(zip((first, *keys), output, strict=True)))
+
+        for found in self._run(others or [first], prepare, reduce, num_shared=1):
+            for name, values in found.items():
+                numbers[name] |= values
+        return numbers
+
+    def pool(self, inputs: Tensor, phases: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        """The spatial mean of every map under circular shifts of the pictures.
+
+        Args:
+            inputs: ``(N, C, H, W)`` network input.
+            phases: K shifts (dx, dy) in pixels.
+
+        Returns:
+            ``(N, K, C)`` float64 on the CPU for every layer.
+        """
+        rows: dict[str, list[Tensor]] = {name: [] for name in self.names}
+
+        def prepare(shifts: Sequence[tuple[int, tuple[int, int]]]) -> Tensor:
+            return torch.stack([inputs[index].roll((dy, dx), (-2, -1)) for index, (dx, dy) in shifts])
+
+        def reduce(name: str, shifts: Sequence, output: Tensor) -> list[Tensor]:
+            return [to_double(maps).mean(dim=(-2, -1)).cpu() for maps in output]
+
+        for found in self._run(list(itertools.product(range(len(inputs)), phases)), prepare, reduce):
+            for name, means in found.items():
+                rows[name] += means
+        return {name: torch.stack(means).unflatten(0, (-1, len(phases))) for name, means in rows.items()}
+
+    def _run(
+        self, items: Sequence, prepare: Callable, reduce: Callable, num_shared: int = 0
+    ) -> Iterator[dict[str, Any]]:
+        """What ``reduce(name, items, output)`` returns by name, one dictionary for every chunk of items."""
+        start = 0
+        while start < len(items):
+            part = items[start : start + self.chunk - num_shared]
+            found = self._try(part, prepare, reduce)
+            # Only here, after the exception and the tensors it holds are gone, is there memory to try again.
+            if found is None:
+                self._halve()
+                continue
+            yield found
+            start += len(part)
+            self.done += len(part)
+            self.progress(self.done, self.total)
+
+    def _try(self, items: Sequence, prepare: Callable, reduce: Callable) -> dict[str, Any] | None:
+        found: dict[str, Any] = {}
+
+        def watch(name: str, output: Tensor) -> None:
+            if name in self.names:
+                found[name] = reduce(name, items, output)
+
+        modules = {name.split("#")[0] for name in self.names}
+        try:
+            with watch_outputs(self.module, modules, watch), torch.inference_mode():
+                self.module(prepare(items))
+        except torch.OutOfMemoryError:
+            return None
+        return found
+
+    def _halve(self) -> None:
+        if self.chunk == MIN_CHUNK:
+            raise AnalysisError(
+                f"The device has too little memory for {MIN_CHUNK} pictures at a time; choose a smaller model."
+            )
+        self.chunk = max(self.chunk // 2, MIN_CHUNK)
+        log.warning("Out of memory: going on with chunks of %d.", self.chunk)

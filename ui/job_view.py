@@ -1,0 +1,97 @@
+"""Watching work that goes on in a process of its own: choose a run, see how far it is, stop it, go on, delete it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import gradio as gr
+
+from models.errors import ModelsError
+from models.runs import UNFINISHED, Run
+from ui import Services
+from ui.components import empty_html, progress_html, sentence_html
+from ui.errors import shows_errors
+
+WATCH_SECONDS = 1.0
+TONES = {"finished": "good", "failed": "bad", "damaged": "bad"}
+
+
+@dataclass(frozen=True)
+class JobView:
+    """The components that a tab refreshes: ``choices()`` lists the runs, the timer runs while the tab is open."""
+
+    run: gr.Dropdown
+    timer: gr.Timer
+    seen: gr.State
+    choices: Callable[[], list[str]]
+
+
+def build_job_view(
+    services: Services,
+    kind: str,
+    empty: str,
+    build_result: Callable[[], tuple[Sequence, Callable[[Run | None], tuple]]],
+) -> JobView:
+    """Lays out the view of one kind of run and wires it.
+
+    Args:
+        services: The lab and what goes with it.
+        kind: A key of ``models.jobs.PROGRAMS``.
+        empty: What stands there before the first run.
+        build_result: Lays out the result below; returns its components, and what gives their values for a run.
+    """
+    with gr.Row(elem_classes="controls"):
+        run = gr.Dropdown([], label="Run shown below", elem_id=f"{kind}-run", min_width=240, scale=2)
+        stop = gr.Button("Stop", variant="stop", elem_id=f"{kind}-stop", size="md", min_width=90)
+        resume = gr.Button("Go on", elem_id=f"{kind}-resume", size="md", min_width=90)
+        delete = gr.Button("Delete run", elem_id=f"{kind}-delete", size="md", min_width=110)
+    status = gr.HTML(empty_html(empty), elem_id=f"{kind}-status")
+    parts, show = build_result()
+    timer, seen = gr.Timer(WATCH_SECONDS, active=False), gr.State(None)
+
+    def choices() -> list[str]:
+        return [found.name for found in services.jobs.list(kind)]
+
+    def watch(name, last):
+        """Shows a run as it is now; nothing is sent while nothing changes."""
+        if not name:
+            return gr.skip() if last == empty else (empty_html(empty), *show(None), empty)
+        try:
+            current = services.jobs.read(name)
+        except ModelsError as error:
+            return gr.skip() if last == str(error) else (empty_html(str(error)), *show(None), str(error))
+        version = [name, current.state, current.message, current.status.get("step"), current.status.get("sentence")]
+        return gr.skip() if version == last else (_describe(current), *show(current), version)
+
+    def act(action: Callable[[str], None]) -> Callable:
+        @shows_errors
+        def handler(name):
+            if not name:
+                raise ModelsError("There is no run to do this with; start one first.")
+            action(name)
+            names = choices()
+            return gr.update(choices=names, value=name if name in names else (names or [None])[0])
+
+        return handler
+
+    hidden = {"api_visibility": "private", "show_progress": "hidden"}
+    for button, action in (
+        (stop, services.jobs.stop),
+        (resume, services.jobs.resume),
+        (delete, services.jobs.delete),
+    ):
+        button.click(act(action), run, run, **hidden)
+    gr.on([timer.tick, run.change], watch, [run, seen], [status, *parts, seen], queue=False, **hidden)
+    return JobView(run, timer, seen, choices)
+
+
+def _describe(run: Run) -> str:
+    if run.state not in UNFINISHED:
+        return sentence_html(f"{run.name}: {run.state}. {run.message}".rstrip(), TONES.get(run.state, ""))
+    step, total = run.status.get("step") or 0, run.status.get("total_steps") or 0
+    left = run.status.get("seconds_left")
+    text = f"{run.name}: {run.state}"
+    if run.state == "queued":
+        text += ". It waits until the device is free"
+    elif total:
+        text += f", {step} of {total}" + (f", about {left:.0f} s left" if isinstance(left, int | float) else "")
+    return sentence_html(f"{text}. {run.message}".rstrip()) + progress_html(step / total if total else 0)
