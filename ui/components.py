@@ -152,6 +152,17 @@ def format_percent(probability: float) -> str:
     return f"{percent:.2f} %" if percent >= 0.01 else "<0.01 %"
 
 
+def describe_estimate(estimate: dict | None, is_difference: bool = False) -> str:
+    """Value and interval of a share in percent: 91.2 % [90.4, 92.0]; a dash where it is not defined."""
+    if estimate is None or estimate["value"] is None:
+        return "–"
+    sign = "+" if is_difference else ""
+    text = f"{100 * estimate['value']:{sign}.1f} %"
+    if estimate.get("low") is None:
+        return text
+    return f"{text} [{100 * estimate['low']:{sign}.1f}, {100 * estimate['high']:{sign}.1f}]"
+
+
 def format_count(number: float) -> str:
     """3,210 or 4.7 million."""
     return f"{number / 1e6:.1f} million" if number >= 1e6 else f"{number:,.0f}"

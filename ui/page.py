@@ -13,6 +13,7 @@ from models.samples import get_sample
 from ui import Services
 from ui.api import add_endpoints
 from ui.classify_tab import build_classify_tab
+from ui.evaluate_tab import build_evaluate_tab
 from ui.explain_tab import build_explain_tab
 from ui.shift_tab import build_shift_tab
 from ui.train_tab import build_train_tab
@@ -23,6 +24,7 @@ TABS = {
     "classify": ("Classify", build_classify_tab),
     "shift": ("Shift", build_shift_tab),
     "explain": ("Explain", build_explain_tab),
+    "evaluate": ("Evaluate", build_evaluate_tab),
     "train": ("Train", build_train_tab),
 }
 KEEP_FILES_SECONDS = 24 * 3600

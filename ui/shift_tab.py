@@ -44,13 +44,14 @@ EXAMPLES = {
     "5 px left, 4 px up, mirrored": (-5, -4, "reflect"),
 }
 EXPLANATION = """
-The picture is moved by whole pixels **at the size the network sees**, after resizing and before normalisation.
+The picture is moved **at the size the network sees**, after resizing and before normalisation.
 *Shift consistency* asks whether the predicted class stays; *equivariance* asks whether feature maps move along:
 $z_l(T_d x)$, the map of the shifted picture, is compared with $A_d z_l(x)$, the map of the original moved by
-$d / s_l$ cells, where $s_l$ is the layer's stride. Relative error: $\\|z_l(T_d x) - A_d z_l(x)\\| / \\|A_d z_l(x)\\|$
-over all cells whose source lies inside the map. Fractions of a cell are interpolated by Fourier shift when the
-picture wraps around, else by Lanczos-3. Strides that do not divide the shift, padding, and new content at the
-border all make the error grow. (Zhang 2019; Azulay & Weiss 2019.)
+$d / s_l$ cells, where $s_l$ is the layer's stride. Relative error:
+$\\|z_l(T_d x) - A_d z_l(x)\\| / \\|A_d z_l(x) - \\mu\\|$ over all cells whose source lies inside the map, with
+$\\mu$ the mean of each channel. Fractions of a pixel or cell are interpolated by Fourier shift when the picture
+wraps around, else by Lanczos-3. Strides that do not divide the shift, padding, and new content at the
+border all make the error grow; the layer meter tells them apart. (Zhang 2019; Azulay & Weiss 2019.)
 """
 
 

@@ -18,9 +18,9 @@ from models.training import TrainingConfig
 from ui import Services
 from ui.components import Tab, empty_html, explain_this, format_count, progress_html, sentence_html
 from ui.errors import shows_errors
+from ui.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench, list_model_choices
 
-OWN = "own"
 LEARNING_RATES = {"sgd": TrainingConfig.learning_rate, "adam": 0.003, "adamw": 0.003}
 """Good starting points; each optimiser has its own scale."""
 WATCH_SECONDS = 1.0
@@ -145,10 +145,7 @@ def _build_fields(services: Services) -> tuple[dict[str, gr.components.Component
         f["augment"] = gr.Checkbox(False, label="Augment", info="Small random changes", min_width=220)
         f["seed"] = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=90)
     with gr.Group(visible=False) as own, gr.Row():
-        f["zip"] = gr.File(file_types=[".zip"], label="A zip with one folder of pictures per class", height=120)
-        f["folder"] = gr.Dropdown(
-            _list_folders(services), value=None, label="or a folder in the data root", elem_id="train-folder"
-        )
+        f["zip"], f["folder"] = build_own_data(services, "train-folder")
     with gr.Group(visible=False) as shapes, gr.Row():
         f["position"] = gr.Dropdown(list(POSITIONS), value=ShapesConfig.position, label="Position", min_width=120)
         f["color"] = gr.Dropdown(list(COLORS), value=ShapesConfig.color, label="Colour", min_width=120)
@@ -199,25 +196,11 @@ def _list_devices() -> list[str]:
     return [name for name in DEVICES if is_here(name)]
 
 
-def _list_folders(services: Services) -> list[str]:
-    """Folders in the data root that hold at least two folders. Visitors cannot name any other path."""
-    root = services.lab.data_root
-    if not root.is_dir():
-        return []
-    folders = (path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
-    return sorted(path.name for path in folders if sum(child.is_dir() for child in path.iterdir()) >= 2)
-
-
 def _to_config(services: Services, values: dict) -> tuple[TrainingConfig, str | None]:
     """The configuration and the name that the page's settings stand for."""
     dataset = values["dataset"]
     if dataset == OWN:
-        if values["zip"]:
-            dataset = values["zip"]
-        elif values["folder"] in _list_folders(services):
-            dataset = str(services.lab.data_root / values["folder"])
-        else:
-            raise ModelsError("Upload a zip with one folder of pictures per class, or choose a folder.")
+        dataset = find_own_data(services, values["zip"], values["folder"])
     try:
         channels = tuple(int(part) for part in str(values["channels"]).split(","))
     except ValueError:

@@ -1,0 +1,133 @@
+"""Evaluations over data sets as interactive charts (plotly)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analysis.figures import ACCENT, SECOND, THIRD, build_figure
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+COLORS = (ACCENT, SECOND, THIRD, "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626", "#a16207", "#475569")
+CURVES = {
+    "distance": "distance between the two shifts, px",
+    "phase": "distance modulo the total stride, px",
+}
+"""Kind of curve in an evaluation's document -> title of its horizontal axis."""
+
+
+def plot_consistency(models: Sequence[dict], kind: str) -> "Figure | None":
+    """Consistency by distance or by phase, one line with its interval for each model; None without points.
+
+    Args:
+        models: The part ``models`` of an evaluation's document.
+        kind: A key of ``CURVES``.
+    """
+    from plotly.graph_objects import Scatter
+
+    figure = build_figure("shift consistency", CURVES[kind])
+    for number, model in enumerate(models):
+        points = [point for point in model["curves"][kind] if point["value"] is not None]
+        if points:
+            above = [None if point["high"] is None else point["high"] - point["value"] for point in points]
+            below = [None if point["low"] is None else point["value"] - point["low"] for point in points]
+            figure.add_trace(
+                Scatter(
+                    x=[point[kind] for point in points],
+                    y=[point["value"] for point in points],
+                    error_y={"type": "data", "array": above, "arrayminus": below, "thickness": 1},
+                    name=model["model"],
+                    mode="lines+markers",
+                    line={"color": COLORS[number % len(COLORS)]},
+                    hovertemplate="%{x} px: %{y:.2%}<extra></extra>",
+                )
+            )
+    return figure.update_yaxes(tickformat=".0%") if figure.data else None
+
+
+def plot_arms(arms: Sequence[dict]) -> "Figure | None":
+    """Accuracy against consistency of the arms of a repair bench, with intervals both ways; None without arms.
+
+    Args:
+        arms: With ``title``, and ``accuracy`` and ``consistency`` as ``{value, low, high}``.
+    """
+    from plotly.graph_objects import Scatter
+
+    figure = build_figure("shift consistency", "accuracy without a shift")
+    for number, arm in enumerate(arms):
+        x, y = arm["accuracy"], arm["consistency"]
+        if x["value"] is None or y["value"] is None:
+            continue
+        figure.add_trace(
+            Scatter(
+                x=[x["value"]],
+                y=[y["value"]],
+                error_x=_reach(x),
+                error_y=_reach(y),
+                name=arm["title"],
+                mode="markers",
+                marker={"size": 11, "color": COLORS[number % len(COLORS)]},
+                hovertemplate=arm["title"] + "<br>accuracy %{x:.2%}<br>consistency %{y:.2%}<extra></extra>",
+            )
+        )
+    figure.update_layout(height=420, legend={"orientation": "v", "x": 1.02, "y": 1})
+    return figure.update_xaxes(tickformat=".1%").update_yaxes(tickformat=".1%") if figure.data else None
+
+
+def plot_arm_layers(arms: Sequence[dict]) -> "Figure | None":
+    """The layer meters of the arms: relative error at 1 px down each network; None without layers.
+
+    Args:
+        arms: With ``title`` and ``layers``, each a layer meter with ``stride`` and ``error``.
+    """
+    from plotly.graph_objects import Scatter
+
+    figure = build_figure("relative error at 1 px", "depth, from input to output")
+    for number, arm in enumerate(arms):
+        layers = [layer for layer in arm["layers"] if layer["error"] is not None]
+        if layers:
+            last = max(len(layers) - 1, 1)
+            figure.add_trace(
+                Scatter(
+                    x=[index / last for index in range(len(layers))],  # arms may have different layers
+                    y=[layer["error"] for layer in layers],
+                    text=[f"{layer['name']}, stride {layer['stride']}" for layer in layers],
+                    name=arm["title"],
+                    mode="lines+markers",
+                    line={"color": COLORS[number % len(COLORS)]},
+                    hovertemplate="%{text}<br>error %{y:.3g}<extra></extra>",
+                )
+            )
+    figure.update_layout(height=360)
+    return figure.update_yaxes(rangemode="tozero") if figure.data else None
+
+
+def _reach(estimate: dict) -> dict | None:
+    if estimate["low"] is None or estimate["high"] is None:
+        return None
+    above, below = estimate["high"] - estimate["value"], estimate["value"] - estimate["low"]
+    return {"type": "data", "array": [above], "arrayminus": [below], "thickness": 1.5}
+
+
+def plot_traces(rows: Sequence[dict], names: dict[str, str]) -> "Figure":
+    """Probability of the followed class along one-pixel shifts, one line for each picture.
+
+    Args:
+        rows: With ``picture``, ``shifts`` as ``[dx, dy]``, and ``probabilities``.
+        names: What the pictures are called.
+    """
+    from plotly.graph_objects import Scatter
+
+    figure = build_figure("probability of the class", "step along the diagonal, px")
+    for number, row in enumerate(rows[: len(COLORS)]):
+        figure.add_trace(
+            Scatter(
+                x=list(range(len(row["probabilities"]))),
+                y=row["probabilities"],
+                name=names[row["picture"]],
+                mode="lines+markers",
+                line={"color": COLORS[number]},
+                hovertemplate="step %{x}: %{y:.1%}<extra></extra>",
+            )
+        )
+    return figure.update_yaxes(tickformat=".0%", range=[0, 1])

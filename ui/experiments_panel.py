@@ -1,0 +1,69 @@
+"""Published experiments, one click each: the table grows while the networks are trained."""
+
+import json
+
+import gradio as gr
+
+from lab.experiments import EXPERIMENTS, configure
+from models.runs import Run
+from ui import Services
+from ui.components import explain_this, sentence_html, table_html
+from ui.errors import shows_errors
+from ui.experiment_tables import show_rows
+from ui.job_view import JobView, build_job_view
+from ui.workbench import Workbench
+
+EMPTY = "No experiment yet. Click one above: rows appear as they are measured, beside the published numbers."
+
+
+def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
+    """Lays out the panel and wires it."""
+    full = gr.Checkbox(
+        False, label="Full size", info="As published, which takes long", elem_id="experiment-full", min_width=200
+    )
+    with gr.Row(elem_classes="controls"):
+        buttons = {
+            name: gr.Button(experiment.title, elem_id=f"experiment-{name}", min_width=260)
+            for name, experiment in EXPERIMENTS.items()
+        }
+    view = build_job_view(services, "experiment", EMPTY, lambda: _build_result(services))
+    explain_this("\n\n".join(f"**{e.title}.** {e.explanation}" for e in EXPERIMENTS.values()))
+
+    def starter(experiment: str):
+        @shows_errors
+        def begin(model, sample, full):
+            """Starts the experiment in the background."""
+            settings = {"device": services.lab.models.device.type}
+            if experiment == "traces":
+                settings |= {"model": model, "pictures": [sample or "chelsea"]}
+            config = configure(experiment, settings, full=full)
+            name = services.jobs.start_program("experiment", config.to_dict(), experiment)
+            return gr.update(choices=view.choices(), value=name)
+
+        return begin
+
+    for name, button in buttons.items():
+        button.click(starter(name), [bench.model, bench.sample, full], view.run, api_visibility="private")
+    return view
+
+
+def _build_result(services: Services):
+    finding = gr.HTML(elem_id="experiment-finding")
+    plot = gr.Plot(show_label=False, visible=False, elem_id="experiment-plot")
+    document = gr.DownloadButton("Everything (JSON)", size="sm", visible=False, elem_id="experiment-json")
+
+    def show(run: Run | None) -> tuple:
+        rows = (run.status.get("rows") if run else None) or []
+        found = run.document if run else None
+        if not run or not rows:
+            return "", gr.update(value=None, visible=False), gr.update(visible=False)
+        table, figure = show_rows(str(run.config.get("experiment")), rows)
+        html = sentence_html(str(run.status.get("sentence") or "")) + table
+        download = gr.update(visible=False)
+        if found is not None:
+            path = services.new_file(f"{run.name}.json")
+            path.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+            download = gr.update(value=str(path), visible=True)
+        return html, gr.update(value=figure, visible=figure is not None), download
+
+    return [finding, plot, document], show
