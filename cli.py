@@ -12,11 +12,17 @@ import torch
 import typer
 
 from analysis.attribution import METHODS
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, no_progress
+from analysis.protocols import PROTOCOLS
 from analysis.shift import BOUNDARIES
 from lab import Lab
+from lab.evaluation import evaluate as start_evaluation
+from lab.evaluation import evaluate_as_run
+from lab.evaluation_config import EvaluationConfig
+from lab.repair_config import RepairConfig
 from models.errors import ModelsError
 from models.pretrained import DEFAULT_MODEL
+from models.repairs import ARMS
 from models.runs import check_name
 from models.shapes import ShapesConfig
 from models.small_cnn import SmallCNNConfig
@@ -32,6 +38,8 @@ app = typer.Typer(
 )
 
 BoundaryName = StrEnum("BoundaryName", {name: name for name in BOUNDARIES})
+ProtocolName = StrEnum("ProtocolName", {name: name for name in PROTOCOLS})
+ArmName = StrEnum("ArmName", {name: name for name in ARMS})
 MethodName = StrEnum("MethodName", {name: name for name in METHODS})
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -176,6 +184,87 @@ def layers(model: ModelOption = DEFAULT_MODEL, as_json: JsonOption = False) -> N
 
 
 @app.command()
+def evaluate(
+    model: Annotated[list[str], typer.Option("--model", "-m", help="A model's name; again for each further model.")],
+    data: Annotated[str, typer.Option(help="fashion_mnist, cifar10, shapes, or a folder or zip of class folders.")],
+    protocol: Annotated[ProtocolName, typer.Option(help="Whose rule draws the shifts.")] = ProtocolName.exact,
+    boundary: Annotated[
+        BoundaryName | None, typer.Option(help="What fills the uncovered border; the protocol's own if not given.")
+    ] = None,
+    max_shift: Annotated[int | None, typer.Option(help="Pixels; the protocol's own if not given.")] = None,
+    shifts: Annotated[int, typer.Option(help="Exact: shifts drawn per picture.")] = EvaluationConfig.shifts,
+    per_image: Annotated[bool, typer.Option(help="Zhang, aps: draw for each picture, not per batch.")] = False,
+    scale: Annotated[float | None, typer.Option(help="Aw: size of the picture as the source defines it.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only so many pictures.")] = None,
+    seed: int = EvaluationConfig.seed,
+    twin: Annotated[bool, typer.Option(help="Let every padded layer wrap around.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Windows in one forward pass.")] = EvaluationConfig.batch_size,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each process; all cores if not given.")] = None,
+    position: Annotated[str, typer.Option(help="Shapes: where the object is.")] = ShapesConfig.position,
+    split_seed: Annotated[int, typer.Option(help="Shapes: the seed of the training.")] = EvaluationConfig.split_seed,
+    checks: Annotated[bool, typer.Option(help="Also identities and layer errors on a few pictures.")] = True,
+    name: Annotated[str | None, typer.Option(help="Keep everything as a run of this name.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure accuracy and shift consistency over a data set, of one or several models."""
+    lab = _lab()
+    config = EvaluationConfig(
+        models=tuple(model),
+        data=data,
+        protocol=str(protocol),
+        boundary=boundary and str(boundary),
+        max_shift=max_shift,
+        shifts=shifts,
+        per_image=per_image,
+        scale=scale,
+        limit=limit,
+        seed=seed,
+        twin=twin,
+        batch_size=batch_size,
+        threads=threads,
+        device=lab.device,
+        data_root=str(lab.data_root),
+        shapes=ShapesConfig(position=position),
+        split_seed=split_seed,
+        checks=checks,
+    )
+    if name is None:
+        progress = no_progress if as_json else _show_chunks
+        document = start_evaluation(lab, config, lab.runs_root / ".evaluations", progress)
+    else:
+        document = evaluate_as_run(lab, config, lab.runs_root / check_name(name))
+    if not document:  # another process reports
+        return
+    if as_json:
+        _print_json(document)
+        return
+    for result in document["models"]:
+        typer.echo(f"{result['model']}: {result['num_images']} pictures of {document['data']['name']}")
+        for note in result["notes"]:
+            typer.echo(f"  {note}")
+        for key, estimate in result["statistics"].items():
+            if estimate["value"] is not None:
+                typer.echo(f"  {key:32} {_show_estimate(estimate)}")
+    for pair in document["pairs"]:
+        typer.echo(f"{pair['a']} minus {pair['b']}")
+        for key in ("accuracy", "consistency"):
+            typer.echo(f"  {key:32} {_show_estimate(pair[key])}")
+
+
+def _show_chunks(done: int, total: int) -> None:
+    print(f"chunk {done} of {total}", end="\n" if done >= total else "\r", file=sys.stderr)
+
+
+def _show_estimate(estimate: dict) -> str:
+    """Value and interval with four digits."""
+    if estimate["value"] is None:
+        return "not defined"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.4f}"
+    return f"{estimate['value']:.4f}  [{estimate['low']:.4f}, {estimate['high']:.4f}]"
+
+
+@app.command()
 def train(
     run: Annotated[str, typer.Option(help="Name of the new run.")],
     dataset: Annotated[str, typer.Option(help="A name, or a folder or zip of pictures.")] = TrainingConfig.dataset,
@@ -242,6 +331,129 @@ def train(
         _print_json(result)
         return
     typer.echo("  ".join(f"{key} {value}" for key, value in result.items()))
+
+
+@app.command()
+def repair(
+    name: Annotated[str, typer.Option(help="Name of the new run; its arms become the models run/NAME-ARM.")],
+    start_from: Annotated[str, typer.Option(help="run/NAME, fashion_cnn, or a torchvision ResNet.")],
+    dataset: Annotated[str, typer.Option(help="A name, or a folder or zip of pictures.")] = RepairConfig.dataset,
+    arm: Annotated[list[ArmName] | None, typer.Option(help="A cure to try; repeat for several.")] = None,
+    steps: Annotated[int, typer.Option(help="Training steps of every arm.")] = RepairConfig.steps,
+    seed: int = RepairConfig.seed,
+    batch_size: int = RepairConfig.batch_size,
+    learning_rate: float = RepairConfig.learning_rate,
+    blur_size: Annotated[int, typer.Option(help="Taps of the low-pass filter, 2 to 5.")] = RepairConfig.blur_size,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels; the start model's if not given.")] = None,
+    limit: Annotated[int | None, typer.Option(help="How many test pictures are shifted.")] = RepairConfig.limit,
+    max_shift: Annotated[int, typer.Option(help="Longest shift in pixels.")] = RepairConfig.max_shift,
+    shifts: Annotated[int, typer.Option(help="Shifts per picture.")] = RepairConfig.shifts,
+    boundary: Annotated[BoundaryName, typer.Option(help="What fills the border.")] = BoundaryName.circular,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try cures for shift sensitivity: train each a little further and compare them; goes on where it was stopped."""
+    from lab.repair import start_here
+
+    config = RepairConfig(
+        start_from=start_from,
+        dataset=dataset,
+        arms=tuple(map(str, arm)) if arm else RepairConfig.arms,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        blur_size=blur_size,
+        image_size=image_size,
+        limit=limit,
+        max_shift=max_shift,
+        shifts=shifts,
+        boundary=str(boundary),
+        data_root=_environment("DATA_ROOT", "data"),
+        device=device or _environment("DEVICE", RepairConfig.device),
+    )
+    document = start_here(config, Path(_environment("RUNS_ROOT", "runs")) / check_name(name))
+    if as_json:
+        _print_json(document)
+        return
+    for row in document["arms"]:
+        accuracy, consistency = (row[key]["value"] for key in ("accuracy", "consistency"))
+        figures = f"accuracy {accuracy:.1%}  consistency {consistency:.1%}"
+        typer.echo(f"{row['arm']:20} {figures}  worst change of the logits {row['circular_logit_error']:.1e}")
+
+
+@app.command()
+def experiment(
+    experiment: Annotated[str, typer.Argument(help="red_green, location_bias or traces.")],
+    pictures: Annotated[
+        list[str] | None, typer.Argument(help="Traces: picture files, names of samples, or folders of pictures.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The sizes of the publication, which take long.")] = False,
+    repeats: Annotated[int | None, typer.Option(help="Networks of each kind.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of each training.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Traces: which model.")] = None,
+    data: Annotated[str | None, typer.Option(help="Traces: a labelled set, as for evaluate.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Traces: diag33 or aw.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Traces: how many pictures.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything drawn.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Option("--set", help="Another setting as NAME=VALUE (JSON); repeat for several.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new run.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Repeat a published experiment and set its numbers beside the published ones."""
+    from lab.experiments import configure, run_job, start_run
+
+    given = {
+        "pictures": pictures,
+        "repeats": repeats,
+        "epochs": epochs,
+        "model": model,
+        "data": data,
+        "data_root": data and _environment("DATA_ROOT", "data"),
+        "protocol": protocol,
+        "limit": limit,
+        "seed": seed,
+        "device": _environment("DEVICE", "auto"),
+    }
+    settings = {key: value for key, value in given.items() if value is not None} | _read_settings(more or [])
+    config = configure(experiment, settings, full=full)
+    document = run_job(start_run(_environment("RUNS_ROOT", "runs"), config, name), _show_measurement)
+    if as_json:
+        _print_json(document)
+        return
+    for row in document["rows"]:
+        cells = ((key, value) for key, value in row.items() if not isinstance(value, list))
+        typer.echo("  ".join(f"{key} {_show_cell(value)}" for key, value in cells))
+    typer.echo(document["sentence"])
+
+
+def _read_settings(assignments: list[str]) -> dict:
+    settings = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ModelsError(f"--set takes NAME=VALUE, not {assignment!r}.")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value  # a word without quotes
+    return settings
+
+
+def _show_measurement(document: dict) -> None:
+    done = len(document["measurements"])
+    print(f"{done} measured in {document['seconds']:.0f} s", file=sys.stderr)
+
+
+def _show_cell(value) -> str:
+    """A number, or a mean with its spread."""
+    if not isinstance(value, dict):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if value.get("low") is not None:
+        return f"{value['mean']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+    return f"{value['mean']:.4f}" + (f" +- {value['std']:.4f}" if "std" in value else "")
 
 
 def _show_epoch(metrics: dict) -> None:

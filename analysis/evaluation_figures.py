@@ -70,7 +70,7 @@ def plot_arms(arms: Sequence[dict]) -> "Figure | None":
                 hovertemplate=arm["title"] + "<br>accuracy %{x:.2%}<br>consistency %{y:.2%}<extra></extra>",
             )
         )
-    figure.update_layout(height=420, legend={"orientation": "v", "x": 1.02, "y": 1})
+    figure.update_layout(height=420, legend={"y": -0.2, "yanchor": "top"})
     return figure.update_xaxes(tickformat=".1%").update_yaxes(tickformat=".1%") if figure.data else None
 
 
@@ -98,7 +98,7 @@ def plot_arm_layers(arms: Sequence[dict]) -> "Figure | None":
                     hovertemplate="%{text}<br>error %{y:.3g}<extra></extra>",
                 )
             )
-    figure.update_layout(height=360)
+    figure.update_layout(height=360, showlegend=False)  # the colours of the chart above
     return figure.update_yaxes(rangemode="tozero") if figure.data else None
 
 

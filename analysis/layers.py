@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import AnalysisError
-from analysis.geometry import GeometryMode
+from analysis.geometry import Axis, GeometryMode
 
 _HANDS_ON = ("Identity", "Dropout")
 """Modules whose output, in eval mode, is their input."""
@@ -32,6 +32,8 @@ class Layer:
         is_feature_map: Whether the output is ``(C, h, w)`` with more than one position.
         sees_all: Whether the receptive field is the whole picture.
         repeats: Whether a container only hands on the output of its last part.
+        axes: Where each row and each column of cells looks, for feature maps whose windows are known; the ends
+            are infinite where a cell looks at the whole picture.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Layer:
     is_feature_map: bool
     sees_all: bool
     repeats: bool
+    axes: tuple[Axis, Axis] | None = None
 
     def summary(self) -> dict:
         """The public description."""
@@ -65,10 +68,11 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
     def record(name: str, output: Tensor) -> None:
         part = module.get_submodule(name.split("#")[0])
         geometry = mode.find(output)
-        is_map = is_feature_map(output.shape, inputs.shape[-2:])
-        stride = geometry.stride if geometry else None
-        if stride is None and is_map and image_side % output.shape[-1] == 0:
-            stride = image_side // output.shape[-1]  # the window is not fixed, but the grid is
+        has_axes = geometry is not None and geometry.axes is not None
+        is_map = is_feature_map(output.shape, inputs.shape[-2:]) and not (has_axes and geometry.dims != (-2, -1))
+        stride = None
+        if is_map:
+            stride = geometry.stride if has_axes else _guess_stride(output.shape, inputs.shape, found)
         extent = geometry.receptive_field if geometry else None
         sees_all = extent == math.inf
         found.append(
@@ -77,11 +81,12 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
                 type=type(part).__name__,
                 output_shape=tuple(output.shape[1:]),
                 num_params=0,
-                stride=stride if is_map else None,
+                stride=stride,
                 receptive_field=None if extent is None else image_side if sees_all else int(extent),
                 is_feature_map=is_map,
                 sees_all=sees_all,
                 repeats=bool(last) and output is last[0] and any(True for _ in part.children()),
+                axes=geometry.axes if is_map and has_axes and extent is not None else None,
             )
         )
         last[:] = [output]
@@ -91,6 +96,18 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
         module(inputs)
     counts = _count_own_params(module, {layer.name for layer in found})
     return tuple(replace(layer, num_params=counts.get(layer.name, 0)) for layer in found)
+
+
+def _guess_stride(shape: Sequence[int], image_shape: Sequence[int], before: Sequence[Layer]) -> int | None:
+    """The stride of a map whose grid was lost on the way, as in attention over windows and back.
+
+    Only of a map that divides the picture evenly, and no finer than all maps before it: an attention matrix
+    ``(1, heads, L, L)`` has the shape of a map too.
+    """
+    (rows, row_rest), (columns, column_rest) = map(divmod, image_shape[-2:], shape[-2:])
+    finest = min((layer.stride for layer in before if layer.stride), default=1)
+    is_grid = shape[0] == image_shape[0] and rows == columns and not (row_rest or column_rest)
+    return rows if is_grid and rows >= finest else None
 
 
 def is_feature_map(shape: Sequence[int], image_size: Sequence[int]) -> bool:

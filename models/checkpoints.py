@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from models.architectures import ARCHITECTURES
 from models.errors import ModelsError
 from models.preprocessing import Preprocessing
-from models.small_cnn import ARCHITECTURES
 from models.validation import build_config, check_choice, check_integer, check_number
 
 MAX_JSON_BYTES = 2**20
@@ -100,19 +100,19 @@ def load_checkpoint(
     return card.module.eval(), card.categories, card.preprocessing
 
 
-def read_json(path: Path) -> dict:
-    """A JSON object from a file of at most ``MAX_JSON_BYTES``.
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict:
+    """A JSON object from a file of at most ``max_bytes``.
 
     Raises:
         ModelsError: Missing, unreadable, too large, or no JSON object.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_JSON_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise ModelsError(f"{path} cannot be read ({error.strerror}).") from error
-    if len(data) > MAX_JSON_BYTES:
-        raise ModelsError(f"{path} is larger than {MAX_JSON_BYTES // 2**20} MB, which no such file is.")
+    if len(data) > max_bytes:
+        raise ModelsError(f"{path} is larger than {max_bytes // 2**20} MB, which no such file is.")
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -27,6 +27,7 @@ UNFINISHED = ("queued", "preparing", "running")
 STATES = (*UNFINISHED, "finished", "stopped", "failed", "damaged")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_METRICS_BYTES = 16 * 2**20
+MAX_RESULT_BYTES = 64 * 2**20
 LAUNCH_SECONDS = 60
 """How long a run may stay without a process while that is being started."""
 
@@ -51,7 +52,7 @@ class Run:
     def document(self) -> dict | None:
         """The content of result.json, what a run that is no training found; None before there is any."""
         try:
-            return read_json(self.path / "result.json")
+            return read_json(self.path / "result.json", MAX_RESULT_BYTES)
         except ModelsError:
             return None
 

@@ -6,27 +6,54 @@ Every operation that an explanation method may want to hook is a module of its o
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor, nn
 
+from models.blur_pool import BLUR_SIZES, BlurPool2d
 from models.errors import ModelsError
+from models.padding import PADDING_MODES, PaddedMaxPool2d
+from models.polyphase_sampling import PolyphaseSampling2d
 from models.validation import check_choice, check_integer, check_number
 
-POOLING: dict[str, Callable[[], nn.Module] | None] = {
-    "max": partial(nn.MaxPool2d, 2),
-    "average": partial(nn.AvgPool2d, 2),
+
+def _blur(config: "SmallCNNConfig") -> nn.Module:
+    return BlurPool2d(config.blur_size, padding_mode=config.padding_mode)
+
+
+def _behind_max(config: "SmallCNNConfig", **part: nn.Module) -> nn.Module:
+    """Max-pooling without its stride, and then what takes every second pixel."""
+    return nn.Sequential(OrderedDict(max=PaddedMaxPool2d(2, padding_mode=config.padding_mode), **part))
+
+
+POOLING: dict[str, Callable[["SmallCNNConfig"], nn.Module] | None] = {
+    "max": lambda config: nn.MaxPool2d(2),
+    "average": lambda config: nn.AvgPool2d(2),
     "stride": None,  # the convolution itself steps by 2
+    "blur": lambda config: _behind_max(config, blur=_blur(config)),
+    "blur_stride": _blur,
+    "aps": lambda config: _behind_max(config, sample=PolyphaseSampling2d()),
+    "aps_stride": lambda config: PolyphaseSampling2d(),
 }
-PADDING_MODES = ("zeros", "circular", "reflect", "replicate")
-HEADS = ("gap", "flatten")
+"""How a block halves its map; none of them has weights. "blur" and "aps" are for networks that were trained with
+max-pooling, the two with "_stride" for those with strided convolutions."""
+ROUNDS_DOWN = ("max", "average")
+"""Pooling that leaves out the last row of an odd map; the others keep it."""
+_BEFORE_CLASSIFIER: dict[str, Callable[[], dict[str, nn.Module]]] = {
+    "gap": lambda: {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()},
+    "flatten": lambda: {"flatten": nn.Flatten()},
+    "scan": lambda: {"positions": Positions()},
+}
+HEADS = tuple(_BEFORE_CLASSIFIER)
 NORMS = ("batch", "none")
 MAX_PARAMETERS = 50_000_000
 
 
 @dataclass(frozen=True)
 class SmallCNNConfig:
-    """One block per entry of ``channels``; every block but the last halves the image (sizes in pixels)."""
+    """One block per entry of ``channels``; every block but the last halves the image (sizes in pixels).
+
+    ``blur_size`` is the number of taps of the low-pass filter, where ``pooling`` has one.
+    """
 
     num_classes: int = 10
     in_channels: int = 1
@@ -38,6 +65,7 @@ class SmallCNNConfig:
     head: str = "gap"
     norm: str = "batch"
     dropout: float = 0.0
+    blur_size: int = 3
 
     def __post_init__(self):
         if not isinstance(self.channels, list | tuple) or not 1 <= len(self.channels) <= 8:
@@ -54,6 +82,7 @@ class SmallCNNConfig:
         check_choice("head", self.head, HEADS)
         check_choice("norm", self.norm, NORMS)
         check_number("dropout", self.dropout, 0.0, 0.95)
+        check_integer("blur_size", self.blur_size, BLUR_SIZES[0], BLUR_SIZES[-1])
         if self.kernel_size % 2 == 0:
             raise ModelsError(
                 f"kernel_size must be odd, so that both sides get the same padding, not {self.kernel_size}."
@@ -70,8 +99,7 @@ class SmallCNNConfig:
         """Side in pixels of the input and of each block's output: ``len(channels) + 1`` numbers."""
         sizes = [self.image_size]
         for _ in self.channels[1:]:
-            # A strided convolution with "same" padding rounds up, pooling rounds down.
-            sizes.append((sizes[-1] + 1) // 2 if self.pooling == "stride" else sizes[-1] // 2)
+            sizes.append((sizes[-1] + (self.pooling not in ROUNDS_DOWN)) // 2)
         return (*sizes, sizes[-1])
 
     @property
@@ -108,8 +136,12 @@ class SmallCNN(nn.Module):
     """Maps ``(N, in_channels, H, W)`` to logits ``(N, num_classes)``.
 
     ``features`` is a sequence of blocks with the parts ``conv``, ``norm``, ``relu``, ``pool``;
-    ``head`` ends in ``head.classifier``. The GAP head is that of Lin et al., "Network in Network", 2014.
+    ``head`` holds ``head.classifier``, whose weights fit both the GAP head (Lin et al., "Network in Network",
+    2014), which classifies the mean of all positions, and the scan head, which classifies each position and
+    takes the maximum.
     """
+
+    head_name = "head"
 
     def __init__(self, config: SmallCNNConfig):
         super().__init__()
@@ -140,20 +172,31 @@ def _build_block(config: SmallCNNConfig, in_channels: int, out_channels: int, *,
         block["norm"] = nn.BatchNorm2d(out_channels)
     block["relu"] = nn.ReLU()
     if halve and build_pool is not None:
-        block["pool"] = build_pool()
+        block["pool"] = build_pool(config)
     return nn.Sequential(block)
 
 
 def _build_head(config: SmallCNNConfig) -> nn.Sequential:
-    head = OrderedDict()
-    if config.head == "gap":
-        head["pool"] = nn.AdaptiveAvgPool2d(1)
-    head["flatten"] = nn.Flatten()
+    head = OrderedDict(_BEFORE_CLASSIFIER[config.head]())
     if config.dropout:
         head["dropout"] = nn.Dropout(config.dropout)
     head["classifier"] = nn.Linear(config.num_features, config.num_classes)
+    if config.head == "scan":
+        head["max"] = MaxOverPositions()
     return nn.Sequential(head)
 
 
-ARCHITECTURES = {"small_cnn": (SmallCNNConfig, SmallCNN)}
-"""Name -> (config dataclass, module class); every config has num_classes, in_channels and image_size."""
+class Positions(nn.Module):
+    """Lists the positions of a map, so that a linear layer is applied at each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` to ``(N, H * W, C)``."""
+        return x.flatten(2).transpose(1, 2)
+
+
+class MaxOverPositions(nn.Module):
+    """The largest logit of each class, wherever it occurs."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """``(N, positions, K)`` to ``(N, K)``."""
+        return logits.amax(1)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from models.augment import augment
+from models.architectures import ARCHITECTURES
+from models.augment import SHIFT_AUGMENTS, augment
 from models.checkpoints import describe_model, pack_weights
 from models.data import Dataset, Split
 from models.errors import ModelsError
 from models.runs import RunWriter, write_bytes, write_json
-from models.small_cnn import ARCHITECTURES
+from models.starting import Start, adopt_weights
 from models.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -56,10 +57,13 @@ class Trainer:
         writer: RunWriter,
         stop: StopRequest,
         on_metrics: MetricsListener | None = None,
+        start: Start | None = None,
     ):
         self.config, self.dataset, self.device = config, dataset, device
         self.writer, self.stop, self.on_metrics = writer, stop, on_metrics
-        self.preprocessing = dataset.preprocessing()
+        self.start = start
+        own = dataset.preprocessing()
+        self.preprocessing = start.adapt(own) if start else own
 
     def fit(self) -> dict:
         """Trains, tests and saves; returns the fields of a TrainingResult other than its name.
@@ -71,7 +75,7 @@ class Trainer:
         with self._accelerated():
             self._prepare()
             started, epoch, val_accuracy, stopped = time.perf_counter(), 0, None, False
-            while epoch < self.config.epochs and not stopped:
+            while self.step < self.total_steps and not stopped:
                 stopped = not self._train_epoch(epoch + 1)
                 if not stopped:
                     val_accuracy = self._finish_epoch(epoch + 1)
@@ -113,12 +117,16 @@ class Trainer:
                 image_size=dataset.image_size,
             )
         ).to(memory_format=torch.channels_last)
+        if self.start is not None:
+            self.writer.update(new_weights=adopt_weights(model, self.start.load_weights()))
         optimizer = OPTIMIZERS[config.optimizer](
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
         self.generator = torch.Generator().manual_seed(config.seed)
+        # Its own, so that the order of the pictures is the same with and without random shifts.
+        self.shift_generator = torch.Generator().manual_seed(config.seed + 1)
         self.train = self._to_device(_limit(dataset.train, config.train_limit, self.generator))
         self.validation, self.test = self._to_device(dataset.validation), self._to_device(dataset.test)
         self.mean, self.std = (
@@ -127,16 +135,18 @@ class Trainer:
         )
         self.batch_size = min(config.batch_size, len(self.train))
         self.steps_per_epoch = len(self.train) // self.batch_size
-        self.total_steps = self.steps_per_epoch * config.epochs
+        self.total_steps = config.max_steps or self.steps_per_epoch * config.epochs
         self.step = 0
-        self.writer.update(state="running", step=0, total_steps=self.total_steps, epoch=0, epochs=config.epochs)
+        epochs = math.ceil(self.total_steps / self.steps_per_epoch)
+        self.writer.update(state="running", step=0, total_steps=self.total_steps, epoch=0, epochs=epochs)
 
     def _train_epoch(self, epoch: int) -> bool:
-        """One pass over the train set; False if it was asked to stop on the way."""
+        """One pass over the train set, or what is left of the steps; False if it was asked to stop on the way."""
         self.model.train()
         self.meter = _Meter(self.accelerator.device)
         order = torch.randperm(len(self.train), generator=self.generator)
-        for start in range(0, self.steps_per_epoch * self.batch_size, self.batch_size):
+        num_steps = min(self.steps_per_epoch, self.total_steps - self.step)
+        for start in range(0, num_steps * self.batch_size, self.batch_size):
             if self._must_stop():
                 if self.meter.count:
                     self._report_step(epoch)
@@ -153,6 +163,7 @@ class Trainer:
         images, labels = self.train.images[index], self.train.labels[index]
         if self.config.augment:
             images = augment(images, self.dataset.augmentations, self.generator)
+        images = augment(images, SHIFT_AUGMENTS[self.config.shift_augment], self.shift_generator)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * one_cycle(self.step, self.total_steps)
         self.optimizer.zero_grad()

@@ -7,6 +7,8 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from models.architectures import ARCHITECTURES
+from models.augment import SHIFT_AUGMENTS
 from models.data import DATASETS, OWN_PICTURES, load_dataset
 from models.device_turn import device_turn
 from models.devices import DEVICES, resolve_device
@@ -14,7 +16,7 @@ from models.errors import ModelsError
 from models.reproducible import reproducible
 from models.runs import RunWriter, SilentWriter, check_name, create_run, read_json, read_run
 from models.shapes import ShapesConfig
-from models.small_cnn import ARCHITECTURES
+from models.starting import read_start
 from models.stopping import StopRequest
 from models.trainer import OPTIMIZERS, MetricsListener, Trainer
 from models.validation import build_config, check_choice, check_flag, check_integer, check_number
@@ -27,6 +29,11 @@ class TrainingConfig:
     ``dataset`` is a key of ``DATASETS`` or the path of a folder or zip of own pictures; ``model`` holds the
     options of the architecture other than num_classes, in_channels and image_size, which the data decide;
     ``train_limit`` keeps only so many training pictures.
+
+    ``start_from`` names the model whose weights the training starts with, and whose mean and std it keeps;
+    ``max_steps`` takes the place of ``epochs``; ``shift_augment`` moves every picture at random, up to an eighth
+    of its side, without changing which pictures a step sees. ``split_seed`` divides the data (and draws them,
+    for shapes) where ``seed`` should not: a model that is trained further must not meet its test pictures.
     """
 
     dataset: str = "fashion_mnist"
@@ -45,6 +52,10 @@ class TrainingConfig:
     image_size: int | None = None
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
     train_limit: int | None = None
+    start_from: str | None = None
+    max_steps: int | None = None
+    shift_augment: str = "none"
+    split_seed: int | None = None
 
     def __post_init__(self):
         if not isinstance(self.dataset, str) or not self.dataset:
@@ -67,6 +78,13 @@ class TrainingConfig:
             object.__setattr__(self, "shapes", build_config(ShapesConfig, self.shapes))
         if self.train_limit is not None:
             check_integer("train_limit", self.train_limit, 1, 10**9)
+        if self.start_from is not None and not isinstance(self.start_from, str):
+            raise ModelsError("start_from must be the name of a model.")
+        if self.max_steps is not None:
+            check_integer("max_steps", self.max_steps, 1, 10**9)
+        check_choice("shift_augment", self.shift_augment, SHIFT_AUGMENTS)
+        if self.split_seed is not None:
+            check_integer("split_seed", self.split_seed, 0, 2**32 - 1)
         spec = DATASETS.get(self.dataset, OWN_PICTURES)
         self.architecture_config(num_classes=2, in_channels=3, image_size=self.image_size or spec.image_size)
 
@@ -166,16 +184,18 @@ def _take_part(config: TrainingConfig, run_dir: Path) -> TrainingResult:
 
 def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
     writer.update(state="preparing")
+    start = config.start_from and read_start(config.start_from, writer.run_dir.parent)
     dataset = load_dataset(
         config.dataset,
         data_root=config.data_root,
-        seed=config.seed,
+        seed=config.seed if config.split_seed is None else config.split_seed,
         image_size=config.image_size,
         shapes=config.shapes,
         progress=lambda fraction, message: writer.update(message=f"{message} ({fraction:.0%})"),
     )
     writer.update(skipped=list(dataset.skipped[:100]), message="")
-    return TrainingResult(writer.run_dir.name, **Trainer(config, dataset, device, writer, stop, on_metrics).fit())
+    trainer = Trainer(config, dataset, device, writer, stop, on_metrics, start=start)
+    return TrainingResult(writer.run_dir.name, **trainer.fit())
 
 
 def main(arguments: list[str]) -> int:

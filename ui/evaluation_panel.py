@@ -55,7 +55,7 @@ def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
     """Lays out the panel and wires it."""
     with gr.Row(elem_classes="controls"):
         data = gr.Dropdown(
-            list(DATA.items()), value="fashion_mnist", label="Data", elem_id="eval-data", min_width=180
+            list(DATA.items()), value="fashion_mnist", label="Data", elem_id="eval-data", min_width=220
         )
         protocol = gr.Dropdown(
             [(f"{name}: {protocol.title}", name) for name, protocol in PROTOCOLS.items()],
@@ -65,11 +65,11 @@ def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
             min_width=260,
         )
         boundary = gr.Dropdown(
-            _list_boundaries("exact"), value=PROTOCOLS_OWN_BOUNDARY, label="Uncovered border", min_width=170
+            _list_boundaries("exact"), value=PROTOCOLS_OWN_BOUNDARY, label="Uncovered border", min_width=220
         )
         limit = gr.Number(1000, precision=0, minimum=1, label="Pictures", elem_id="eval-limit", min_width=100)
         shifts = gr.Slider(2, 64, EvaluationConfig.shifts, step=1, label="Shifts each", min_width=150)
-        max_shift = gr.Number(0, precision=0, label="Largest shift (0: default)", min_width=130)
+        max_shift = gr.Number(0, precision=0, label="Largest shift (0: default)", min_width=190)
         seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
         twin = gr.Checkbox(False, label="Circular twins", info="Padding wraps around", min_width=160)
     with gr.Row(visible=False) as own:

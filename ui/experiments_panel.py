@@ -4,23 +4,39 @@ import json
 
 import gradio as gr
 
+from analysis.traces import PATHS
 from lab.experiments import EXPERIMENTS, configure
+from models.errors import ModelsError
 from models.runs import Run
+from models.samples import list_samples
 from ui import Services
-from ui.components import explain_this, sentence_html, table_html
+from ui.components import explain_this, sentence_html
 from ui.errors import shows_errors
 from ui.experiment_tables import show_rows
 from ui.job_view import JobView, build_job_view
+from ui.own_data import find_own_data, list_folders
 from ui.workbench import Workbench
 
+PICTURES = {"The picture on the left": "one", "All sample photographs": "samples"}
 EMPTY = "No experiment yet. Click one above: rows appear as they are measured, beside the published numbers."
 
 
 def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
     """Lays out the panel and wires it."""
-    full = gr.Checkbox(
-        False, label="Full size", info="As published, which takes long", elem_id="experiment-full", min_width=200
-    )
+    with gr.Row(elem_classes="controls"):
+        full = gr.Checkbox(
+            False, label="Full size", info="As published, which takes long", elem_id="experiment-full", min_width=200
+        )
+        source = gr.Dropdown(
+            [*PICTURES.items(), *((f"Folder {name}", name) for name in list_folders(services))],
+            value="one",
+            label="Pictures for traces",
+            elem_id="experiment-pictures",
+            min_width=220,
+        )
+        path = gr.Dropdown(
+            [(title, name) for name, title in PATHS.items()], value="diag33", label="Trace", min_width=260
+        )
     with gr.Row(elem_classes="controls"):
         buttons = {
             name: gr.Button(experiment.title, elem_id=f"experiment-{name}", min_width=260)
@@ -31,11 +47,11 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
 
     def starter(experiment: str):
         @shows_errors
-        def begin(model, sample, full):
+        def begin(model, image, full, source, path):
             """Starts the experiment in the background."""
             settings = {"device": services.lab.models.device.type}
             if experiment == "traces":
-                settings |= {"model": model, "pictures": [sample or "chelsea"]}
+                settings |= {"model": model, "protocol": path, **_find_pictures(services, source, image)}
             config = configure(experiment, settings, full=full)
             name = services.jobs.start_program("experiment", config.to_dict(), experiment)
             return gr.update(choices=view.choices(), value=name)
@@ -43,8 +59,21 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
         return begin
 
     for name, button in buttons.items():
-        button.click(starter(name), [bench.model, bench.sample, full], view.run, api_visibility="private")
+        button.click(
+            starter(name), [bench.model, bench.image, full, source, path], view.run, api_visibility="private"
+        )
     return view
+
+
+def _find_pictures(services: Services, source: str, image: str | None) -> dict:
+    """What the traces are made of: the picture of the workbench, samples, or a labelled folder of the data root."""
+    if source == "one":
+        if image is None:
+            raise ModelsError("Choose a picture on the left first.")
+        return {"pictures": [str(image)]}
+    if source == "samples":
+        return {"pictures": [sample.name for sample in list_samples().values() if sample.kind == "photographs"]}
+    return {"data": find_own_data(services, None, source)}
 
 
 def _build_result(services: Services):

@@ -41,7 +41,7 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
         max_shift = gr.Slider(1, 14, RepairConfig.max_shift, step=1, label="Largest shift, px", min_width=140)
         seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
     with gr.Row(elem_classes="controls"):
-        start = gr.Button("Start the repair bench", variant="primary", elem_id="repair-start", min_width=210, scale=0)
+        start = gr.Button("Start the repair bench", variant="primary", elem_id="repair-start", min_width=260, scale=0)
     note = gr.HTML(elem_id="repair-note")
     view = build_job_view(services, "repair", EMPTY, lambda: _build_result(services))
     explain_this(EXPLANATION)
@@ -99,9 +99,8 @@ def _find_data(services: Services, model: str) -> str:
 
 def _build_result(services: Services):
     finding = gr.HTML(elem_id="repair-finding")
-    with gr.Row():
-        scatter = gr.Plot(show_label=False, visible=False, elem_id="repair-plot", min_width=320)
-        layers = gr.Plot(show_label=False, visible=False, elem_id="repair-layers", min_width=320)
+    scatter = gr.Plot(show_label=False, visible=False, elem_id="repair-plot")
+    layers = gr.Plot(show_label=False, visible=False, elem_id="repair-layers")
     document = gr.DownloadButton("Everything (JSON)", size="sm", visible=False, elem_id="repair-json")
 
     def show(run: Run | None) -> tuple:

@@ -109,6 +109,32 @@ class ChannelsLast(nn.Module):
         return self.convs[1](F.gelu(self.linear(x)).permute(dims=(0, 3, 1, 2)))
 
 
+class Moved(nn.Module):
+    """A convolution, some move of its cells, and another convolution."""
+
+    def __init__(self, move):
+        super().__init__()
+        self.convs, self.move = nn.ModuleList([conv(), conv(inputs=1)]), move
+
+    def forward(self, x):
+        return self.convs[1](self.move(self.convs[0](x)).mean(1, keepdim=True))
+
+
+MOVES = {
+    "sliced": lambda x: x[..., 1:, 2:-3],
+    "thinned": lambda x: x[:, :, ::2, 1::3],
+    "joined_thinnings": lambda x: torch.cat([x[:, :, :-1:2, :-1:2], x[:, :, 1::2, 1::2]], 1),
+    "joined_along_rows": lambda x: torch.cat([x.new_zeros(len(x), 4, 2, x.shape[3]), x], 2),
+    "folded": lambda x: F.pixel_unshuffle(x[..., :-1, :-1], 2),
+    "bands": lambda x: x[..., 1:, 1:].reshape(len(x), 4, 17, 2, 17, 2).permute(0, 1, 3, 5, 2, 4).flatten(1, 3),
+    "movedim": lambda x: x.movedim(1, -1).unsqueeze(1).squeeze(1).swapaxes(-1, -2).swapaxes(-2, -3),
+    "unbound": lambda x: torch.stack(x.unbind(1)[:2], 1) + torch.stack(x.unbind(1)[2:], dim=1),
+    "topk": lambda x: x.topk(2, dim=1).values + x.sort(1)[0][:, :2],
+    "largest": lambda x: torch.max(x.max(1, keepdim=True)[0], x.roll(1, 1)),
+    "negative_pad": lambda x: F.pad(x, (-2, 1, 3, -1)),
+}
+
+
 class ScaledByChannelMean(nn.Module):
     def __init__(self):
         super().__init__()
@@ -139,6 +165,9 @@ NETS = {
     "channels_last": ChannelsLast(),
     "channel_mean": ScaledByChannelMean(),
     "depthwise": nn.Sequential(conv(groups=4, padding=1), conv(kernel=1), nn.Hardswish(), nn.Dropout()),
+    "even_same": conv(kernel=(4, 6), padding="same"),
+    "power_pool": nn.Sequential(nn.LPPool2d(1, 3, 2), conv()),
+    **{name: Moved(move) for name, move in MOVES.items()},
     "torchvision_block": BasicConv2d(4, 4, kernel_size=3, stride=2),
 }
 
@@ -245,18 +274,36 @@ class MixedPositions(nn.Module):
         return self.mix(self.conv(x))
 
 
+def overwrite(x: Tensor) -> Tensor:
+    x[..., 0] = x[..., 5]
+    return x
+
+
 MIXERS = {
     "roll": lambda x: torch.roll(x, 1, -1),
     "attention": lambda x: F.scaled_dot_product_attention(x, x, x),
     "matmul": lambda x: x @ x.transpose(-1, -2),
     "resize": lambda x: F.interpolate(x, scale_factor=2),
-    "slice": lambda x: x[..., 1:],
     "tokens": lambda x: x.flatten(2),
     "mean_over_rows": lambda x: x.mean(2),
     "uneven_adaptive": lambda x: F.adaptive_avg_pool2d(x, 7),
     "two_strides": lambda x: x[:, :, :12, :12] + F.max_pool2d(x, 3),
     "conv_on_turned": lambda x: F.max_pool2d(x.permute(0, 2, 3, 1), 1),
     "pad_on_turned": lambda x: F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1)),
+    "flip": lambda x: x.flip(-1),
+    "double": lambda x: x.repeat_interleave(2, -1),
+    "shuffled_out": lambda x: F.pixel_shuffle(x, 2),
+    "transposed": lambda x: F.conv_transpose2d(x, torch.ones(4, 4, 3, 3), stride=2),
+    "transposed_in_place": lambda x: x.clone().transpose_(2, 3),
+    "unfold": lambda x: F.unfold(x, 3),
+    "one_after_another": lambda x: torch.cat([x, x], 2),
+    "stacked_last": lambda x: torch.stack([x[..., :2, :2], x[..., :2, :2]], -1) @ torch.ones(2, 2),
+    "broadcast_cell": lambda x: x + F.max_pool2d(x, SIDE, 1),
+    "overwritten": lambda x: overwrite(x.clone()),
+    "gathered": lambda x: x.gather(3, torch.zeros(1, 4, SIDE, SIDE, dtype=torch.int64)),
+    "largest_of_row": lambda x: x.max(3, keepdim=True)[0],
+    "largest_cells": lambda x: x.topk(5, -1).values,
+    "fourier": lambda x: torch.fft.fft2(x).abs(),
     "linear_over_columns": lambda x: F.linear(x, torch.ones(SIDE, SIDE)),
 }
 
@@ -267,6 +314,47 @@ def test_mixed_positions_have_no_fixed_window(name):
     assert geometry is None
     _, unmixed = trace(MixedPositions(lambda x: x), torch.zeros(1, 4, SIDE, SIDE))
     assert unmixed.receptive_field == 3
+
+
+SPREADERS = {
+    "group_norm": lambda x: F.group_norm(x, 2),
+    "instance_norm": lambda x: F.instance_norm(x),
+    "batch_norm_of_this_batch": lambda x: F.batch_norm(x, None, None, training=True),
+    "layer_norm": lambda x: F.layer_norm(x, (4, SIDE, SIDE)),
+    "gate_by_norm": lambda x: x / x.mean((1, 2, 3), keepdim=True),
+    "softmax_both_ways": lambda x: x.softmax(2).cumsum(-1),
+}
+
+
+@pytest.mark.parametrize("name", SPREADERS)
+def test_normalised_over_positions_every_cell_sees_the_whole_picture(name):
+    inputs = torch.rand(1, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    with GeometryMode(inputs) as mode:
+        output = SPREADERS[name](inputs)
+    geometry = mode.find(output)
+    assert geometry.stride == 1
+    assert geometry.receptive_field == float("inf")
+    output[0, :, -1, -1].square().sum().backward()
+    assert inputs.grad[0, :, 0].any() and inputs.grad[0, :, :, 0].any()
+
+
+def test_mixing_along_one_axis_leaves_the_other_alone():
+    _, geometry = trace(MixedPositions(lambda x: F.softmax(x, -1)), torch.zeros(1, 4, SIDE, SIDE))
+    rows, columns = geometry.axes
+    assert (rows.low, rows.high) == (-1, 1)
+    assert (columns.low, columns.high) == (-float("inf"), float("inf"))
+    _, beside = trace(
+        MixedPositions(lambda x: F.normalize(x.softmax(1).cumsum(dim=1))), torch.zeros(1, 4, SIDE, SIDE)
+    )
+    assert beside.receptive_field == 3
+
+
+def test_a_shortcut_around_attention_keeps_the_grid_but_no_window():
+    _, geometry = trace(
+        MixedPositions(lambda x: x[..., ::2, ::2] + F.interpolate(x, (19, 19))), torch.zeros(1, 4, 37, 37)
+    )
+    assert geometry.stride == 2
+    assert geometry.receptive_field is None
 
 
 POOLS = {

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torchvision import models as zoo
 
 from analysis.errors import AnalysisError
+from analysis.geometry import Axis
 from analysis.layers import extract_features, find_layer, is_feature_map, list_layers, outline, watch_outputs
 
 BUILDERS = {
@@ -171,6 +172,32 @@ def test_attention_has_no_fixed_window_but_a_grid():
     for name in ("encoder.layers.encoder_layer_0", "encoder", "heads"):
         assert (layers[name].stride, layers[name].receptive_field) == (None, None)
     assert [layer.name for layer in outline(layers.values())] == ["conv_proj"]
+
+
+def test_maps_know_where_their_rows_and_columns_look():
+    net = nn.Sequential(nn.Conv2d(1, 2, (3, 5), 2, (1, 0)), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    conv, pool, flat = list_layers(net, torch.zeros(1, 1, 16, 16))
+    assert conv.axes == (Axis(2, -1, 1), Axis(2, 0, 4))
+    assert (conv.stride, pool.axes, flat.axes) == (2, None, None)
+
+
+class Attention(nn.Module):
+    """Attention over all cells of a grid; its matrix, ``(1, heads, 16, 16)``, has the shape of a map."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.matrix, self.smooth = nn.Conv2d(3, 6, 16, 16), nn.Identity(), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).reshape(1, 2, 3, 16)
+        matrix = self.matrix((tokens.transpose(2, 3) @ tokens).softmax(-1))
+        return self.smooth((tokens @ matrix).reshape(1, 6, 4, 4))
+
+
+def test_an_attention_matrix_has_no_stride_but_the_map_after_it_has():
+    layers = {layer.name: layer for layer in list_layers(Attention().eval(), torch.zeros(1, 3, 64, 64))}
+    assert {name: layer.stride for name, layer in layers.items()} == {"patches": 16, "matrix": None, "smooth": 16}
+    assert layers["smooth"].axes is None
 
 
 def test_only_one_picture_is_used_and_it_stays_as_it_was(net, inputs):

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import Generator
 
-from models.augment import AUGMENTATIONS, MAX_SHIFT, augment, flip, translate
+from models.augment import (
+    AUGMENTATIONS,
+    MAX_SHIFT,
+    MAX_WIDE_SHIFT,
+    augment,
+    flip,
+    shift_circular,
+    shift_zero,
+    translate,
+)
 
 IMAGES = torch.randint(0, 256, (16, 3, 28, 28), dtype=torch.uint8, generator=Generator().manual_seed(0))
 
@@ -38,3 +47,22 @@ def test_flip_mirrors_some_and_keeps_others():
     mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(flipped, IMAGES, strict=True)]
     assert all(a != b for a, b in zip(kept, mirrored, strict=True))
     assert any(kept) and any(mirrored)
+
+
+@pytest.mark.parametrize("side", [8, 28, 30])
+def test_shifts_equal_a_loop(side):
+    images = IMAGES[:, :, : side + 1, :side] if side < 28 else torch.nn.functional.pad(IMAGES, (0, side - 28, 0, 0))
+    limit = int(MAX_WIDE_SHIFT * min(images.shape[-2:]))
+    wrapped = shift_circular(images, Generator().manual_seed(5))
+    black = shift_zero(images, Generator().manual_seed(5))
+    offsets = torch.randint(-limit, limit + 1, (2, 16, 1), generator=Generator().manual_seed(5))[:, :, 0]
+    height, width = images.shape[-2:]
+    assert offsets.abs().max() == limit
+    for n in range(16):
+        dy, dx = (-offsets[:, n]).tolist()
+        rolled = images[n].roll((dy, dx), (1, 2))
+        assert torch.equal(wrapped[n], rolled)
+        expected = torch.zeros_like(rolled)
+        inside = (slice(None), slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0)))
+        expected[inside] = rolled[inside]
+        assert torch.equal(black[n], expected)

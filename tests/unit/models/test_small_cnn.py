@@ -2,14 +2,19 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from models.architectures import ARCHITECTURES
+from models.checkpoints import load_checkpoint
 from models.errors import ModelsError
-from models.small_cnn import ARCHITECTURES, HEADS, NORMS, PADDING_MODES, POOLING, SmallCNN, SmallCNNConfig
+from models.padding import PADDING_MODES, PaddedMaxPool2d
+from models.small_cnn import HEADS, NORMS, POOLING, SmallCNN, SmallCNNConfig
 
+ASSETS = Path(__file__).parents[3] / "assets"
 OPTIONS = list(itertools.product(POOLING, PADDING_MODES, HEADS, NORMS))
 
 
@@ -85,6 +90,7 @@ def test_every_architecture_follows_its_config(name):
         ({"padding_mode": "reflect", "channels": (4,) * 5, "kernel_size": 3}, "reflect padding of 1"),
         ({"padding_mode": "circular", "channels": (4,) * 5, "kernel_size": 5}, "circular padding of 2"),
         ({"head": None}, "gap, flatten"),
+        ({"blur_size": 6}, "blur_size must be a whole number from 2 to 5, not 6"),
         ({"norm": "layer"}, "batch, none"),
         ({"dropout": float("nan")}, "dropout"),
         ({"num_classes": 1}, "num_classes"),
@@ -95,3 +101,93 @@ def test_every_architecture_follows_its_config(name):
 def test_bad_options_are_refused_in_words(options, words):
     with pytest.raises(ModelsError, match=words):
         SmallCNNConfig(**options)
+
+
+def logit_errors(model: SmallCNN, x: torch.Tensor) -> torch.Tensor:
+    """Relative error of the logits of one picture after each of its circular shifts, ``(H * W,)``."""
+    side = x.shape[-1]
+    shifted = torch.cat([x.roll((dy, dx), (2, 3)) for dy in range(side) for dx in range(side)])
+    with torch.no_grad():
+        logits = model(shifted)
+    return (logits - logits[0]).norm(dim=1) / logits[0].norm()
+
+
+def build_double(seed: int = 0, **options) -> SmallCNN:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(image_size=16, **options).double()
+
+
+PICTURE = torch.rand(1, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("pooling", ["aps", "aps_stride"])
+@pytest.mark.parametrize("head", ["gap", "scan"])
+def test_adaptive_sampling_and_circular_padding_ignore_every_circular_shift(pooling, head):
+    model = build_double(pooling=pooling, padding_mode="circular", head=head)
+    assert logit_errors(model, PICTURE).max() < 1e-12
+    assert logit_errors(model.float(), PICTURE.float()).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pooling": "aps", "padding_mode": "circular", "head": "flatten"},
+        {"pooling": "aps", "padding_mode": "zeros"},
+        {"pooling": "max", "padding_mode": "circular"},
+        {"pooling": "blur", "padding_mode": "circular"},
+    ],
+)
+def test_any_other_choice_does_not_ignore_shifts(options):
+    assert logit_errors(build_double(**options), PICTURE).max() > 1e-4
+
+
+def test_an_odd_map_on_the_way_breaks_adaptive_sampling():
+    model = build_double(pooling="aps", padding_mode="circular")
+    odd = torch.rand(1, 1, 18, 18, dtype=torch.float64, generator=torch.Generator().manual_seed(3))  # 18, 9, 5
+    assert logit_errors(model, odd).max() > 1e-4
+
+
+@pytest.mark.parametrize("blur_size", [2, 3, 4, 5])
+def test_a_network_with_blur_obeys_shifts_by_its_stride(blur_size):
+    model = build_double(pooling="blur", padding_mode="circular", blur_size=blur_size)
+    errors = logit_errors(model, PICTURE).view(16, 16)
+    assert errors[::4, ::4].max() < 1e-12 < 1e-4 < errors.max()
+
+
+@pytest.mark.parametrize("pooling", POOLING)
+def test_weights_carry_over_between_all_kinds_of_pooling(pooling):
+    weights = build(pooling="max").state_dict()
+    model = build(pooling=pooling)
+    model.load_state_dict(weights)
+    model.train()(torch.rand(4, 1, 28, 28)).square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_the_scan_head_is_the_best_position():
+    model = build_double(head="scan")
+    features = model.features(PICTURE)
+    scores = [model.head.classifier(features[:, :, i, j]) for i in range(4) for j in range(4)]
+    torch.testing.assert_close(model(PICTURE), torch.stack(scores).amax(0), rtol=1e-12, atol=0)
+    assert build(head="scan")(torch.rand(1, 1, 40, 52)).shape == (1, 10)
+    build(head="scan").load_state_dict(build(head="gap").state_dict())
+
+
+def test_sampling_at_fixed_pixels_after_dense_pooling_is_the_bundled_network():
+    model, categories, _ = load_checkpoint(ASSETS / "fashion_cnn.json", ASSETS / "fashion_cnn.safetensors")
+    assert model.config == SmallCNNConfig(channels=(32, 64, 128), num_classes=len(categories))
+    x = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    expected = x
+    for i, block in enumerate(model.features):
+        expected = block.relu(block.norm(block.conv(expected)))
+        if i < 2:
+            expected = PaddedMaxPool2d(2)(expected)[..., ::2, ::2]
+    assert torch.equal(model(x), model.head(expected))
+
+
+def test_every_padding_fits_blur_on_the_smallest_maps():
+    for padding_mode in PADDING_MODES:
+        model = build(
+            image_size=2, channels=(4, 6), kernel_size=1, pooling="blur", blur_size=5, padding_mode=padding_mode
+        )
+        assert model(torch.rand(1, 1, 2, 2)).shape == (1, 10)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import training
+from models import trainer, training
 from models.data import load_dataset
 from models.errors import ModelsError
 from models.runs import create_run, load_run_model, read_run
@@ -89,6 +89,67 @@ def test_every_optimizer_learns(tmp_path, optimizer):
     result = train(tiny(optimizer=optimizer, learning_rate=rate, epochs=6, **options), tmp_path / "a")
     assert result.test_accuracy > 0.5
     assert read_run(tmp_path, "a").status["total_steps"] == 6 * 5
+
+
+def test_max_steps_takes_the_place_of_epochs(tmp_path):
+    result = train(tiny(max_steps=10, epochs=1), tmp_path / "a")
+    run = read_run(tmp_path, "a")
+    assert (run.status["step"], run.status["total_steps"], run.status["epochs"], result.epochs) == (10, 10, 2, 2)
+    rates = [line["learning_rate"] for line in run.metrics if line["kind"] == "epoch"]
+    assert result.state == "finished" and rates[-1] < rates[0]
+    by_steps, by_epochs = train(tiny(max_steps=14), tmp_path / "b"), train(tiny(epochs=2), tmp_path / "c")
+    assert by_steps.weights_sha256 == by_epochs.weights_sha256
+
+
+def test_training_goes_on_from_another_model(tmp_path):
+    train(tiny(), tmp_path / "base")
+    # So small a rate changes nothing that can be seen: the weights are those of the start.
+    still = {"learning_rate": 1e-8, "weight_decay": 0.0, "max_steps": 1, "start_from": "run/base", "seed": 5}
+    train(tiny(**still, split_seed=0), tmp_path / "same")
+    base, copy = load_run_model(tmp_path / "base"), load_run_model(tmp_path / "same")
+    for name, parameter in base[0].named_parameters():
+        torch.testing.assert_close(dict(copy[0].named_parameters())[name], parameter, rtol=1e-5, atol=1e-6)
+    assert copy[2] == base[2]
+    assert read_run(tmp_path, "same").status["new_weights"] == []
+
+    changed = {"channels": [8, 12], "head": "flatten", "pooling": "blur", "padding_mode": "circular"}
+    train(tiny(**still, split_seed=0, model=changed), tmp_path / "changed")
+    assert read_run(tmp_path, "changed").status["new_weights"] == ["head.classifier.bias", "head.classifier.weight"]
+    # Other test pictures were drawn for another seed, but the mean and std are those the weights know.
+    train(tiny(**still), tmp_path / "other")
+    assert load_run_model(tmp_path / "other")[2].mean == base[2].mean
+
+    with pytest.raises(ModelsError, match=r"do not fit this network: features\.1\.conv\.weight"):
+        train(tiny(**still, model={"channels": [8, 16]}), tmp_path / "misfit")
+    assert read_run(tmp_path, "misfit").state == "failed"
+    with pytest.raises(ModelsError, match="no run named nobody"):
+        train(tiny(start_from="run/nobody"), tmp_path / "orphan")
+
+
+def test_random_shifts_do_not_change_which_pictures_a_step_sees(tmp_path, monkeypatch):
+    seen = []
+    step = trainer.Trainer._train_step
+    monkeypatch.setattr(trainer.Trainer, "_train_step", lambda self, index: (seen.append(index), step(self, index)))
+    options = {"max_steps": 12}
+    hashes = [
+        train(tiny(**options, **more), tmp_path / name).weights_sha256
+        for name, more in [
+            ("plain", {}),
+            ("blur", {"model": {"channels": [8, 12], "pooling": "blur"}}),
+            ("circular", {"shift_augment": "circular"}),
+            ("zero", {"shift_augment": "zero"}),
+        ]
+    ]
+    assert len(set(hashes)) == 4 and len(seen) == 48
+    for number in range(12):
+        assert all(torch.equal(seen[number], seen[number + 12 * arm]) for arm in (1, 2, 3))
+
+
+def test_a_residual_network_trains(tmp_path):
+    options = {"builder": "resnet18", "padding_mode": "circular", "pooling": "aps"}
+    train(tiny(architecture="resnet", model=options, max_steps=1, learning_rate=1e-3), tmp_path / "a")
+    model = load_run_model(tmp_path / "a")[0]
+    assert model.config.pooling == "aps" and model.config.image_size == 32
 
 
 def test_stop_file_ends_within_a_step_and_leaves_a_model(tmp_path):
@@ -170,6 +231,11 @@ def test_config_round_trip_through_json():
         ({"data_root": None}, "data_root"),
         ({"train_limit": 0}, "train_limit"),
         ({"image_size": 2}, "image_size"),
+        ({"start_from": 3}, "start_from"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"shift_augment": True}, "none, circular, zero"),
+        ({"split_seed": -1}, "split_seed"),
+        ({"architecture": "resnet"}, "no setting 'channels'"),
         ({"colour": 2}, "no setting 'colour'"),
     ],
 )

@@ -1,0 +1,118 @@
+"""What a protocol decides: how a picture is framed, and which shifts of each image are compared with which."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a protocol needs to know.
+
+    Attributes:
+        window: Side of the network input in pixels.
+        resize: Shorter side that the model's own preprocessing resizes pictures to.
+        boundary: A key of ``BOUNDARIES``.
+        max_shift: Largest shift; None takes the protocol's own.
+        num_shifts: Shifts drawn per image, where the protocol draws.
+        seed: Of everything drawn.
+        per_image: Draws for each image instead of once per batch, where the source shares a draw.
+        scale: Size of the picture as Azulay and Weiss define it; None takes the protocol's own.
+    """
+
+    window: int
+    resize: int
+    boundary: str
+    max_shift: int | None = None
+    num_shifts: int = 8
+    seed: int = 0
+    per_image: bool = False
+    scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Framing:
+    """From which square the windows are cut.
+
+    Attributes:
+        resize: Shorter side of the whole picture after resizing.
+        source: Side of the square cut from its middle; the window's own side unless the boundary is ``crop``.
+        start: Row and column of the source where the unshifted window begins.
+        area: Instead of the above two steps, a random part of this share of the picture is resized to
+            ``source`` (torchvision's ``RandomResizedCrop``).
+    """
+
+    resize: int
+    source: int
+    start: int = 0
+    area: float | None = None
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which shifts are computed for each of N images, and which are compared. Columns number the shifts.
+
+    Attributes:
+        shifts: ``(N, S, 2)`` int16: dx, dy; column 0 is (0, 0).
+        sample: ``(K,)``: the columns over which accuracy is averaged.
+        pairs: ``(P, 2)``: the columns compared for consistency.
+        axis: ``(A, 2)``: pairs one pixel apart along an axis.
+        diagonal: ``(D, 2)``: pairs one pixel apart along a diagonal.
+        groups: ``(N,)``: images that share their draws have the same number; they are resampled together.
+        weights: ``(N,)`` float64: how much each image counts.
+        all_pairs: Whether ``pairs`` are all pairs of the sample, in either direction.
+        is_path: Whether the sample's columns follow one line, the same for all images.
+        stops_early: Whether an image is over once it is wrong.
+        facts: What was drawn from where, ready for JSON.
+    """
+
+    shifts: np.ndarray
+    sample: np.ndarray
+    pairs: np.ndarray
+    groups: np.ndarray
+    weights: np.ndarray
+    axis: np.ndarray = field(default_factory=lambda: np.empty((0, 2), int))
+    diagonal: np.ndarray = field(default_factory=lambda: np.empty((0, 2), int))
+    all_pairs: bool = False
+    is_path: bool = False
+    stops_early: bool = False
+    facts: dict = field(default_factory=dict)
+
+    def select(self, rows: np.ndarray) -> "Design":
+        """These images only."""
+        return replace(self, shifts=self.shifts[rows], groups=self.groups[rows], weights=self.weights[rows])
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A table entry; ``boundaries`` are those it can use, its own first."""
+
+    title: str
+    boundaries: tuple[str, ...]
+
+    def frame(self, settings: Settings) -> Framing:
+        """How a picture is framed.
+
+        Raises:
+            AnalysisError: A setting that this protocol cannot use.
+        """
+        raise NotImplementedError
+
+    def design(self, image_ids: Sequence[str], settings: Settings) -> Design:
+        """The shifts of every image, in the order of ``image_ids``; raises what :meth:`frame` does."""
+        raise NotImplementedError
+
+    def frame_around(self, settings: Settings, margin: int) -> Framing:
+        """The model's own window; for ``crop`` with ``margin`` real pixels on every side."""
+        if settings.boundary != "crop":
+            return Framing(settings.resize, settings.window)
+        source = settings.window + 2 * margin
+        return Framing(max(settings.resize, source), source, margin)
+
+
+def counted_generator(seed: int, image_id: str) -> np.random.Generator:
+    """Random numbers that depend on the seed and the image's name alone, not on what was drawn before."""
+    key = hashlib.sha256(f"{seed}/{image_id}".encode()).digest()[:16]
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))

@@ -1,0 +1,270 @@
+"""Evaluating models over a data set: :func:`evaluate`, or ``python -m lab.evaluation RUN_DIR`` as a job of its own.
+
+Chunks of images are computed independently, by one process or by several (``torchrun``), and kept in files until
+the evaluation is complete: one that was interrupted goes on where it was. Nothing in the statistics depends on
+how many processes took part.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from analysis.errors import AnalysisError, Cancelled, Progress, no_progress
+from analysis.protocols import PROTOCOLS
+from analysis.shift_designs import Settings
+from analysis.votes import Votes
+from lab import Lab
+from lab.evaluation_checks import check_model
+from lab.evaluation_config import EvaluationConfig
+from lab.evaluation_report import ModelVotes, describe_environment, describe_protocol, report
+from lab.processes import Processes, all_processes, settled
+from lab.voting import CHUNK, Chunk, Voter
+from models.checkpoints import pack_weights, read_json
+from models.device_turn import device_turn
+from models.devices import resolve_device
+from models.errors import ModelsError
+from models.evaluation_data import EvaluationData, map_labels, open_evaluation_data
+from models.preprocessing import Preprocessing
+from models.runs import RunWriter, create_run, write_json
+from models.stopping import StopRequest
+
+
+def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progress = no_progress) -> dict:
+    """Evaluates models over a data set.
+
+    Args:
+        lab: Knows the models; its device is used.
+        config: What to evaluate. Its ``device`` is for whoever makes the lab.
+        work_dir: Where finished chunks are kept. Once all are there the statistics are worked out and they
+            are removed; until then the same evaluation, started again, goes on from them.
+        progress: Told the chunks done and in total, of this process; may raise ``Cancelled`` between two.
+
+    Returns:
+        The JSON-ready document; an empty one in all processes but the first.
+
+    Raises:
+        ModelsError: A model or the data cannot be used.
+        AnalysisError: The protocol cannot be applied.
+    """
+    start = time.perf_counter()
+    for name in config.models:  # what cannot be done is said before the data are loaded
+        PROTOCOLS[config.protocol].frame(_settings(config, lab.registry.get(name).preprocessing))
+    with (
+        settled(config.threads, lab.models.device) as threads,
+        all_processes(lab.models.device.type) as processes,
+        _open(config) as data,
+    ):
+        rows = _choose(data, config)
+        task = _Task(
+            lab, config, work_dir, data, rows, processes, threads, progress if processes.is_main else no_progress
+        )
+        results = [task.run(number) for number in range(len(config.models))]
+        document = {}
+        if processes.is_main:
+            models, pairs, problems = report(results, config.seed)
+            if config.checks:
+                for model in models:
+                    model |= check_model(lab, model["model"], data, rows.tolist(), config.boundary, twin=config.twin)
+            document = {
+                "protocol": describe_protocol(config.protocol, config.boundary),
+                "data": {"name": data.name, "num_images": len(rows), "skipped": [*data.skipped, *problems]},
+                "environment": describe_environment(lab.models.device, threads, processes.count, config.seed),
+                "models": models,
+                "pairs": pairs,
+                "seconds": time.perf_counter() - start,
+            }
+    for folder in task.folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # others may still be at work in it
+        work_dir.rmdir()
+    return document
+
+
+@dataclass
+class _Task:
+    """The models, one after the other, with what they have in common."""
+
+    lab: Lab
+    config: EvaluationConfig
+    work_dir: Path
+    data: EvaluationData
+    rows: np.ndarray
+    processes: Processes
+    threads: int
+    progress: Progress
+    folders: list[Path] = field(default_factory=list)
+
+    def run(self, number: int) -> ModelVotes | None:
+        """This process's share of the chunks of one model; the first process gets all of them."""
+        config, name = self.config, self.config.models[number]
+        with self.lab.use(name) as (loaded, facts):
+            spec = loaded.spec
+            settings = _settings(config, spec.preprocessing)
+            protocol = PROTOCOLS[config.protocol]
+            framing = protocol.frame(settings)
+            design = protocol.design([self.data.image_ids[row] for row in self.rows], settings)
+            classes = map_labels(self.data.categories, spec.categories)
+            labels = np.array(classes)[self.data.labels]
+            voter = Voter(
+                loaded, self.data, labels, self.rows, design, framing, settings, config.batch_size, config.twin
+            )
+            sha256 = pack_weights(loaded.module)[1]
+            folder = self.work_dir / self._key(name, sha256)
+            self.folders.append(folder)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                chunk = self._vote(voter, number, folder)
+            except OSError as error:
+                raise ModelsError(
+                    f"The evaluation cannot be stored in {self.work_dir} ({error.strerror})."
+                ) from error
+        if not self.processes.is_main:
+            return None
+        described = {
+            "model": name,
+            "twin": config.twin,
+            "weights_sha256": sha256,
+            "stride": (stride := max((layer.stride or 1 for layer in facts.layers), default=1)),
+            "framing": {"window": settings.window, **asdict(framing)},
+            "shifts": design.facts,
+        }
+        unknown = tuple(name for name, index in zip(self.data.categories, classes, strict=True) if index < 0)
+        return ModelVotes(described, chunk, design, stride, unknown)
+
+    def _vote(self, voter: Voter, number: int, folder: Path) -> Chunk | None:
+        own = range(self.processes.rank, voter.num_chunks, self.processes.count)
+        total, done, finished = len(own) * len(self.config.models), len(own) * number, []
+        self.progress(done, total)
+        for index in own:
+            finished.append((index, voter.chunk(index, folder)))
+            done += 1
+            self.progress(done, total)
+        gathered = dict(self.processes.gather(finished))
+        if not self.processes.is_main:
+            return None
+        chunks = [gathered[index] for index in range(voter.num_chunks)]
+        return Chunk(Votes.join([c.votes for c in chunks]), np.concatenate([c.problems for c in chunks]))
+
+    def _key(self, name: str, sha256: str) -> str:
+        """Changes with everything that decides the votes of a model."""
+        settings = self.config.to_dict() | {"models": name, "threads": self.threads, "data_root": "", "checks": False}
+        versions = [torch.__version__, self.lab.models.device.type, CHUNK, sha256]
+        ids = [self.data.image_ids[row] for row in self.rows]
+        return hashlib.sha256(json.dumps([settings, versions, ids]).encode()).hexdigest()[:24]
+
+
+def _settings(config: EvaluationConfig, prep: Preprocessing) -> Settings:
+    return Settings(
+        window=prep.crop_size,
+        resize=prep.resize_size,
+        boundary=config.boundary,
+        max_shift=config.max_shift,
+        num_shifts=config.shifts,
+        seed=config.seed,
+        per_image=config.per_image,
+        scale=config.scale,
+    )
+
+
+def _open(config: EvaluationConfig):
+    return open_evaluation_data(config.data, data_root=config.data_root, seed=config.split_seed, shapes=config.shapes)
+
+
+def _choose(data: EvaluationData, config: EvaluationConfig) -> np.ndarray:
+    """The images that take part, in the order of the data: a smaller limit keeps some of those of a larger."""
+    if config.limit is None or config.limit >= len(data):
+        return np.arange(len(data))
+
+    def digest(row: int) -> bytes:
+        return hashlib.sha256(f"limit/{config.seed}/{data.image_ids[row]}".encode()).digest()
+
+    return np.sort(sorted(range(len(data)), key=digest)[: config.limit])
+
+
+def run_job(run_dir: Path) -> dict | None:
+    """Evaluates as the config.json of a run directory says, in turn with the other runs on the device.
+
+    The document goes to result.json. A stop takes effect within one chunk; started again, the run goes on from
+    the last finished one.
+
+    Returns:
+        The document, or None if the run was stopped.
+
+    Raises:
+        ModelsError: The configuration, a model or the data cannot be used; the run's state is then "failed".
+    """
+    with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
+        try:
+            config = EvaluationConfig.from_dict(read_json(run_dir / "config.json"))
+            document = _evaluate_in_turn(config, writer, stop)
+        except AnalysisError as error:
+            raise ModelsError(str(error)) from error
+        except Cancelled:
+            writer.update(state="stopped", message="Stopped; the chunks that were finished are kept.")
+            return None
+        write_json(run_dir / "result.json", document)
+        summary = {name: document[name] for name in ("seconds", "pairs")}
+        writer.update(state="finished", message="", seconds_left=0.0, result=summary)
+        return document
+
+
+def evaluate_as_run(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
+    """Makes a new run of an evaluation and computes it here, on all processes that take part.
+
+    Returns:
+        The document; an empty one in all processes but the first, and if the run was stopped.
+
+    Raises:
+        ModelsError: There is such a run already, or as for :func:`run_job`.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:  # torchrun numbers its processes
+        return evaluate(lab, config, run_dir / "chunks")
+    create_run(run_dir.parent, run_dir.name, config.to_dict())
+    return run_job(run_dir) or {}
+
+
+def _evaluate_in_turn(config: EvaluationConfig, writer: RunWriter, stop: StopRequest) -> dict:
+    started = time.perf_counter()
+    device = resolve_device(config.device).type
+
+    def report_chunk(done: int, total: int) -> None:
+        if stop.requested:
+            raise Cancelled
+        rate = (time.perf_counter() - started) / done if done else None
+        left = None if rate is None else rate * (total - done)
+        writer.update(state="running", message="", step=done, total_steps=total, seconds_left=left)
+
+    writer.update(device=device)
+    with device_turn(writer.run_dir, device, stop) as my_turn:
+        if not my_turn:
+            raise Cancelled
+        writer.update(state="preparing")
+        lab = Lab(device=config.device, data_root=config.data_root, runs_root=writer.run_dir.parent)
+        return evaluate(lab, config, writer.run_dir / "chunks", report_chunk)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the config.json of the run directory named by the only argument; returns the exit status."""
+    if len(arguments) != 1:
+        print("usage: python -m lab.evaluation RUN_DIR", file=sys.stderr)
+        return 2
+    try:
+        document = run_job(Path(arguments[0]).resolve())
+    except ModelsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("stopped" if document is None else f"finished in {document['seconds']:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

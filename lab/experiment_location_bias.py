@@ -1,0 +1,199 @@
+"""Location bias: shapes that are only on the left in training, and on the right in the test.
+
+The same question as that of Kayhan and van Gemert, CVPR 2020, and of Biscione and Bowers, "Convolutional Neural
+Networks Are Not Invariant to Translation, but They Can Learn to Be", JMLR 2021, for the last part of a network:
+a classifier of all cells (flatten), of their mean (gap), or of each cell with the maximum of the scores (scan).
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from analysis.errors import Cancelled, Progress
+from models.data import load_dataset
+from models.devices import DEVICES, resolve_device
+from models.errors import ModelsError
+from models.preprocessing import Preprocessing
+from models.reproducible import reproducible
+from models.runs import RunWriter, create_run, delete_run, list_runs, load_run_model
+from models.shapes import SHAPES, ShapesConfig, make_shapes
+from models.small_cnn import HEADS
+from models.stopping import StopRequest
+from models.trainer import Trainer
+from models.training import TrainingConfig
+from models.validation import check_choice, check_integer
+
+TEST_SEED = 1000
+"""Between the seeds of training pictures and those of test pictures."""
+BATCH = 500
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class LocationBiasConfig:
+    """``repeats`` networks with each head, all with the same budget; ``num_images`` are drawn for each training."""
+
+    heads: tuple[str, ...] = HEADS
+    repeats: int = 3
+    epochs: int = 8
+    num_images: int = 3000
+    num_test: int = 1200
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    clutter: float = ShapesConfig.clutter
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self):
+        if not isinstance(self.heads, list | tuple) or not self.heads:
+            raise ModelsError(f"heads must list some of {', '.join(HEADS)}.")
+        object.__setattr__(self, "heads", tuple(self.heads))
+        for head in self.heads:
+            check_choice("Each entry of heads", head, HEADS)
+        check_integer("repeats", self.repeats, 1, 100)
+        check_integer("epochs", self.epochs, 1, 1000)
+        for name in ("num_images", "num_test"):
+            check_integer(name, getattr(self, name), 10 * len(SHAPES), 200_000)
+        check_integer("seed", self.seed, 0, 2**31)
+        check_choice("device", self.device, DEVICES)
+        self.training(self.heads[0], self.seed)  # checks the rest
+
+    def shapes(self, num_images: int, position: str) -> ShapesConfig:
+        """What is drawn on one side."""
+        return ShapesConfig(num_images=num_images, position=position, clutter=self.clutter)
+
+    def training(self, head: str, seed: int) -> TrainingConfig:
+        """How the network with this head is trained: the same for all but for the head."""
+        return TrainingConfig(
+            dataset="shapes",
+            model={"head": head},
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=seed,
+            device=self.device,
+            shapes=self.shapes(self.num_images, "left"),
+        )
+
+
+class _Stop(StopRequest):
+    """A training also ends when the whole experiment shall."""
+
+    def __init__(self, run_dir: Path, should_stop: Callable[[], bool]):
+        super().__init__(run_dir)
+        self._should_stop = should_stop
+
+    @property
+    def requested(self) -> bool:
+        return self._should_stop() or super().requested
+
+
+def measure(lab, config: LocationBiasConfig, run_dir: Path, progress: Progress, known: dict) -> Iterator[dict]:
+    """Trains runs named <run>-<head>-<seed>, which are models afterwards; one measurement for each."""
+    jobs = [(head, config.seed + repeat) for repeat in range(config.repeats) for head in config.heads]
+    progress(0, len(jobs) * config.epochs)
+    for number, (head, seed) in enumerate(jobs):
+        if (head, seed) in known:
+            yield known[head, seed]
+            continue
+        arm = run_dir.with_name(f"{run_dir.name}-{head}-{seed}")
+        training = config.training(head, seed)
+        if not _is_trained(training, arm):
+            _train(training, arm, number * config.epochs, len(jobs) * config.epochs, progress)
+        module, _, preprocessing = load_run_model(arm)
+        accuracy = {side: _test(module, preprocessing, side, seed, config) for side in ("left", "right")}
+        yield {"head": head, "seed": seed, "run": arm.name, **accuracy}
+
+
+def _is_trained(config: TrainingConfig, run_dir: Path) -> bool:
+    """Whether this very training is there already; removes what a stop left of it."""
+    for run in list_runs(run_dir.parent):
+        if run.name == run_dir.name and run.config == config.to_dict():
+            if run.state == "finished":
+                return True
+            delete_run(run_dir.parent, run.name)
+    return False
+
+
+def _train(config: TrainingConfig, run_dir: Path, done: int, total: int, progress: Progress) -> None:
+    """An ordinary run, but without waiting for the device, which the experiment has already."""
+
+    def should_stop() -> bool:
+        try:
+            progress(done, total)
+        except Cancelled:
+            return True
+        return False
+
+    def count_epochs(metrics: dict) -> None:
+        nonlocal done
+        done += metrics["kind"] == "epoch"
+
+    create_run(run_dir.parent, run_dir.name, config.to_dict())
+    device = resolve_device(config.device).type
+    with RunWriter(run_dir) as writer, reproducible(config.seed):
+        writer.update(state="preparing", device=device)
+        dataset = load_dataset(config.dataset, data_root=config.data_root, seed=config.seed, shapes=config.shapes)
+        trainer = Trainer(config, dataset, device, writer, _Stop(run_dir, should_stop), count_epochs)
+        result = trainer.fit()
+        writer.update(state=result.pop("state"), result=result, message="", seconds_left=0.0)
+    if result["test_accuracy"] is None:
+        raise Cancelled
+
+
+def _test(module: nn.Module, preprocessing: Preprocessing, side: str, seed: int, config: LocationBiasConfig) -> float:
+    """Accuracy on new pictures. Both sides have the same shapes, colours, marks and noise: only the place differs."""
+    images, labels = make_shapes(config.shapes(config.num_test, side), seed=seed + TEST_SEED)
+    device = resolve_device(config.device)
+    module = module.to(device).eval()
+    correct = 0
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            pixels = torch.from_numpy(images[start : start + BATCH]).float() / 255
+            predicted = module(preprocessing.normalize(pixels).to(device)).argmax(1).cpu()
+            correct += (predicted == torch.from_numpy(labels[start : start + BATCH])).sum().item()
+    return correct / len(images)
+
+
+def summarize(config: LocationBiasConfig, measured: list[dict]) -> dict:
+    """The table so far, and what it says."""
+    rows = []
+    for head in config.heads:
+        own = [m for m in measured if m["head"] == head]
+        if own:
+            drops = [m["left"] - m["right"] for m in own]
+            numbers = {side: _interval([m[side] for m in own], 0.0, 1.0) for side in ("left", "right")}
+            rows.append({"head": head, "repeats": len(own), **numbers, "drop": _interval(drops, -1.0, 1.0)})
+    return {"rows": rows, "chance": 1 / len(SHAPES), "confidence": CONFIDENCE, "sentence": _describe(rows)}
+
+
+def _interval(values: list[float], low: float, high: float) -> dict:
+    """Mean and Student's interval for it, the networks being the sample; no interval for a single one."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return {"mean": mean, "low": None, "high": None}
+    from scipy.stats import t
+
+    reach = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return {"mean": mean, "low": float(max(low, mean - reach)), "high": float(min(high, mean + reach))}
+
+
+def _describe(rows: list[dict]) -> str:
+    if len(rows) < 2:
+        return ""
+    least, *_, most = sorted(rows, key=lambda row: row["drop"]["mean"])
+    text = (
+        f"Trained with objects on the left only. When they are on the right, accuracy changes least with "
+        f"{least['head']}, from {least['left']['mean']:.1%} to {least['right']['mean']:.1%}, and most with "
+        f"{most['head']}, from {most['left']['mean']:.1%} to {most['right']['mean']:.1%}; guessing gives "
+        f"{1 / len(SHAPES):.1%}."
+    )
+    if least["drop"]["high"] is None or most["drop"]["low"] is None:
+        return f"{text} With one network of each kind, this may be chance."
+    if least["drop"]["high"] >= most["drop"]["low"]:
+        return f"{text} The intervals of the two changes overlap: more repeats are needed to tell them apart."
+    return f"{text} The intervals of the two changes do not overlap."

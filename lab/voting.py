@@ -1,0 +1,232 @@
+"""One model's votes on shifted pictures, chunk by chunk; finished chunks are kept in files."""
+
+import io
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from analysis.circular import CircularPadding
+from analysis.errors import AnalysisError
+from analysis.shift import Extended, extend
+from analysis.shift_designs import Design, Framing, Settings, counted_generator
+from analysis.votes import Votes
+from models.cache import LoadedModel
+from models.evaluation_data import EvaluationData
+from models.images import ImageError
+from models.preprocessing import Preprocessing
+from models.runs import write_bytes
+
+CHUNK = 32
+"""Images in a chunk. It is part of the result: which windows share a forward pass may change its last bits."""
+MAX_LOGITS = 2**12
+"""Windows whose logits are kept at once."""
+STRIDES = 32
+"""Shifts tested between two looks at which images are still right, where that ends their test."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The votes on some images; those with a ``problem`` could not be read and have none."""
+
+    votes: Votes
+    problems: np.ndarray
+
+    def to_bytes(self) -> bytes:
+        """An npz file without pickles."""
+        file = io.BytesIO()
+        np.savez(file, problems=self.problems, **self.votes.arrays())
+        return file.getvalue()
+
+    @staticmethod
+    def read(path: Path, num_images: int, num_shifts: int) -> "Chunk | None":
+        """What an earlier run left, or None if there is nothing or it is damaged."""
+        expected = Votes.empty(num_images, num_shifts).arrays()
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in (*expected, "problems")}
+        except Exception:
+            # A zip that was cut short fails in many ways; all of them mean: compute it again.
+            return None
+        problems = arrays.pop("problems")
+        fits = all(arrays[name].shape == array.shape for name, array in expected.items())
+        fits &= all(arrays[name].dtype == array.dtype for name, array in expected.items())
+        return Chunk(Votes(**arrays), problems) if fits and problems.shape == (num_images,) else None
+
+
+@dataclass
+class Voter:
+    """Asks one model about the pictures of one data set.
+
+    Attributes:
+        loaded: The model, lent for as long as this is used.
+        data: The pictures.
+        labels: ``(N,)``: for every picture the model's class, or -1.
+        rows: ``(M,)``: which pictures take part.
+        design: The shifts of these M pictures.
+        framing: How each is framed.
+        settings: What the design was made with.
+        batch_size: Windows in one forward pass; halved when the device runs out of memory.
+        twin: Whether the model is to pad by wrapping around.
+    """
+
+    loaded: LoadedModel
+    data: EvaluationData
+    labels: np.ndarray
+    rows: np.ndarray
+    design: Design
+    framing: Framing
+    settings: Settings
+    batch_size: int
+    twin: bool = False
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks that all the images make."""
+        return -(-len(self.rows) // CHUNK)
+
+    def chunk(self, number: int, folder: Path) -> Chunk:
+        """The votes on the images of one chunk, from its file in ``folder`` or computed and written there."""
+        images = np.arange(len(self.rows))[number * CHUNK : (number + 1) * CHUNK]
+        path = folder / f"{number:06d}.npz"
+        found = Chunk.read(path, len(images), self.design.shifts.shape[1])
+        if found is None:
+            found = self._compute(images)
+            write_bytes(path, found.to_bytes())
+        return found
+
+    def _compute(self, images: np.ndarray) -> Chunk:
+        while True:
+            try:
+                return self._vote(images)
+            except torch.OutOfMemoryError as error:
+                if self.batch_size <= 1:
+                    raise AnalysisError(
+                        "The device has too little memory even for one picture at a time; choose a smaller model."
+                    ) from error
+            # Only here, after the exception and the tensors it holds are gone, is there memory to try again.
+            self.batch_size //= 2
+            log.warning("Out of memory: going on with batches of %d.", self.batch_size)
+
+    def _vote(self, images: np.ndarray) -> Chunk:
+        votes = Votes.empty(len(images), self.design.shifts.shape[1])
+        votes.labels[:] = self.labels[self.rows[images]]
+        problems, pictures = [""] * len(images), {}
+        for row, image in enumerate(images):
+            try:
+                pictures[row] = self._open(int(image))
+            except ImageError as error:
+                problems[row] = f"{self.data.image_ids[self.rows[image]]}: {error}"
+        if self.design.stops_early:
+            self._vote_while_right(votes, pictures, images)
+        else:
+            size = max(1, MAX_LOGITS // self.design.shifts.shape[1])
+            rows = list(pictures)
+            for start in range(0, len(rows), size):
+                self._vote_on(votes, pictures, images, rows[start : start + size], range(self.design.shifts.shape[1]))
+        return Chunk(votes, np.array(problems, dtype=np.str_))
+
+    def _vote_while_right(self, votes: Votes, pictures: dict[int, Extended], images: np.ndarray) -> None:
+        """Goes on with an image only as long as it is right at every shift tested."""
+        rows, num = list(pictures), self.design.shifts.shape[1]
+        for start, stop in [(0, 1), *((at, min(at + STRIDES, num)) for at in range(1, num, STRIDES))]:
+            self._vote_on(votes, pictures, images, rows, range(start, stop))
+            rows = [row for row in rows if (votes.top1[row, start:stop] == votes.labels[row]).all()]
+
+    def _vote_on(self, votes: Votes, pictures, images: np.ndarray, rows: list[int], columns: range) -> None:
+        """Computes some columns of some rows; equal shifts of an image once."""
+        if not rows:
+            return
+        shifts = [np.unique(self.design.shifts[images[row], columns], axis=0, return_inverse=True) for row in rows]
+        windows = [(pictures[row], *shift) for row, (moves, _) in zip(rows, shifts, strict=True) for shift in moves]
+        logits, start = self._forward(windows), 0
+        for row, (moves, inverse) in zip(rows, shifts, strict=True):
+            own = logits[start : start + len(moves)][inverse.ravel()]
+            start += len(moves)
+            votes.count(row, np.array(columns), own)
+            if not self.design.stops_early:
+                votes.count_change(row, own, self.design.pairs, both_ways=self.design.all_pairs)
+
+    @torch.inference_mode()
+    def _forward(self, windows: list[tuple[Extended, int, int]]) -> np.ndarray:
+        """The logits ``(len(windows), K)``."""
+        mode: AbstractContextManager = CircularPadding() if self.twin else nullcontext()
+        logits = []
+        for start in range(0, len(windows), self.batch_size):
+            batch = torch.stack(
+                [picture.window(dx, dy) for picture, dx, dy in windows[start : start + self.batch_size]]
+            )
+            inputs = batch.to(self.loaded.device).contiguous(memory_format=self.loaded.spec.memory_format)
+            with mode:
+                logits.append(self.loaded.module(inputs).float().cpu().numpy())
+        return np.concatenate(logits)
+
+    def _open(self, image: int) -> Extended:
+        """The picture with its surroundings, normalised."""
+        prep = self.loaded.spec.preprocessing
+        index = self.rows[image]
+        margin = int(np.abs(self.design.shifts[image]).max())
+        rng = counted_generator(self.settings.seed, self.data.image_ids[index])
+        framed = frame_picture(self.data.picture(index), prep, self.framing, self.settings.boundary, margin, rng)
+        return replace(framed, pixels=prep.normalize(framed.pixels))
+
+
+def frame_picture(
+    image: Image.Image,
+    prep: Preprocessing,
+    framing: Framing,
+    boundary: str,
+    margin: int,
+    rng: np.random.Generator,
+) -> Extended:
+    """The pixels ``(C, H, W)`` in [0, 1] that windows are cut from.
+
+    Args:
+        image: The picture.
+        prep: Of the model; its sizes give way to those of ``framing``.
+        framing: Which part of the picture, and how large.
+        boundary: A key of ``BOUNDARIES``.
+        margin: How far the windows will move.
+        rng: Draws the part of the picture, where that is random.
+    """
+    size = prep.crop_size
+    if framing.area is None:
+        square = replace(prep, resize_size=framing.resize, crop_size=framing.source).to_pixels(image)
+    else:
+        square = _random_part(image, prep.num_channels, framing, rng)
+    if boundary == "crop":
+        return Extended(square, _all_real(square), framing.start, framing.start, size, size)
+    if framing.area is None:
+        return extend(square, margin, boundary, prep.mean)
+    # A picture smaller than the window, on a canvas that is zero after the normalisation.
+    side, start = size + 2 * margin, framing.start + margin
+    place = (..., slice(start, start + framing.source), slice(start, start + framing.source))
+    canvas = torch.tensor(prep.mean).view(-1, 1, 1).repeat(1, side, side)
+    canvas[place] = square
+    is_real = torch.zeros(side, side, dtype=torch.bool)
+    is_real[place] = True
+    return Extended(canvas, is_real, margin, margin, size, size)
+
+
+def _random_part(image: Image.Image, num_channels: int, framing: Framing, rng: np.random.Generator) -> Tensor:
+    """torchvision's ``RandomResizedCrop``, which draws from PyTorch's global generator."""
+    from torchvision.transforms import RandomResizedCrop
+    from torchvision.transforms import functional as F
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63)))
+        part = RandomResizedCrop(framing.source, scale=(framing.area, framing.area))(
+            image.convert("L" if num_channels == 1 else "RGB")
+        )
+    return F.convert_image_dtype(F.pil_to_tensor(part), torch.float32)
+
+
+def _all_real(pixels: Tensor) -> Tensor:
+    return torch.ones(pixels.shape[-2:], dtype=torch.bool)

@@ -1,0 +1,174 @@
+"""Labelled pictures to evaluate models on, opened one at a time, before any model's preprocessing."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from models.data import DATASETS, load_dataset
+from models.errors import ModelsError
+from models.folders import _Folder, _opened_zip, _sort_into_classes, _Zip
+from models.images import open_image
+from models.shapes import ShapesConfig
+
+CIFAR10_CATEGORIES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+CIFAR10_FILE = Path("cifar-10-batches-bin") / "test_batch.bin"
+_CIFAR10_SIDE = 32
+_WORDNET_ID = re.compile(r"n\d{8}")
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """A labelled data set.
+
+    Attributes:
+        name: How it was asked for, without the folders above it.
+        categories: Names of the classes.
+        labels: ``(N,)`` int64, indices into ``categories``.
+        image_ids: A name for each image that no other image of the set has.
+        picture: Opens the i-th picture; raises :class:`models.images.ImageError` if it cannot be read.
+        skipped: "file: reason" for the files that were left out.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    labels: np.ndarray
+    image_ids: tuple[str, ...]
+    picture: Callable[[int], Image.Image]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@contextmanager
+def open_evaluation_data(
+    name_or_path: str | Path, *, data_root: str | Path, seed: int = 0, shapes: ShapesConfig | None = None
+) -> Iterator[EvaluationData]:
+    """Opens the test split of a known set, or all pictures of a folder or zip with one folder per class.
+
+    Args:
+        name_or_path: ``fashion_mnist``, ``cifar10``, ``shapes``, or a path.
+        data_root: Where the files of known sets are kept.
+        seed: Decides what is drawn for shapes.
+        shapes: What to draw for shapes.
+
+    Raises:
+        ModelsError: Nothing of that name, or its files are missing, damaged or without class folders.
+    """
+    name = str(name_or_path)
+    if name in DATASETS:
+        dataset = load_dataset(name, data_root=data_root, seed=seed, shapes=shapes)
+        yield _from_arrays(name, dataset.categories, dataset.test.images.numpy(), dataset.test.labels.numpy())
+    elif name == "cifar10":
+        yield _from_arrays(name, CIFAR10_CATEGORIES, *_read_cifar10(Path(data_root)))
+    elif Path(name).is_dir():
+        yield _from_files(_Folder(Path(name)), Path(name).name)
+    elif Path(name).is_file():
+        with _opened_zip(Path(name)) as archive, TemporaryDirectory(prefix="convscope-") as scratch:
+            yield _from_files(_Zip(archive, Path(name).name, Path(scratch)), Path(name).name)
+    else:
+        raise ModelsError(
+            f"There is no data set or folder {name!r}; choose {', '.join(KNOWN_SETS)}, or give a folder or zip "
+            "with one folder of pictures per class."
+        )
+
+
+KNOWN_SETS = (*DATASETS, "cifar10")
+
+
+def map_labels(names: Sequence[str], categories: Sequence[str]) -> tuple[int, ...]:
+    """Finds the classes of a data set among those of a model.
+
+    A class is found by its name in any case, with spaces, dashes or underscores between words; else, for
+    ImageNet's classes, by its WordNet number such as n02123045; else by its index. Names that two of the
+    model's classes share ("crane") are not found.
+
+    Args:
+        names: Of the data set's classes.
+        categories: Of the model's classes.
+
+    Returns:
+        For each name the index into ``categories``, or -1.
+    """
+    found: dict[str, int] = {}
+    for index, category in enumerate(categories):
+        key = _normalized(category)
+        found[key] = -1 if key in found else index
+    synsets = _imagenet_synsets() if len(categories) == 1000 and any(map(_WORDNET_ID.fullmatch, names)) else {}
+    labels = []
+    for name in names:
+        index = int(name) if name.isascii() and name.isdecimal() and int(name) < len(categories) else -1
+        labels.append(found.get(_normalized(name), synsets.get(name, index)))
+    return tuple(labels)
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def _imagenet_synsets() -> dict[str, int]:
+    """WordNet number -> index among ImageNet-1k's classes."""
+    from timm.data import ImageNetInfo
+
+    return {name: index for index, name in enumerate(ImageNetInfo().label_names())}
+
+
+def _from_arrays(name: str, categories: tuple[str, ...], images: np.ndarray, labels: np.ndarray) -> EvaluationData:
+    """A set in memory: images ``(N, C, H, W)`` uint8."""
+
+    def picture(index: int) -> Image.Image:
+        image = images[index]
+        return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+
+    ids = tuple(f"{name}/{index}" for index in range(len(labels)))
+    return EvaluationData(name, categories, np.asarray(labels, np.int64), ids, picture)
+
+
+def _from_files(source: _Folder | _Zip, title: str) -> EvaluationData:
+    members, skipped = _sort_into_classes(source.names(), title)
+    categories = tuple(sorted({category for category, _ in members}))
+    labels = np.array([categories.index(category) for category, _ in members], np.int64)
+
+    def picture(index: int) -> Image.Image:
+        with source.open(members[index][1]) as local:
+            return open_image(local)
+
+    ids = tuple(str(name) for _, name in members)
+    return EvaluationData(title, categories, labels, ids, picture, tuple(skipped))
+
+
+def _read_cifar10(data_root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The test set of CIFAR-10 (Krizhevsky, 2009): images ``(N, 3, 32, 32)`` and labels ``(N,)``."""
+    path = data_root / CIFAR10_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelsError(
+            f"CIFAR-10 is not on this machine: unpack its binary version (cifar-10-binary.tar.gz) in {data_root}, "
+            f"so that there is a file {path}."
+        ) from error
+    size = 1 + 3 * _CIFAR10_SIDE**2
+    if not data or len(data) % size:
+        raise ModelsError(f"{path} is not a complete CIFAR-10 file; delete or replace it.")
+    records = np.frombuffer(data, np.uint8).reshape(-1, size)
+    labels = records[:, 0].astype(np.int64)
+    if labels.max() >= len(CIFAR10_CATEGORIES):
+        raise ModelsError(f"{path} contains the label {labels.max()}, but there are only 10; replace the file.")
+    return records[:, 1:].reshape(-1, 3, _CIFAR10_SIDE, _CIFAR10_SIDE), labels

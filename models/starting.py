@@ -1,0 +1,86 @@
+"""Where a fine-tuning starts: the weights of a model that is already there, put into a network of another kind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from models.architectures import ARCHITECTURES
+from models.checkpoints import read_model_card
+from models.errors import ModelsError
+from models.preprocessing import Preprocessing
+from models.pretrained import ASSETS
+from models.registry import RUN_PREFIX, Registry
+from models.resnet import BUILDERS, ResNetConfig
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model to start from: ``config`` is that of its architecture, ``load_weights`` reads its tensors by name."""
+
+    name: str
+    architecture: str
+    config: object
+    preprocessing: Preprocessing
+    load_weights: Callable[[], dict[str, Tensor]]
+
+    def adapt(self, preprocessing: Preprocessing) -> Preprocessing:
+        """The same steps with the mean and std that the weights are used to."""
+        if len(preprocessing.mean) != len(self.preprocessing.mean):
+            return preprocessing
+        return replace(preprocessing, mean=self.preprocessing.mean, std=self.preprocessing.std)
+
+
+def read_start(name: str, runs_root: str | Path) -> Start:
+    """The model called ``name``: a run ("run/NAME"), "fashion_cnn", or a ResNet of torchvision in torch's cache.
+
+    Raises:
+        ModelsError: No such model, it has no weights yet, or it is of a kind that cannot be changed.
+    """
+    spec = Registry(runs_root).get(name)
+    if name in BUILDERS:
+        if not spec.is_cached:
+            raise ModelsError(
+                f"The weights of {name} are not here; use the model once with a connection, or put "
+                f"{spec.weights.path.name} into {spec.weights.path.parent}."
+            )
+        config = ResNetConfig(builder=name, image_size=spec.preprocessing.crop_size)
+        return Start(name, "resnet", config, spec.preprocessing, lambda: spec.build().state_dict())
+    if name == "fashion_cnn":
+        card_path = ASSETS / "fashion_cnn.json"
+    elif name.startswith(RUN_PREFIX):
+        card_path = Path(runs_root) / name.removeprefix(RUN_PREFIX) / "model.json"
+    else:
+        raise ModelsError(f"{name} cannot be changed; start from a run, fashion_cnn, {' or '.join(BUILDERS)}.")
+    config = read_model_card(card_path).module.config
+    architecture = next(key for key, (kind, _) in ARCHITECTURES.items() if isinstance(config, kind))
+    return Start(name, architecture, config, spec.preprocessing, lambda: spec.build().state_dict())
+
+
+def adopt_weights(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    """Copies every tensor into the model; its head keeps its own values where the other head has another shape.
+
+    Args:
+        model: A module of an architecture of the table.
+        weights: Tensors by name, from a model with the same tensors but for the head.
+
+    Returns:
+        The names of the head's tensors if the whole head keeps its own, fresh values, else nothing.
+
+    Raises:
+        ModelsError: Another tensor is missing or has another shape.
+    """
+    own = model.state_dict()
+    shapes, wanted = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in (weights, own))
+    misfits = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+    head = {name for name in own if name.startswith(f"{model.head_name}.")}
+    for name in misfits:
+        if not name.startswith(f"{model.head_name}."):
+            raise ModelsError(
+                f"The start weights do not fit this network: {name} is {shapes.get(name, 'missing')} there "
+                f"and {wanted.get(name, 'missing')} here."
+            )
+    taken = own.keys() - head if misfits else own.keys()
+    model.load_state_dict({name: weights[name] for name in taken}, strict=False)
+    return sorted(own.keys() - taken)
