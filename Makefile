@@ -16,6 +16,7 @@ test: $(VENV)/.test-ready
 
 bench: $(VENV)/.test-ready
 	$(BIN)/python -m benchmarks.bench_latency
+	$(BIN)/python -m benchmarks.bench_shift
 
 $(VENV)/.run-ready: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from analysis.errors import AnalysisError
 from analysis.geometry import Axis, GeometryMode
 
-_HANDS_ON = ("Identity", "Dropout")
+HANDS_ON = ("Identity", "Dropout")
 """Modules whose output, in eval mode, is their input."""
 
 
@@ -134,7 +134,7 @@ def outline(layers: Collection[Layer]) -> tuple[Layer, ...]:
     shown: list[Layer] = []
     is_new = False
     for layer in layers:
-        is_new = is_new or not (layer.repeats or layer.type in _HANDS_ON)
+        is_new = is_new or not (layer.repeats or layer.type in HANDS_ON)
         if is_new and layer.is_feature_map and layer.stride and _is_upper(layer):
             shown.append(layer)
             is_new = False
@@ -142,7 +142,7 @@ def outline(layers: Collection[Layer]) -> tuple[Layer, ...]:
 
 
 def _is_upper(layer: Layer) -> bool:
-    return layer.name.count(".") < 2 and "#" not in layer.name and layer.type not in _HANDS_ON
+    return layer.name.count(".") < 2 and "#" not in layer.name and layer.type not in HANDS_ON
 
 
 def find_layer(layers: Collection[Layer], name: str) -> Layer:

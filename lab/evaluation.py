@@ -228,7 +228,7 @@ def evaluate_as_run(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
     """
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun numbers its processes
         return evaluate(lab, config, run_dir / "chunks")
-    create_run(run_dir.parent, run_dir.name, config.to_dict())
+    create_run(run_dir.parent, run_dir.name, config.to_dict(), "evaluation")
     return run_job(run_dir) or {}
 
 

@@ -23,6 +23,8 @@ from models.validation import build_config, check_choice
 
 Publish = Callable[[dict], None]
 PUBLISH_SECONDS = 0.5
+MAX_SHOWN = 50
+"""Rows in status.json, which is read every second; result.json has them all."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ class _Sometimes:
 
 def _keep(writer: RunWriter, document: dict) -> None:
     write_json(writer.run_dir / "result.json", document)
-    writer.update(rows=document["rows"], sentence=document["sentence"])
+    writer.update(rows=document["rows"][:MAX_SHOWN], sentence=document["sentence"])
 
 
 def main(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from analysis.circular import CircularPadding
 from analysis.errors import AnalysisError, Progress, no_progress
 from analysis.identities import IdentityResult, check_identities
-from analysis.layers import Layer
+from analysis.layers import HANDS_ON, Layer
 from analysis.meter import measure_down_the_network, measure_layers
 from analysis.scene import Scene
 from analysis.shift import Extended, extend, extend_crop
@@ -146,7 +146,7 @@ def measure_picture(
         reference = loaded.to_inputs(
             torch.stack([prep.to_pixels(picture) for picture in _open_references(loaded.spec)])
         )
-        layers = [layer for layer in facts.layers if layer.is_feature_map and not layer.repeats]
+        layers = [layer for layer in facts.layers if layer.is_feature_map and _computes(layer)]
         with CircularPadding() if twin else nullcontext():
             meters = measure_layers(loaded.module, scene, dx, dy, layers, reference=reference, progress=progress)
             phases = measure_down_the_network(loaded.module, scene, layers, reference=reference)
@@ -174,6 +174,11 @@ def check_model(
         canvas = loaded.to_inputs(loaded.spec.preprocessing.to_canvas(image)[None])
         inputs = loaded.prepare(image)
         return check_identities(loaded.module, inputs, canvas=canvas, layers=facts.layers, progress=progress)
+
+
+def _computes(layer: Layer) -> bool:
+    """Whether a layer does more than hand on what another one made."""
+    return not layer.repeats and layer.type not in HANDS_ON
 
 
 def _open_references(spec: ModelSpec) -> list[Image.Image]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from models.data import DATASETS, load_dataset
 from models.errors import ModelsError
-from models.folders import _Folder, _opened_zip, _sort_into_classes, _Zip
+from models.folders import FolderSource, ZipSource, open_zip, sort_into_classes
 from models.images import open_image
 from models.shapes import ShapesConfig
 
@@ -79,10 +79,10 @@ def open_evaluation_data(
     elif name == "cifar10":
         yield _from_arrays(name, CIFAR10_CATEGORIES, *_read_cifar10(Path(data_root)))
     elif Path(name).is_dir():
-        yield _from_files(_Folder(Path(name)), Path(name).name)
+        yield _from_files(FolderSource(Path(name)), Path(name).name)
     elif Path(name).is_file():
-        with _opened_zip(Path(name)) as archive, TemporaryDirectory(prefix="convscope-") as scratch:
-            yield _from_files(_Zip(archive, Path(name).name, Path(scratch)), Path(name).name)
+        with open_zip(Path(name)) as archive, TemporaryDirectory(prefix="convscope-") as scratch:
+            yield _from_files(ZipSource(archive, Path(name).name, Path(scratch)), Path(name).name)
     else:
         raise ModelsError(
             f"There is no data set or folder {name!r}; choose {', '.join(KNOWN_SETS)}, or give a folder or zip "
@@ -141,8 +141,8 @@ def _from_arrays(name: str, categories: tuple[str, ...], images: np.ndarray, lab
     return EvaluationData(name, categories, np.asarray(labels, np.int64), ids, picture)
 
 
-def _from_files(source: _Folder | _Zip, title: str) -> EvaluationData:
-    members, skipped = _sort_into_classes(source.names(), title)
+def _from_files(source: FolderSource | ZipSource, title: str) -> EvaluationData:
+    members, skipped = sort_into_classes(source.names(), title)
     categories = tuple(sorted({category for category, _ in members}))
     labels = np.array([categories.index(category) for category, _ in members], np.int64)
 

@@ -80,15 +80,15 @@ def load_folder(
     """
     path = Path(path)
     if path.is_dir():
-        return _load(_Folder(path), path.name, image_size, progress)
+        return _load(FolderSource(path), path.name, image_size, progress)
     if not path.is_file():
         raise ModelsError(f"There is no folder or zip file {path}.")
-    with _opened_zip(path) as archive, tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
-        return _load(_Zip(archive, path.name, Path(scratch)), path.name, image_size, progress)
+    with open_zip(path) as archive, tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
+        return _load(ZipSource(archive, path.name, Path(scratch)), path.name, image_size, progress)
 
 
 def _load(source: _Source, title: str, image_size: int, progress) -> FolderImages:
-    members, skipped = _sort_into_classes(source.names(), title)
+    members, skipped = sort_into_classes(source.names(), title)
     _check_memory(title, len(members), image_size)
     images, labels = np.empty((len(members), 3, image_size, image_size), dtype=np.uint8), []
     for done, (category, name) in enumerate(members):
@@ -112,7 +112,7 @@ def _load(source: _Source, title: str, image_size: int, progress) -> FolderImage
     )
 
 
-def _sort_into_classes(names: list[PurePosixPath], title: str) -> tuple[list[tuple[str, PurePosixPath]], list[str]]:
+def sort_into_classes(names: list[PurePosixPath], title: str) -> tuple[list[tuple[str, PurePosixPath]], list[str]]:
     """(class, name) of every picture, in a fixed order, and why other files are left out."""
     names = sorted(name for name in names if not _is_hidden(name))
     pictures = [name for name in names if name.suffix.lower() in SUFFIXES]
@@ -170,7 +170,9 @@ def _square(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(fitted).transpose(2, 0, 1)
 
 
-class _Folder:
+class FolderSource:
+    """The files of a folder by name."""
+
     def __init__(self, path: Path):
         self.path = path
 
@@ -188,10 +190,13 @@ class _Folder:
         yield self.path / name
 
 
-class _Zip:
+class ZipSource:
+    """The files of a zip by name, unpacked one at a time; what all of them may take together is bounded."""
+
     def __init__(self, archive: zipfile.ZipFile, title: str, scratch: Path):
         self.archive, self.title, self.scratch = archive, title, scratch
         self.bytes_left = MAX_TOTAL_BYTES
+        self.counted: set[PurePosixPath] = set()
         members = archive.infolist()
         if len(members) > MAX_MEMBERS:
             raise ModelsError(f"{title} has {len(members)} files; at most {MAX_MEMBERS} are possible.")
@@ -206,12 +211,13 @@ class _Zip:
     def open(self, name: PurePosixPath) -> Iterator[Path]:
         """One member as a file in the scratch folder, under a harmless name, for the time it is used."""
         local = self.scratch / re.sub(r"[^\w. -]", "_", name.name)[-60:]
-        size = 0
+        size, is_new = 0, name not in self.counted
+        self.counted.add(name)
         try:
             with local.open("wb") as copy:
                 for data in self._chunks(name):
                     size += len(data)
-                    self._check_size(name, size, len(data))
+                    self._check_size(name, size, len(data) if is_new else 0)
                     copy.write(data)
             yield local
         finally:
@@ -235,7 +241,8 @@ class _Zip:
 
 
 @contextmanager
-def _opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip file for reading; ModelsError if it is none."""
     try:
         archive = zipfile.ZipFile(path)
     except _ZIP_ERRORS as error:

@@ -116,17 +116,28 @@ def torchvision_names() -> tuple[str, ...]:
 
 @cache
 def torchvision_model(name: str) -> ModelSpec:
-    """The builder ``name`` with its default weights, preprocessing and categories."""
+    """A builder of torchvision with its weights, their preprocessing and categories.
+
+    Args:
+        name: "resnet50" for the default weights, "resnet50:IMAGENET1K_V1" for others.
+
+    Raises:
+        ModelsError: There are no such weights for this builder.
+    """
     from torchvision.models import get_model_weights
 
-    weights = get_model_weights(name).DEFAULT
+    builder, _, wanted = name.partition(":")
+    choices = get_model_weights(builder)
+    if wanted and wanted not in choices.__members__:
+        raise ModelsError(f"{builder} has no weights called {wanted}; there are {', '.join(choices.__members__)}.")
+    weights = choices[wanted] if wanted else choices.DEFAULT
     return ModelSpec(
         name=name,
         source="torchvision",
         num_params=weights.meta["num_params"],
         categories=tuple(weights.meta["categories"]),
         preprocessing=Preprocessing.from_torchvision(weights.transforms()),
-        build=lambda: _build_torchvision(name, weights),
+        build=lambda: _build_torchvision(name, builder, weights),
         trained_on="ImageNet-1k",
         accuracy=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100,
         measured_on="validation pictures",
@@ -136,13 +147,13 @@ def torchvision_model(name: str) -> ModelSpec:
     )
 
 
-def _build_torchvision(name: str, weights) -> nn.Module:
+def _build_torchvision(name: str, builder: str, weights) -> nn.Module:
     from torchvision.models import get_model
 
     path = torchvision_model(name).weights.path
     # The builder unpickles without restrictions, so it only gets files that the strict reader has passed.
     load_state_dict(path)
     try:
-        return get_model(name, weights=weights, progress=False).eval()
+        return get_model(builder, weights=weights, progress=False).eval()
     except RuntimeError as error:
         raise ModelsError(f"{path} does not hold the weights of {name}; delete it and try again.") from error

@@ -36,14 +36,14 @@ class Registry:
                 yield self.get(name)
 
     def get(self, name: str) -> ModelSpec:
-        """The model called ``name``.
+        """The model called ``name``; a builder of torchvision may name its weights: "resnet50:IMAGENET1K_V1".
 
         Raises:
             ModelsError: No such model; names the nearest ones.
         """
         if name in BUNDLED:
             return BUNDLED[name]()
-        if name in pretrained.torchvision_names():
+        if name.partition(":")[0] in pretrained.torchvision_names():
             return pretrained.torchvision_model(name)
         if name.startswith(RUN_PREFIX):
             return self._run_model(name.removeprefix(RUN_PREFIX))

@@ -3,6 +3,7 @@
 import gradio as gr
 from PIL import Image
 
+from lab.shifting import check_model, map_picture, measure_picture
 from models.errors import ModelsError
 from models.images import open_image
 from models.pretrained import DEFAULT_MODEL
@@ -10,6 +11,7 @@ from models.samples import get_sample
 from ui import Services
 from ui.errors import shows_errors
 from ui.picture import check_picture_path
+from ui.shift_map_panel import MAX_SHIFT
 
 
 def add_endpoints(services: Services) -> None:
@@ -28,10 +30,10 @@ def add_endpoints(services: Services) -> None:
 
     @shows_errors
     def shift(
-        image: dict | str, model: str = DEFAULT_MODEL, dx: int = 3, dy: int = 0, boundary: str = "zero"
+        image: dict | str, model: str = DEFAULT_MODEL, dx: float = 3, dy: float = 0, boundary: str = "zero"
     ) -> dict:
-        """Shifts a picture by whole network-input pixels and compares predictions and layers."""
-        return lab.shift(_open(image), model, int(dx), int(dy), boundary).to_json()
+        """Shifts a picture by network-input pixels and compares predictions and layers."""
+        return lab.shift(_open(image), model, float(dx), float(dy), boundary).to_json()
 
     @shows_errors
     def explain(
@@ -40,6 +42,31 @@ def add_endpoints(services: Services) -> None:
         """Attributes a class (-1: the predicted one) to pixels; ``values`` is the signed map (C, H, W)."""
         result = lab.explain(_open(image), model, method, None if target == -1 else int(target), layer or None)
         return {**result.to_json(), "values": result.attribution.values.tolist()}
+
+    @shows_errors
+    def shift_map(
+        image: dict | str, model: str = DEFAULT_MODEL, max_shift: int = 8, boundary: str = "zero", twin: bool = False
+    ) -> dict:
+        """Predicts at every shift of a picture up to max_shift pixels; rows are dy, columns dx."""
+        *_, result = map_picture(lab, _open(image), model, _check_reach(max_shift), boundary, twin=bool(twin))
+        return result.to_json()
+
+    @shows_errors
+    def meter(
+        image: dict | str,
+        model: str = DEFAULT_MODEL,
+        dx: float = 1,
+        dy: float = 0,
+        boundary: str = "zero",
+        twin: bool = False,
+    ) -> dict:
+        """Measures how well every layer moves along with a shifted picture, and what keeps it from it."""
+        return measure_picture(lab, _open(image), model, float(dx), float(dy), boundary, twin=bool(twin)).to_json()
+
+    @shows_errors
+    def self_check(image: dict | str, model: str = DEFAULT_MODEL) -> list:
+        """Measures the identities that a model must fulfil, with controls that must fail."""
+        return [result.to_json() for result in check_model(lab, model, _open(image))]
 
     @shows_errors
     def layers(model: str = DEFAULT_MODEL) -> list:
@@ -54,8 +81,14 @@ def add_endpoints(services: Services) -> None:
             for run in services.jobs.list()
         ]
 
-    for endpoint in (models, classify, shift, explain, layers, runs):
+    for endpoint in (models, classify, shift, shift_map, meter, self_check, explain, layers, runs):
         gr.api(endpoint, api_name=endpoint.__name__)
+
+
+def _check_reach(max_shift: int) -> int:
+    if not 1 <= max_shift <= MAX_SHIFT:
+        raise ModelsError(f"max_shift is a number from 1 to {MAX_SHIFT}, not {max_shift}.")
+    return int(max_shift)
 
 
 def _check_top_k(top_k: int) -> int:

@@ -12,7 +12,7 @@ from models.pretrained import DEFAULT_MODEL
 from models.registry import RUN_PREFIX
 from models.runs import UNFINISHED, Run
 from models.shapes import COLORS, POSITIONS, ShapesConfig
-from models.small_cnn import HEADS, NORMS, PADDING_MODES, POOLING, SmallCNNConfig
+from models.small_cnn import NORMS, PADDING_MODES, POOLING, SmallCNNConfig
 from models.trainer import OPTIMIZERS
 from models.training import TrainingConfig
 from ui import Services
@@ -23,6 +23,7 @@ from ui.workbench import Workbench, list_model_choices
 
 LEARNING_RATES = {"sgd": TrainingConfig.learning_rate, "adam": 0.003, "adamw": 0.003}
 """Good starting points; each optimiser has its own scale."""
+HEAD_TITLES = {"gap": "Global average pooling", "flatten": "Flatten", "scan": "Scan, then best position"}
 WATCH_SECONDS = 1.0
 PRESETS = {
     "Fashion-MNIST, about a minute": {"dataset": "fashion_mnist", "epochs": TrainingConfig.epochs, "head": "gap"},
@@ -160,7 +161,7 @@ def _build_fields(services: Services) -> tuple[dict[str, gr.components.Component
             list(PADDING_MODES), value=SmallCNNConfig.padding_mode, label="Padding", min_width=120
         )
         f["head"] = gr.Dropdown(
-            [("Global average pooling", HEADS[0]), ("Flatten", HEADS[1])], value="gap", label="Head", min_width=180
+            [(title, name) for name, title in HEAD_TITLES.items()], value="gap", label="Head", min_width=180
         )
         f["norm"] = gr.Dropdown(list(NORMS), value=SmallCNNConfig.norm, label="Normalisation", min_width=120)
         f["dropout"] = gr.Slider(0, 0.9, SmallCNNConfig.dropout, step=0.05, label="Dropout", min_width=140)

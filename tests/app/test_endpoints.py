@@ -13,6 +13,7 @@ from PIL import Image
 from analysis.attribution import METHODS
 from analysis.shift import BOUNDARIES
 from lab import Lab
+from lab.shifting import map_picture, measure_picture
 from models.samples import get_sample
 
 
@@ -23,7 +24,30 @@ def lab(tmp_path_factory) -> Lab:
 
 def test_only_the_documented_endpoints_are_public(client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/models", "/classify", "/shift", "/explain", "/layers", "/runs"}
+    single = {"/models", "/classify", "/shift", "/explain", "/layers", "/runs"}
+    assert set(named) == single | {"/shift_map", "/meter", "/self_check"}
+
+
+def test_a_shift_map_gives_what_the_lab_gives(client, lab):
+    asked = {"image": "sneaker", "model": "fashion_cnn", "max_shift": 3, "boundary": "circular"}
+    for twin in (False, True):
+        *_, expected = map_picture(lab, lab.open_image("sneaker"), "fashion_cnn", 3, "circular", twin=twin)
+        result = client.predict(**asked, twin=twin, api_name="/shift_map")
+        assert result["top1"] == expected.map.top1.tolist()
+        np.testing.assert_allclose(result["probability"], expected.map.probability.numpy(), atol=1e-5)
+        assert result["consistency"] == pytest.approx(expected.map.consistency)
+    with pytest.raises(Exception, match="from 1 to 32"):
+        client.predict(**asked | {"max_shift": 33}, api_name="/shift_map")
+
+
+def test_the_meter_and_the_self_check_give_what_the_lab_gives(client, lab):
+    reading = client.predict(image="bag", model="fashion_cnn", dx=2, api_name="/meter")
+    expected = measure_picture(lab, lab.open_image("bag"), "fashion_cnn", 2, 0)
+    assert [layer["name"] for layer in reading["layers"]] == [layer.name for layer in expected.layers]
+    assert reading["layers"][-1]["error"] == pytest.approx(expected.layers[-1].error, abs=1e-4)
+    checks = client.predict(image="bag", model="fashion_cnn", api_name="/self_check")
+    assert {check["identity"] for check in checks} >= {"I2", "I4", "I18"}
+    assert not [check for check in checks if check["passed"] is False]
 
 
 def test_models_lists_the_bundled_ones_first(client):

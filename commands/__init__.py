@@ -1,0 +1,58 @@
+"""The commands of cli.py, by subject, and what they share."""
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.shift import BOUNDARIES
+from lab import Lab
+
+app = typer.Typer(
+    help="ConvScope without a browser: the same functions, one command each, --json for machines.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+BoundaryName = StrEnum("BoundaryName", {name: name for name in BOUNDARIES})
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="A name that `models` lists, or run/NAME.")]
+ImageArgument = Annotated[str, typer.Argument(help="A picture file, or the name of a sample such as chelsea.")]
+
+
+def environment(name: str, default: str) -> str:
+    """A setting of the environment: CONVSCOPE_<name>."""
+    return os.environ.get(f"CONVSCOPE_{name}", default)
+
+
+def make_lab() -> Lab:
+    """The lab that the environment describes."""
+    return Lab(
+        device=environment("DEVICE", "auto"),
+        data_root=Path(environment("DATA_ROOT", "data")),
+        runs_root=Path(environment("RUNS_ROOT", "runs")),
+    )
+
+
+def print_json(document) -> None:
+    """The one document of --json."""
+    typer.echo(json.dumps(document, allow_nan=False))
+
+
+def show_download(done: int, total: int) -> None:
+    """Says on stderr how much of the weights has come."""
+    end = "\n" if done >= total else "\r"
+    print(f"downloading weights: {done / 2**20:.0f} of {total / 2**20:.0f} MB", end=end, file=sys.stderr)
+
+
+def print_predictions(predictions: list[dict]) -> None:
+    """One line for each class."""
+    for prediction in predictions:
+        typer.echo(f"  {prediction['probability']:6.1%}  {prediction['category']}")

@@ -1,0 +1,175 @@
+"""Commands over whole data sets."""
+
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from analysis.errors import no_progress
+from analysis.protocols import PROTOCOLS
+from commands import BoundaryName, JsonOption, app, environment, make_lab, print_json
+from lab.evaluation import evaluate as start_evaluation
+from lab.evaluation import evaluate_as_run
+from lab.evaluation_config import EvaluationConfig
+from models.errors import ModelsError
+from models.runs import check_name
+from models.shapes import ShapesConfig
+
+ProtocolName = StrEnum("ProtocolName", {name: name for name in PROTOCOLS})
+
+
+@app.command()
+def evaluate(
+    model: Annotated[list[str], typer.Option("--model", "-m", help="A model's name; again for each further model.")],
+    data: Annotated[str, typer.Option(help="fashion_mnist, cifar10, shapes, or a folder or zip of class folders.")],
+    protocol: Annotated[ProtocolName, typer.Option(help="Whose rule draws the shifts.")] = ProtocolName.exact,
+    boundary: Annotated[
+        BoundaryName | None, typer.Option(help="What fills the uncovered border; the protocol's own if not given.")
+    ] = None,
+    max_shift: Annotated[int | None, typer.Option(help="Pixels; the protocol's own if not given.")] = None,
+    shifts: Annotated[int, typer.Option(help="Exact: shifts drawn per picture.")] = EvaluationConfig.shifts,
+    per_image: Annotated[bool, typer.Option(help="Zhang, aps: draw for each picture, not per batch.")] = False,
+    scale: Annotated[float | None, typer.Option(help="Aw: size of the picture as the source defines it.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only so many pictures.")] = None,
+    seed: int = EvaluationConfig.seed,
+    twin: Annotated[bool, typer.Option(help="Let every padded layer wrap around.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Windows in one forward pass.")] = EvaluationConfig.batch_size,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each process; all cores if not given.")] = None,
+    position: Annotated[str, typer.Option(help="Shapes: where the object is.")] = ShapesConfig.position,
+    split_seed: Annotated[int, typer.Option(help="Shapes: the seed of the training.")] = EvaluationConfig.split_seed,
+    checks: Annotated[bool, typer.Option(help="Also identities and layer errors on a few pictures.")] = True,
+    name: Annotated[str | None, typer.Option(help="Keep everything as a run of this name.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure accuracy and shift consistency over a data set, of one or several models."""
+    lab = make_lab()
+    config = EvaluationConfig(
+        models=tuple(model),
+        data=data,
+        protocol=str(protocol),
+        boundary=boundary and str(boundary),
+        max_shift=max_shift,
+        shifts=shifts,
+        per_image=per_image,
+        scale=scale,
+        limit=limit,
+        seed=seed,
+        twin=twin,
+        batch_size=batch_size,
+        threads=threads,
+        device=lab.device,
+        data_root=str(lab.data_root),
+        shapes=ShapesConfig(position=position),
+        split_seed=split_seed,
+        checks=checks,
+    )
+    if name is None:
+        progress = no_progress if as_json else _show_chunks
+        document = start_evaluation(lab, config, lab.runs_root / ".evaluations", progress)
+    else:
+        document = evaluate_as_run(lab, config, lab.runs_root / check_name(name))
+    if not document:  # another process reports
+        return
+    if as_json:
+        print_json(document)
+        return
+    for result in document["models"]:
+        typer.echo(f"{result['model']}: {result['num_images']} pictures of {document['data']['name']}")
+        for note in result["notes"]:
+            typer.echo(f"  {note}")
+        for key, estimate in result["statistics"].items():
+            if estimate["value"] is not None:
+                typer.echo(f"  {key:32} {_show_estimate(estimate)}")
+    for pair in document["pairs"]:
+        typer.echo(f"{pair['a']} minus {pair['b']}")
+        for key in ("accuracy", "consistency"):
+            typer.echo(f"  {key:32} {_show_estimate(pair[key])}")
+
+
+@app.command()
+def experiment(
+    experiment: Annotated[str, typer.Argument(help="red_green, location_bias or traces.")],
+    pictures: Annotated[
+        list[str] | None, typer.Argument(help="Traces: picture files, names of samples, or folders of pictures.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The sizes of the publication, which take long.")] = False,
+    repeats: Annotated[int | None, typer.Option(help="Networks of each kind.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of each training.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Traces: which model.")] = None,
+    data: Annotated[str | None, typer.Option(help="Traces: a labelled set, as for evaluate.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Traces: diag33 or aw.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Traces: how many pictures.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything drawn.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Option("--set", help="Another setting as NAME=VALUE (JSON); repeat for several.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new run.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Repeat a published experiment and set its numbers beside the published ones."""
+    from lab.experiments import configure, run_job, start_run
+
+    given = {
+        "pictures": pictures,
+        "repeats": repeats,
+        "epochs": epochs,
+        "model": model,
+        "data": data,
+        "data_root": data and environment("DATA_ROOT", "data"),
+        "protocol": protocol,
+        "limit": limit,
+        "seed": seed,
+        "device": environment("DEVICE", "auto"),
+    }
+    settings = {key: value for key, value in given.items() if value is not None} | _read_settings(more or [])
+    config = configure(experiment, settings, full=full)
+    document = run_job(start_run(environment("RUNS_ROOT", "runs"), config, name), _show_measurement)
+    if as_json:
+        print_json(document)
+        return
+    for row in document["rows"]:
+        cells = ((key, value) for key, value in row.items() if not isinstance(value, list))
+        typer.echo("  ".join(f"{key} {_show_cell(value)}" for key, value in cells))
+    typer.echo(document["sentence"])
+
+
+def _show_chunks(done: int, total: int) -> None:
+    print(f"chunk {done} of {total}", end="\n" if done >= total else "\r", file=sys.stderr)
+
+
+def _show_estimate(estimate: dict) -> str:
+    """Value and interval with four digits."""
+    if estimate["value"] is None:
+        return "not defined"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.4f}"
+    return f"{estimate['value']:.4f}  [{estimate['low']:.4f}, {estimate['high']:.4f}]"
+
+
+def _read_settings(assignments: list[str]) -> dict:
+    settings = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ModelsError(f"--set takes NAME=VALUE, not {assignment!r}.")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value  # a word without quotes
+    return settings
+
+
+def _show_measurement(document: dict) -> None:
+    done = len(document["measurements"])
+    print(f"{done} measured in {document['seconds']:.0f} s", file=sys.stderr)
+
+
+def _show_cell(value) -> str:
+    """A number, or a mean with its spread."""
+    if not isinstance(value, dict):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if value.get("low") is not None:
+        return f"{value['mean']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+    return f"{value['mean']:.4f}" + (f" +- {value['std']:.4f}" if "std" in value else "")

@@ -1,0 +1,142 @@
+"""Commands about single pictures and models."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.attribution import METHODS
+from analysis.errors import AnalysisError
+from commands import (
+    BoundaryName,
+    ImageArgument,
+    JsonOption,
+    ModelOption,
+    app,
+    make_lab,
+    print_json,
+    print_predictions,
+    show_download,
+)
+from models.pretrained import DEFAULT_MODEL
+
+MethodName = StrEnum("MethodName", {name: name for name in METHODS})
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List every model."""
+    specs = [spec.summary() for spec in make_lab().registry.list_specs()]
+    if as_json:
+        print_json(specs)
+        return
+    for spec in specs:
+        place = "here" if spec["cached"] else "download"
+        size = f"{spec['num_params'] / 1e6:8.2f} M  {spec['num_classes']:5d} classes  {spec['input_size']:4d} px"
+        typer.echo(f"{spec['name']:24} {spec['source']:12} {size}  {place}")
+
+
+@app.command()
+def classify(
+    images: Annotated[list[str], typer.Argument(help="Picture files, or names of samples.")],
+    model: ModelOption = DEFAULT_MODEL,
+    top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many classes to show.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Classify pictures."""
+    lab = make_lab()
+    results = []
+    for path in images:
+        result = lab.classify(lab.open_image(path), model, top_k, show_download)
+        results.append({"path": path, **result.to_json()})
+    if as_json:
+        print_json({"model": model, "images": results})
+        return
+    for result in results:
+        typer.echo(f"{result['path']}  ({result['ms']:.0f} ms)")
+        print_predictions(result["predictions"])
+
+
+@app.command()
+def shift(
+    image: ImageArgument,
+    model: ModelOption = DEFAULT_MODEL,
+    dx: Annotated[float, typer.Option(help="Network-input pixels to the right; fractions are interpolated.")] = 3,
+    dy: Annotated[float, typer.Option(help="Network-input pixels down.")] = 0,
+    boundary: Annotated[BoundaryName, typer.Option(help="What fills the uncovered border.")] = BoundaryName.zero,
+    twin: Annotated[bool, typer.Option("--twin", help="Ask the circular twin of the model.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Shift a picture and compare predictions and feature maps."""
+    lab = make_lab()
+    result = lab.shift(lab.open_image(image), model, dx, dy, str(boundary), twin=twin, progress=show_download)
+    document = result.to_json()
+    if as_json:
+        print_json(document)
+        return
+    for title in ("before", "after"):
+        typer.echo(title)
+        print_predictions(document[title])
+    verdict = (
+        "too close to call" if result.near_tie else "the class held" if result.same_top1 else "the class changed"
+    )
+    typer.echo(f"{verdict}; {result.before[0].category}: {result.probability_change:+.2g}")
+    for layer in result.layers:
+        error = "nothing to compare" if layer.relative_error is None else f"{layer.relative_error:.2g}"
+        typer.echo(f"  {layer.name:32} stride {layer.stride:3d}  relative error {error}")
+
+
+@app.command()
+def explain(
+    image: ImageArgument,
+    out: Annotated[Path | None, typer.Option(help="Where to write the overlay (PNG).")] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    method: Annotated[MethodName, typer.Option(help="How to explain.")] = MethodName.saliency,
+    target: Annotated[str, typer.Option(help="Class index, or auto for the predicted class.")] = "auto",
+    layer: Annotated[str | None, typer.Option(help="Layer for Grad-CAM; the last one if not given.")] = None,
+    raw: Annotated[Path | None, typer.Option(help="Where to write the signed map (npy, (C, H, W)).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which pixels speak for a class."""
+    import numpy as np
+    from PIL import Image
+
+    from analysis.overlay import render_overlay
+
+    try:
+        index = None if target == "auto" else int(target)
+    except ValueError:
+        raise AnalysisError(f"--target is a class index or auto, not {target}.") from None
+    lab = make_lab()
+    result = lab.explain(lab.open_image(image), model, str(method), index, layer, loading=show_download)
+    values = result.attribution.values
+    try:
+        if out is not None:
+            Image.fromarray(render_overlay(result.pixels, values, sign="positive")).save(out, format="PNG")
+        if raw is not None:
+            with raw.open("wb") as file:
+                np.save(file, values.numpy(), allow_pickle=False)
+    except OSError as error:
+        place = error.filename or " or ".join(str(path) for path in (out, raw) if path is not None)
+        raise AnalysisError(f"The result cannot be written to {place}: {error.strerror}.") from error
+    document = {**result.to_json(), "out": None if out is None else str(out)}
+    if as_json:
+        print_json(document)
+        return
+    typer.echo("  ".join(f"{key} {value}" for key, value in document.items()))
+    if result.attribution.is_flat:
+        typer.echo("The map is the same everywhere: this method finds nothing for this class.")
+
+
+@app.command()
+def layers(model: ModelOption = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
+    """List the layers of a model with shapes, strides and receptive fields."""
+    summaries = [layer.summary() for layer in make_lab().layers(model, show_download)]
+    if as_json:
+        print_json(summaries)
+        return
+    for row in summaries:
+        shape = "x".join(map(str, row["output_shape"]))
+        numbers = f"{row['num_params']:9d}  stride {row['stride'] or '-':>3}  sees {row['receptive_field'] or '-':>4}"
+        typer.echo(f"{row['name']:36} {row['type']:24} {shape:14} {numbers}")

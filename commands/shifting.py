@@ -1,0 +1,126 @@
+"""Commands of the shift lab on single pictures: maps of all shifts, layer meters, self-checks."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from analysis.errors import Progress, no_progress
+from commands import (
+    BoundaryName,
+    ImageArgument,
+    JsonOption,
+    ModelOption,
+    app,
+    make_lab,
+    print_json,
+    show_download,
+)
+from lab.shifting import check_model, map_all_circular_shifts, map_picture, measure_picture
+from models.pretrained import DEFAULT_MODEL
+from models.samples import list_samples
+
+TwinOption = Annotated[
+    bool, typer.Option("--twin", help="Ask the circular twin: every padded operation wraps around.")
+]
+BoundaryOption = Annotated[BoundaryName, typer.Option(help="What fills the uncovered border.")]
+
+
+@app.command("shift-map")
+def shift_map(
+    image: ImageArgument,
+    model: ModelOption = DEFAULT_MODEL,
+    max_shift: Annotated[int, typer.Option(help="Network-input pixels in each direction.")] = 8,
+    boundary: BoundaryOption = BoundaryName.zero,
+    twin: TwinOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict at every shift up to a limit; with --twin and --boundary circular, all shifts come from one pass."""
+    lab = make_lab()
+    picture, report = lab.open_image(image), _show("shifts", as_json)
+    if twin and boundary == BoundaryName.circular:
+        result = map_all_circular_shifts(
+            lab, picture, model, max_shift, progress=_show("parts", as_json), loading=show_download
+        )
+    else:
+        rules = {"twin": twin, "progress": report, "loading": show_download}
+        *_, result = map_picture(lab, picture, model, max_shift, str(boundary), **rules)
+    if as_json:
+        print_json(result.to_json())
+        return
+    shown = result.map
+    typer.echo(
+        f"{result.category}: kept at {shown.share_kept:.1%} of the shifts, consistency {shown.consistency:.1%}"
+    )
+    for dy, row in zip(shown.distances, shown.flipped.tolist(), strict=True):
+        typer.echo(f"{dy:+4d}  " + "".join("x" if flipped else "." for flipped in row))
+    typer.echo(f"rows: dy, columns: dx from {shown.distances[0]} to {shown.distances[-1]}; x: another class")
+
+
+@app.command()
+def meter(
+    image: ImageArgument,
+    model: ModelOption = DEFAULT_MODEL,
+    dx: Annotated[float, typer.Option(help="Network-input pixels to the right.")] = 1.0,
+    dy: Annotated[float, typer.Option(help="Network-input pixels down.")] = 0.0,
+    boundary: BoundaryOption = BoundaryName.zero,
+    twin: TwinOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how well every layer moves along with a picture, and what keeps it from it."""
+    lab = make_lab()
+    reading = measure_picture(
+        lab,
+        lab.open_image(image),
+        model,
+        dx,
+        dy,
+        str(boundary),
+        twin=twin,
+        progress=_show("pictures", as_json),
+        loading=show_download,
+    )
+    if as_json:
+        print_json(reading.to_json())
+        return
+    typer.echo(f"{'layer':36} stride  valid  error  unaligned  skill  cause")
+    for layer in reading.layers:
+        numbers = (layer.valid_fraction, layer.error, layer.unaligned, layer.skill)
+        valid, error, unaligned, skill = ("-" if number is None else f"{number:.2f}" for number in numbers)
+        figures = f"{layer.stride or '-':>6} {valid:>6} {error:>6} {unaligned:>10} {skill:>6}"
+        typer.echo(f"{layer.name:36} {figures}  {layer.cause or '-'}")
+
+
+@app.command("self-check")
+def self_check(
+    model: ModelOption = DEFAULT_MODEL,
+    image: Annotated[str, typer.Option(help="A picture file, or the name of a sample.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the identities that a model must fulfil, with controls that must fail."""
+    lab = make_lab()
+    picture = lab.open_image(image or _default_sample(lab, model))
+    results = check_model(lab, model, picture, progress=_show("identities", as_json), loading=show_download)
+    if as_json:
+        print_json([result.to_json() for result in results])
+    else:
+        for result in results:
+            outcome = {True: "passed", False: "FAILED", None: "-"}[result.passed]
+            error = "" if result.error is None else f"{result.error:.1e}"
+            typer.echo(f"{result.identity:4} {outcome:7} {error:>8}  {result.title}. {result.note}")
+
+
+def _default_sample(lab, model: str) -> str:
+    """A sample of the kind that the model is for."""
+    kind = "garments" if lab.registry.get(model).preprocessing.num_channels == 1 else "photographs"
+    return next(sample.name for sample in list_samples().values() if sample.kind == kind)
+
+
+def _show(what: str, is_quiet: bool) -> Progress:
+    if is_quiet:
+        return no_progress
+
+    def report(done: int, total: int) -> None:
+        print(f"{done} of {total} {what}", end="\n" if done >= total else "\r", file=sys.stderr)
+
+    return report
