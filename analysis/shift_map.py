@@ -116,23 +116,21 @@ def map_shifts(
         raise AnalysisError("The largest shift of a map is 1 pixel or more.")
     for distance in (-max_shift, max_shift):
         scene.window(distance, distance)  # is there room for the corners?
-    drawing = _Drawing(max_shift, fast_preview)
-    chunk, done, total = _chunk_size(scene), 0, (2 * max_shift + 1) ** 2
-    for cells in _coarse_to_fine(max_shift):
-        start = 0
-        while start < len(cells):
-            progress(done, total)
-            part = cells[start : start + chunk]
-            logits = _predict(network, scene, part, fast_preview)
-            if logits is None:
-                chunk //= 2
-                if not chunk:
-                    raise AnalysisError("The device has too little memory even for one picture; use a smaller model.")
-                log.warning("Out of memory: going on with chunks of %d.", chunk)
-                continue
-            drawing.add(part, logits)
-            start, done = start + len(part), done + len(part)
-            yield drawing.snapshot()
+    drawing, cells = _Drawing(max_shift, fast_preview), _list_coarse_to_fine(max_shift)
+    chunk, done, total = _chunk_size(scene), 0, len(cells)
+    while done < total:
+        progress(done, total)
+        part = cells[done : done + chunk]
+        logits = _predict(network, scene, part, fast_preview)
+        if logits is None:
+            chunk //= 2
+            if not chunk:
+                raise AnalysisError("The device has too little memory even for one picture; use a smaller model.")
+            log.warning("Out of memory: going on with chunks of %d.", chunk)
+            continue
+        drawing.add(part, logits)
+        done += len(part)
+        yield drawing.snapshot()
     progress(total, total)
 
 
@@ -144,7 +142,7 @@ def to_shift_map(logits: Tensor, max_shift: int) -> ShiftMap:
         max_shift: Pixels; cells further apart than P repeat.
     """
     drawing = _Drawing(max_shift, is_preview=False)
-    cells = [cell for grid in _coarse_to_fine(max_shift) for cell in grid]
+    cells = _list_coarse_to_fine(max_shift)
     rows, columns = (torch.tensor([cell[axis] for cell in cells]) % len(logits) for axis in (1, 0))
     drawing.add(cells, logits[rows, columns])
     return drawing.snapshot()
@@ -204,18 +202,15 @@ class _Drawing:
         return rows + self.max_shift, columns + self.max_shift
 
 
-def _coarse_to_fine(max_shift: int) -> Iterator[list[tuple[int, int]]]:
-    """The shifts ``(dx, dy)`` of each grid without those of the grids before, nearest to (0, 0) first."""
-    known: set[tuple[int, int]] = set()
-    for spacing in (2**power for power in reversed(range(max_shift.bit_length()))):
-        reach = max_shift - max_shift % spacing
-        axis = range(-reach, reach + 1, spacing)
-        cells = sorted(
-            {(dx, dy) for dy in axis for dx in axis} - known,
-            key=lambda cell: (max(map(abs, cell)), cell),
-        )
-        known.update(cells)
-        yield cells
+def _list_coarse_to_fine(max_shift: int) -> list[tuple[int, int]]:
+    """Every shift ``(dx, dy)`` once: (0, 0), then grids of ever closer spacing, each from the middle outwards."""
+    cells: dict[tuple[int, int], None] = {}
+    for power in reversed(range(max_shift.bit_length())):
+        reach = max_shift - max_shift % 2**power
+        axis = range(-reach, reach + 1, 2**power)
+        grid = [(dx, dy) for dy in axis for dx in axis]
+        cells.update(dict.fromkeys(sorted(grid, key=lambda cell: max(map(abs, cell)))))
+    return list(cells)
 
 
 def _chunk_size(scene: Extended) -> int:

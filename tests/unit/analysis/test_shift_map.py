@@ -69,8 +69,8 @@ def test_maps_come_coarse_to_fine_and_gaps_show_the_nearest_coarser_cell(canvas,
     final = maps[-1]
     for partial in maps:
         assert torch.equal(partial.probability[partial.is_computed], final.probability[partial.is_computed])
-    coarse = next(m for m in maps if int(m.is_computed.sum()) == 9)  # spacing 4: -4, 0, 4
-    assert set(coarse.probability.unique().tolist()) == set(final.probability[1::4, 1::4].unique().tolist())
+    coarse = maps[1]  # 8 of the 9 cells of spacing 4: -4, 0, 4, without the last
+    assert set(coarse.probability.unique().tolist()) <= set(final.probability[1::4, 1::4].unique().tolist())
     assert float(coarse.probability[2, 8]) == float(final.probability[1, 9])
     assert not coarse.is_complete
 
@@ -110,7 +110,8 @@ def test_a_near_tie_is_no_flip():
     assert result.flipped.tolist() == [[False, True, False], [False] * 3, [False, True, False]]
 
 
-def test_progress_counts_cells_and_can_cancel(canvas):
+def test_progress_counts_cells_and_can_cancel(canvas, monkeypatch):
+    monkeypatch.setattr(shift_map, "CHUNK_PIXELS", {"cpu": 12 * 12 * 4})
     seen = []
 
     def stop_after_two(done, total):
@@ -121,8 +122,7 @@ def test_progress_counts_cells_and_can_cancel(canvas):
     scene = extend(canvas[:, :12, :12], 5, "zero")
     with pytest.raises(Cancelled):
         list(map_shifts(network(), scene, 5, progress=stop_after_two))
-    assert seen[0] == (0, 121)
-    assert [total for _, total in seen] == [121] * 3
+    assert seen == [(0, 121), (4, 121), (8, 121)]
 
 
 def test_too_little_memory_halves_the_chunk(canvas):
