@@ -201,7 +201,7 @@ def _reshape(tree: PolyphaseTree, func, args, kwargs):
         return result
     if result.ndim == 2 and len(result) == len(x):
         return tree.expand(x).flatten(1)
-    raise AnalysisError("All shifts cannot be followed through a network that turns positions into tokens.")
+    raise AnalysisError("All shifts cannot be followed through a network that regroups positions: tokens, or phases.")
 
 
 def _refuse(tree: PolyphaseTree, func, args, kwargs):

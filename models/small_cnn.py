@@ -187,16 +187,16 @@ def _build_head(config: SmallCNNConfig) -> nn.Sequential:
 
 
 class Positions(nn.Module):
-    """Lists the positions of a map, so that a linear layer is applied at each."""
+    """Puts the channels of a map last, so that a linear layer is applied at each position."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, H * W, C)``."""
-        return x.flatten(2).transpose(1, 2)
+        """``(N, C, H, W)`` to ``(N, H, W, C)``."""
+        return x.permute(0, 2, 3, 1)
 
 
 class MaxOverPositions(nn.Module):
     """The largest logit of each class, wherever it occurs."""
 
     def forward(self, logits: Tensor) -> Tensor:
-        """``(N, positions, K)`` to ``(N, K)``."""
-        return logits.amax(1)
+        """``(N, H, W, K)`` to ``(N, K)``."""
+        return logits.amax((1, 2))

@@ -86,7 +86,7 @@ NETS = {
     ),
     "scan": (
         lambda: small_cnn(pooling="max", head="scan"),
-        STRIDED | {"I1", "I5", "I7", "I7 control", "I17", "I17 control"},
+        STRIDED | PHASES | {"I1", "I5", "I7", "I7 control"},
     ),
     "flatten": (
         lambda: small_cnn(pooling="stride", head="flatten"),

@@ -1,18 +1,23 @@
-"""Real training processes: they outlive their manager, queue, and end in the state they should."""
+"""Real processes: they outlive their manager, queue, go on, and end in the state they should."""
 
+import importlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from models.errors import ModelsError
-from models.jobs import MAX_WAITING, PROJECT_ROOT, JobManager
-from models.runs import find_process, load_run_model
+from models.jobs import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
+from models.runs import UNFINISHED, create_run, find_process, load_run_model, write_json
 from models.training import TrainingConfig
 
 PATIENCE = 60
@@ -113,7 +118,7 @@ def test_queue_in_order_with_stop_and_kill(manager):
 
 
 def test_names_are_chosen_and_the_queue_is_bounded(manager, monkeypatch):
-    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir: None)
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: None)
     names = [manager.start(long_config()) for _ in range(MAX_WAITING + 1)]
     assert names == [f"shapes-{number}" for number in range(1, MAX_WAITING + 2)]
     with pytest.raises(ModelsError, match="8 jobs wait already"):
@@ -121,7 +126,7 @@ def test_names_are_chosen_and_the_queue_is_bounded(manager, monkeypatch):
 
 
 def test_paths_are_made_independent_of_the_working_folder(manager, tmp_path, monkeypatch):
-    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir: None)
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my pets!").mkdir()
     name = manager.start(TrainingConfig(dataset="my pets!", data_root="data"))
@@ -142,3 +147,187 @@ def test_problems_at_the_start(manager, tmp_path, monkeypatch):
     with pytest.raises(ModelsError, match="did not start"):
         manager.start(long_config(), "a")
     assert manager.read("a").state == "failed"
+
+
+# Programs other than the training.
+
+
+@pytest.fixture
+def upload(tmp_path):
+    """A zip of 320 pictures in folders named after two garments: ten chunks of an evaluation."""
+    path, rng = tmp_path / "gradio" / "my garments!.zip", np.random.default_rng(0)
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(320):
+            pixels = np.kron(rng.integers(256, size=(7, 7)), np.ones((4, 4))).astype(np.uint8)
+            picture = io.BytesIO()
+            Image.fromarray(pixels).save(picture, format="PNG")
+            archive.writestr(f"{('bag', 'sneaker')[number % 2]}/{number:03}.png", picture.getvalue())
+    return path
+
+
+def evaluation_of(data, **options) -> dict:
+    """The config.json of an evaluation."""
+    fixed = {"models": ["fashion_cnn"], "data": str(data), "device": "cpu", "threads": 1}
+    return fixed | {"boundary": "circular", "shifts": 32} | options
+
+
+@pytest.fixture
+def idle(manager, monkeypatch):
+    """A manager whose processes never start; what would have been started is listed in ``idle.launched``."""
+    manager.launched = []
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: self.launched.append((run_dir.name, kind)))
+    return manager
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_every_program_is_a_module_that_takes_a_run_directory(kind, capsys):
+    program = importlib.import_module(PROGRAMS[kind])
+    assert program.main([]) == 2
+    assert f"python -m {PROGRAMS[kind]} RUN_DIR" in capsys.readouterr().err
+
+
+def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(manager, upload):
+    stopped = manager.start_program("evaluation", evaluation_of(upload), upload.name, upload="data")
+    assert stopped == "my-garments-1"
+    wait_for(lambda: manager.read(stopped).status.get("step", 0) >= 2, "two chunks")
+    manager.stop(stopped)
+    whole = manager.start_program("evaluation", evaluation_of(upload), upload.name, upload="data")
+    assert whole == "my-garments-2"
+    upload.unlink()  # both have a copy
+    wait_for(lambda: manager.read(stopped).state == "stopped", "the stop")
+    run = manager.read(stopped)
+    assert run.kind == "evaluation" and run.document is None
+    assert 2 <= run.status["step"] < run.status["total_steps"] == 10
+    kept = {path: path.stat().st_mtime_ns for path in run.path.rglob("*.npz")}
+    assert len(kept) >= run.status["step"]
+
+    manager.resume(stopped)
+    with pytest.raises(ModelsError, match=f"The run {stopped} is [a-z]+ and cannot be resumed"):
+        manager.resume(stopped)
+    wait_for(lambda: manager.read(stopped).status["step"] > run.status["step"], "the next chunk")
+    for path, written in kept.items():
+        assert not path.exists() or path.stat().st_mtime_ns == written  # read, not computed again
+    for name in (stopped, whole):
+        wait_for(lambda name=name: manager.read(name).state not in UNFINISHED, f"the end of {name}")
+        ended = manager.read(name)
+        assert ended.state == "finished", ended.message + ended.log_tail
+        assert ended.config["data"] == str(ended.path / upload.name)
+        assert ended.result["seconds"] > 0 and not list(ended.path.rglob("*.npz"))
+    resumed, document = manager.read(stopped).document, manager.read(whole).document
+    assert resumed["models"] == document["models"]
+    assert document["models"][0]["num_images"] == document["models"][0]["num_labelled"] == 320
+    assert 0 < document["models"][0]["statistics"]["consistency"]["value"] < 1
+    with pytest.raises(ModelsError, match=f"The run {whole} is finished and cannot be resumed"):
+        manager.resume(whole)
+    assert [run.name for run in manager.list("evaluation", "repair")] == [stopped, whole]
+
+
+def test_a_program_that_fails_says_why_and_can_be_resumed(manager, tmp_path):
+    data = tmp_path / "garments"
+    name = manager.start_program("evaluation", evaluation_of(data, limit=2, shifts=2), "garments")
+    wait_for(lambda: manager.read(name).state not in UNFINISHED, "the failure")
+    run = manager.read(name)
+    assert run.state == "failed" and "no data set or folder" in run.message
+    (data / "bag").mkdir(parents=True)
+    for number in range(2):
+        Image.new("L", (28, 28), 99 * number).save(data / "bag" / f"{number}.png")
+    manager.resume(name)
+    wait_for(lambda: manager.read(name).state not in UNFINISHED, "the second try")
+    run = manager.read(name)
+    assert (run.state, run.message) == ("finished", ""), run.log_tail
+    assert run.document["models"][0]["num_images"] == 2
+
+
+def test_a_program_gets_its_settings_and_its_own_copy_of_an_upload(idle, upload):
+    config = evaluation_of(upload)
+    name = idle.start_program("evaluation", config, "of a_model & more", upload="data")
+    assert name == "of-a_model-more-1" and idle.launched == [(name, "evaluation")]
+    run = idle.read(name)
+    copied = run.path / upload.name
+    assert copied.read_bytes() == upload.read_bytes() and copied != upload
+    assert run.config == config | {"data": str(copied)}
+    assert config["data"] == str(upload)
+    assert (run.kind, run.state) == ("evaluation", "queued")
+    other = idle.start_program("repair", config, "of a_model & more")
+    assert other == "of-a_model-more-2"
+    assert idle.read(other).config == config and not (idle.read(other).path / upload.name).exists()
+
+
+def test_an_upload_that_has_vanished_leaves_no_run(idle, tmp_path):
+    with pytest.raises(ModelsError, match="upload cannot be stored with the run"):
+        idle.start_program("evaluation", evaluation_of(tmp_path / "gone.zip"), "a", upload="data")
+    assert idle.list() == [] and idle.launched == []
+
+
+def test_runs_are_listed_by_kind_and_share_one_queue(idle):
+    names = [idle.start_program(kind, {}, kind) for kind in ("evaluation", "repair", "experiment", "repair")]
+    trained = idle.runs_root / "t"
+    create_run(idle.runs_root, "t", {})
+    assert [run.name for run in idle.list()] == ["t", *reversed(names)]
+    assert [run.name for run in idle.list("repair")] == ["repair-2", "repair-1"]
+    assert [run.name for run in idle.list("training", "experiment")] == [trained.name, "experiment-1"]
+    assert idle.list("cooking") == []
+    for _ in range(MAX_WAITING + 1 - 5):
+        idle.start_program("evaluation", {}, "more")
+    with pytest.raises(ModelsError, match="8 jobs wait already"):
+        idle.start_program("evaluation", {}, "more")
+    with pytest.raises(ModelsError, match="8 jobs wait already"):
+        idle.start(long_config())
+
+
+def end(manager: JobManager, name: str, state: str, **values) -> None:
+    path = manager.runs_root / name / "status.json"
+    write_json(path, json.loads(path.read_text()) | {"state": state, **values})
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_a_resumed_run_is_queued_again_and_keeps_its_progress(idle, state):
+    name = idle.start_program("experiment", {"seed": 3}, "a")
+    path = idle.read(name).path
+    (path / "stop").touch()
+    write_json(path / "process.json", {"pid": 2**31 - 1, "created": 1.0})
+    end(idle, name, state, step=4, message="Enough.", device="cuda")
+    before = idle.read(name).status
+    idle.resume(name)
+    run = idle.read(name)
+    assert (run.state, run.message, run.kind, run.config) == ("queued", "", "experiment", {"seed": 3})
+    assert run.status["step"] == 4 and run.status["device"] is None
+    assert run.status["submitted"] > before["submitted"]
+    assert not (path / "stop").exists()
+    assert idle.launched == [(name, "experiment")] * 2
+
+
+@pytest.mark.parametrize("state", ["queued", "finished", "damaged"])
+def test_runs_that_have_not_ended_early_cannot_be_resumed(idle, state):
+    name = idle.start_program("evaluation", {}, "a")
+    end(idle, name, state)
+    with pytest.raises(ModelsError) as caught:
+        idle.resume(name)
+    assert str(caught.value) == f"The run {name} is {state} and cannot be resumed."
+    assert len(idle.launched) == 1
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed", "finished"])
+def test_trainings_and_unknown_runs_cannot_be_resumed(idle, state):
+    create_run(idle.runs_root, "t", {})
+    end(idle, "t", state)
+    with pytest.raises(ModelsError, match="The run t .*cannot be resumed"):
+        idle.resume("t")
+    with pytest.raises(ModelsError, match="no run named nothing"):
+        idle.resume("nothing")
+    with pytest.raises(ModelsError, match="run name"):
+        idle.resume("../t")
+    assert idle.launched == []
+
+
+def test_a_program_that_does_not_start_is_failed_and_can_be_tried_again(manager, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(tmp_path / "no-python"))
+        with pytest.raises(ModelsError, match="did not start"):
+            manager.start_program("experiment", {}, "a")
+    assert (manager.read("a-1").state, manager.read("a-1").kind) == ("failed", "experiment")
+    launched = []
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: launched.append(kind))
+    manager.resume("a-1")
+    assert launched == ["experiment"]
