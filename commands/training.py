@@ -46,6 +46,9 @@ def train(
     ),
     kernel_size: int = SmallCNNConfig.kernel_size,
     pooling: str = SmallCNNConfig.pooling,
+    blur_size: Annotated[
+        int, typer.Option(help="Taps of the blur, where pooling has one.")
+    ] = SmallCNNConfig.blur_size,
     padding_mode: str = SmallCNNConfig.padding_mode,
     head: str = SmallCNNConfig.head,
     norm: str = SmallCNNConfig.norm,
@@ -62,6 +65,7 @@ def train(
             "channels": tuple(map(int, channels.split(","))),
             "kernel_size": kernel_size,
             "pooling": pooling,
+            "blur_size": blur_size,
             "padding_mode": padding_mode,
             "head": head,
             "norm": norm,

@@ -15,8 +15,16 @@ from ui import Services
 from ui.components import describe_estimate, empty_html, explain_this, sentence_html, table_html
 from ui.errors import shows_errors
 from ui.job_view import JobView, build_job_view
+from ui.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench
 
+SAME = "same"
+DATA = {
+    "What the model was trained on": SAME,
+    "Fashion-MNIST": "fashion_mnist",
+    "Drawn shapes": "shapes",
+    "Own pictures": OWN,
+}
 EMPTY = (
     "No repair bench yet. Choose a small network in the sidebar (fashion_cnn, or a run of the Train tab) and cures, "
     "then start: each arm becomes a model of its own, beside a plot of accuracy against consistency."
@@ -40,6 +48,9 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
         limit = gr.Number(RepairConfig.limit, precision=0, minimum=10, label="Test pictures", min_width=110)
         max_shift = gr.Slider(1, 14, RepairConfig.max_shift, step=1, label="Largest shift, px", min_width=140)
         seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
+        data = gr.Dropdown(list(DATA.items()), value=SAME, label="Trained on", elem_id="repair-data", min_width=220)
+    with gr.Row(visible=False) as own:
+        upload, folder = build_own_data(services, "repair-folder")
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Start the repair bench", variant="primary", elem_id="repair-start", min_width=260, scale=0)
     note = gr.HTML(elem_id="repair-note")
@@ -61,13 +72,14 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
         return gr.update(choices=choices, value=kept), table_html(["not for this model", "why"], obstacles)
 
     @shows_errors
-    def begin(model, arms, steps, blur_size, limit, max_shift, seed):
+    def begin(model, arms, steps, blur_size, limit, max_shift, seed, data, upload, folder):
         """Starts the bench in the background."""
         if not arms:
             raise ModelsError("Choose at least one cure to compare.")
+        dataset = find_own_data(services, upload, folder) if data == OWN else data
         config = RepairConfig(
             start_from=model,
-            dataset=_find_data(services, model),
+            dataset=_find_data(services, model) if data == SAME else dataset,
             arms=tuple(arms),
             steps=int(steps),
             blur_size=int(blur_size),
@@ -77,11 +89,15 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
             data_root=str(services.lab.data_root.resolve()),
             device=services.lab.models.device.type,
         )
-        name = services.jobs.start_program("repair", config.to_dict(), f"repair-{model.removeprefix('run/')}")
+        title = f"repair-{model.removeprefix(RUN_PREFIX)}"
+        is_upload = data == OWN and dataset == upload
+        name = services.jobs.start_program("repair", config.to_dict(), title, "dataset" if is_upload else None)
         return gr.update(choices=view.choices(), value=name)
 
     private = {"api_visibility": "private"}
-    start.click(begin, [bench.model, arms, steps, blur_size, limit, max_shift, seed], view.run, **private)
+    inputs = [bench.model, arms, steps, blur_size, limit, max_shift, seed, data, upload, folder]
+    start.click(begin, inputs, view.run, **private)
+    data.change(lambda name: gr.update(visible=name == OWN), data, own, queue=False, **private)
     gr.on([bench.tab.change, bench.model.change], fit, [bench.model, bench.tab, arms], [arms, note], **private)
     return view
 
@@ -91,9 +107,7 @@ def _find_data(services: Services, model: str) -> str:
     if model == "fashion_cnn":
         return "fashion_mnist"
     if not model.startswith(RUN_PREFIX):
-        raise ModelsError(
-            "On this page the repair bench starts from fashion_cnn or a run; cli.py repair can do more."
-        )
+        raise ModelsError(f"Choose the pictures that {model} shall be trained further on.")
     return str(services.jobs.read(model.removeprefix(RUN_PREFIX)).config.get("dataset"))
 
 

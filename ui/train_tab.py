@@ -157,6 +157,7 @@ def _build_fields(services: Services) -> tuple[dict[str, gr.components.Component
         f["channels"] = gr.Textbox(channels, label="Channels, one number per block", min_width=180)
         f["kernel_size"] = gr.Dropdown([1, 3, 5, 7], value=SmallCNNConfig.kernel_size, label="Kernel", min_width=90)
         f["pooling"] = gr.Dropdown(list(POOLING), value=SmallCNNConfig.pooling, label="Downsampling", min_width=120)
+        f["blur_size"] = gr.Slider(2, 5, SmallCNNConfig.blur_size, step=1, label="Blur, if it has one", min_width=130)
         f["padding_mode"] = gr.Dropdown(
             list(PADDING_MODES), value=SmallCNNConfig.padding_mode, label="Padding", min_width=120
         )
@@ -210,7 +211,10 @@ def _to_config(services: Services, values: dict) -> tuple[TrainingConfig, str | 
         dataset=dataset,
         model={
             "channels": channels,
-            **{key: values[key] for key in ("kernel_size", "pooling", "padding_mode", "head", "norm", "dropout")},
+            **{
+                key: values[key]
+                for key in ("kernel_size", "pooling", "blur_size", "padding_mode", "head", "norm", "dropout")
+            },
         },
         shapes=ShapesConfig(
             num_images=int(values["num_images"]), **{key: values[key] for key in ("position", "color", "clutter")}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from analysis.errors import AnalysisError
-from analysis.prediction import Prediction, predict, to_probabilities, top_k
+from analysis.prediction import TIE, Prediction, find_ties, measure_margins, predict, to_probabilities, top_k
 
 
 def slow_softmax(row: list[float]) -> list[float]:
@@ -74,3 +74,62 @@ def test_the_best_come_first(weights, k):
 def test_five_are_given_unless_asked_otherwise():
     assert len(top_k(torch.full((9,), 1 / 9), "abcdefghi")) == 5
     assert len(top_k(torch.full((3,), 1 / 3), "abc")) == 3
+
+
+# Margins and near-ties.
+
+rows = st.integers(2, 6).flatmap(
+    lambda num_classes: st.lists(
+        st.lists(st.floats(-50, 50, width=32), min_size=num_classes, max_size=num_classes), min_size=1, max_size=4
+    )
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(rows, st.data())
+def test_margins_equal_a_loop_over_the_others(logits, data):
+    target = data.draw(st.integers(0, len(logits[0]) - 1))
+    expected = [row[target] - max(value for index, value in enumerate(row) if index != target) for row in logits]
+    found = measure_margins(torch.tensor(logits, dtype=torch.float64), target)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+
+
+def test_margins_of_winners_losers_and_equals():
+    logits = torch.tensor([[3.0, 1.0, 2.0], [1.0, 3.0, 2.0], [2.0, 2.0, 1.0], [2.0, 2.0, 2.0]])
+    assert measure_margins(logits, 0).tolist() == [1, -2, 0, 0]
+    assert measure_margins(logits, 1).tolist() == [-2, 1, 0, 0]
+    assert measure_margins(logits, 2).tolist() == [-1, -1, -1, 0]
+
+
+def test_margins_tell_who_wins_and_ignore_a_common_offset():
+    logits = torch.randn(50, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    wins = torch.stack([measure_margins(logits, target) > 0 for target in range(7)], dim=1)
+    assert torch.equal(wins.int().argmax(1), logits.argmax(1)) and (wins.sum(1) == 1).all()
+    torch.testing.assert_close(measure_margins(logits + 30, 2), measure_margins(logits, 2))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(rows)
+def test_ties_equal_a_loop(logits):
+    expected = []
+    for row in logits:
+        first, second = sorted(row, reverse=True)[:2]
+        expected.append(first - second < TIE * math.sqrt(sum(value * value for value in row)))
+    assert find_ties(torch.tensor(logits, dtype=torch.float64)).tolist() == expected
+
+
+def test_ties_are_relative_to_the_size_of_the_logits():
+    close = torch.tensor([[1.0, 1.0 + 0.5 * TIE, -1.0]], dtype=torch.float64)
+    apart = torch.tensor([[1.0, 1.0 + 5 * TIE, -1.0]], dtype=torch.float64)
+    for scale in (1e-6, 1.0, 1e6):
+        assert find_ties(scale * close).tolist() == [True]
+        assert find_ties(scale * apart).tolist() == [False]
+    assert find_ties(torch.tensor([[2.0, -9.0, -9.0], [2.0, 2.0, 0.0]])).tolist() == [False, True]
+
+
+def test_order_does_not_matter_for_ties():
+    logits = torch.randn(20, 5, generator=torch.Generator().manual_seed(1)).round(decimals=1)
+    ties = find_ties(logits)
+    assert 0 < ties.sum() < 20
+    for shift in range(1, 5):
+        assert torch.equal(find_ties(logits.roll(shift, 1)), ties)

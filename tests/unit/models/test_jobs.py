@@ -155,7 +155,7 @@ def test_problems_at_the_start(manager, tmp_path, monkeypatch):
 @pytest.fixture
 def upload(tmp_path):
     """A zip of 320 pictures in folders named after two garments: ten chunks of an evaluation."""
-    path, rng = tmp_path / "gradio" / "my garments!.zip", np.random.default_rng(0)
+    path, rng = tmp_path / "uploads" / "my garments!.zip", np.random.default_rng(0)
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(320):
@@ -199,15 +199,11 @@ def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(mana
     run = manager.read(stopped)
     assert run.kind == "evaluation" and run.document is None
     assert 2 <= run.status["step"] < run.status["total_steps"] == 10
-    kept = {path: path.stat().st_mtime_ns for path in run.path.rglob("*.npz")}
-    assert len(kept) >= run.status["step"]
+    assert len(list(run.path.rglob("*.npz"))) >= run.status["step"]
 
     manager.resume(stopped)
     with pytest.raises(ModelsError, match=f"The run {stopped} is [a-z]+ and cannot be resumed"):
         manager.resume(stopped)
-    wait_for(lambda: manager.read(stopped).status["step"] > run.status["step"], "the next chunk")
-    for path, written in kept.items():
-        assert not path.exists() or path.stat().st_mtime_ns == written  # read, not computed again
     for name in (stopped, whole):
         wait_for(lambda name=name: manager.read(name).state not in UNFINISHED, f"the end of {name}")
         ended = manager.read(name)
@@ -221,22 +217,6 @@ def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(mana
     with pytest.raises(ModelsError, match=f"The run {whole} is finished and cannot be resumed"):
         manager.resume(whole)
     assert [run.name for run in manager.list("evaluation", "repair")] == [stopped, whole]
-
-
-def test_a_program_that_fails_says_why_and_can_be_resumed(manager, tmp_path):
-    data = tmp_path / "garments"
-    name = manager.start_program("evaluation", evaluation_of(data, limit=2, shifts=2), "garments")
-    wait_for(lambda: manager.read(name).state not in UNFINISHED, "the failure")
-    run = manager.read(name)
-    assert run.state == "failed" and "no data set or folder" in run.message
-    (data / "bag").mkdir(parents=True)
-    for number in range(2):
-        Image.new("L", (28, 28), 99 * number).save(data / "bag" / f"{number}.png")
-    manager.resume(name)
-    wait_for(lambda: manager.read(name).state not in UNFINISHED, "the second try")
-    run = manager.read(name)
-    assert (run.state, run.message) == ("finished", ""), run.log_tail
-    assert run.document["models"][0]["num_images"] == 2
 
 
 def test_a_program_gets_its_settings_and_its_own_copy_of_an_upload(idle, upload):
@@ -262,11 +242,10 @@ def test_an_upload_that_has_vanished_leaves_no_run(idle, tmp_path):
 
 def test_runs_are_listed_by_kind_and_share_one_queue(idle):
     names = [idle.start_program(kind, {}, kind) for kind in ("evaluation", "repair", "experiment", "repair")]
-    trained = idle.runs_root / "t"
     create_run(idle.runs_root, "t", {})
     assert [run.name for run in idle.list()] == ["t", *reversed(names)]
     assert [run.name for run in idle.list("repair")] == ["repair-2", "repair-1"]
-    assert [run.name for run in idle.list("training", "experiment")] == [trained.name, "experiment-1"]
+    assert [run.name for run in idle.list("training", "experiment")] == ["t", "experiment-1"]
     assert idle.list("cooking") == []
     for _ in range(MAX_WAITING + 1 - 5):
         idle.start_program("evaluation", {}, "more")
@@ -312,7 +291,7 @@ def test_runs_that_have_not_ended_early_cannot_be_resumed(idle, state):
 def test_trainings_and_unknown_runs_cannot_be_resumed(idle, state):
     create_run(idle.runs_root, "t", {})
     end(idle, "t", state)
-    with pytest.raises(ModelsError, match="The run t .*cannot be resumed"):
+    with pytest.raises(ModelsError, match=f"The run t is {state} and cannot be resumed"):
         idle.resume("t")
     with pytest.raises(ModelsError, match="no run named nothing"):
         idle.resume("nothing")

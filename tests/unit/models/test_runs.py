@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from models import runs
 from models.errors import ModelsError
 from models.runs import (
     RunWriter,
@@ -186,3 +187,48 @@ def test_silent_writer_leaves_no_files(tmp_path):
     writer.update(state="running")
     writer.add_metrics({"step": 1})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_kind_of_a_run_is_kept(tmp_path):
+    create_run(tmp_path, "t", {})
+    path = create_run(tmp_path, "e", {"models": ["a"]}, "evaluation")
+    assert (read_run(tmp_path, "t").kind, read_run(tmp_path, "e").kind) == ("training", "evaluation")
+    with RunWriter(path) as writer:
+        writer.update(state="finished")
+    run = read_run(tmp_path, "e")
+    assert (run.kind, run.state, run.config) == ("evaluation", "finished", {"models": ["a"]})
+    (path / "config.json").write_text("{")  # damage does not hide that it is there
+    assert {run.name: run.state for run in list_runs(tmp_path)} == {"t": "queued", "e": "damaged"}
+
+
+def test_runs_from_before_there_were_kinds_are_trainings(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    write_json(path / "status.json", {"state": "finished", "submitted": 1})
+    assert read_run(tmp_path, "a").kind == "training"
+
+
+def test_the_document_of_a_run_is_read_when_asked_for(tmp_path):
+    path = create_run(tmp_path, "a", {}, "evaluation")
+    run = read_run(tmp_path, "a")
+    assert run.document is None
+    document = {"models": [{"model": "a", "curves": [1.5, None]}], "pairs": []}
+    write_json(path / "result.json", document)
+    assert run.document == document
+    write_json(path / "result.json", document | {"pairs": [1]})
+    assert run.document["pairs"] == [1]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"models": [', b"[1]", b"\xff\xfe"])
+def test_a_broken_document_is_none(tmp_path, content):
+    path = create_run(tmp_path, "a", {}, "evaluation")
+    (path / "result.json").write_bytes(content)
+    assert read_run(tmp_path, "a").document is None
+
+
+def test_a_document_may_be_large_but_not_endless(tmp_path, monkeypatch):
+    path = create_run(tmp_path, "a", {}, "evaluation")
+    document = {"rows": ["x" * 1000] * 3000}
+    write_json(path / "result.json", document)
+    assert read_run(tmp_path, "a").document == document
+    monkeypatch.setattr(runs, "MAX_RESULT_BYTES", 2000)
+    assert read_run(tmp_path, "a").document is None

@@ -32,6 +32,21 @@ def test_shapes_carry_the_names_of_their_classes():
     assert shapes == list(SHAPES)
 
 
+def test_kinds_are_those_of_the_models_that_know_them():
+    kinds = {sample.kind for sample in SAMPLES.values()}
+    assert kinds == {"photographs", "garments", "shapes"}
+    for sample in SAMPLES.values():
+        image = open_image(sample.path)
+        if sample.kind == "photographs":
+            assert min(image.size) > 200 and "skimage" in str(sample.path)
+        else:
+            assert sample.path.parent.name == sample.kind
+    names = {kind: [name for name, sample in SAMPLES.items() if sample.kind == kind] for kind in kinds}
+    assert names["shapes"] == list(SHAPES)
+    assert len(names["garments"]) == len(fashion_cnn().categories)
+    assert {"chelsea", "coffee"} < set(names["photographs"])
+
+
 def test_unknown_samples_are_refused_with_the_names():
     with pytest.raises(ModelsError, match="no sample called dog; there are chelsea, coffee"):
         get_sample("dog")

@@ -1,11 +1,14 @@
 """Errors as a visitor sees them."""
 
+import inspect
+
 import gradio as gr
 import pytest
+import torch
 
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, Cancelled
 from models.errors import ModelsError
-from ui.errors import clears_on_errors, shows_errors
+from ui.errors import TITLE, Superseded, answers_errors, clears_on_errors, shows_errors
 
 
 def raiser(error: Exception):
@@ -34,3 +37,100 @@ def test_bugs_stay_bugs():
     for decorate in (shows_errors, clears_on_errors(str)):
         with pytest.raises(ZeroDivisionError):
             decorate(raiser(ZeroDivisionError()))()
+
+
+# Handlers that yield.
+
+
+def streamer(error: Exception | type[Exception] | None, steps: int = 2):
+    """Yields a few results before it fails."""
+
+    def handler(prefix: str = "step"):
+        """What it does."""
+        for number in range(steps):
+            yield f"{prefix} {number}"
+        if error is not None:
+            raise error
+
+    return handler
+
+
+@pytest.fixture
+def infos(monkeypatch) -> list[str]:
+    """What a visitor would be told."""
+    told = []
+    monkeypatch.setattr(gr, "Info", told.append)
+    return told
+
+
+def test_a_handler_that_yields_stays_one_and_keeps_its_name_and_results():
+    for decorate in (shows_errors, clears_on_errors(str), answers_errors(str)):
+        decorated = decorate(streamer(None, 3))
+        assert inspect.isgeneratorfunction(decorated)
+        assert (decorated.__name__, decorated.__doc__) == ("handler", "What it does.")
+        assert list(decorated(prefix="part")) == ["part 0", "part 1", "part 2"]
+    assert not inspect.isgeneratorfunction(shows_errors(raiser(ModelsError("x"))))
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (AnalysisError("A shift <b>too</b> far."), "A shift &lt;b&gt;too&lt;/b&gt; far."),
+        (ModelsError("No model."), "No model."),
+        (torch.OutOfMemoryError("CUDA"), "The device has too little memory for this; try a smaller model."),
+        (ValueError("max() arg"), "A setting has a value that cannot be used here."),
+    ],
+)
+def test_what_goes_wrong_is_yielded_last(error, message, steps):
+    results = list(answers_errors(lambda text: ("answer", text))(streamer(error, steps))())
+    assert results == [*(f"step {number}" for number in range(steps)), ("answer", message)]
+
+
+def test_a_stream_whose_outputs_stay_ends_with_the_message():
+    results = []
+    with pytest.raises(gr.Error) as caught:
+        results.extend(shows_errors(streamer(ModelsError("Too big.")))())
+    assert (caught.value.message, caught.value.title) == ("Too big.", TITLE)
+
+
+@pytest.mark.filterwarnings("ignore:Too big")
+def test_the_old_result_of_a_stream_is_cleared():
+    assert list(clears_on_errors(lambda text: f"cleared: {text}")(streamer(ModelsError("Too big."), 1))()) == [
+        "step 0",
+        "cleared: Too big.",
+    ]
+
+
+@pytest.mark.parametrize(("reason", "told"), [(Cancelled, ["Cancelled."]), (Superseded, [])])
+def test_a_cancelled_action_changes_nothing_and_a_superseded_one_is_silent(infos, reason, told):
+    decorate = answers_errors(lambda text: pytest.fail(text))
+    assert list(decorate(streamer(reason))()) == ["step 0", "step 1", gr.skip()]
+    assert infos == told
+    assert decorate(raiser(reason()))() == gr.skip()
+    assert infos == told * 2
+
+
+def test_bugs_in_streams_stay_bugs():
+    for decorate in (shows_errors, clears_on_errors(str)):
+        results = []
+        with pytest.raises(ZeroDivisionError):
+            results.extend(decorate(streamer(ZeroDivisionError()))())
+
+
+def test_a_stream_that_nobody_listens_to_any_more_is_closed():
+    """Gradio closes it when the browser has gone: what it holds must become free."""
+    closed = []
+
+    @shows_errors
+    def handler():
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append(True)
+
+    stream = handler()
+    assert next(stream) == 1
+    stream.close()
+    assert closed == [True]

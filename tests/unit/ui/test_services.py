@@ -61,6 +61,45 @@ def test_other_views_and_visitors_are_left_alone(services):
         ben(1, 1)
 
 
+@pytest.mark.parametrize("is_refresh", [False, True])
+def test_new_inputs_supersede_whatever_goes_on_in_their_view(services, is_refresh):
+    with pytest.raises(Superseded), services.watch(ANN, ignore, "map", "shift_map", is_refresh) as report:
+        report(1, 3)
+        services.supersede(ANN, "shift_map")
+        report(2, 3)
+    with pytest.raises(Superseded), services.watch(ANN, ignore, "map", "shift_map", is_refresh):
+        services.supersede(ANN, "shift_map")  # also one that never reports
+    assert not services._running
+
+
+def test_superseding_a_view_leaves_other_views_and_visitors_alone(services):
+    with (
+        services.watch(ANN, ignore, "a", "shift_map") as other_view,
+        services.watch(ANN, ignore, "b") as without_view,
+        services.watch(BEN, ignore, "c", "explain") as other_visitor,
+    ):
+        services.supersede(ANN, "explain")
+        for report in (other_view, without_view, other_visitor):
+            report(1, 1)
+    services.supersede(ANN, "explain")  # nothing goes on
+    services.supersede(SimpleNamespace(session_hash=None), "explain")
+    assert not services._running
+    with services.watch(ANN, ignore, "d", "explain") as later:
+        later(1, 1)
+
+
+def test_the_first_reason_counts(services):
+    """A visitor who cancelled is told so even if the view has moved on since."""
+    for first, second, reason in (
+        (services.cancel, lambda who: services.supersede(who, "map"), Cancelled),
+        (lambda who: services.supersede(who, "map"), services.cancel, Superseded),
+    ):
+        with pytest.raises(Cancelled) as caught, services.watch(ANN, ignore, "work", "map"):
+            first(ANN)
+            second(ANN)
+        assert caught.type is reason
+
+
 def test_download_files_are_bounded(services, monkeypatch):
     monkeypatch.setattr(ui, "MAX_FILES", 3)
     paths = [services.new_file("map.npy") for _ in range(5)]
