@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 COLORS = (ACCENT, SECOND, THIRD, "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626", "#a16207", "#475569")
 CURVES = {
-    "distance": "distance between the two shifts, px",
-    "phase": "distance modulo the total stride, px",
+    "distance": "distance of the shifts, px",
+    "phase": "distance modulo stride, px",
 }
 """Kind of curve in an evaluation's document -> title of its horizontal axis."""
 

@@ -65,4 +65,4 @@ def measure_margins(logits: Tensor, target: int) -> Tensor:
 def find_ties(logits: Tensor) -> Tensor:
     """``(N,)`` bool: whether the two best of the logits ``(N, K)`` are too close to call (:data:`TIE`)."""
     best = logits.topk(min(2, logits.shape[1]), dim=1).values
-    return best[:, 0] - best[:, -1] < TIE * logits.norm(dim=1)
+    return best[:, 0] - best[:, -1] <= TIE * logits.norm(dim=1)

@@ -279,10 +279,15 @@ class Lab:
         return [results.get(path) or problems[path] for path in paths]
 
 
+def check_distance(dx: float, dy: float, side: int) -> None:
+    """Refuses, with an AnalysisError, a shift that leaves nothing of a picture with ``side`` pixels."""
+    if not (abs(dx) <= side and abs(dy) <= side):  # also what is not a number
+        raise AnalysisError(f"({dx:g}, {dy:g}) moves the whole picture out of sight; it has {side} pixels a side.")
+
+
 def _move(canvas: Tensor, before: Tensor, dx: float, dy: float, boundary: str, mean) -> shift.ShiftedPixels:
     side = before.shape[-1]
-    if not max(abs(dx), abs(dy)) <= side:  # also refuses what is not a number
-        raise AnalysisError(f"({dx:g}, {dy:g}) moves the whole picture out of sight; it has {side} pixels a side.")
+    check_distance(dx, dy, side)
     if boundary == "crop":
         return shift.shift_crop(canvas, side, dx, dy)
     return shift.shift_pixels(before, dx, dy, boundary, mean)

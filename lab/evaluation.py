@@ -34,7 +34,7 @@ from models.devices import resolve_device
 from models.errors import ModelsError
 from models.evaluation_data import EvaluationData, map_labels, open_evaluation_data
 from models.preprocessing import Preprocessing
-from models.runs import RunWriter, create_run, write_json
+from models.runs import RunWriter, take_up_run, write_json
 from models.stopping import StopRequest
 
 
@@ -218,7 +218,7 @@ def run_job(run_dir: Path) -> dict | None:
 
 
 def evaluate_as_run(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
-    """Makes a new run of an evaluation and computes it here, on all processes that take part.
+    """Makes a run of an evaluation, or takes it up again, and computes it here, on all processes that take part.
 
     Returns:
         The document; an empty one in all processes but the first, and if the run was stopped.
@@ -228,7 +228,7 @@ def evaluate_as_run(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
     """
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun numbers its processes
         return evaluate(lab, config, run_dir / "chunks")
-    create_run(run_dir.parent, run_dir.name, config.to_dict(), "evaluation")
+    take_up_run(run_dir, config.to_dict(), "evaluation")
     return run_job(run_dir) or {}
 
 

@@ -23,7 +23,7 @@ from models.errors import ModelsError
 from models.registry import RUN_PREFIX
 from models.repairs import Arm, find_arm
 from models.resnet import BUILDERS
-from models.runs import RunWriter, create_run, delete_run, read_run, request_stop, write_json
+from models.runs import RunWriter, delete_run, read_run, request_stop, take_up_run, write_json
 from models.starting import Start, read_start
 from models.stopping import StopRequest
 from models.training import TrainingConfig, train
@@ -217,13 +217,7 @@ def start_here(config: RepairConfig, run_dir: Path) -> dict:
     Raises:
         ModelsError: There is another run of that name, the bench was stopped, or see :func:`run_job`.
     """
-    if run_dir.exists():
-        run = read_run(run_dir.parent, run_dir.name)
-        if run.config != config.to_dict() or run.state not in ("stopped", "failed"):
-            raise ModelsError(f"There is already a run named {run.name}, and it is {run.state}; choose another name.")
-        (run_dir / "stop").unlink(missing_ok=True)
-    else:
-        create_run(run_dir.parent, run_dir.name, config.to_dict(), "repair")
+    take_up_run(run_dir, config.to_dict(), "repair")
     document = run_job(run_dir)
     if document is None:
         raise ModelsError("The bench was stopped; the same command goes on from the arms that were finished.")

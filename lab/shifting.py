@@ -16,7 +16,7 @@ from analysis.meter import measure_down_the_network, measure_layers
 from analysis.scene import Scene
 from analysis.shift import Extended, extend, extend_crop
 from analysis.shift_map import map_shifts, to_shift_map
-from lab import Lab
+from lab import Lab, check_distance
 from lab.results import MeterReading, PictureMap
 from models.cache import LoadedModel
 from models.images import open_image
@@ -142,6 +142,7 @@ def measure_picture(
     """
     with lab.use(model, loading) as (loaded, facts):
         prep = loaded.spec.preprocessing
+        check_distance(dx, dy, prep.crop_size)
         scene = Scene(prep.to_canvas(image), prep.crop_size, boundary, loaded.to_inputs, prep.mean)
         reference = loaded.to_inputs(
             torch.stack([prep.to_pixels(picture) for picture in _open_references(loaded.spec)])

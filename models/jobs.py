@@ -15,6 +15,7 @@ import psutil
 from models.data import DATASETS, find_spec
 from models.errors import ModelsError
 from models.runs import (
+    BROKEN_OFF,
     UNFINISHED,
     Run,
     create_run,
@@ -70,7 +71,7 @@ class JobManager:
         with self._starting:
             name = name or self._next_name(config.dataset)
             config = _with_full_paths(config)
-            kept = self.runs_root / name / Path(config.dataset).name if is_upload else None
+            kept = self.runs_root / name / _kept_name(config.dataset) if is_upload else None
             run_dir = self._create("training", name, replace(config, dataset=str(kept or config.dataset)).to_dict())
             if kept:
                 _keep(Path(config.dataset), kept)
@@ -94,7 +95,7 @@ class JobManager:
         """
         with self._starting:
             name = self._next_name(title)
-            kept = self.runs_root / name / Path(config[upload]).name if upload else None
+            kept = self.runs_root / name / _kept_name(config[upload]) if upload else None
             run_dir = self._create(kind, name, config | ({upload: str(kept)} if kept else {}))
             if kept:
                 _keep(Path(config[upload]), kept)
@@ -109,7 +110,8 @@ class JobManager:
         """
         with self._starting:
             run = self.read(name)
-            if run.kind == "training" or run.state not in ("stopped", "failed"):
+            self._check_queue()
+            if run.kind == "training" or run.state not in BROKEN_OFF:
                 raise ModelsError(f"The run {name} is {run.state} and cannot be resumed.")
             (run.path / "stop").unlink(missing_ok=True)
             (run.path / "process.json").unlink(missing_ok=True)
@@ -147,7 +149,7 @@ class JobManager:
             return
         except psutil.Error as error:
             raise ModelsError(f"The process of the run {name} cannot be ended ({error}).") from error
-        ended = {"state": "stopped", "message": "Killed; the model is that of the last full epoch."}
+        ended = {"state": "stopped", "message": "Killed; what it had written by then is kept."}
         write_json(run.path / "status.json", {**self.read(name).status, **ended})
 
     def delete(self, name: str) -> None:
@@ -167,10 +169,13 @@ class JobManager:
         return [run for run in list_runs(self.runs_root) if not kinds or run.kind in kinds]
 
     def _create(self, kind: str, name: str, config: dict) -> Path:
+        self._check_queue()
+        return create_run(self.runs_root, name, config, kind)
+
+    def _check_queue(self) -> None:
         # One of the unfinished is the one that runs.
         if sum(run.state in UNFINISHED for run in self.list()) > MAX_WAITING:
             raise ModelsError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
-        return create_run(self.runs_root, name, config, kind)
 
     def _next_name(self, title: str) -> str:
         """The title, made fit for a folder name, with the first free number."""
@@ -196,17 +201,23 @@ class JobManager:
             record_process(run_dir, process.pid)
         except OSError as error:
             failed = {"state": "failed", "message": f"The process did not start ({error.strerror})."}
-            write_json(run_dir / "status.json", failed)
+            write_json(run_dir / "status.json", {**self.read(run_dir.name).status, **failed})
             raise ModelsError(failed["message"]) from error
         # Collects the exit status, or the ended process would stay listed as a zombie.
         threading.Thread(target=process.wait, name=f"reap {run_dir.name}", daemon=True).start()
 
 
+def _kept_name(upload: str) -> str:
+    """Where an upload is kept inside the run directory: in a folder of its own, apart from the run's files."""
+    return f"upload/{Path(upload).name}"
+
+
 def _keep(upload: Path, kept: Path) -> None:
     try:
+        kept.parent.mkdir()
         shutil.copyfile(upload, kept)
     except OSError as error:
-        shutil.rmtree(kept.parent, ignore_errors=True)
+        shutil.rmtree(kept.parent.parent, ignore_errors=True)
         raise ModelsError(f"The upload cannot be stored with the run ({error.strerror}).") from error
 
 

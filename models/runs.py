@@ -24,6 +24,7 @@ from models.errors import ModelsError
 from models.preprocessing import Preprocessing
 
 UNFINISHED = ("queued", "preparing", "running")
+BROKEN_OFF = ("stopped", "failed")
 STATES = (*UNFINISHED, "finished", "stopped", "failed", "damaged")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_METRICS_BYTES = 16 * 2**20
@@ -149,6 +150,21 @@ def create_run(root: str | Path, name: str, config: dict, kind: str = "training"
     except OSError as error:
         raise ModelsError(f"The run cannot be stored in {root} ({error.strerror}).") from error
     return path
+
+
+def take_up_run(path: Path, config: dict, kind: str) -> None:
+    """Makes a new run, or takes one up again of the same kind and configuration that was broken off.
+
+    Raises:
+        ModelsError: There is another run of that name, or as for :func:`create_run`.
+    """
+    if not path.exists():
+        create_run(path.parent, path.name, config, kind)
+        return
+    run = read_run(path.parent, path.name)
+    if (run.kind, run.config) != (kind, config) or run.state not in BROKEN_OFF:
+        raise ModelsError(f"There is already a run named {run.name}, and it is {run.state}; choose another name.")
+    (path / "stop").unlink(missing_ok=True)
 
 
 def delete_run(root: str | Path, name: str) -> None:
@@ -292,7 +308,7 @@ def _read_status_again(path: Path, status: dict) -> dict:
 def _cause_of_death(path: Path) -> str:
     lines = Run(path.name, path, "failed").log_tail.strip().splitlines()
     last = f" Its last line was: {lines[-1][:300]}" if lines else ""
-    return f"The training process ended without saying why; it was killed or ran out of memory.{last}"
+    return f"The process ended without saying why; it was killed or ran out of memory.{last}"
 
 
 def _read_metrics(path: Path) -> list[dict]:

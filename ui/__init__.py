@@ -25,6 +25,7 @@ class _Action:
 
     view: str
     is_refresh: bool
+    subject: object = None
     reason: type[Cancelled] | None = None
 
     def end(self, reason: type[Cancelled]) -> None:
@@ -50,7 +51,13 @@ class Services:
 
     @contextmanager
     def watch(
-        self, request: gr.Request, progress: gr.Progress, what: str, view: str = "", is_refresh: bool = False
+        self,
+        request: gr.Request,
+        progress: gr.Progress,
+        what: str,
+        view: str = "",
+        is_refresh: bool = False,
+        subject: object = None,
     ) -> Iterator[Progress]:
         """Lends a progress callback for one action of one visitor.
 
@@ -64,16 +71,18 @@ class Services:
                 its next report, or at the latest here, so that its result never replaces the newer one.
             is_refresh: Whether the action also fits the view's controls to the model; only another refresh
                 supersedes it.
+            subject: What the result will be about, for :meth:`supersede`.
         """
-        session, action = request.session_hash or "", _Action(view, is_refresh)
+        session, action = request.session_hash or "", _Action(view, is_refresh, subject)
 
         def report(done: int, total: int) -> None:
             action.check()
             progress((done, total), desc=what)
 
         with self._guard:
-            if view:
-                self._supersede(session, view, is_refresh)
+            for older in self._running[session]:
+                if view and older.view == view and (is_refresh or not older.is_refresh):
+                    older.end(Superseded)
             self._running[session].add(action)
         try:
             yield report
@@ -84,15 +93,12 @@ class Services:
                 if not self._running[session]:
                     del self._running[session]
 
-    def supersede(self, request: gr.Request, view: str) -> None:
-        """Ends what a visitor has under way for a view whose inputs have changed."""
+    def supersede(self, request: gr.Request, view: str, subject: object) -> None:
+        """Ends what a visitor has under way for a view, unless it is about ``subject``, which is chosen now."""
         with self._guard:
-            self._supersede(request.session_hash or "", view, True)
-
-    def _supersede(self, session: str, view: str, by_refresh: bool) -> None:
-        for older in self._running.get(session, ()):
-            if older.view == view and (by_refresh or not older.is_refresh):
-                older.end(Superseded)
+            for older in self._running.get(request.session_hash or "", ()):
+                if older.view == view and older.subject != subject:
+                    older.end(Superseded)
 
     def cancel(self, request: gr.Request) -> None:
         """Ends, between two of their steps, all actions that this visitor has under way."""

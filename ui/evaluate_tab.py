@@ -11,8 +11,8 @@ from ui.workbench import Workbench
 
 PANELS = {
     "Data set": build_evaluation_panel,
-    "Repair bench": build_repair_panel,
-    "Published experiments": build_experiments_panel,
+    "Repair": build_repair_panel,
+    "Experiments": build_experiments_panel,
 }
 
 

@@ -71,7 +71,7 @@ def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
         shifts = gr.Slider(2, 64, EvaluationConfig.shifts, step=1, label="Shifts each", min_width=150)
         max_shift = gr.Number(0, precision=0, label="Largest shift (0: default)", min_width=190)
         seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
-        twin = gr.Checkbox(False, label="Circular twins", info="Padding wraps around", min_width=160)
+        twin = gr.Checkbox(False, label="Circular twins", info="Padding wraps around", min_width=220)
     with gr.Row(visible=False) as own:
         upload, folder = build_own_data(services, "eval-folder")
     with gr.Row(elem_classes="controls"):

@@ -24,6 +24,7 @@ EMPTY = (
 )
 COLUMNS = {
     "name": ("layer", "", "{}"),
+    "cause": ("main cause", "Whichever of the three errors on the right is largest", "{}"),
     "stride": ("stride", "Input pixels per cell", "{}"),
     "receptive_field": ("sees, px", "Side of the receptive field in input pixels", "{}"),
     "valid_fraction": ("valid", "Cells that see neither padding nor invented pixels", "{:.0%}"),
@@ -39,7 +40,6 @@ COLUMNS = {
     "stride_error": ("by stride", "What strides alone do", "{:.2g}"),
     "padding_error": ("by padding", "What padding alone does", "{:.2g}"),
     "new_content_error": ("by new content", "What invented pixels alone do", "{:.2g}"),
-    "cause": ("largest cause", "", "{}"),
 }
 """Field of a LayerMeter -> heading, explanation, format."""
 
@@ -54,21 +54,21 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
     with gr.Row(elem_classes="controls", visible=False) as downloads:
         table = gr.DownloadButton("Layers (CSV)", size="sm", min_width=110, elem_id="meter-csv")
         document = gr.DownloadButton("Layers (JSON)", size="sm", min_width=110, elem_id="meter-json")
-    is_shown = gr.State(False)
-    outputs = [finding, plot, rows, downloads, table, document, is_shown]
+    about = gr.State(None)
+    outputs = [finding, plot, rows, downloads, table, document, about]
 
     def clear(message: str) -> tuple:
         return (
             *(empty_html(message), gr.update(value=None, visible=False), ""),
-            *(gr.update(visible=False), None, None, False),
+            *(gr.update(visible=False), None, None, None),
         )
 
     @clears_on_errors(clear)
     def measure(image, model, dx, dy, boundary, padding, request: gr.Request, progress=gr.Progress()):
         """Measures every layer at the shift of the controls."""
-        picture = open_picture(services, image)
+        picture, subject = open_picture(services, image), (image, model, dx, dy, boundary, padding)
         with (
-            services.watch(request, progress, "Measuring layers", VIEW) as report,
+            services.watch(request, progress, "Measuring layers", VIEW, subject=subject) as report,
             services.watch(request, progress, "Downloading weights") as loading,
         ):
             twin = padding == "circular"
@@ -78,18 +78,20 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
             )
         files = _write_csv(services, reading), _write_json(services, reading)
         figure = gr.update(value=plot_meter(reading.layers, reading.phases), visible=True)
-        return _describe(reading), figure, _show_rows(reading.layers), gr.update(visible=True), *files, True
+        return _describe(reading), figure, _show_rows(reading), gr.update(visible=True), *files, subject
 
-    def forget(is_shown, request: gr.Request):
+    def forget(image, model, dx, dy, boundary, padding, about, request: gr.Request):
         """Clears a reading that no longer belongs to what is chosen."""
-        services.supersede(request, VIEW)
-        return clear(EMPTY) if is_shown else gr.skip()
+        subject = (image, model, dx, dy, boundary, padding)
+        services.supersede(request, VIEW, subject)
+        return gr.skip() if about in (None, subject) else clear(EMPTY)
 
     private = {"api_visibility": "private"}
     settings = [controls.dx, controls.dy, controls.boundary, controls.padding]
-    start.click(measure, [bench.image, bench.model, *settings], outputs, **private)
-    changes = [component.change for component in (bench.image, bench.model, *settings)]
-    gr.on(changes, forget, is_shown, outputs, show_progress="hidden", **private)
+    looks_at = [bench.image, bench.model, *settings]
+    start.click(measure, looks_at, outputs, **private)
+    changes = [component.change for component in looks_at]
+    gr.on(changes, forget, [*looks_at, about], outputs, show_progress="hidden", **private)
 
 
 def _describe(reading: MeterReading) -> str:
@@ -107,21 +109,22 @@ def _describe(reading: MeterReading) -> str:
         text += f" In {causes.count(cause)} of {len(measured)} layers the largest cause is {cause}."
     network = "The circular twin: every padded operation wraps around. " if reading.is_twin else ""
     note = (
-        f"{network}Errors are relative to maps whose channels are centred on their mean over other samples. "
+        f"{network}Errors are relative to maps whose channels are centred on their mean over the samples. "
         "0 is perfect equivariance; about 1.4 is what two unrelated pictures show."
     )
     return sentence_html(text) + f'<p class="note">{note}</p>'
 
 
-def _show_rows(layers: tuple[LayerMeter, ...]) -> str:
+def _show_rows(reading: MeterReading) -> str:
     head = "".join(f'<th title="{escape(hint, quote=True)}">{title}</th>' for title, hint, _ in COLUMNS.values())
     body = "".join(
         f'<tr title="{escape(meter.note, quote=True)}">'
         + "".join(f"<td>{_format(getattr(meter, name), form)}</td>" for name, (_, _, form) in COLUMNS.items())
         + "</tr>"
-        for meter in layers
+        for meter in reading.layers
     )
-    notes = sorted({meter.note for meter in layers if meter.note})
+    # The twin pads nothing, so what is said about padding is not about it.
+    notes = sorted({meter.note for meter in reading.layers if meter.note and not reading.is_twin})
     remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
     table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="scrolled" tabindex="0" role="region" aria-label="All layers">{table}</div>{remarks}'

@@ -26,34 +26,34 @@ def build_self_check_panel(services: Services, bench: Workbench) -> None:
         start = gr.Button("Run the self-check", variant="primary", elem_id="check-start", min_width=230, scale=0)
     report_view = gr.HTML(empty_html(EMPTY), elem_id="check-result")
     document = gr.DownloadButton("Self-check (JSON)", size="sm", visible=False, elem_id="check-json")
-    is_shown = gr.State(False)
-    outputs = [report_view, document, is_shown]
+    about = gr.State(None)
+    outputs = [report_view, document, about]
 
     def clear(message: str) -> tuple:
-        return empty_html(message), gr.update(visible=False), False
+        return empty_html(message), gr.update(visible=False), None
 
     @clears_on_errors(clear)
     def check(image, model, request: gr.Request, progress=gr.Progress()):
         """Runs every identity that says something about the model."""
         picture = open_picture(services, image)
         with (
-            services.watch(request, progress, "Checking identities", VIEW) as report,
+            services.watch(request, progress, "Checking identities", VIEW, subject=(image, model)) as report,
             services.watch(request, progress, "Downloading weights") as loading,
         ):
             results = check_model(services.lab, model, picture, progress=report, loading=loading)
         path = services.new_file("self-check.json")
         path.write_text(json.dumps([result.to_json() for result in results], allow_nan=False), encoding="utf-8")
-        return _show(model, results), gr.update(value=str(path), visible=True), True
+        return _show(model, results), gr.update(value=str(path), visible=True), (image, model)
 
-    def forget(is_shown, request: gr.Request):
+    def forget(image, model, about, request: gr.Request):
         """Clears a report that no longer belongs to what is chosen."""
-        services.supersede(request, VIEW)
-        return clear(EMPTY) if is_shown else gr.skip()
+        services.supersede(request, VIEW, (image, model))
+        return gr.skip() if about in (None, (image, model)) else clear(EMPTY)
 
     private = {"api_visibility": "private"}
     start.click(check, [bench.image, bench.model], outputs, **private)
     changes = [bench.image.change, bench.model.change]
-    gr.on(changes, forget, is_shown, outputs, show_progress="hidden", **private)
+    gr.on(changes, forget, [bench.image, bench.model, about], outputs, show_progress="hidden", **private)
 
 
 def _show(model: str, results: tuple[IdentityResult, ...]) -> str:

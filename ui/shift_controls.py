@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from ui.distance import Distance
+
 PADDINGS = {"trained": "As trained", "circular": "Circular twin"}
 
 
@@ -11,7 +13,7 @@ PADDINGS = {"trained": "As trained", "circular": "Circular twin"}
 class ShiftControls:
     """``padding`` is a key of ``PADDINGS``: how the network itself continues its maps beyond their borders."""
 
-    dx: gr.Slider
-    dy: gr.Slider
+    dx: Distance
+    dy: Distance
     boundary: gr.Dropdown
     padding: gr.Dropdown

@@ -15,6 +15,7 @@ from lab.results import PictureMap
 from lab.shifting import map_all_circular_shifts, map_picture
 from ui import Services
 from ui.components import empty_html, format_percent, open_picture, sentence_html
+from ui.distance import Distance
 from ui.errors import clears_on_errors, shows_errors
 from ui.shift_controls import ShiftControls
 from ui.workbench import Workbench
@@ -43,9 +44,7 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
         load: The event listener (as keyword arguments) that shows the shift of the controls.
     """
     with gr.Row(elem_classes="controls"):
-        reach = gr.Slider(
-            1, MAX_SHIFT, 8, step=1, label="Largest shift in pixels", elem_id="map-reach", min_width=200
-        )
+        reach = Distance(1, MAX_SHIFT, 8, step=1, label="Largest shift in pixels", elem_id="map-reach", min_width=200)
         color_by = gr.Dropdown(
             [(coloring.title, name) for name, coloring in COLORINGS.items()],
             value="probability",
@@ -67,10 +66,10 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
         png = gr.Button("Map (PNG)", size="sm", min_width=110, elem_id="map-png")
         table = gr.DownloadButton("Map (CSV)", size="sm", min_width=110, elem_id="map-csv")
         document = gr.DownloadButton("Map (JSON)", size="sm", min_width=110, elem_id="map-json")
-    kept = gr.State(())
-    outputs = [finding, plot, downloads, table, document, kept]
+    kept, about = gr.State(()), gr.State(None)
+    outputs = [finding, plot, downloads, table, document, kept, about]
 
-    def show(maps, color_by, marked, *, is_done: bool) -> tuple:
+    def show(maps, color_by, marked, subject, *, is_done: bool) -> tuple:
         files = [gr.skip(), gr.skip()]
         if is_done and not any(shown.map.is_preview for shown in maps):
             files = [_write_csv(services, maps), _write_json(services, maps)]
@@ -78,10 +77,11 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
         ready = gr.update(visible=is_done)
         shape = f"maps-{min(len(maps), MAX_COLUMNS)}"
         chart = gr.update(value=figure, visible=True, elem_classes=[shape])
-        return _describe(maps, is_done), chart, ready, *files, tuple(maps)
+        return _describe(maps, is_done), chart, ready, *files, tuple(maps), subject
 
     def clear(message: str) -> tuple:
-        return empty_html(message), gr.update(value=None, visible=False), gr.update(visible=False), None, None, ()
+        hidden = gr.update(visible=False)
+        return empty_html(message), gr.update(value=None, visible=False), hidden, None, None, (), None
 
     @clears_on_errors(clear)
     def compute(
@@ -99,11 +99,11 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
         progress=gr.Progress(),
     ):
         """Maps the shifts of one model after the other; the charts fill up as cells arrive."""
-        picture = open_picture(services, image)
+        picture, subject = open_picture(services, image), _subject(image, model, compare, boundary, padding)
         maps: list[PictureMap] = []
         shown_at = 0.0
         with (
-            services.watch(request, progress, "Moving the picture", VIEW) as report,
+            services.watch(request, progress, "Moving the picture", VIEW, subject=subject) as report,
             services.watch(request, progress, "Downloading weights") as loading,
         ):
             for name in dict.fromkeys([model, *(compare or [])]):
@@ -114,19 +114,29 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
                 ):
                     maps[-1] = part
                     if time.monotonic() - shown_at > UPDATE_SECONDS and not part.map.is_complete:
-                        yield show(maps, color_by, (dx, dy), is_done=False)
+                        yield show(maps, color_by, (dx, dy), subject, is_done=False)
                         shown_at = time.monotonic()
-        yield show(maps, color_by, (dx, dy), is_done=True)
+        yield show(maps, color_by, (dx, dy), subject, is_done=True)
 
     @clears_on_errors(clear)
     def compute_all(
-        image, model, compare, dx, dy, reach, color_by, request: gr.Request, progress=gr.Progress()
+        image,
+        model,
+        compare,
+        dx,
+        dy,
+        boundary,
+        padding,
+        reach,
+        color_by,
+        request: gr.Request,
+        progress=gr.Progress(),
     ) -> tuple:
         """Maps the circular twins, every shift at once."""
-        picture = open_picture(services, image)
+        picture, subject = open_picture(services, image), _subject(image, model, compare, boundary, padding)
         maps, problems = [], []
         with (
-            services.watch(request, progress, "Following all shifts at once", VIEW) as report,
+            services.watch(request, progress, "Following all shifts at once", VIEW, subject=subject) as report,
             services.watch(request, progress, "Downloading weights") as loading,
         ):
             for name in dict.fromkeys([model, *(compare or [])]):
@@ -142,7 +152,7 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
             raise AnalysisError(" ".join(problems))
         for problem in problems:
             gr.Warning(escape(problem, quote=False))
-        return show(maps, color_by, (dx, dy), is_done=True)
+        return show(maps, color_by, (dx, dy), subject, is_done=True)
 
     @shows_errors
     def recolor(maps, color_by, dx, dy):
@@ -151,14 +161,15 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
             return gr.skip()
         return gr.update(value=plot_shift_maps([_to_panel(shown) for shown in maps], color_by, (dx, dy)))
 
-    def forget(maps, request: gr.Request):
+    def forget(image, model, compare, boundary, padding, about, request: gr.Request):
         """Clears a map that no longer belongs to what is chosen."""
-        services.supersede(request, VIEW)
-        return clear(EMPTY) if maps else gr.skip()
+        subject = _subject(image, model, compare, boundary, padding)
+        services.supersede(request, VIEW, subject)
+        return gr.skip() if about in (None, subject) else clear(EMPTY)
 
     private = {"api_visibility": "private"}
-    chosen = [bench.image, bench.model, bench.compare, controls.dx, controls.dy]
-    start.click(compute, [*chosen, controls.boundary, controls.padding, reach, color_by, fast], outputs, **private)
+    chosen = [bench.image, bench.model, bench.compare, controls.dx, controls.dy, controls.boundary, controls.padding]
+    start.click(compute, [*chosen, reach, color_by, fast], outputs, **private)
     all_shifts.click(compute_all, [*chosen, reach, color_by], outputs, **private)
     color_by.input(recolor, [kept, color_by, controls.dx, controls.dy], plot, show_progress="hidden", **private)
     png.click(None, None, None, js=_SAVE_PNG)
@@ -167,8 +178,14 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
     )
     changes = [component.change for component in (bench.image, bench.model, bench.compare)]
     changes += [controls.boundary.input, controls.padding.input]
-    gr.on(changes, forget, kept, outputs, show_progress="hidden", **private)
+    looks_at = [bench.image, bench.model, bench.compare, controls.boundary, controls.padding, about]
+    gr.on(changes, forget, looks_at, outputs, show_progress="hidden", **private)
     return reach
+
+
+def _subject(image, model, compare, boundary, padding) -> tuple:
+    """What a map is about: it is stale once one of these changes."""
+    return image, model, tuple(compare or ()), boundary, padding
 
 
 def _to_panel(shown: PictureMap) -> Panel:

@@ -24,6 +24,7 @@ from ui.components import (
     scale_html,
     sentence_html,
 )
+from ui.distance import Distance
 from ui.errors import clears_on_errors, shows_errors
 from ui.layer_meter_panel import build_layer_meter_panel
 from ui.self_check_panel import build_self_check_panel
@@ -73,7 +74,7 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
     )
     with gr.Row(elem_classes="controls"):
         examples = [gr.Button(title, size="sm", min_width=180) for title in EXAMPLES]
-    with gr.Tabs(elem_id="shift-parts") as parts, gr.Tab("Feature maps"):
+    with gr.Tabs(elem_id="shift-parts") as parts, gr.Tab("Maps"):
         with gr.Row(elem_classes="controls"):
             layer = gr.Dropdown([], label="Feature maps of layer", elem_id="shift-layer", min_width=260)
             channel = gr.Number(
@@ -126,9 +127,9 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         "trigger_mode": "always_last",
     }
     with parts:
-        with gr.Tab("Map of all shifts"):
+        with gr.Tab("All shifts"):
             reach = build_shift_map_panel(services, bench, controls, load)
-        with gr.Tab("Layer meter"):
+        with gr.Tab("Layers"):
             build_layer_meter_panel(services, bench, controls)
         with gr.Tab("Self-check"):
             build_self_check_panel(services, bench)
@@ -191,8 +192,8 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
 def _build_controls() -> tuple[ShiftControls, gr.Dropdown]:
     """The controls, and the size of the steps that sliders, buttons and arrow keys make."""
     with gr.Row(elem_classes="controls"):
-        dx = gr.Slider(-MAX_SHIFT, MAX_SHIFT, 3, step=1, label="dx, px right", elem_id="shift-dx", min_width=220)
-        dy = gr.Slider(-MAX_SHIFT, MAX_SHIFT, 0, step=1, label="dy, px down", elem_id="shift-dy", min_width=220)
+        dx = Distance(-MAX_SHIFT, MAX_SHIFT, 3, step=1, label="dx, px right", elem_id="shift-dx", min_width=220)
+        dy = Distance(-MAX_SHIFT, MAX_SHIFT, 0, step=1, label="dy, px down", elem_id="shift-dy", min_width=220)
         step = gr.Dropdown(
             [("1 px", 1), ("1/2 px", 0.5), ("1/4 px", 0.25)],
             value=1,

@@ -114,7 +114,7 @@ def test_ties_equal_a_loop(logits):
     expected = []
     for row in logits:
         first, second = sorted(row, reverse=True)[:2]
-        expected.append(first - second < TIE * math.sqrt(sum(value * value for value in row)))
+        expected.append(first - second <= TIE * math.sqrt(sum(value * value for value in row)))
     assert find_ties(torch.tensor(logits, dtype=torch.float64)).tolist() == expected
 
 
@@ -133,3 +133,7 @@ def test_order_does_not_matter_for_ties():
     assert 0 < ties.sum() < 20
     for shift in range(1, 5):
         assert torch.equal(find_ties(logits.roll(shift, 1)), ties)
+
+
+def test_equal_logits_are_a_tie():
+    assert find_ties(torch.zeros(1, 3)).tolist() == [True]

@@ -208,7 +208,7 @@ def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(mana
         wait_for(lambda name=name: manager.read(name).state not in UNFINISHED, f"the end of {name}")
         ended = manager.read(name)
         assert ended.state == "finished", ended.message + ended.log_tail
-        assert ended.config["data"] == str(ended.path / upload.name)
+        assert ended.config["data"] == str(ended.path / "upload" / upload.name)
         assert ended.result["seconds"] > 0 and not list(ended.path.rglob("*.npz"))
     resumed, document = manager.read(stopped).document, manager.read(whole).document
     assert resumed["models"] == document["models"]
@@ -224,14 +224,14 @@ def test_a_program_gets_its_settings_and_its_own_copy_of_an_upload(idle, upload)
     name = idle.start_program("evaluation", config, "of a_model & more", upload="data")
     assert name == "of-a_model-more-1" and idle.launched == [(name, "evaluation")]
     run = idle.read(name)
-    copied = run.path / upload.name
+    copied = run.path / "upload" / upload.name
     assert copied.read_bytes() == upload.read_bytes() and copied != upload
     assert run.config == config | {"data": str(copied)}
     assert config["data"] == str(upload)
     assert (run.kind, run.state) == ("evaluation", "queued")
     other = idle.start_program("repair", config, "of a_model & more")
     assert other == "of-a_model-more-2"
-    assert idle.read(other).config == config and not (idle.read(other).path / upload.name).exists()
+    assert idle.read(other).config == config and not (idle.read(other).path / "upload" / upload.name).exists()
 
 
 def test_an_upload_that_has_vanished_leaves_no_run(idle, tmp_path):

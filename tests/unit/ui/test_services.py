@@ -62,13 +62,16 @@ def test_other_views_and_visitors_are_left_alone(services):
 
 
 @pytest.mark.parametrize("is_refresh", [False, True])
-def test_new_inputs_supersede_whatever_goes_on_in_their_view(services, is_refresh):
-    with pytest.raises(Superseded), services.watch(ANN, ignore, "map", "shift_map", is_refresh) as report:
+def test_new_inputs_supersede_whatever_goes_on_about_others_in_their_view(services, is_refresh):
+    about = {"is_refresh": is_refresh, "subject": ("cat", "model")}
+    with pytest.raises(Superseded), services.watch(ANN, ignore, "map", "shift_map", **about) as report:
         report(1, 3)
-        services.supersede(ANN, "shift_map")
+        services.supersede(ANN, "shift_map", ("cat", "model"))  # the change that the action came after
         report(2, 3)
-    with pytest.raises(Superseded), services.watch(ANN, ignore, "map", "shift_map", is_refresh):
-        services.supersede(ANN, "shift_map")  # also one that never reports
+        services.supersede(ANN, "shift_map", ("dog", "model"))
+        report(3, 3)
+    with pytest.raises(Superseded), services.watch(ANN, ignore, "map", "shift_map", **about):
+        services.supersede(ANN, "shift_map", None)  # also one that never reports
     assert not services._running
 
 
@@ -78,11 +81,11 @@ def test_superseding_a_view_leaves_other_views_and_visitors_alone(services):
         services.watch(ANN, ignore, "b") as without_view,
         services.watch(BEN, ignore, "c", "explain") as other_visitor,
     ):
-        services.supersede(ANN, "explain")
+        services.supersede(ANN, "explain", "other")
         for report in (other_view, without_view, other_visitor):
             report(1, 1)
-    services.supersede(ANN, "explain")  # nothing goes on
-    services.supersede(SimpleNamespace(session_hash=None), "explain")
+    services.supersede(ANN, "explain", "other")  # nothing goes on
+    services.supersede(SimpleNamespace(session_hash=None), "explain", "other")
     assert not services._running
     with services.watch(ANN, ignore, "d", "explain") as later:
         later(1, 1)
@@ -91,8 +94,8 @@ def test_superseding_a_view_leaves_other_views_and_visitors_alone(services):
 def test_the_first_reason_counts(services):
     """A visitor who cancelled is told so even if the view has moved on since."""
     for first, second, reason in (
-        (services.cancel, lambda who: services.supersede(who, "map"), Cancelled),
-        (lambda who: services.supersede(who, "map"), services.cancel, Superseded),
+        (services.cancel, lambda who: services.supersede(who, "map", "other"), Cancelled),
+        (lambda who: services.supersede(who, "map", "other"), services.cancel, Superseded),
     ):
         with pytest.raises(Cancelled) as caught, services.watch(ANN, ignore, "work", "map"):
             first(ANN)

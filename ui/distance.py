@@ -1,0 +1,25 @@
+"""The sliders for shifts, whose ends follow the model."""
+
+import math
+
+import gradio as gr
+
+
+class Distance(gr.Slider):
+    """A slider that draws values beyond its ends back to them.
+
+    ``gr.Slider`` refuses such values. But after a change of model the page may still send the old value while the
+    new ends are already known here.
+    """
+
+    is_template = True  # tells gradio that the page's part of it is gr.Slider's
+
+    def preprocess(self, payload) -> float:
+        """The nearest possible value."""
+        try:
+            value = float(payload)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise gr.Error("A shift is a number of pixels.")
+        return min(max(value, self.minimum), self.maximum)
