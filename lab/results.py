@@ -70,15 +70,12 @@ class ShiftResult:
         return self.before[0].index == self.after[0].index
 
     def to_json(self) -> dict:
-        """``{before, after, same_top1, probability_change, margin_before, margin_after, near_tie, layers}``."""
+        """``{before, after, same_top1, probability_change, layers}``."""
         return {
             "before": [asdict(p) for p in self.before],
             "after": [asdict(p) for p in self.after],
             "same_top1": self.same_top1,
             "probability_change": self.probability_change,
-            "margin_before": self.margin_before,
-            "margin_after": self.margin_after,
-            "near_tie": self.near_tie,
             "layers": [asdict(layer) for layer in self.layers],
         }
 

@@ -13,13 +13,6 @@ from models.samples import get_sample
 from models.small_cnn import SmallCNN, SmallCNNConfig
 
 
-def pytest_collection_modifyitems(items):
-    """Tests that share a server, or what a file prepares, stay together when several processes run them."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in ("app", "browser") else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def chelsea() -> Image.Image:
     """The photograph of a cat."""

@@ -1,9 +1,39 @@
 """The Shift tab, as a visitor uses it."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from playwright.sync_api import Page, expect
 
+from models.samples import list_samples
 from tests.browser.test_classify import choose
+
+FINDING = "#shift-view .finding"
+STARTS = {
+    "All shifts": ("#map-start", "#map-plot .nsewdrag"),
+    "Layers": ("#meter-start", "#meter-plot .scatterlayer"),
+    "Self-check": ("#check-start", "#check-result .finding"),
+}
+"""Part of the tab -> what starts it, and what appears then."""
+
+
+@contextmanager
+def visit_shift(page: Page, address: str, **parts: str) -> Iterator[Page]:
+    """Opens the Shift tab by a link, with the small network unless told; fails if a script on the page fails."""
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    parts = {"tab": "shift", "model": "fashion_cnn", "sample": "sneaker", **parts}
+    page.goto(f"{address}/?" + "&".join(f"{key}={value}" for key, value in parts.items()))
+    expect(page.locator("#shift-maps .finding")).to_contain_text("relative error")
+    yield page
+    assert not failures
+
+
+def choose_sample(page: Page, name: str) -> None:
+    """Clicks a sample of the sidebar."""
+    page.locator("#samples button").nth(list(list_samples()).index(name)).click()
 
 
 @pytest.fixture
@@ -79,3 +109,69 @@ def test_another_model_brings_its_own_limits(shift):
     choose(shift, "model", "fashion_cnn")
     expect(shift.locator("#shift-dx input[type=range]")).to_have_attribute("max", "7")
     expect(shift.locator("#shift-maps .finding")).to_contain_text("features.")
+
+
+@pytest.fixture
+def small(page: Page, server) -> Iterator[Page]:
+    with visit_shift(page, server.url) as opened:
+        yield opened
+
+
+def test_a_link_to_a_small_model_opens_without_a_complaint(small):
+    expect(small.locator("#shift-dx input[type=range]")).to_have_attribute("max", "7")
+    expect(small.locator("#map-reach input[type=range]")).to_have_attribute("max", "7")
+    expect(small.get_by_test_id("toast-body")).to_have_count(0)
+
+
+def test_a_step_of_a_quarter_moves_the_picture_by_a_quarter(small):
+    expect(small.locator(FINDING)).to_contain_text("Shifted 3 px right")
+    shifted = small.locator("#shift-view figure img").nth(1)
+    before = shifted.get_attribute("src")
+    choose(small, "shift-step", "1/4 px")
+    expect(small.locator("#shift-dx input[type=range]")).to_have_attribute("step", "0.25")
+    small.locator("#nudge-right").click()
+    expect(small.locator(FINDING)).to_contain_text("Shifted 3.25 px right")
+    assert shifted.get_attribute("src") != before
+    slider = small.locator("#shift-dy input[type=range]")
+    slider.focus()
+    slider.press("ArrowLeft")
+    expect(small.locator(FINDING)).to_contain_text("Shifted 3.25 px right and 0.25 px up")
+    small.locator("#shift-view [role=group]").focus()
+    small.keyboard.press("ArrowLeft")
+    expect(small.locator(FINDING)).to_contain_text("Shifted 3 px right and 0.25 px up")
+
+
+def test_the_circular_twin_is_called_another_network(small):
+    expect(small.locator("#shift-view .note")).not_to_contain_text("twin")
+    choose(small, "shift-padding", "Circular twin")
+    expect(small.locator("#shift-view .note")).to_contain_text(
+        re.compile(r"another network: without a shift it says [\w/ -]+, [\d.]+ %")
+    )
+
+
+def test_a_link_restores_the_circular_twin(page, server):
+    with visit_shift(page, server.url, padding="circular", boundary="circular", dx="4") as opened:
+        # The total stride is 4 and nothing has a border: the logits stay, and so does the margin.
+        finding = opened.locator(FINDING).inner_text()
+        before, after = re.search(r"margin ([+-][\d.e+-]+) → ([+-][\d.e+-]*\d)", finding).groups()
+        assert before == after
+        expect(opened.locator("#shift-view .note")).to_contain_text("circular twin")
+        opened.locator("#copy-link").click()
+        expect(opened).to_have_url(re.compile("dx=4.*padding=circular"))
+
+
+def test_the_margin_says_how_close_a_change_is(small):
+    margin = re.compile(r"margin \+[\d.]+ → [+-][\d.]+\.$")
+    expect(small.locator(FINDING)).to_have_text(margin)
+
+
+@pytest.mark.parametrize("part", ["Maps", "All shifts", "Layers", "Self-check"])
+def test_on_a_phone_no_part_is_wider_than_the_screen(page, server, part):
+    page.set_viewport_size({"width": 390, "height": 844})
+    with visit_shift(page, server.url) as small:
+        small.get_by_role("tab", name=part, exact=True).click()
+        if part in STARTS:
+            button, result = STARTS[part]
+            small.locator(button).click()
+            expect(small.locator(result)).to_be_visible()
+        assert small.evaluate("document.documentElement.scrollWidth") <= 390

@@ -195,7 +195,59 @@ def test_people_get_lines_instead_of_json(run, arguments, words):
         json.loads(out)
 
 
+@pytest.mark.parametrize("twin", [False, True])
+def test_shift_maps_have_a_cell_for_every_shift(run_json, lab, twin):
+    flags = ["--twin"] if twin else []
+    document = run_json("shift-map", "bag", *FASHION, "--max-shift", 3, "--boundary", "circular", *flags)
+    assert document["shifts"] == [-3, -2, -1, 0, 1, 2, 3]
+    bag = lab.open_image("bag")
+    for dy, dx in ((0, 0), (-3, 2), (1, -1)):
+        expected = lab.shift(bag, "fashion_cnn", dx, dy, "circular", twin=twin)
+        row, column = document["shifts"].index(dy), document["shifts"].index(dx)
+        assert document["top1"][row][column] == expected.after[0].index
+        change = document["probability"][row][column] - document["probability"][3][3]
+        assert change == pytest.approx(expected.probability_change, abs=1e-5)
+    labels = [label for row in document["top1"] for label in row]
+    pairs = [a == b for i, a in enumerate(labels) for b in labels[:i]]
+    assert document["consistency"] == pytest.approx(sum(pairs) / len(pairs))
+
+
+def test_the_self_check_lists_identities_and_none_fails(run_json):
+    checks = run_json("self-check", *FASHION)
+    assert {check["identity"] for check in checks} == {f"I{number}" for number in range(1, 22)}
+    for check in checks:
+        assert {"identity", "error", "tolerance", "passed"} <= set(check)
+        assert check["passed"] is not False
+    measured = [check for check in checks if check["passed"] and not check["negative_control"]]
+    assert len(measured) > 8
+    assert all(check["error"] <= check["tolerance"] for check in measured)
+
+
+def test_the_meter_has_every_layer_and_its_cause(run_json):
+    document = run_json("meter", "bag", *FASHION, "--dx", 2, "--boundary", "circular")
+    assert (document["dx"], document["boundary"], document["twin"]) == (2, "circular", False)
+    assert [layer["name"] for layer in document["layers"]][:2] == ["features.0.conv", "features.0.norm"]
+    for layer in document["layers"]:
+        assert layer["error"] > 0 and layer["new_content_error"] == 0
+        assert layer["cause"] in ("stride", "padding")
+
+
+@pytest.mark.parametrize(
+    "command", [["shift-map", "--max-shift", 1], ["self-check"], ["meter"], ["shift", "--dx", 0.5]]
+)
+def test_without_json_people_get_lines(run, command):
+    name, *options = command
+    code, out, _ = run(name, *([] if name == "self-check" else ["bag"]), *FASHION, *options)
+    assert code == 0 and out.count("\n") > 3
+
+
 MISTAKES = {
+    "no shifts": (["shift-map", "bag", *FASHION, "--max-shift", "0"], "between 1 and 64"),
+    "map too large": (["shift-map", "bag", *FASHION, "--max-shift", "65"], "between 1 and 64"),
+    "map without surroundings": (["shift-map", "bag", *FASHION, "--boundary", "crop"], "smaller shift"),
+    "meter out of sight": (["meter", "bag", *FASHION, "--dx", "1e9"], "out of sight"),
+    "meter of nothing": (["meter", "bag", *FASHION, "--dx", "nan"], "out of sight"),
+    "no such weights": (["classify", "bag", "--model", "resnet50:V9"], "IMAGENET1K_V1"),
     "no such picture": (["classify", "none.png", *FASHION], "none.png"),
     "one bad picture of two": (["classify", "bag", "text.png", *FASHION], "text.png is not a picture"),
     "a folder": (["classify", ".", *FASHION], "not a file"),
@@ -205,7 +257,7 @@ MISTAKES = {
     "bad top-k": (["classify", "bag", "--top-k", "0"], "--top-k"),
     "bad method": (["explain", "bag", *FASHION, "--method", "magic"], "magic"),
     "bad boundary": (["shift", "bag", *FASHION, "--boundary", "magic"], "magic"),
-    "bad dx": (["shift", "bag", *FASHION, "--dx", "1.5"], "--dx"),
+    "bad dx": (["shift", "bag", *FASHION, "--dx", "far"], "--dx"),
     "shift out of sight": (["shift", "bag", *FASHION, "--dx", "29"], "out of sight"),
     "huge shift": (["shift", "bag", *FASHION, "--dy", "-99999999999999999999"], "out of sight"),
     "no surroundings": (["shift", "bag", *FASHION, "--boundary", "crop"], "smaller shift"),

@@ -1,0 +1,70 @@
+"""The layer meter and the self-check of the Shift tab, as a visitor uses them."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.test_classify import choose
+from tests.browser.test_shift import choose_sample, visit_shift
+from tests.browser.test_shift_map import download
+
+
+@pytest.fixture
+def small(page: Page, server) -> Iterator[Page]:
+    with visit_shift(page, server.url) as opened:
+        yield opened
+
+
+def measure(page: Page) -> None:
+    page.locator("#meter-start").click()
+    expect(page.locator("#meter-finding .finding")).to_contain_text("the error at the last layer")
+
+
+def test_every_layer_has_a_row_and_a_point(small):
+    small.get_by_role("tab", name="Layers", exact=True).click()
+    measure(small)
+    expect(small.locator("#meter-finding .finding")).to_contain_text("Shifted 3 px right")
+    expect(small.locator("#meter-plot .scatterlayer .trace")).to_have_count(3)
+    document = json.loads(download(small, "#meter-json").read_text())
+    names = [layer["name"] for layer in document["layers"]]
+    assert "features.0.conv" in names
+    assert (document["model"], document["dx"], document["dy"]) == ("fashion_cnn", 3, 0)
+    shown = small.locator("#meter-table tbody tr td:first-child")
+    expect(shown).to_have_text(names)
+    with download(small, "#meter-csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == names
+    errors = [layer["error"] for layer in document["layers"]]
+    assert [float(row["error"]) for row in rows] == pytest.approx(errors)
+
+
+def test_a_reading_of_another_shift_or_model_does_not_stay(small):
+    small.get_by_role("tab", name="Layers", exact=True).click()
+    for change in (
+        lambda: small.locator("#nudge-down").click(),
+        lambda: choose(small, "shift-padding", "Circular twin"),
+        lambda: choose_sample(small, "dress"),
+    ):
+        measure(small)
+        change()
+        expect(small.locator("#meter-finding .empty")).to_contain_text("Press the button")
+        expect(small.locator("#meter-table tbody tr")).to_have_count(0)
+        expect(small.locator("#meter-csv")).to_be_hidden()
+
+
+def test_the_self_check_passes_and_can_be_downloaded(small):
+    small.get_by_role("tab", name="Self-check", exact=True).click()
+    small.locator("#check-start").click()
+    finding = small.locator("#check-result .finding")
+    expect(finding).to_have_text(re.compile(r"fashion_cnn: (\d+) of \1 checks passed\."))
+    results = json.loads(download(small, "#check-json").read_text())
+    assert len(results) >= 20
+    assert {result["passed"] for result in results} <= {True, None}
+    expect(finding).to_contain_text(f"{sum(result['passed'] is True for result in results)} of")
+    expect(small.locator("#check-result tbody tr")).to_have_count(len(results))
+    choose_sample(small, "dress")
+    expect(small.locator("#check-result .empty")).to_contain_text("Press the button")
