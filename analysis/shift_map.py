@@ -12,7 +12,7 @@ from analysis.errors import AnalysisError, Progress, no_progress
 from analysis.prediction import find_ties, measure_margins
 from analysis.shift import Extended
 
-CHUNK_PIXELS = {"cpu": 8 * 224 * 224}
+CHUNK_PIXELS = {"cpu": 4 * 224 * 224}
 DEVICE_CHUNK_PIXELS = 128 * 224 * 224
 """Pixels per forward pass. More do not make a CPU faster: the feature maps no longer fit its caches."""
 MAX_CHUNK = 512

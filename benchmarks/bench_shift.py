@@ -76,11 +76,13 @@ def measure_maps(repeats: int) -> dict[str, float]:
 
             batches = {f"batch_{size}": lambda x=x: loaded.module(x) for size, x in ready.items()}
             seconds = alternate({"map": run_map, "loop": run_loop, **batches}, repeats)
-    best = min(seconds[f"batch_{size}"] / size for size in BATCHES)
+    best_size = min(BATCHES, key=lambda size: seconds[f"batch_{size}"] / size)
+    best = seconds[f"batch_{best_size}"] / best_size
     return {
         "map_vs_best_batch": best * cells / seconds["map"],
         "map_vs_loop": seconds["loop"] / seconds["map"],
         "map_seconds": seconds["map"],
+        "best_batch": best_size,
         "best_batch_pictures_per_second": 1 / best,
     }
 
