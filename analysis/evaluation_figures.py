@@ -75,31 +75,38 @@ def plot_arms(arms: Sequence[dict]) -> "Figure | None":
 
 
 def plot_arm_layers(arms: Sequence[dict]) -> "Figure | None":
-    """The layer meters of the arms: relative error at 1 px down each network; None without layers.
+    """The layer meters of the arms: phase spread down each network; None without layers.
+
+    It compares no maps, so it is fair to adaptive sampling, which chooses another grid at every shift.
 
     Args:
-        arms: With ``title`` and ``layers``, each a layer meter with ``stride`` and ``error``.
+        arms: With ``title`` and ``layers``, each a layer meter with ``stride``, ``phase_spread`` and ``error``.
     """
     from plotly.graph_objects import Scatter
 
-    figure = build_figure("relative error at 1 px", "depth, from input to output")
+    figure = build_figure("phase spread", "depth, from input to output")
     for number, arm in enumerate(arms):
-        layers = [layer for layer in arm["layers"] if layer["error"] is not None]
+        layers = [layer for layer in arm["layers"] if layer["phase_spread"] is not None]
         if layers:
             last = max(len(layers) - 1, 1)
             figure.add_trace(
                 Scatter(
                     x=[index / last for index in range(len(layers))],  # arms may have different layers
-                    y=[layer["error"] for layer in layers],
-                    text=[f"{layer['name']}, stride {layer['stride']}" for layer in layers],
+                    y=[layer["phase_spread"] for layer in layers],
+                    text=[_describe_layer(layer) for layer in layers],
                     name=arm["title"],
                     mode="lines+markers",
                     line={"color": COLORS[number % len(COLORS)]},
-                    hovertemplate="%{text}<br>error %{y:.3g}<extra></extra>",
+                    hovertemplate="%{text}<br>phase spread %{y:.3g}<extra></extra>",
                 )
             )
     figure.update_layout(height=360, showlegend=False)  # the colours of the chart above
     return figure.update_yaxes(rangemode="tozero") if figure.data else None
+
+
+def _describe_layer(layer: dict) -> str:
+    error = "" if layer["error"] is None else f", error at 1 px {layer['error']:.2g}"
+    return f"{layer['name']}, stride {layer['stride']}{error}"
 
 
 def _reach(estimate: dict) -> dict | None:

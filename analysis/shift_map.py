@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import AnalysisError, Progress, no_progress
-from analysis.prediction import find_ties, measure_margins
+from analysis.prediction import TIE, find_ties, measure_margins
 from analysis.shift import Extended
 
 CHUNK_PIXELS = {"cpu": 4 * 224 * 224}
@@ -29,7 +29,7 @@ class ShiftMap:
     Attributes:
         distances: The shifts in network-input pixels, the same both ways; 0 is in the middle.
         target: The class predicted without a shift.
-        top1: ``(n, n)`` int64: the predicted class.
+        top1: ``(n, n)`` int64: the predicted class; the target where it ties with the best.
         probability: ``(n, n)`` float32: of the target.
         margin: ``(n, n)`` float32: logit of the target minus the best other one; below 0 after a flip.
         is_tie: ``(n, n)`` bool: the two best logits are too close to call (``prediction.TIE``).
@@ -53,8 +53,8 @@ class ShiftMap:
 
     @property
     def flipped(self) -> Tensor:
-        """``(n, n)`` bool: another class than without a shift, and no near-tie."""
-        return (self.top1 != self.target) & ~self.is_tie
+        """``(n, n)`` bool: another class than without a shift, by more than rounding can explain."""
+        return self.top1 != self.target
 
     @property
     def consistency(self) -> float:
@@ -63,9 +63,7 @@ class ShiftMap:
         ``sum_c n_c (n_c - 1) / (K (K - 1))`` with ``n_c`` of the ``K`` computed cells predicting class ``c``:
         the U-statistic of "the classes agree". 1 where there is one cell only.
         """
-        counts = self.top1[self.is_computed].bincount().double()
-        total = float(counts.sum())
-        return float((counts * (counts - 1)).sum()) / (total * (total - 1)) if total > 1 else 1.0
+        return measure_agreement(self.top1[self.is_computed].bincount())
 
     @property
     def share_kept(self) -> float:
@@ -73,7 +71,7 @@ class ShiftMap:
         return float((self.top1[self.is_computed] == self.target).double().mean())
 
     def to_json(self) -> dict:
-        """``{shifts, target, top1, probability, margin, near_tie, consistency, share_kept}``; rows are dy."""
+        """The map and its score, with whether it is only a ``preview``; rows are dy, columns dx."""
         return {
             "shifts": list(self.distances),
             "target": self.target,
@@ -83,7 +81,19 @@ class ShiftMap:
             "near_tie": self.is_tie.tolist(),
             "consistency": self.consistency,
             "share_kept": self.share_kept,
+            "preview": self.is_preview,
         }
+
+
+def measure_agreement(counts: Tensor) -> float:
+    """How often two different votes agree, ``sum_c n_c (n_c - 1) / (K (K - 1))``; 1 if there is one vote only.
+
+    Args:
+        counts: Number of votes ``n_c`` for each class; they add up to ``K``.
+    """
+    counts = counts.double()
+    total = float(counts.sum())
+    return float((counts * (counts - 1)).sum()) / (total * (total - 1)) if total > 1 else 1.0
 
 
 def map_shifts(
@@ -163,9 +173,10 @@ class _Drawing:
         logits = logits.float().cpu()
         if not logits.isfinite().all():
             raise AnalysisError("The model gives no finite numbers for this picture; its weights are broken.")
-        top1 = logits.argmax(dim=1)
+        best, top1 = logits.max(dim=1)
         if self.target < 0:
             self.target = int(top1[0])
+        top1[best - logits[:, self.target] <= TIE * logits.norm(dim=1)] = self.target
         probability = logits.softmax(dim=1)[:, self.target]
         values = (top1, probability, measure_margins(logits, self.target), find_ties(logits))
         rows, columns = (torch.tensor([cell[axis] for cell in cells]) + self.max_shift for axis in (1, 0))

@@ -1,11 +1,12 @@
 """Commands of the shift lab on single pictures: maps of all shifts, layer meters, self-checks."""
 
+import contextlib
 import sys
 from typing import Annotated
 
 import typer
 
-from analysis.errors import Progress, no_progress
+from analysis.errors import AnalysisError, Progress, no_progress
 from commands import (
     BoundaryName,
     ImageArgument,
@@ -38,11 +39,12 @@ def shift_map(
     """Predict at every shift up to a limit; with --twin and --boundary circular, all shifts come from one pass."""
     lab = make_lab()
     picture, report = lab.open_image(image), _show("shifts", as_json)
+    result = None
     if twin and boundary == BoundaryName.circular:
-        result = map_all_circular_shifts(
-            lab, picture, model, max_shift, progress=_show("parts", as_json), loading=show_download
-        )
-    else:
+        with contextlib.suppress(AnalysisError):  # networks that cannot be followed are asked shift by shift
+            parts = _show("parts", as_json)
+            result = map_all_circular_shifts(lab, picture, model, max_shift, progress=parts, loading=show_download)
+    if result is None:
         rules = {"twin": twin, "progress": report, "loading": show_download}
         *_, result = map_picture(lab, picture, model, max_shift, str(boundary), **rules)
     if as_json:

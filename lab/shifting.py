@@ -15,7 +15,7 @@ from analysis.layers import HANDS_ON, Layer
 from analysis.meter import measure_down_the_network, measure_layers
 from analysis.scene import Scene
 from analysis.shift import Extended, extend, extend_crop
-from analysis.shift_map import map_shifts, to_shift_map
+from analysis.shift_map import map_shifts, measure_agreement, to_shift_map
 from lab import Lab, check_distance
 from lab.results import MeterReading, PictureMap
 from models.cache import LoadedModel
@@ -103,13 +103,11 @@ def map_all_circular_shifts(
         found = compute_all_shifts(loaded.module, loaded.prepare(image), progress=progress)
         shown = to_shift_map(found.logits, max_shift)
         # Every phase stands for equally many of the H x W shifts, so their shares are those of the phases.
-        votes = found.logits.flatten(0, 1).argmax(dim=1).bincount().double()
-        num_shifts, num_phases = loaded.spec.preprocessing.crop_size**2, float(votes.sum())
-        counts = votes * num_shifts / num_phases
-        agreeing = float((counts * (counts - 1)).sum()) / (num_shifts * (num_shifts - 1))
+        votes = found.logits.flatten(0, 1).argmax(dim=1).bincount()
+        agreement = measure_agreement(votes * (loaded.spec.preprocessing.crop_size**2 // int(votes.sum())))
         stride = find_total_stride(facts.layers)
     category = loaded.spec.categories[shown.target]
-    return PictureMap(loaded.spec, "circular", True, stride, category, shown, agreeing)
+    return PictureMap(loaded.spec, "circular", True, stride, category, shown, agreement)
 
 
 def measure_picture(

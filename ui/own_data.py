@@ -27,14 +27,15 @@ def find_own_data(services: Services, upload: str | None, folder: str | None) ->
     if upload:
         return upload
     if folder in list_folders(services):
-        return str(services.lab.data_root / folder)
+        return str((services.lab.data_root / folder).resolve())
     raise ModelsError("Upload a zip with one folder of pictures per class, or choose a folder.")
 
 
 def list_folders(services: Services) -> list[str]:
     """Folders in the data root that hold at least two folders."""
     root: Path = services.lab.data_root
-    if not root.is_dir():
+    try:
+        folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
+        return sorted(path.name for path in folders if sum(child.is_dir() for child in path.iterdir()) >= 2)
+    except OSError:  # not there, or not to be read
         return []
-    folders = (path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
-    return sorted(path.name for path in folders if sum(child.is_dir() for child in path.iterdir()) >= 2)

@@ -35,7 +35,8 @@ order; only the cure differs, and *as it is* has none. **Circular padding** lets
 **blur** puts a low-pass filter before every downsampling (Zhang 2019); **adaptive polyphase sampling** keeps the
 strongest of the four grids (Chaman & Dokmanić 2021), with circular padding and global pooling this makes a network
 exactly invariant to circular shifts; **random shifts** only teach it. *Worst logit change* is the largest relative
-change of the logits over the circular shifts of one picture: 0 up to rounding means exactly invariant.
+change of the logits over the circular shifts of one picture: 0 up to rounding means exactly invariant. The lower
+chart is the *phase spread* of every layer: how much its pooled features depend on where the grid falls.
 """
 
 

@@ -70,11 +70,10 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
     outputs = [finding, plot, downloads, table, document, kept, about]
 
     def show(maps, color_by, marked, subject, *, is_done: bool) -> tuple:
-        files = [gr.skip(), gr.skip()]
-        if is_done and not any(shown.map.is_preview for shown in maps):
-            files = [_write_csv(services, maps), _write_json(services, maps)]
+        has_files = is_done and not any(shown.map.is_preview for shown in maps)
+        files = [_write_csv(services, maps), _write_json(services, maps)] if has_files else [None, None]
         figure = plot_shift_maps([_to_panel(shown) for shown in maps], color_by, marked)
-        ready = gr.update(visible=is_done)
+        ready = gr.update(visible=has_files)
         shape = f"maps-{min(len(maps), MAX_COLUMNS)}"
         chart = gr.update(value=figure, visible=True, elem_classes=[shape])
         return _describe(maps, is_done), chart, ready, *files, tuple(maps), subject
@@ -212,10 +211,12 @@ def _describe(maps: Sequence[PictureMap], is_done: bool) -> str:
     )
     rule = BOUNDARIES[first.boundary]
     network = "Circular twins: every padded operation wraps around. " if first.is_twin else ""
+    ties = max(float(m.map.is_tie.double().mean()) for m in maps)
+    tied = f"{format_percent(ties)} of the shifts are near-ties, which count as no change. " if ties else ""
     preview = "<strong>Fast preview in bfloat16: not for reporting.</strong> " if first.map.is_preview else ""
     note = (
-        f"{preview}{network}{rule.title}: {rule.explanation} Red lines: another class. Dotted: whole cells of the "
-        f"deepest layer (stride {first.stride}). Click a cell to show that shift above. {DEFINITION}"
+        f"{preview}{tied}{network}{rule.title}: {rule.explanation} Red lines: another class. Dotted: whole cells of "
+        f"the deepest layer (stride {first.stride}). Click a cell to show that shift above. {DEFINITION}"
     )
     return sentence_html(text) + f'<table class="table">{head}{rows}</table><p class="note">{note}</p>'
 

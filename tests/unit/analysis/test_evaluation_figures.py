@@ -106,13 +106,13 @@ def test_arms_that_were_not_measured_are_left_out():
     assert plot_arms([]) is None
 
 
-def layer(name: str, stride: int, error: float | None) -> dict:
-    return {"name": name, "stride": stride, "error": error}
+def layer(name: str, stride: int, spread: float | None, error: float | None = None) -> dict:
+    return {"name": name, "stride": stride, "phase_spread": spread, "error": error}
 
 
 def test_layers_of_arms_are_drawn_over_the_depth():
     """Networks of different lengths have one beginning and one end."""
-    short = [layer("conv1", 1, 0.25), layer("pool", 2, None), layer("conv2", 2, 0.5), layer("conv3", 4, 0.75)]
+    short = [layer("conv1", 1, 0.25), layer("pool", 2, None), layer("conv2", 2, 0.5), layer("conv3", 4, 0.75, 0.5)]
     arms = [
         arm("a", UNKNOWN, UNKNOWN, short),
         arm("b", UNKNOWN, UNKNOWN, [layer("only", 2, 0.125)]),
@@ -126,7 +126,7 @@ def test_layers_of_arms_are_drawn_over_the_depth():
         ("d", [0, 0.25, 0.5, 0.75, 1]),
     ]
     assert curves[0]["y"] == [0.25, 0.5, 0.75]
-    assert curves[0]["text"] == ["conv1, stride 1", "conv2, stride 2", "conv3, stride 4"]
+    assert curves[0]["text"] == ["conv1, stride 1", "conv2, stride 2", "conv3, stride 4, error at 1 px 0.5"]
     assert [curve["line"]["color"] for curve in curves] == [COLORS[0], COLORS[1], COLORS[3]]
     assert plot_arm_layers(arms[2:3]) is None
     assert plot_arm_layers([]) is None

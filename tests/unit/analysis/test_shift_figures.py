@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analysis.meter import LayerMeter, PhaseErrors
 from analysis.shift_figures import CLASS_COLORS, COLORINGS, MAX_NAMED, Panel, plot_meter, plot_shift_maps
-from analysis.shift_map import ShiftMap
+from analysis.shift_map import ShiftMap, to_shift_map
 
 LONG = "German short-haired pointer"
 CATEGORIES = ("cat", "dog", LONG, "<b>ox</b>")
@@ -226,10 +226,15 @@ def test_outlines_enclose_exactly_the_flipped_cells(mask):
 
 
 def test_near_ties_are_not_outlined():
-    is_tie = [[False, True, False], [False] * 3, [False] * 3]
-    panel = make_panel(SQUARE, is_tie=is_tie)
-    expected = [[False, False, False], [False, False, True], [True, False, False]]
-    assert enclosed(find_segments(draw(panel)), panel.map.distances) == expected
+    logits = torch.zeros(3, 3, 2)
+    logits[..., 0] = 1
+    logits[1, 1, 1] = 1 + 1e-6  # a tie
+    logits[1, 2, 1] = 2  # a flip
+    shown = to_shift_map(logits, 1)
+    panel = Panel("a", shown, ("one", "two"), None)
+    segments = find_segments(draw(panel))
+    assert enclosed(segments, shown.distances) == shown.flipped.tolist()
+    assert int(shown.flipped.sum()) == 1 and int(shown.is_tie.sum()) == 1
 
 
 def test_each_map_has_its_own_outline():

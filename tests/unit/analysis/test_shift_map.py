@@ -102,12 +102,14 @@ def test_logits_of_all_shifts_repeat_with_their_period(canvas):
         assert float(result.probability[i, j]) == pytest.approx(float(probabilities[dy % 2, dx % 2]))
 
 
-def test_a_near_tie_is_no_flip():
+def test_a_near_tie_is_no_flip_in_any_figure():
     logits = torch.tensor([[[1.0, 0.0], [1.0, 1.0 + 1e-6]], [[0.0, 1.0], [1.0, 0.0]]])
     result = to_shift_map(logits, 1)
     assert result.target == 0
     assert result.is_tie.tolist() == [[False] * 3, [True, False, True], [False] * 3]
     assert result.flipped.tolist() == [[False, True, False], [False] * 3, [False, True, False]]
+    assert result.share_kept == pytest.approx(7 / 9)
+    assert result.consistency == pytest.approx((7 * 6 + 2 * 1) / (9 * 8))
 
 
 def test_progress_counts_cells_and_can_cancel(canvas, monkeypatch):
