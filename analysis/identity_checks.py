@@ -1,5 +1,6 @@
 """Identities of the circular twin, one function each: what is compared, and when it says nothing about a model."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
@@ -15,20 +16,25 @@ from analysis.identity_subject import (
     Subject,
     cut_even,
     find_largest,
+    refusing,
     relative_error,
 )
 from analysis.shift import shift_features
 
 BEYOND_ROUNDING = 1e-4
+GRID = 8
+"""Shifts each way for what holds at every shift."""
+
+
 # Feature maps and logits of the circular twin (I1 to I6)
 
 
 def check_stride_one_layers(subject: Subject) -> Finding:
     """I1: layers before the first stride move with every shift."""
     subject = subject.fitted
-    names = [layer.name for layer in subject.maps if layer.stride == 1]
+    names = [layer.name for layer in subject.tiled if layer.stride == 1]
     if not names:
-        raise NotApplicable("The first layer with a feature map already has a stride above 1.")
+        raise NotApplicable(subject.untiled or "The first layer with a feature map already has a stride above 1.")
     errors = subject.circular.errors[1]
     return find_largest({name: errors[name] for name in names}, OUT_OF_PHASE, subject)
 
@@ -38,26 +44,17 @@ def check_lattice(subject: Subject) -> Finding:
     subject = subject.fitted
     errors = _on_lattice(subject, subject.circular.errors[0])
     finding = find_largest(errors, subject.lattice_shift, subject)
-    return replace(finding, note=finding.note + _find_origin(subject, errors))
-
-
-def _find_origin(subject: Subject, errors: dict[str, float]) -> str:
-    """Where more than rounding comes in, and why if the sizes tell."""
-    first = next((layer for layer in subject.maps if not errors.get(layer.name, 0) <= BEYOND_ROUNDING), None)
-    if first is None:
-        return ""
-    cells, pixels = first.output_shape[-2:], subject.inputs.shape[-2:]
-    tiles = all(number * first.stride == side for number, side in zip(cells, pixels, strict=True))
-    reason = "" if tiles else f", whose {cells[0]} x {cells[1]} cells of {first.stride} px do not tile the picture"
-    return f" It begins in {first.name}{reason}."
+    origin = next((name for name, error in errors.items() if not error <= BEYOND_ROUNDING), None)
+    notes = (finding.note, origin and f"It begins in {origin}.", subject.untiled)
+    return replace(finding, note=" ".join(filter(None, notes)))
 
 
 def check_out_of_phase(subject: Subject) -> Finding:
     """I3, a control: layers with a stride do not follow other shifts."""
     subject = subject.fitted
-    names = [layer.name for layer in subject.maps if layer.stride > 1]
+    names = [layer.name for layer in subject.tiled if layer.stride > 1]
     if not names:
-        raise NotApplicable("No layer has a stride above 1: there are no shifts out of phase.")
+        raise NotApplicable(subject.untiled or "No layer has a stride above 1: there are no shifts out of phase.")
     errors = subject.circular.errors[1]
     return find_largest({name: errors[name] for name in names}, OUT_OF_PHASE, subject)
 
@@ -87,20 +84,14 @@ def check_flattened_logits(subject: Subject) -> Finding:
 
 
 def _on_lattice(subject: Subject, errors: dict[str, float]) -> dict[str, float]:
-    steps = {layer.name: layer.stride for layer in subject.maps}
-    found = {name: error for name, error in errors.items() if not any(d % steps[name] for d in subject.lattice_shift)}
-    if not found:
-        raise NotApplicable("No layer has a feature map with a stride that divides the picture.")
-    return found
+    layers = [layer for layer in subject.tiled if not any(d % layer.stride for d in subject.lattice_shift)]
+    if not layers:
+        raise NotApplicable(subject.untiled or "No layer has a feature map with a stride that divides the picture.")
+    return {layer.name: errors[layer.name] for layer in layers}
 
 
 def _logits(subject: Subject) -> Finding:
-    if not subject.is_on_lattice:
-        height, width = subject.inputs.shape[-2:]
-        raise NotApplicable(
-            f"The picture of {height} x {width} has no shift by a whole number of the total stride of "
-            f"{subject.survey.stride}, and the model takes no other size."
-        )
+    subject.require_lattice()
     subject.require_response()
     logits = subject.circular.logits
     return Finding(relative_error(logits[1:2], logits[:1]), f"Logits at shift {subject.lattice_shift}.")
@@ -128,9 +119,13 @@ def _max_pooling(subject: Subject, *, in_phase: bool) -> Finding:
     pixels = cut_even(subject.inputs)
     errors = {}
     for name, pool in pools.items():
-        with CircularPadding():
+        with refusing(), CircularPadding():
             pooled, moved = pool(torch.cat([pixels, torch.roll(pixels, cells, -1)]))
+        if any(2 * cell != side for cell, side in zip(pooled.shape[-2:], pixels.shape[-2:], strict=True)):
+            continue
         errors[name] = relative_error(moved, shift_features(pooled, cells / 2, 0, circular=True)[0])
+    if not errors:
+        raise NotApplicable("No max-pooling with stride 2 makes half as many cells each way; they do not tile it.")
     choose = max if in_phase else min
     name = choose(errors, key=errors.__getitem__)
     return Finding(errors[name], f"{name} alone, on the picture, moved by {cells} px.")
@@ -156,17 +151,19 @@ class WrapConvolutions(CircularPadding):
 def check_indivisible_size(subject: Subject) -> Finding:
     """I9, a control: a picture that is no whole number of cells breaks the lattice."""
     subject = _indivisible(subject)
+    subject.require_response()
     step = subject.survey.stride
     errors = subject.observe(CircularPadding(), [(step, step)]).errors[0]
     return find_largest(errors, (step, step), subject)
 
 
 def _indivisible(subject: Subject) -> Subject:
-    """The same with half a cell of the coarsest layer less each way."""
+    """The same with half a cell of the coarsest layer less each way, or more where that would leave it one cell."""
     stride = subject.survey.stride
     if stride == 1:
         raise NotApplicable("Without strides every size is a whole number of cells.")
-    height, width = (side - stride // 2 for side in subject.fitted.inputs.shape[-2:])
+    sides, half = subject.fitted.inputs.shape[-2:], stride // 2
+    height, width = (side - half if side > 2 * stride else side + half for side in sides)
     cut = subject.at_size((height, width))
     if cut is None:
         raise NotApplicable(f"The model does not take pictures of {height} x {width}.")
@@ -176,9 +173,23 @@ def _indivisible(subject: Subject) -> Subject:
 def check_adaptive_sampling(subject: Subject) -> Finding:
     """I10: with adaptive polyphase sampling the logits stay at every shift."""
     _require_adaptive_sampling(subject)
+    subject = subject.small
+    subject.require_lattice()
     subject.require_response()
-    logits = subject.fitted.circular.logits
-    return Finding(relative_error(logits[2:3], logits[:1]), f"Logits at shift {OUT_OF_PHASE}.")
+    height, width = subject.inputs.shape[-2:]
+    # Odd steps, so that every phase is met.
+    shifts = [(i * (width // GRID | 1), j * (height // GRID | 1)) for j in range(GRID) for i in range(GRID)]
+    gaps: list[float] = []
+    with ExitStack() as hooks:
+        for part in subject.samplers:
+            note = lambda part, args: gaps.append(float(part.phase_gap(args[0]).min()))  # noqa: E731
+            hooks.enter_context(part.register_forward_pre_hook(note))
+        logits = subject.run_twin(subject.shifted(shifts))
+    return Finding(
+        relative_error(logits[1:], logits[:1]),
+        f"Logits at {len(shifts)} shifts over {height} x {width}; "
+        f"the closest choice of a phase was won by {min(gaps, default=0):.1e}.",
+    )
 
 
 def check_adaptive_sampling_of_odd_maps(subject: Subject) -> Finding:

@@ -1,12 +1,17 @@
 """Identities of many shifts at once: phases, the polyphase tree, votes."""
 
-import torch
+from itertools import permutations
 
-from analysis.circular import CircularPadding
+import torch
+from torch import Tensor
+
 from analysis.identity_subject import FLATTEN, Finding, NotApplicable, Subject, relative_error
+from analysis.shift_map import to_shift_map
 
 TREE_BUDGET = 1e11
 """Multiplications, about: the all-shifts tree of a larger network would take more than some ten seconds."""
+REACH = 4
+"""Pixels; the votes that are counted are those of a shift map that goes so far."""
 
 
 def check_phases(subject: Subject) -> Finding:
@@ -30,17 +35,14 @@ def _for_phases(subject: Subject) -> Subject:
     if subject.survey.head in FLATTEN:
         raise NotApplicable("The classifier reads the positions one by one: every shift has its own logits (see I6).")
     subject.require_response()
-    subject = subject.small
-    if not subject.is_on_lattice:
-        raise NotApplicable("The picture is no whole number of the total stride, and the model takes no other size.")
-    return subject
+    subject.small.require_lattice()
+    return subject.small
 
 
 def _compare_phases(subject: Subject, plus: tuple[int, int], wording: str) -> Finding:
     shifts = _spread_shifts(subject)
     others = [(dx + plus[0], dy + plus[1]) for dx, dy in shifts]
-    with CircularPadding():
-        first, second = subject.module(subject.shifted(shifts + others)).chunk(2)
+    first, second = subject.run_twin(subject.shifted(shifts + others)).chunk(2)
     height, width = subject.inputs.shape[-2:]
     return Finding(
         relative_error(second, first), f"Logits at {len(shifts)} shifts, and at {wording}; at {height} x {width}."
@@ -73,8 +75,7 @@ def _compare_tree(subject: Subject, offset: tuple[int, int]) -> Finding:
     if weights * height * width > TREE_BUDGET:
         raise NotApplicable(f"All shifts of a picture of {height} x {width} would take this model too long.")
     shifts = _spread_shifts(subject)
-    with CircularPadding():
-        forwards = subject.module(subject.shifted(shifts))
+    forwards = subject.run_twin(subject.shifted(shifts))
     leaves = torch.stack([subject.tree.logits_at(dx + offset[0], dy + offset[1]) for dx, dy in shifts])
     tree = subject.tree.logits
     return Finding(
@@ -84,10 +85,20 @@ def _compare_tree(subject: Subject, offset: tuple[int, int]) -> Finding:
 
 
 def check_same_batch(subject: Subject) -> Finding:
-    """I20: the unmoved picture gives the same logits again, and votes agree as often as their counts say."""
+    """I20: the unmoved picture gives the same logits again, and consistency is what counting pair by pair gives."""
     observed = subject.fitted.circular.logits
-    votes = observed.argmax(dim=1)
-    shares = votes.unique(return_counts=True)[1].double() / len(votes)
-    pairs = (votes[:, None] == votes).double().mean()
-    error = max(relative_error(observed[-1:], observed[:1]), abs(float(shares.square().sum() - pairs)))
-    return Finding(error, f"The picture twice in a batch of {len(votes)}, and the votes of all its pairs.")
+    error = max(relative_error(observed[-1:], observed[:1]), _count_pairs(subject.inputs[0]))
+    return Finding(error, f"The picture twice in a batch of {len(observed)}, and the votes of all pairs of a map.")
+
+
+def _count_pairs(pixels: Tensor) -> float:
+    """How far the consistency of a shift map is from the share of ordered pairs that agree, counted one by one.
+
+    The brightest or the darkest channel of a pixel is its vote: unlike those of an untrained model, votes differ.
+    """
+    side = 2 * REACH + 1
+    rows, columns = (torch.linspace(0, size - 1, side).long() for size in pixels.shape[-2:])
+    logits = torch.cat([pixels, -pixels])[:, rows][:, :, columns].permute(1, 2, 0).cpu()
+    votes = logits.flatten(0, 1).argmax(dim=1).tolist()
+    agreeing = [one == other for one, other in permutations(votes, 2)]
+    return abs(to_shift_map(logits, REACH).consistency - sum(agreeing) / len(agreeing))

@@ -1,9 +1,10 @@
 """A model under examination: what its layers look at, and the forwards that several identities share."""
 
 import copy
+import itertools
 import math
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +17,7 @@ from analysis.circular import CircularPadding
 from analysis.equivariance import to_double
 from analysis.errors import AnalysisError
 from analysis.layers import Layer, list_layers, watch_outputs
-from analysis.polyphase import AllShifts, compute_all_shifts
+from analysis.polyphase import AllShifts, NotExact, compute_all_shifts
 from analysis.shift import shift_features
 from analysis.valid_region import Axes, find_valid_cells, trace_axes
 
@@ -37,6 +38,17 @@ REJECTIONS = (RuntimeError, ValueError, AssertionError, IndexError)
 
 class NotApplicable(AnalysisError):
     """Raised by a check that says nothing about this model; its text is the reason."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What the circular twin or the tree refuse says nothing about the model; what they get wrong does."""
+    try:
+        yield
+    except NotExact:
+        raise
+    except AnalysisError as refusal:
+        raise NotApplicable(str(refusal)) from refusal
 
 
 @dataclass(frozen=True)
@@ -107,8 +119,12 @@ class Subject:
     @property
     def samples_adaptively(self) -> bool:
         """Whether there is adaptive polyphase sampling."""
-        # By name: the module belongs to whoever built the network.
-        return any("PolyphaseSampling" in type(part).__name__ for part in self.module.modules())
+        return bool(self.samplers)
+
+    @property
+    def samplers(self) -> list[nn.Module]:
+        """Modules that say so: ``keeps_strongest_phase``, and ``phase_gap(x)`` of how clear their choice is."""
+        return [part for part in self.module.modules() if getattr(part, "keeps_strongest_phase", False)]
 
     @property
     def maps(self) -> tuple[Layer, ...]:
@@ -166,9 +182,33 @@ class Subject:
         return step, step * max(1, height // step // 3)
 
     @property
-    def is_on_lattice(self) -> bool:
-        """Whether the lattice shift is a whole number of cells in every layer."""
-        return self.lattice_shift[0] % self.survey.stride == 0
+    def tiled(self) -> tuple[Layer, ...]:
+        """The layers before the first whose cells do not tile the picture: only they can wrap around."""
+        return tuple(itertools.takewhile(self._tiles, self.maps))
+
+    @property
+    def untiled(self) -> str:
+        """The first layer whose cells do not tile the picture, in a sentence; empty where all do."""
+        layer = next((layer for layer in self.maps if not self._tiles(layer)), None)
+        if layer is None:
+            return ""
+        (rows, columns), (height, width) = layer.output_shape[-2:], self.inputs.shape[-2:]
+        return f"The {rows} x {columns} cells of {layer.stride} px of {layer.name} do not tile {height} x {width} px."
+
+    def _tiles(self, layer: Layer) -> bool:
+        sides = zip(layer.output_shape[-2:], self.inputs.shape[-2:], strict=True)
+        return all(cells * layer.stride == pixels for cells, pixels in sides)
+
+    def require_lattice(self) -> None:
+        """Raises ``NotApplicable`` if no shift is a whole number of cells in every layer, or cells do not tile."""
+        if self.lattice_shift[0] % self.survey.stride:
+            height, width = self.inputs.shape[-2:]
+            raise NotApplicable(
+                f"The picture of {height} x {width} has no shift by a whole number of the total stride of "
+                f"{self.survey.stride}, and the model takes no other size."
+            )
+        if self.untiled:
+            raise NotApplicable(self.untiled)
 
     @cached_property
     def circular(self) -> Observation:
@@ -178,7 +218,7 @@ class Subject:
     def require_response(self) -> None:
         """Raises ``NotApplicable`` if the logits are the same for another picture: then they stay at any shift."""
         if not self._responds:
-            raise NotApplicable("The logits hardly depend on the picture, so it says nothing that they stay.")
+            raise NotApplicable("The logits hardly depend on the picture, so it says nothing whether they change.")
 
     @cached_property
     def _responds(self) -> bool:
@@ -225,7 +265,8 @@ class Subject:
     @cached_property
     def tree(self) -> AllShifts:
         """The logits at every circular shift, from one pass."""
-        return compute_all_shifts(self.module, self.inputs)
+        with refusing():
+            return compute_all_shifts(self.module, self.inputs)
 
     def observe(self, padding: AbstractContextManager, shifts: Sequence[tuple[int, int]]) -> Observation:
         """Runs the picture and its circular shifts, in one batch, under a padding rule."""
@@ -240,13 +281,18 @@ class Subject:
                 found[name] = relative_error(z, shift_features(output[0], dx / stride, dy / stride, circular=True)[0])
 
         batch = self.shifted([(0, 0), *shifts])
-        with watch_outputs(self.module, {name.split("#")[0] for name in maps}, compare), padding:
+        with watch_outputs(self.module, {name.split("#")[0] for name in maps}, compare), refusing(), padding:
             logits = self.module(batch)
         return Observation(logits, errors)
 
     def shifted(self, shifts: Sequence[tuple[int, int]]) -> Tensor:
         """``(len(shifts), C, H, W)``: the picture, rolled."""
         return torch.cat([torch.roll(self.inputs, (dy, dx), (-2, -1)) for dx, dy in shifts])
+
+    def run_twin(self, inputs: Tensor) -> Tensor:
+        """The logits ``(N, K)`` of the circular twin."""
+        with refusing(), CircularPadding():
+            return self.module(inputs)
 
 
 class _HeadMode(TorchFunctionMode):

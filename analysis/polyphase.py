@@ -23,6 +23,18 @@ _LIVE_KERNELS = 3
 """The same for the largest transformed kernel: its permuted copies and its spectrum."""
 
 
+class NotExact(AnalysisError):
+    """What was computed for all shifts at once is not what plain forwards give: not a refusal, but a wrong result.
+
+    Attributes:
+        error: Relative error ``|a - b| / |b|``.
+    """
+
+    def __init__(self, message: str, error: float):
+        super().__init__(message)
+        self.error = error
+
+
 @dataclass(frozen=True)
 class AllShifts:
     """What a network computes for every circular shift of one picture.
@@ -92,6 +104,7 @@ def compute_all_shifts(
         AnalysisError: A layer's size is not divisible by its stride, the network mixes positions in a way that
             the tree cannot follow (attention, tokens, resizing), a layer gives no feature map, or one part of
             the tree needs more than ``max_bytes``.
+        NotExact: The result differs from plain forwards.
     """
     if inputs.ndim != 4 or len(inputs) != 1:
         raise AnalysisError("All shifts are computed for one picture at a time.")
@@ -234,8 +247,9 @@ def _measure_error(name: str, found: Tensor, expected: Tensor) -> float:
     expected = expected.cpu()
     error = float((found - expected).norm() / expected.norm().clamp(min=torch.finfo(expected.dtype).tiny))
     if not error <= TOLERANCE:  # also if it is not a number
-        raise AnalysisError(
+        raise NotExact(
             f"All shifts cannot be followed through this network: {name} for a shifted picture differ "
-            f"from a plain forward by {error:.1e} of their size."
+            f"from a plain forward by {error:.1e} of their size.",
+            error,
         )
     return error

@@ -14,10 +14,13 @@ import numpy as np
 
 from analysis.errors import AnalysisError
 from analysis.shift import BOUNDARIES
-from analysis.shift_designs import Design, Framing, Protocol, Settings, counted_generator
+from analysis.shift_designs import Design, Framing, Protocol, Settings, counted_generator, share
 
 SMALL = 64
 """Windows up to this side count as small pictures, for which some sources use other ranges."""
+_SHUFFLED = 2**12
+"""Up to so many numbers are shuffled to draw a few of them."""
+_NEAR = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]], np.int16)
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,25 @@ class Exact(Protocol):
 
     def design(self, image_ids: Sequence[str], settings: Settings) -> Design:
         """Columns: unshifted, the K draws, then the one-pixel neighbours."""
-        limit, num = self._limit(settings), settings.num_shifts
-        grid = np.array(list(itertools.product(range(-limit, limit + 1), repeat=2)), np.int16)
-        is_full = num >= len(grid)
-        near = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]], np.int16)
-        rows = []
-        for image_id in image_ids:
+        limit = self._limit(settings)
+        side = 2 * limit + 1
+        num = min(settings.num_shifts, side**2)
+        is_full = num == side**2
+
+        def row(cells: np.ndarray, steps: np.ndarray) -> np.ndarray:
+            drawn = np.stack(np.divmod(cells, side), axis=1) - limit
+            return _with_zero(np.concatenate([drawn, steps]))
+
+        def draw(image_id: str) -> np.ndarray:
             rng = counted_generator(settings.seed, image_id)
-            steps = near if is_full else near[[rng.integers(4), 4 + rng.integers(4)]]
-            drawn = grid if is_full else grid[rng.permutation(len(grid))[:num]]
-            rows.append(np.concatenate([np.zeros((1, 2), np.int16), drawn, steps]))
-        shifts = np.stack(rows)
-        sample = np.arange(1, 1 + min(num, len(grid)))
+            steps = _NEAR[[rng.integers(4), 4 + rng.integers(4)]]
+            return row(_draw_different(rng, side**2, num), steps)
+
+        if is_full:
+            shifts = share(row(np.arange(side**2), _NEAR), len(image_ids))
+        else:
+            shifts = np.stack([draw(image_id) for image_id in image_ids])
+        sample = np.arange(1, 1 + num)
         steps = np.array([(0, column) for column in range(1 + len(sample), shifts.shape[1])])
         axis, diagonal = np.split(steps, 2)
         pairs = np.stack(np.triu_indices(len(sample), 1), axis=1) + 1
@@ -224,7 +234,7 @@ class Adversarial(Protocol):
             raise AnalysisError("The protocol afc-adv tests the shifts 1 to max_shift - 1: it needs at least 2.")
         drawn = np.array(list(itertools.product(numbers, repeat=2)))[:, ::-1]
         moves = limit - drawn if is_crop else drawn
-        shifts = _with_zero(np.broadcast_to(moves, (len(image_ids), *moves.shape)))
+        shifts = share(_with_zero(moves), len(image_ids))
         sample = np.arange(1, shifts.shape[1])
         low, high = int(moves.min()), int(moves.max())
         facts = {"ranges": {"dx": [low, high], "dy": [low, high]}, "pairing": "the label, at every shift"}
@@ -258,8 +268,18 @@ def _frame_with_room(protocol: Protocol, settings: Settings, room: int) -> Frami
 
 
 def _with_zero(moves: np.ndarray) -> np.ndarray:
-    """``(N, S, 2)`` with the unshifted window before the others."""
-    return np.concatenate([np.zeros((len(moves), 1, 2)), moves], axis=1).astype(np.int16)
+    """``(..., S, 2)`` int16 with the unshifted window before the others."""
+    return np.concatenate([np.zeros((*moves.shape[:-2], 1, 2), np.int16), moves.astype(np.int16)], axis=-2)
+
+
+def _draw_different(rng: np.random.Generator, size: int, num: int) -> np.ndarray:
+    """``num`` different numbers below ``size``; a larger ``num`` begins with the same ones."""
+    if size <= _SHUFFLED:
+        return rng.permutation(size)[:num]
+    found: dict[int, None] = {}  # in the order of the draws
+    while len(found) < num:
+        found |= dict.fromkeys(rng.integers(size, size=num).tolist())
+    return np.array(list(found)[:num])
 
 
 def _each_alone(shifts: np.ndarray) -> dict:
@@ -274,7 +294,7 @@ def _paired(moves: np.ndarray, groups: np.ndarray, weights: np.ndarray, facts: d
 
 def _path(steps: np.ndarray, num: int, sample: np.ndarray, facts: dict) -> Design:
     """The diagonal shifts ``steps``, each compared with the next."""
-    shifts = _with_zero(np.broadcast_to(np.stack([steps, steps], axis=1), (num, len(steps), 2)))
+    shifts = share(_with_zero(np.stack([steps, steps], axis=1)), num)
     columns = np.arange(1, 1 + len(steps))
     pairs = np.stack([columns[:-1], columns[1:]], axis=1)
     return Design(shifts, sample, pairs, **_each_alone(shifts), diagonal=pairs, is_path=True, facts=facts)

@@ -55,13 +55,14 @@ class Design:
     """Which shifts are computed for each of N images, and which are compared. Columns number the shifts.
 
     Attributes:
-        shifts: ``(N, S, 2)`` int16: dx, dy; column 0 is (0, 0).
+        shifts: ``(N, S, 2)`` int16: dx, dy; column 0 is (0, 0). Where all images have the same ones, these are
+            one row in memory: see :func:`share`.
         sample: ``(K,)``: the columns over which accuracy is averaged.
         pairs: ``(P, 2)``: the columns compared for consistency.
         axis: ``(A, 2)``: pairs one pixel apart along an axis.
         diagonal: ``(D, 2)``: pairs one pixel apart along a diagonal.
         groups: ``(N,)``: images that share their draws have the same number; they are resampled together.
-        weights: ``(N,)`` float64: how much each image counts.
+        weights: ``(N,)`` float64: how much the pairs of each image count.
         all_pairs: Whether ``pairs`` are all pairs of the sample, in either direction.
         is_path: Whether the sample's columns follow one line, the same for all images.
         stops_early: Whether an image is over once it is wrong.
@@ -82,7 +83,10 @@ class Design:
 
     def select(self, rows: np.ndarray) -> "Design":
         """These images only."""
-        return replace(self, shifts=self.shifts[rows], groups=self.groups[rows], weights=self.weights[rows])
+        groups, weights = self.groups[rows], self.weights[rows]
+        is_shared = self.shifts.strides[0] == 0
+        shifts = share(self.shifts[0], len(groups)) if is_shared else self.shifts[rows]
+        return replace(self, shifts=shifts, groups=groups, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,11 @@ class Protocol:
             return Framing(settings.resize, settings.window)
         source = settings.window + 2 * margin
         return Framing(max(settings.resize, source), source, margin)
+
+
+def share(shifts: np.ndarray, num: int) -> np.ndarray:
+    """``(num, S, 2)``: the shifts ``(S, 2)`` for each of many images, without a copy."""
+    return np.broadcast_to(shifts, (num, *shifts.shape))
 
 
 def counted_generator(seed: int, image_id: str) -> np.random.Generator:

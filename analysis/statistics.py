@@ -31,7 +31,7 @@ class Table:
         ratios: Name -> numerators and denominators, each ``(N,)``; None where it is not defined.
         votes_by_label: ``(E, 4)`` int: image, right class, predicted class, number of votes; None without labels.
         groups: ``(N,)``: images that are resampled together.
-        weights: ``(N,)``.
+        weights: ``(N,)``: how much each image counts in the statistics that compare shifts.
     """
 
     ratios: dict[str, Ratio | None]
@@ -59,22 +59,24 @@ def tabulate(votes: Votes, design: Design, *, stride: int = 1) -> Table:
     it is the U-statistic sum n_c (n_c - 1) / (K (K - 1)); "with replacement" is sum (n_c / K)^2.
 
     Args:
-        votes: ``(N, S)``.
+        votes: ``(N, S)``; where the design stops early, ``(N, 2)`` suffices: the unshifted one, and one that is
+            wrong if any is.
         design: Of the same images.
         stride: Of the whole network, for consistency by shift modulo stride.
     """
     ones, known = np.ones(len(votes)), votes.labels >= 0
-    sample, size = votes.top1[:, design.sample], len(design.sample)
     right = (votes.top1 == votes.labels[:, None]) & known[:, None]
     ratios: dict[str, Ratio | None] = dict.fromkeys(NAMES)
     ratios["accuracy"] = right[:, 0], known
-    ratios["worst_case_accuracy"] = right[:, 0] & right[:, design.sample].all(1), known
     if design.stops_early:
+        ratios["worst_case_accuracy"] = right.all(1), known
         return Table(ratios, None, design.groups, design.weights)
+    sample, size = votes.top1[:, design.sample], len(design.sample)
     agreed, both_right, margin_change = _compare_pairs(votes, design)
     pairs = ones * len(design.pairs)
     ratios |= {
         "mean_accuracy": (right[:, design.sample].sum(1), known * size),
+        "worst_case_accuracy": (right[:, 0] & right[:, design.sample].all(1), known),
         "consistency": (agreed, pairs),
         "consistency_given_correct": (agreed * right[:, 0], pairs * right[:, 0]),
         "joint_correct": (both_right, pairs * known),
@@ -100,6 +102,7 @@ NAMES = (
     "mean_accuracy",
     "worst_case_accuracy",
     "consistency",
+    "near_ties",
     "consistency_with_replacement",
     "consistency_given_correct",
     "joint_correct",
@@ -108,11 +111,12 @@ NAMES = (
     "one_pixel_change_diagonal",
     "mac",
     "margin_change",
-    "near_ties",
     "total_variation",
     "amplitude",
 )
 """The statistics that are ratios of sums over images; ``kappa`` is worked out from them."""
+WITHOUT_PAIRS = ("accuracy", "mean_accuracy", "worst_case_accuracy", "near_ties")
+"""Those that compare no two shifts: the weights of a protocol's pairs do not concern them."""
 
 
 def estimate(table: Table, seed: int, replicates: int = REPLICATES) -> Estimates:
@@ -130,8 +134,14 @@ def estimate(table: Table, seed: int, replicates: int = REPLICATES) -> Estimates
     names = [name for name, ratio in table.ratios.items() if ratio is not None]
     _, groups = np.unique(table.groups, return_inverse=True)
     num_groups = groups.max() + 1
-    columns = [part for name in names for part in table.ratios[name]]
-    terms = np.stack([np.asarray(column, np.float64) * table.weights for column in columns], axis=1)
+    terms = np.stack(
+        [
+            np.asarray(part, np.float64) * (1.0 if name in WITHOUT_PAIRS else table.weights)
+            for name in names
+            for part in table.ratios[name]
+        ],
+        axis=1,
+    )
     sums = np.zeros((num_groups, terms.shape[1]))
     np.add.at(sums, groups, np.round(terms / _GRAIN) * _GRAIN)
     chance = _chance(table.votes_by_label, groups, table.weights)

@@ -6,7 +6,7 @@ transformations?", 2018. Which windows are cut from which square is decided by :
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -179,13 +179,16 @@ def follow(probabilities: torch.Tensor, shifts: Sequence[tuple[int, int]], targe
     )
 
 
-def summarize_traces(traces: Sequence[Trace]) -> dict[str, float]:
+def summarize_traces(traces: Sequence[Mapping]) -> dict[str, float]:
     """Means over pictures of the numbers in ``SUMMARY``, and the median of the amplitudes.
+
+    Args:
+        traces: What :meth:`Trace.to_json` gives for each picture.
 
     Raises:
         AnalysisError: No trace.
     """
     if not traces:
         raise AnalysisError("There is no trace to sum up.")
-    means = {name: statistics.fmean(getattr(trace, name) for trace in traces) for name in SUMMARY}
-    return {**means, "median_amplitude": statistics.median(trace.amplitude for trace in traces)}
+    means = {name: statistics.fmean(trace[name] for trace in traces) for name in SUMMARY}
+    return {**means, "median_amplitude": statistics.median(trace["amplitude"] for trace in traces)}

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 
 from analysis.errors import AnalysisError
-from analysis.prediction import TIE
+from analysis.prediction import find_ties, measure_margins, to_probabilities
 
 UNTESTED = -1
 """The vote at a shift that was not computed."""
@@ -77,25 +78,19 @@ class Votes:
         if not np.isfinite(logits).all():
             raise AnalysisError("The model gives no finite probabilities for this picture; its weights are broken.")
         self.top1[row, columns] = logits.argmax(1)
-        target = self.labels[row] if self.labels[row] >= 0 else self.top1[row, 0]
-        self.probability[row, columns] = softmax(logits)[:, target]
-        self.margin[row, columns] = logits[:, target] - np.delete(logits, target, axis=1).max(1)
-        second, best = np.partition(logits, -2, axis=1)[:, -2:].T
-        self.tie[row, columns] = best - second < TIE * np.linalg.norm(logits, axis=1)
+        target = int(self.labels[row] if self.labels[row] >= 0 else self.top1[row, 0])
+        outputs = torch.from_numpy(logits)
+        self.probability[row, columns] = to_probabilities(outputs)[:, target]
+        self.margin[row, columns] = measure_margins(outputs, target)
+        self.tie[row, columns] = find_ties(outputs)
 
     def count_change(self, row: int, logits: np.ndarray, pairs: np.ndarray, *, both_ways: bool) -> None:
         """Enters the mean absolute change of one image, from the logits ``(S, K)`` of all its columns."""
         if not len(pairs):
             return
         # [b, a]: at shift b, the probability of the class predicted at shift a.
-        probability = softmax(logits)[:, self.top1[row]]
+        probability = to_probabilities(torch.from_numpy(logits)).double().numpy()[:, self.top1[row]]
         change = np.abs(np.diag(probability) - probability)
         first, second = pairs.T
         total = change[second, first].mean()
         self.change[row] = (total + change[first, second].mean()) / 2 if both_ways else total
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities ``(S, K)`` in float64."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -1,7 +1,9 @@
 """Commands over whole data sets."""
 
 import json
+import os
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
@@ -66,7 +68,8 @@ def evaluate(
         checks=checks,
     )
     if name is None:
-        progress = no_progress if as_json else _show_chunks
+        is_quiet = as_json or int(os.environ.get("RANK", "0")) > 0  # the first of torchrun's processes speaks
+        progress = no_progress if is_quiet else _show_chunks
         document = start_evaluation(lab, config, lab.runs_root / ".evaluations", progress)
     else:
         document = evaluate_as_run(lab, config, lab.runs_root / check_name(name))
@@ -79,6 +82,9 @@ def evaluate(
         typer.echo(f"{result['model']}: {result['num_images']} pictures of {document['data']['name']}")
         for note in result["notes"]:
             typer.echo(f"  {note}")
+        if published := result["published"]:
+            numbers = f"accuracy {published['accuracy']:.4f}, consistency {published['consistency']:.4f}"
+            typer.echo(f"  published: {numbers} ({published['source']})")
         for key, estimate in result["statistics"].items():
             if estimate["value"] is not None:
                 typer.echo(f"  {key:32} {_show_estimate(estimate)}")
@@ -100,12 +106,15 @@ def experiment(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Traces: which model.")] = None,
     data: Annotated[str | None, typer.Option(help="Traces: a labelled set, as for evaluate.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Traces: diag33 or aw.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Traces, aw: size of the picture as the source has it.")] = None,
     limit: Annotated[int | None, typer.Option(help="Traces: how many pictures.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything drawn.")] = None,
     more: Annotated[
         list[str] | None, typer.Option("--set", help="Another setting as NAME=VALUE (JSON); repeat for several.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the new run.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run; goes on with the same one if it was broken off.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Repeat a published experiment and set its numbers beside the published ones."""
@@ -119,6 +128,7 @@ def experiment(
         "data": data,
         "data_root": data and environment("DATA_ROOT", "data"),
         "protocol": protocol,
+        "scale": scale,
         "limit": limit,
         "seed": seed,
         "device": environment("DEVICE", "auto"),
@@ -130,9 +140,10 @@ def experiment(
         print_json(document)
         return
     for row in document["rows"]:
-        cells = ((key, value) for key, value in row.items() if not isinstance(value, list))
-        typer.echo("  ".join(f"{key} {_show_cell(value)}" for key, value in cells))
-    typer.echo(document["sentence"])
+        typer.echo(_show_row(row))
+    for text in (document["note"], document["sentence"]):
+        if text:
+            typer.echo(text)
 
 
 def _show_chunks(done: int, total: int) -> None:
@@ -161,9 +172,13 @@ def _read_settings(assignments: list[str]) -> dict:
     return settings
 
 
-def _show_measurement(document: dict) -> None:
-    done = len(document["measurements"])
-    print(f"{done} measured in {document['seconds']:.0f} s", file=sys.stderr)
+def _show_measurement(measurement: dict, make_document: Callable[[], dict]) -> None:
+    print(_show_row(measurement), file=sys.stderr)
+
+
+def _show_row(row: dict) -> str:
+    cells = ((key, value) for key, value in row.items() if not isinstance(value, list))
+    return "  ".join(f"{key} {_show_cell(value)}" for key, value in cells)
 
 
 def _show_cell(value) -> str:

@@ -25,7 +25,13 @@ from analysis.votes import Votes
 from lab import Lab
 from lab.evaluation_checks import check_model
 from lab.evaluation_config import EvaluationConfig
-from lab.evaluation_report import ModelVotes, describe_environment, describe_protocol, report
+from lab.evaluation_report import (
+    ModelVotes,
+    describe_environment,
+    describe_protocol,
+    find_published,
+    report,
+)
 from lab.processes import Processes, all_processes, settled
 from lab.voting import CHUNK, Chunk, Voter
 from models.checkpoints import pack_weights, read_json
@@ -52,6 +58,7 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
         The JSON-ready document; an empty one in all processes but the first.
 
     Raises:
+        Cancelled: In every process, if the progress of one of them raised it.
         ModelsError: A model or the data cannot be used.
         AnalysisError: The protocol cannot be applied.
     """
@@ -64,9 +71,7 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
         _open(config) as data,
     ):
         rows = _choose(data, config)
-        task = _Task(
-            lab, config, work_dir, data, rows, processes, threads, progress if processes.is_main else no_progress
-        )
+        task = _Task(lab, config, work_dir, data, rows, processes, threads, progress)
         results = [task.run(number) for number in range(len(config.models))]
         document = {}
         if processes.is_main:
@@ -82,10 +87,11 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
                 "pairs": pairs,
                 "seconds": time.perf_counter() - start,
             }
-    for folder in task.folders:
-        shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # others may still be at work in it
-        work_dir.rmdir()
+    if document:
+        for folder in task.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # others may still be at work in it
+            work_dir.rmdir()
     return document
 
 
@@ -121,7 +127,6 @@ class _Task:
             folder = self.work_dir / self._key(name, sha256)
             self.folders.append(folder)
             try:
-                folder.mkdir(parents=True, exist_ok=True)
                 chunk = self._vote(voter, number, folder)
             except OSError as error:
                 raise ModelsError(
@@ -136,6 +141,8 @@ class _Task:
             "stride": (stride := max((layer.stride or 1 for layer in facts.layers), default=1)),
             "framing": {"window": settings.window, **asdict(framing)},
             "shifts": design.facts,
+            "batch_size": voter.batch_size,
+            "published": find_published(config, name, classes),
         }
         unknown = tuple(name for name, index in zip(self.data.categories, classes, strict=True) if index < 0)
         return ModelVotes(described, chunk, design, stride, unknown)
@@ -143,11 +150,19 @@ class _Task:
     def _vote(self, voter: Voter, number: int, folder: Path) -> Chunk | None:
         own = range(self.processes.rank, voter.num_chunks, self.processes.count)
         total, done, finished = len(own) * len(self.config.models), len(own) * number, []
-        self.progress(done, total)
-        for index in own:
-            finished.append((index, voter.chunk(index, folder)))
-            done += 1
+        is_stopped = False
+        try:
             self.progress(done, total)
+            for index in own:
+                finished.append((index, voter.chunk(index, folder)))
+                done += 1
+                self.progress(done, total)
+        except Cancelled:  # the others wait for this process: they have to be told
+            is_stopped = True
+        stops, batch_sizes = zip(*self.processes.gather([(is_stopped, voter.batch_size)]), strict=True)
+        if any(stops):
+            raise Cancelled
+        voter.batch_size = min(batch_sizes)
         gathered = dict(self.processes.gather(finished))
         if not self.processes.is_main:
             return None
@@ -156,8 +171,9 @@ class _Task:
 
     def _key(self, name: str, sha256: str) -> str:
         """Changes with everything that decides the votes of a model."""
-        settings = self.config.to_dict() | {"models": name, "threads": self.threads, "data_root": "", "checks": False}
-        versions = [torch.__version__, self.lab.models.device.type, CHUNK, sha256]
+        settings = self.config.to_dict() | {"models": name, "threads": self.threads, "checks": False}
+        settings |= {"data": self.data.name, "data_root": ""}  # the same data under another path
+        versions = [torch.__version__, self.lab.models.device.type, CHUNK, sha256, self.data.version]
         ids = [self.data.image_ids[row] for row in self.rows]
         return hashlib.sha256(json.dumps([settings, versions, ids]).encode()).hexdigest()[:24]
 
@@ -221,15 +237,32 @@ def evaluate_as_run(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
     """Makes a run of an evaluation, or takes it up again, and computes it here, on all processes that take part.
 
     Returns:
-        The document; an empty one in all processes but the first, and if the run was stopped.
+        The document; an empty one in all processes but the first, and in all of several if the run was stopped.
 
     Raises:
-        ModelsError: There is such a run already, or as for :func:`run_job`.
+        ModelsError: There is such a run already, this only process was stopped, or as for :func:`run_job`.
     """
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun numbers its processes
-        return evaluate(lab, config, run_dir / "chunks")
+        return _take_part(lab, config, run_dir)
     take_up_run(run_dir, config.to_dict(), "evaluation")
-    return run_job(run_dir) or {}
+    document = run_job(run_dir)
+    # torchrun would report a failure of its own if one of several processes failed.
+    if document is None and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        raise ModelsError(f"The run {run_dir.name} was stopped; the same command goes on from its finished chunks.")
+    return document or {}
+
+
+def _take_part(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
+    """What all processes but the first do; the first one keeps the run."""
+    with StopRequest(run_dir) as stop:
+
+        def end_if_asked(done: int, total: int) -> None:
+            if stop.requested:
+                raise Cancelled
+
+        with suppress(Cancelled):
+            evaluate(lab, config, run_dir / "chunks", end_if_asked)
+    return {}
 
 
 def _evaluate_in_turn(config: EvaluationConfig, writer: RunWriter, stop: StopRequest) -> dict:

@@ -1,8 +1,9 @@
 """What an evaluation says of a model beyond its votes: identities and layer errors, on a few of the pictures."""
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from analysis.circular import CircularPadding
@@ -26,7 +27,8 @@ def check_model(lab: Lab, model: str, data: EvaluationData, rows: list[int], bou
         lab: Where the model is.
         model: A model name.
         data: The pictures.
-        rows: Which of them to use; the first :data:`NUM_PICTURES` that can be read.
+        rows: Which of them may be used: the first that can be read of each of :data:`NUM_PICTURES` equal parts,
+            as those of a folder are in the order of their classes.
         boundary: A key of ``BOUNDARIES``, for the layers.
         twin: Whether to measure the layers of the circular twin.
     """
@@ -43,6 +45,9 @@ def check_model(lab: Lab, model: str, data: EvaluationData, rows: list[int], bou
                 loaded.module, reference[:1], canvas=loaded.to_inputs(canvases[0][None]), layers=facts.layers
             )
             result["identities"] = [identity.to_json() for identity in found]
+        except AnalysisError as reason:
+            result["check_notes"].append(str(reason))
+        try:
             layers = outline(facts.layers)
             with CircularPadding() if twin else nullcontext():
                 meters = [
@@ -63,13 +68,11 @@ def check_model(lab: Lab, model: str, data: EvaluationData, rows: list[int], bou
 
 def _open(data: EvaluationData, rows: list[int]) -> list:
     pictures = []
-    for row in rows:
-        try:
-            pictures.append(data.picture(row))
-        except ImageError:
-            continue
-        if len(pictures) == NUM_PICTURES:
-            break
+    for part in np.array_split(rows, NUM_PICTURES):
+        for row in part.tolist():
+            with suppress(ImageError):
+                pictures.append(data.picture(row))
+                break
     return pictures
 
 

@@ -12,11 +12,28 @@ from analysis.protocols import PROTOCOLS
 from analysis.shift_designs import Design
 from analysis.statistics import NAMES, Estimates, compare, estimate, mcnemar, tabulate
 from analysis.votes import Votes
+from lab.evaluation_config import EvaluationConfig
 from lab.voting import Chunk
 from models.errors import ModelsError
 
-COMPARED = ("accuracy", "consistency")
+COMPARED = (*NAMES, "kappa")
 """Statistics whose difference between two models is reported."""
+_ZHANG = "github.com/adobe/antialiased-cnns, README"
+_PLAIN = {
+    "alexnet": (0.5655, 0.7818),
+    "vgg16": (0.7159, 0.8852),
+    "vgg16_bn": (0.7336, 0.8924),
+    "resnet18": (0.6974, 0.8511),
+    "resnet34": (0.7330, 0.8756),
+    "resnet50:IMAGENET1K_V1": (0.7616, 0.8920),
+    "resnet101:IMAGENET1K_V1": (0.7737, 0.8981),
+    "densenet121": (0.7443, 0.8881),
+}
+PUBLISHED = {("zhang", model): (*numbers, _ZHANG) for model, numbers in _PLAIN.items()}
+"""(protocol, model) -> accuracy, consistency and where they are published, on the validation set of ImageNet.
+
+These torchvision weights are the ones of 2020 that the source measured; newer defaults are others.
+"""
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,24 @@ def report(results: Sequence[ModelVotes], seed: int) -> tuple[list[dict], list[d
         for a in range(b)
     ]
     return models, pairs, problems
+
+
+def find_published(config: EvaluationConfig, model: str, classes: Sequence[int]) -> dict | None:
+    """``{accuracy, consistency, source}``: the published counterpart of a result, or None.
+
+    There is one only if the data have all 1000 classes of ImageNet and the protocol is left as it was published.
+
+    Args:
+        config: Of the evaluation.
+        model: A model name.
+        classes: For each class of the data the model's, or -1.
+    """
+    model = model if (config.protocol, model) in PUBLISHED else model.removesuffix(":IMAGENET1K_V1")
+    is_imagenet = len(classes) == 1000 and set(classes) == set(range(1000))
+    is_original = config.boundary == "crop" and config.max_shift is None and not (config.twin or config.per_image)
+    if (config.protocol, model) not in PUBLISHED or not (is_imagenet and is_original):
+        return None
+    return dict(zip(("accuracy", "consistency", "source"), PUBLISHED[config.protocol, model], strict=True))
 
 
 def describe_protocol(name: str, boundary: str) -> dict:

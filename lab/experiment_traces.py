@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,14 @@ from PIL import Image
 
 from analysis.errors import Progress
 from analysis.shift_designs import Settings, counted_generator
-from analysis.traces import PATHS, Trace, diagonal_trace, plan_trace, summarize_traces
+from analysis.traces import PATHS, diagonal_trace, plan_trace, summarize_traces
 from lab.voting import frame_picture
 from models.devices import DEVICES
 from models.errors import ModelsError
 from models.evaluation_data import map_labels, open_evaluation_data
 from models.images import SUFFIXES
 from models.pretrained import DEFAULT_MODEL
-from models.validation import check_choice, check_integer
+from models.validation import check_choice, check_integer, check_number
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,14 @@ class TracesConfig:
     """What is traced: ``pictures`` (files, samples by name, or a folder of files), or the labelled set ``data``.
 
     The class that is followed is the right one where a labelled set has a class of the model, else the one
-    predicted without a shift. ``limit`` keeps so many pictures, drawn by the seed from a labelled set.
+    predicted without a shift. ``limit`` keeps so many pictures, drawn by the seed from a labelled set. ``scale``
+    is the size of the picture as Azulay and Weiss define it, for the protocol aw: up to 1 the share of the picture
+    that is cropped, above 1 how many times smaller than the window it lies on a uniform background.
     """
 
     model: str = DEFAULT_MODEL
     protocol: str = "diag33"
+    scale: float | None = None
     pictures: tuple[str, ...] = ()
     data: str | None = None
     data_root: str = "data"
@@ -47,9 +50,18 @@ class TracesConfig:
         object.__setattr__(self, "pictures", tuple(self.pictures))
         if bool(self.pictures) == bool(self.data):
             raise ModelsError("Name pictures, or a labelled data set, and not both.")
+        if self.scale is not None:
+            check_number("scale", self.scale, 0.01, 10)
+            if self.protocol != "aw":
+                raise ModelsError("scale belongs to the protocol aw; leave it out, or choose that protocol.")
         check_integer("limit", self.limit, 1, 10**6)
         check_integer("seed", self.seed, 0, 2**32 - 1)
         check_choice("device", self.device, DEVICES)
+
+    @property
+    def boundary(self) -> str:
+        """What surrounds the windows: more of the picture, or a background around a smaller one."""
+        return "mean" if self.scale is not None and self.scale > 1 else "crop"
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,13 @@ def measure(lab, config: TracesConfig, run_dir: Path, progress: Progress, known:
     """One measurement for each picture: its trace, or why it could not be read."""
     with _found(lab, config) as pictures, lab.use(config.model) as (loaded, _):
         spec, prep = loaded.spec, loaded.spec.preprocessing
-        settings = Settings(window=prep.crop_size, resize=prep.resize_size, boundary="crop", seed=config.seed)
+        settings = Settings(
+            window=prep.crop_size,
+            resize=prep.resize_size,
+            boundary=config.boundary,
+            seed=config.seed,
+            scale=config.scale,
+        )
         framing, shifts = plan_trace(config.protocol, settings)
         margin = max(max(abs(dx), abs(dy)) for dx, dy in shifts)
         for done, picture in enumerate(pictures):
@@ -77,7 +95,7 @@ def measure(lab, config: TracesConfig, run_dir: Path, progress: Progress, known:
                 yield {"picture": picture.name, "problem": str(error)}
                 continue
             rng = counted_generator(config.seed, picture.name)
-            framed = frame_picture(image, prep, framing, "crop", margin, rng)
+            framed = frame_picture(image, prep, framing, config.boundary, margin, rng)
             inputs = replace(framed, pixels=loaded.to_inputs(framed.pixels[None])[0])
             target = -1 if picture.category is None else map_labels([picture.category], spec.categories)[0]
             trace = diagonal_trace(loaded.module, inputs, shifts, target=None if target < 0 else target)
@@ -117,15 +135,15 @@ def summarize(config: TracesConfig, measured: list[dict]) -> dict:
     skipped = [f"{m['picture']}: {m['problem']}" for m in measured if "problem" in m]
     if not rows:
         return {"rows": [], "skipped": skipped, "summary": None, "sentence": ""}
-    names = [field.name for field in fields(Trace)]
-    summary = summarize_traces([Trace(**{name: row[name] for name in names}) for row in rows])
+    summary = summarize_traces(rows)
     return {"rows": rows, "skipped": skipped, "summary": summary, "sentence": _describe(config, rows, summary)}
 
 
 def _describe(config: TracesConfig, rows: list[dict], summary: dict) -> str:
     window, source = rows[0]["window"], rows[0]["source"]
+    where = f"within {source}" if source > window else f"around a picture of {source}"
     text = (
-        f"{len(rows)} pictures, {len(rows[0]['shifts'])} windows of {window} pixels within {source}, each one pixel "
+        f"{len(rows)} pictures, {len(rows[0]['shifts'])} windows of {window} pixels {where}, each one pixel "
         f"further along the diagonal: a step changes the predicted class in {summary['change_rate']:.1%} of cases "
         f"and its probability by {summary['mean_absolute_change']:.3f}; the median amplitude is "
         f"{summary['median_amplitude']:.3f}."

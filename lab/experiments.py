@@ -16,15 +16,19 @@ from models.checkpoints import read_json
 from models.device_turn import device_turn
 from models.devices import resolve_device
 from models.errors import ModelsError
+from models.programs import run_program
 from models.red_green import RedGreenConfig
-from models.runs import RunWriter, create_run, list_runs, write_json
+from models.runs import RunWriter, append_line, check_name, next_name, read_lines, take_up_run, write_json
 from models.stopping import StopRequest
 from models.validation import build_config, check_choice
 
-Publish = Callable[[dict], None]
+Publish = Callable[[dict, Callable[[], dict]], None]
+"""Given each new measurement, and what makes the document so far: summing up again and again takes its time."""
 PUBLISH_SECONDS = 0.5
 MAX_SHOWN = 50
-"""Rows in status.json, which is read every second; result.json has them all."""
+"""Rows in status.json, which is read every second."""
+MAX_KEPT = 200
+"""Rows, and measurements, in a document; measurements.jsonl has them all."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Experiment:
         run_dir: Path,
         progress: Progress = no_progress,
         should_stop: Callable[[], bool] = lambda: False,
-        publish: Publish = lambda document: None,
+        publish: Publish = lambda measurement, make_document: None,
         known: Sequence[dict] = (),
     ) -> dict:
         """Runs the experiment in this process; it takes no turn on the device.
@@ -70,12 +74,13 @@ class Experiment:
             run_dir: Trained models become runs beside it, named after it.
             progress: Called between epochs and pictures; may raise Cancelled, which stops the experiment.
             should_stop: Asked as often.
-            publish: Given the document so far after each measurement.
+            publish: Told each measurement that is not among the known.
             known: Measurements of an earlier run with the same settings.
 
         Returns:
-            ``{experiment, title, config, state, rows, sentence, measurements, seconds, ...}``, ready for JSON;
-            ``state`` is "finished" or "stopped".
+            ``{experiment, title, config, state, rows, sentence, measurements, num_measurements, note, seconds,
+            ...}``, ready for JSON; ``state`` is "finished" or "stopped". Only the first ``MAX_KEPT`` rows and
+            measurements are in it; the other entries count all.
 
         Raises:
             ModelsError: The models, data or settings cannot be used.
@@ -90,17 +95,26 @@ class Experiment:
 
         def document(state: str) -> dict:
             facts = {"experiment": self.name, "title": self.title, "config": _to_plain(config), "state": state}
-            numbers = {"measurements": list(measured), "seconds": time.perf_counter() - started}
-            return facts | self.summarize(config, measured) | numbers
+            found = self.summarize(config, measured)
+            kept = {"rows": found["rows"][:MAX_KEPT], "measurements": measured[:MAX_KEPT]}
+            numbers = {"num_measurements": len(measured), "seconds": time.perf_counter() - started}
+            return facts | found | kept | numbers | {"note": _describe_kept(len(measured))}
 
         try:
             earlier = {tuple(measurement[name] for name in self.key): measurement for measurement in known}
             for measurement in self.measure(lab, config, run_dir, report, earlier):
                 measured.append(measurement)
-                publish(document("running"))
+                if tuple(measurement[name] for name in self.key) not in earlier:
+                    publish(measurement, lambda: document("running"))
         except Cancelled:
             return document("stopped")
         return document("finished")
+
+
+def _describe_kept(count: int) -> str:
+    if count <= MAX_KEPT:
+        return ""
+    return f"The first {MAX_KEPT} of {count} measurements; measurements.jsonl in the folder of the run has them all."
 
 
 EXPERIMENTS = {
@@ -140,13 +154,14 @@ EXPERIMENTS = {
             explanation=(
                 "Zhang, ICML 2019, follows the probability of the right class along 33 diagonal one-pixel shifts; "
                 "Azulay and Weiss, 2018, count how often one pixel changes the class (9 crops, 8 steps). With "
-                "ImageNet's validation pictures and the weights of 2020, these are the published protocols."
+                "ImageNet's validation pictures and the weights of 2020, these are the published protocols. "
+                "Full size is 1001 pictures, as in the second; Zhang's takes a limit of 50,000."
             ),
             config=experiment_traces.TracesConfig,
             key=("picture",),
             measure=experiment_traces.measure,
             summarize=experiment_traces.summarize,
-            full={"limit": 50_000},
+            full={"limit": 1001},
         ),
     )
 }
@@ -196,25 +211,31 @@ def _to_plain(settings: object) -> dict:
 
 
 def start_run(runs_root: str | Path, config: ExperimentConfig, name: str | None = None) -> Path:
-    """Makes the run directory of an experiment; by default named after it, with the next free number."""
-    if name is None:
-        taken, number = {run.name for run in list_runs(runs_root)}, 1
-        while f"{config.experiment}-{number}" in taken:
-            number += 1
-        name = f"{config.experiment}-{number}"
-    return create_run(runs_root, name, config.to_dict(), kind="experiment")
+    """Makes the run directory of an experiment, or takes up the same one again that was broken off.
+
+    Args:
+        runs_root: Where runs are.
+        config: What to do.
+        name: Of the run; by default the experiment's with the next free number.
+
+    Raises:
+        ModelsError: A bad name, or there is another run of that name.
+    """
+    run_dir = Path(runs_root) / check_name(name or next_name(runs_root, config.experiment))
+    take_up_run(run_dir, config.to_dict(), "experiment")
+    return run_dir
 
 
-def run_job(run_dir: Path, publish: Publish = lambda document: None) -> dict:
+def run_job(run_dir: Path, publish: Publish = lambda measurement, make_document: None) -> dict:
     """Runs the experiment of a run directory's config.json, in turn with the other runs on the device.
 
-    While it runs, ``rows`` and ``sentence`` in status.json are the table so far. The whole document goes to
-    result.json, also after a stop, which takes effect within an epoch or a picture. A run that has a
-    result.json goes on from there.
+    While it runs, ``rows`` and ``sentence`` in status.json are the table so far, and every measurement becomes a
+    line of measurements.jsonl, from which a run that is started again goes on. The document goes to result.json
+    in the end, also after a stop, which takes effect within an epoch or a picture.
 
     Args:
         run_dir: From :func:`start_run`.
-        publish: Given the document so far after each measurement.
+        publish: Told each new measurement.
 
     Raises:
         ModelsError: The settings, a model or the data cannot be used; the run's state is then "failed".
@@ -223,7 +244,8 @@ def run_job(run_dir: Path, publish: Publish = lambda document: None) -> dict:
         with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
             config = ExperimentConfig.from_dict(read_json(run_dir / "config.json"))
             document = _run_in_turn(config, writer, stop, publish)
-            _keep(writer, document)
+            write_json(run_dir / "result.json", document)
+            _show(writer, document)
             result = {"seconds": document["seconds"], "sentence": document["sentence"]}
             writer.update(state=document["state"], message="", seconds_left=0.0, result=result)
             return document
@@ -233,15 +255,16 @@ def run_job(run_dir: Path, publish: Publish = lambda document: None) -> dict:
 
 def _run_in_turn(config: ExperimentConfig, writer: RunWriter, stop: StopRequest, publish: Publish) -> dict:
     device = resolve_device(config.settings.device).type
-    result = writer.run_dir / "result.json"
-    known = read_json(result)["measurements"] if result.exists() else ()
-    may_keep, may_report = _Sometimes(), _Sometimes()
+    measurements = writer.run_dir / "measurements.jsonl"
+    known = read_lines(measurements)
+    may_show, may_report = _Sometimes(), _Sometimes()
     started = time.monotonic()
 
-    def keep(document: dict) -> None:
-        publish(document)
-        if may_keep():
-            _keep(writer, document)
+    def keep(measurement: dict, make_document: Callable[[], dict]) -> None:
+        append_line(measurements, measurement)
+        publish(measurement, make_document)
+        if may_show():
+            _show(writer, make_document())
 
     def report(done: int, total: int) -> None:
         if may_report():
@@ -274,23 +297,17 @@ class _Sometimes:
         return is_due
 
 
-def _keep(writer: RunWriter, document: dict) -> None:
-    write_json(writer.run_dir / "result.json", document)
+def _show(writer: RunWriter, document: dict) -> None:
     writer.update(rows=document["rows"][:MAX_SHOWN], sentence=document["sentence"])
+
+
+def _describe_end(document: dict) -> str:
+    return f"{document['state']} in {document['seconds']:.1f} s. {document['sentence']}"
 
 
 def main(arguments: list[str]) -> int:
     """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    if len(arguments) != 1:
-        print("usage: python -m lab.experiments RUN_DIR", file=sys.stderr)
-        return 2
-    try:
-        document = run_job(Path(arguments[0]).resolve())
-    except ModelsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{document['state']} in {document['seconds']:.1f} s. {document['sentence']}")
-    return 0
+    return run_program("lab.experiments", arguments, run_job, _describe_end)
 
 
 if __name__ == "__main__":

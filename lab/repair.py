@@ -20,6 +20,7 @@ from models.checkpoints import read_json
 from models.data import load_dataset
 from models.device_turn import device_turn
 from models.errors import ModelsError
+from models.programs import run_program
 from models.registry import RUN_PREFIX
 from models.repairs import Arm, find_arm
 from models.resnet import BUILDERS
@@ -226,16 +227,7 @@ def start_here(config: RepairConfig, run_dir: Path) -> dict:
 
 def main(arguments: list[str]) -> int:
     """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    if len(arguments) != 1:
-        print("usage: python -m lab.repair RUN_DIR", file=sys.stderr)
-        return 2
-    try:
-        document = run_job(Path(arguments[0]).resolve())
-    except ModelsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print("stopped" if document is None else "finished")
-    return 0
+    return run_program("lab.repair", arguments, run_job, lambda document: "finished" if document else "stopped")
 
 
 if __name__ == "__main__":

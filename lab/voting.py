@@ -2,6 +2,10 @@
 
 import io
 import logging
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +33,19 @@ MAX_LOGITS = 2**12
 STRIDES = 32
 """Shifts tested between two looks at which images are still right, where that ends their test."""
 
+_DAMAGED = (
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""How NumPy fails at a file that was cut short or is something else; all of it means: compute it again."""
+
 log = logging.getLogger(__name__)
 
 
@@ -46,14 +63,13 @@ class Chunk:
         return file.getvalue()
 
     @staticmethod
-    def read(path: Path, num_images: int, num_shifts: int) -> "Chunk | None":
+    def read(path: Path, num_images: int, num_votes: int) -> "Chunk | None":
         """What an earlier run left, or None if there is nothing or it is damaged."""
-        expected = Votes.empty(num_images, num_shifts).arrays()
+        expected = Votes.empty(num_images, num_votes).arrays()
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in (*expected, "problems")}
-        except Exception:
-            # A zip that was cut short fails in many ways; all of them mean: compute it again.
+        except _DAMAGED:
             return None
         problems = arrays.pop("problems")
         fits = all(arrays[name].shape == array.shape for name, array in expected.items())
@@ -92,14 +108,19 @@ class Voter:
         """Chunks that all the images make."""
         return -(-len(self.rows) // CHUNK)
 
+    @property
+    def num_votes(self) -> int:
+        """Votes kept of each image: two, where only the first wrong one matters."""
+        return 2 if self.design.stops_early else self.design.shifts.shape[1]
+
     def chunk(self, number: int, folder: Path) -> Chunk:
         """The votes on the images of one chunk, from its file in ``folder`` or computed and written there."""
         images = np.arange(len(self.rows))[number * CHUNK : (number + 1) * CHUNK]
         path = folder / f"{number:06d}.npz"
-        found = Chunk.read(path, len(images), self.design.shifts.shape[1])
+        found = Chunk.read(path, len(images), self.num_votes)
         if found is None:
             found = self._compute(images)
-            write_bytes(path, found.to_bytes())
+            _write(path, found.to_bytes())
         return found
 
     def _compute(self, images: np.ndarray) -> Chunk:
@@ -116,7 +137,7 @@ class Voter:
             log.warning("Out of memory: going on with batches of %d.", self.batch_size)
 
     def _vote(self, images: np.ndarray) -> Chunk:
-        votes = Votes.empty(len(images), self.design.shifts.shape[1])
+        votes = Votes.empty(len(images), self.num_votes)
         votes.labels[:] = self.labels[self.rows[images]]
         problems, pictures = [""] * len(images), {}
         for row, image in enumerate(images):
@@ -127,21 +148,31 @@ class Voter:
         if self.design.stops_early:
             self._vote_while_right(votes, pictures, images)
         else:
-            size = max(1, MAX_LOGITS // self.design.shifts.shape[1])
-            rows = list(pictures)
-            for start in range(0, len(rows), size):
-                self._vote_on(votes, pictures, images, rows[start : start + size], range(self.design.shifts.shape[1]))
+            self._vote_on_all(votes, pictures, images)
         return Chunk(votes, np.array(problems, dtype=np.str_))
 
+    def _vote_on_all(self, votes: Votes, pictures: dict[int, Extended], images: np.ndarray) -> None:
+        rows, columns = list(pictures), np.arange(self.num_votes)
+        size = max(1, MAX_LOGITS // self.num_votes)
+        for start in range(0, len(rows), size):
+            for row, logits in self._answers(pictures, images, rows[start : start + size], columns):
+                votes.count(row, columns, logits)
+                votes.count_change(row, logits, self.design.pairs, both_ways=self.design.all_pairs)
+
     def _vote_while_right(self, votes: Votes, pictures: dict[int, Extended], images: np.ndarray) -> None:
-        """Goes on with an image only as long as it is right at every shift tested."""
+        """Goes on with an image only as long as it is right; its second vote is wrong as soon as any is."""
         rows, num = list(pictures), self.design.shifts.shape[1]
         for start, stop in [(0, 1), *((at, min(at + STRIDES, num)) for at in range(1, num, STRIDES))]:
-            self._vote_on(votes, pictures, images, rows, range(start, stop))
-            rows = [row for row in rows if (votes.top1[row, start:stop] == votes.labels[row]).all()]
+            column = np.array([min(start, 1)])
+            for row, logits in self._answers(pictures, images, rows, np.arange(start, stop)):
+                first_wrong = (logits.argmax(1) != votes.labels[row]).argmax()
+                votes.count(row, column, logits[[first_wrong]])
+            rows = [row for row in rows if votes.top1[row, column] == votes.labels[row]]
 
-    def _vote_on(self, votes: Votes, pictures, images: np.ndarray, rows: list[int], columns: range) -> None:
-        """Computes some columns of some rows; equal shifts of an image once."""
+    def _answers(
+        self, pictures: dict[int, Extended], images: np.ndarray, rows: list[int], columns: np.ndarray
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Rows with their logits ``(len(columns), K)``; equal shifts of an image are computed once."""
         if not rows:
             return
         shifts = [np.unique(self.design.shifts[images[row], columns], axis=0, return_inverse=True) for row in rows]
@@ -150,9 +181,7 @@ class Voter:
         for row, (moves, inverse) in zip(rows, shifts, strict=True):
             own = logits[start : start + len(moves)][inverse.ravel()]
             start += len(moves)
-            votes.count(row, np.array(columns), own)
-            if not self.design.stops_early:
-                votes.count_change(row, own, self.design.pairs, both_ways=self.design.all_pairs)
+            yield row, own
 
     @torch.inference_mode()
     def _forward(self, windows: list[tuple[Extended, int, int]]) -> np.ndarray:
@@ -176,6 +205,16 @@ class Voter:
         rng = counted_generator(self.settings.seed, self.data.image_ids[index])
         framed = frame_picture(self.data.picture(index), prep, self.framing, self.settings.boundary, margin, rng)
         return replace(framed, pixels=prep.normalize(framed.pixels))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a file into a folder that the same evaluation, done elsewhere, may remove at any time."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return write_bytes(path, data)
+        except FileNotFoundError:
+            log.info("%s was removed; making it again.", path.parent)
 
 
 def frame_picture(

@@ -1,8 +1,9 @@
 """Labelled pictures to evaluate models on, opened one at a time, before any model's preprocessing."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +32,7 @@ CIFAR10_CATEGORIES = (
 CIFAR10_FILE = Path("cifar-10-batches-bin") / "test_batch.bin"
 _CIFAR10_SIDE = 32
 _WORDNET_ID = re.compile(r"n\d{8}")
+_SHORT_NUMBER = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class EvaluationData:
         labels: ``(N,)`` int64, indices into ``categories``.
         image_ids: A name for each image that no other image of the set has.
         picture: Opens the i-th picture; raises :class:`models.images.ImageError` if it cannot be read.
+        version: Changes when the pictures do; of files it tells the place, the sizes and the times.
         skipped: "file: reason" for the files that were left out.
     """
 
@@ -51,6 +54,7 @@ class EvaluationData:
     labels: np.ndarray
     image_ids: tuple[str, ...]
     picture: Callable[[int], Image.Image]
+    version: str
     skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -79,10 +83,11 @@ def open_evaluation_data(
     elif name == "cifar10":
         yield _from_arrays(name, CIFAR10_CATEGORIES, *_read_cifar10(Path(data_root)))
     elif Path(name).is_dir():
-        yield _from_files(FolderSource(Path(name)), Path(name).name)
+        source = FolderSource(Path(name))
+        yield _from_files(source, Path(name), [source.path / file for file in source.names()])
     elif Path(name).is_file():
         with open_zip(Path(name)) as archive, TemporaryDirectory(prefix="convscope-") as scratch:
-            yield _from_files(ZipSource(archive, Path(name).name, Path(scratch)), Path(name).name)
+            yield _from_files(ZipSource(archive, Path(name).name, Path(scratch)), Path(name), [Path(name)])
     else:
         raise ModelsError(
             f"There is no data set or folder {name!r}; choose {', '.join(KNOWN_SETS)}, or give a folder or zip "
@@ -96,9 +101,9 @@ KNOWN_SETS = (*DATASETS, "cifar10")
 def map_labels(names: Sequence[str], categories: Sequence[str]) -> tuple[int, ...]:
     """Finds the classes of a data set among those of a model.
 
-    A class is found by its name in any case, with spaces, dashes or underscores between words; else, for
-    ImageNet's classes, by its WordNet number such as n02123045; else by its index. Names that two of the
-    model's classes share ("crane") are not found.
+    A class is found by its very name; else by its name in any case, with spaces, dashes or underscores between
+    words; else, for ImageNet's classes, by its WordNet number such as n02123045; else by its index. Names that
+    two of the model's classes share ("crane") are not found.
 
     Args:
         names: Of the data set's classes.
@@ -107,16 +112,22 @@ def map_labels(names: Sequence[str], categories: Sequence[str]) -> tuple[int, ..
     Returns:
         For each name the index into ``categories``, or -1.
     """
-    found: dict[str, int] = {}
-    for index, category in enumerate(categories):
-        key = _normalized(category)
-        found[key] = -1 if key in found else index
+    exact, similar = _index(categories), _index([_normalized(category) for category in categories])
     synsets = _imagenet_synsets() if len(categories) == 1000 and any(map(_WORDNET_ID.fullmatch, names)) else {}
     labels = []
     for name in names:
-        index = int(name) if name.isascii() and name.isdecimal() and int(name) < len(categories) else -1
-        labels.append(found.get(_normalized(name), synsets.get(name, index)))
+        number = int(name) if _SHORT_NUMBER.fullmatch(name) else len(categories)
+        index = number if number < len(categories) else -1
+        labels.append(exact.get(name, similar.get(_normalized(name), synsets.get(name, index))))
     return tuple(labels)
+
+
+def _index(names: Sequence[str]) -> dict[str, int]:
+    """Name -> index, or -1 for a name that is there twice."""
+    found: dict[str, int] = {}
+    for index, name in enumerate(names):
+        found[name] = -1 if name in found else index
+    return found
 
 
 def _normalized(name: str) -> str:
@@ -138,11 +149,14 @@ def _from_arrays(name: str, categories: tuple[str, ...], images: np.ndarray, lab
         return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
 
     ids = tuple(f"{name}/{index}" for index in range(len(labels)))
-    return EvaluationData(name, categories, np.asarray(labels, np.int64), ids, picture)
+    version = hashlib.sha256(np.ascontiguousarray(images))
+    version.update(np.asarray(labels, np.int64))
+    return EvaluationData(name, categories, np.asarray(labels, np.int64), ids, picture, version.hexdigest())
 
 
-def _from_files(source: FolderSource | ZipSource, title: str) -> EvaluationData:
-    members, skipped = sort_into_classes(source.names(), title)
+def _from_files(source: FolderSource | ZipSource, path: Path, files: Sequence[Path]) -> EvaluationData:
+    """The pictures of a folder or zip at ``path``, which consists of ``files``."""
+    members, skipped = sort_into_classes(source.names(), path.name)
     categories = tuple(sorted({category for category, _ in members}))
     labels = np.array([categories.index(category) for category, _ in members], np.int64)
 
@@ -151,7 +165,12 @@ def _from_files(source: FolderSource | ZipSource, title: str) -> EvaluationData:
             return open_image(local)
 
     ids = tuple(str(name) for _, name in members)
-    return EvaluationData(title, categories, labels, ids, picture, tuple(skipped))
+    version = hashlib.sha256(str(path.resolve()).encode())
+    for file in sorted(files):
+        with suppress(OSError):  # one that is gone again will be missed when it is opened
+            stat = file.stat()
+            version.update(f"\n{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return EvaluationData(path.name, categories, labels, ids, picture, version.hexdigest(), tuple(skipped))
 
 
 def _read_cifar10(data_root: Path) -> tuple[np.ndarray, np.ndarray]:

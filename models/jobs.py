@@ -1,7 +1,6 @@
 """Starts, stops and lists processes that work long. They outlive this one: all they share is the run directory."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from models.runs import (
     delete_run,
     find_process,
     list_runs,
+    next_name,
     read_run,
     record_process,
     request_stop,
@@ -69,7 +69,7 @@ class JobManager:
         """
         find_spec(config.dataset)
         with self._starting:
-            name = name or self._next_name(config.dataset)
+            name = name or next_name(self.runs_root, config.dataset)
             config = _with_full_paths(config)
             kept = self.runs_root / name / _kept_name(config.dataset) if is_upload else None
             run_dir = self._create("training", name, replace(config, dataset=str(kept or config.dataset)).to_dict())
@@ -94,7 +94,7 @@ class JobManager:
             ModelsError: Too many runs wait, or the run cannot be stored or started.
         """
         with self._starting:
-            name = self._next_name(title)
+            name = next_name(self.runs_root, title)
             kept = self.runs_root / name / _kept_name(config[upload]) if upload else None
             run_dir = self._create(kind, name, config | ({upload: str(kept)} if kept else {}))
             if kept:
@@ -176,15 +176,6 @@ class JobManager:
         # One of the unfinished is the one that runs.
         if sum(run.state in UNFINISHED for run in self.list()) > MAX_WAITING:
             raise ModelsError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
-
-    def _next_name(self, title: str) -> str:
-        """The title, made fit for a folder name, with the first free number."""
-        taken = {run.name for run in self.list()}
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(title).stem).strip("._-")[:50] or "run"
-        number = 1
-        while f"{stem}-{number}" in taken:
-            number += 1
-        return f"{stem}-{number}"
 
     def _launch(self, run_dir: Path, kind: str) -> None:
         try:

@@ -52,7 +52,14 @@ def _even(x: Tensor) -> Tensor:
     return F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
 
 
-class PolyphaseSampling2d(nn.Module):
+class _PolyphaseSampling(nn.Module):
+    """What tells a self-check that a network samples adaptively, and how clear its choices are."""
+
+    keeps_strongest_phase = True
+    phase_gap = staticmethod(phase_gap)
+
+
+class PolyphaseSampling2d(_PolyphaseSampling):
     """Adaptive polyphase sampling: halves a map, keeping the component with the largest l2 norm per picture."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +67,7 @@ class PolyphaseSampling2d(nn.Module):
         return take_phase(x, strongest_phase(x))
 
 
-class PairedPolyphaseSampling2d(nn.Module):
+class PairedPolyphaseSampling2d(_PolyphaseSampling):
     """Samples both branches of a residual block at the component that is the strongest in the first."""
 
     def forward(self, x: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:

@@ -103,6 +103,9 @@ ARMS: dict[str, tuple[str, ...]] = {
     "circular_blur_gap": ("circular", "blur", "gap"),
     "circular_aps_gap": ("circular", "aps", "gap"),
     "blur_shift": ("blur", "shift_augment"),
+    "gap_shift": ("gap", "shift_augment"),
+    "circular_shift": ("circular", "shift_augment"),
+    "circular_aps_shift": ("circular", "aps", "shift_augment"),
 }
 """Name of an arm -> the changes it makes, in order."""
 

@@ -2,7 +2,7 @@
 
 ``<runs_root>/<name>/`` holds config.json, status.json, process.json, metrics.jsonl, model.json,
 weights.safetensors, log.txt, and a file named stop once somebody asks for that; result.json instead of metrics
-and model where the run is no training. Small files are replaced
+and model where the run is no training (an experiment also has measurements.jsonl). Small files are replaced
 by renaming, so a reader sees the old or the new content; whatever is broken all the same shows as "damaged".
 """
 
@@ -71,7 +71,7 @@ class Run:
     @property
     def metrics(self) -> list[dict]:
         """The lines of metrics.jsonl, oldest first, without broken ones; ``kind`` is "step" or "epoch"."""
-        return _read_metrics(self.path / "metrics.jsonl")
+        return read_lines(self.path / "metrics.jsonl", MAX_METRICS_BYTES)
 
     @property
     def log_tail(self) -> str:
@@ -93,6 +93,16 @@ def check_name(name: object) -> str:
             "A run name has 1 to 64 letters, digits, dots, dashes or underscores, and starts with a letter or digit."
         )
     return name
+
+
+def next_name(root: str | Path, title: str) -> str:
+    """The title, made fit for a folder name, with the first number that no run below ``root`` has."""
+    taken = {run.name for run in list_runs(root)}
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(title).stem).strip("._-")[:50] or "run"
+    number = 1
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return f"{stem}-{number}"
 
 
 def list_runs(root: str | Path) -> list[Run]:
@@ -221,6 +231,35 @@ def write_json(path: Path, values: dict) -> None:
     write_bytes(path, json.dumps(values, indent=1, allow_nan=False).encode())
 
 
+def append_line(path: Path, values: dict) -> None:
+    """Adds one object to a JSON Lines file; half a line at its end, left by a crash, spoils no other."""
+    line = json.dumps(values, allow_nan=False).encode() + b"\n"
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                line = b"\n" + line
+        file.write(line)
+
+
+def read_lines(path: Path, max_bytes: int = -1) -> list[dict]:
+    """The objects of a JSON Lines file, or of its first bytes, oldest first and without broken ones."""
+    try:
+        with path.open("rb") as file:
+            lines = file.read(max_bytes).split(b"\n")
+    except OSError:
+        return []
+    objects = []
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(values, dict):
+            objects.append(values)
+    return objects
+
+
 class RunWriter:
     """The training process's hand on its run; an error that passes through leaves the state "failed"."""
 
@@ -244,9 +283,7 @@ class RunWriter:
 
     def add_metrics(self, values: dict) -> None:
         """Appends one line to metrics.jsonl."""
-        line = json.dumps(values, allow_nan=False) + "\n"
-        with (self.run_dir / "metrics.jsonl").open("ab") as file:
-            file.write(line.encode())
+        append_line(self.run_dir / "metrics.jsonl", values)
 
 
 class SilentWriter(RunWriter):
@@ -309,20 +346,3 @@ def _cause_of_death(path: Path) -> str:
     lines = Run(path.name, path, "failed").log_tail.strip().splitlines()
     last = f" Its last line was: {lines[-1][:300]}" if lines else ""
     return f"The process ended without saying why; it was killed or ran out of memory.{last}"
-
-
-def _read_metrics(path: Path) -> list[dict]:
-    try:
-        with path.open("rb") as file:
-            lines = file.read(MAX_METRICS_BYTES).split(b"\n")
-    except OSError:
-        return []
-    metrics = []
-    for line in lines:
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(values, dict):
-            metrics.append(values)
-    return metrics

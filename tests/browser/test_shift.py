@@ -1,8 +1,6 @@
 """The Shift tab, as a visitor uses it."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -19,16 +17,15 @@ STARTS = {
 """Part of the tab -> what starts it, and what appears then."""
 
 
-@contextmanager
-def visit_shift(page: Page, address: str, **parts: str) -> Iterator[Page]:
-    """Opens the Shift tab by a link, with the small network unless told; fails if a script on the page fails."""
-    failures: list[str] = []
-    page.on("pageerror", lambda error: failures.append(str(error)))
-    parts = {"tab": "shift", "model": "fashion_cnn", "sample": "sneaker", **parts}
-    page.goto(f"{address}/?" + "&".join(f"{key}={value}" for key, value in parts.items()))
+def open_small(page: Page, sample: str = "sneaker") -> Page:
+    """Opens the Shift tab with the small network and a sample, on a page that shows the Classify tab."""
+    choose(page, "model", "fashion_cnn")
+    expect(page.locator("#classify-result .finding")).to_contain_text("fashion_cnn sees")
+    choose_sample(page, sample)
+    expect(page.locator("#classify-result .finding")).to_contain_text(f"fashion_cnn sees: {sample}")
+    page.get_by_role("tab", name="Shift", exact=True).click()
     expect(page.locator("#shift-maps .finding")).to_contain_text("relative error")
-    yield page
-    assert not failures
+    return page
 
 
 def choose_sample(page: Page, name: str) -> None:
@@ -112,15 +109,16 @@ def test_another_model_brings_its_own_limits(shift):
 
 
 @pytest.fixture
-def small(page: Page, server) -> Iterator[Page]:
-    with visit_shift(page, server.url) as opened:
-        yield opened
+def small(lab_page: Page) -> Page:
+    return open_small(lab_page)
 
 
-def test_a_link_to_a_small_model_opens_without_a_complaint(small):
-    expect(small.locator("#shift-dx input[type=range]")).to_have_attribute("max", "7")
-    expect(small.locator("#map-reach input[type=range]")).to_have_attribute("max", "7")
-    expect(small.get_by_test_id("toast-body")).to_have_count(0)
+def test_the_ends_of_the_sliders_follow_a_link(page, server):
+    page.goto(f"{server.url}/?tab=shift&model=fashion_cnn")
+    for slider in ("#shift-dx", "#shift-dy"):
+        expect(page.locator(f"{slider} input[type=range]")).to_have_attribute("max", "7")
+    expect(page.locator(FINDING)).to_contain_text("Shifted 3 px right")
+    expect(page.get_by_test_id("toast-body")).to_have_count(0)
 
 
 def test_a_step_of_a_quarter_moves_the_picture_by_a_quarter(small):
@@ -150,14 +148,12 @@ def test_the_circular_twin_is_called_another_network(small):
 
 
 def test_a_link_restores_the_circular_twin(page, server):
-    with visit_shift(page, server.url, padding="circular", boundary="circular", dx="4") as opened:
-        # The total stride is 4 and nothing has a border: the logits stay, and so does the margin.
-        finding = opened.locator(FINDING).inner_text()
-        before, after = re.search(r"margin ([+-][\d.e+-]+) → ([+-][\d.e+-]*\d)", finding).groups()
-        assert before == after
-        expect(opened.locator("#shift-view .note")).to_contain_text("circular twin")
-        opened.locator("#copy-link").click()
-        expect(opened).to_have_url(re.compile("dx=4.*padding=circular"))
+    page.goto(f"{server.url}/?tab=shift&model=fashion_cnn&dx=4&boundary=circular&padding=circular")
+    expect(page.locator("#shift-view .note")).to_contain_text("circular twin")
+    # The total stride is 4 and nothing has a border: the logits stay, and so does the margin.
+    expect(page.locator(FINDING)).to_have_text(re.compile(r"margin ([+-][\d.e-]+) → \1\.$"))
+    page.locator("#copy-link").click()
+    expect(page).to_have_url(re.compile("dx=4.*padding=circular"))
 
 
 def test_the_margin_says_how_close_a_change_is(small):
@@ -165,13 +161,13 @@ def test_the_margin_says_how_close_a_change_is(small):
     expect(small.locator(FINDING)).to_have_text(margin)
 
 
-@pytest.mark.parametrize("part", ["Maps", "All shifts", "Layers", "Self-check"])
+@pytest.mark.parametrize("part", STARTS)
 def test_on_a_phone_no_part_is_wider_than_the_screen(page, server, part):
     page.set_viewport_size({"width": 390, "height": 844})
-    with visit_shift(page, server.url) as small:
-        small.get_by_role("tab", name=part, exact=True).click()
-        if part in STARTS:
-            button, result = STARTS[part]
-            small.locator(button).click()
-            expect(small.locator(result)).to_be_visible()
-        assert small.evaluate("document.documentElement.scrollWidth") <= 390
+    page.goto(f"{server.url}/?tab=shift&model=fashion_cnn")
+    expect(page.locator("#shift-maps .finding")).to_contain_text("relative error")
+    page.get_by_role("tab", name=part, exact=True).click()
+    button, result = STARTS[part]
+    page.locator(button).click()
+    expect(page.locator(result)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

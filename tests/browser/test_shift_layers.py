@@ -3,20 +3,18 @@
 import csv
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_classify import choose
-from tests.browser.test_shift import choose_sample, visit_shift
+from tests.browser.test_shift import choose_sample, open_small
 from tests.browser.test_shift_map import download
 
 
 @pytest.fixture
-def small(page: Page, server) -> Iterator[Page]:
-    with visit_shift(page, server.url) as opened:
-        yield opened
+def small(lab_page: Page) -> Page:
+    return open_small(lab_page)
 
 
 def measure(page: Page) -> None:

@@ -1,5 +1,6 @@
 """All circular shifts from one pass against one forward per shift, on every kind of network; refusals; memory."""
 
+import math
 import random
 import weakref
 
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from analysis import polyphase_tree
 from analysis.circular import CircularPadding
 from analysis.errors import AnalysisError, Cancelled
 from analysis.layers import extract_features
-from analysis.polyphase import AllShifts, compute_all_shifts
+from analysis.polyphase import TOLERANCE, AllShifts, NotExact, compute_all_shifts
 
 
 def noise(side: int | tuple[int, int] = 16, dtype=torch.float32) -> Tensor:
@@ -495,8 +497,18 @@ def test_wrong_requests_are_refused():
         compute_all_shifts(net[0], x)
     with pytest.raises(AnalysisError, match="were not kept"):
         compute_all_shifts(net, x).feature("0", 1, 1)
-    with pytest.raises(AnalysisError, match="differ from a plain forward by nan"):
+    with pytest.raises(NotExact, match="differ from a plain forward by nan") as raised:
         compute_all_shifts(net, x * float("nan"))
+    assert math.isnan(raised.value.error)
+
+
+def test_a_wrong_result_is_no_refusal(monkeypatch):
+    net, x = seeded(NETS["residual, gate"][0]), noise()
+    fold = polyphase_tree._fold
+    monkeypatch.setattr(polyphase_tree, "_fold", lambda *args: fold(*args).flip(0))
+    with pytest.raises(NotExact, match="differ from a plain forward") as raised:
+        compute_all_shifts(net, x)
+    assert raised.value.error > TOLERANCE
 
 
 def test_nothing_is_left_behind():

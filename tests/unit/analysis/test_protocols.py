@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError
-from analysis.protocols import PROTOCOLS
+from analysis.protocols import PROTOCOLS, _draw_different
 from analysis.shift import BOUNDARIES
 from analysis.shift_designs import Design, Settings
 
@@ -163,6 +163,35 @@ def test_exact_draws_depend_on_the_seed_and_the_name_alone():
     assert (more[:, 1:9] == draws[:, 1:9]).all()
     assert (make("exact", seed=2).shifts != draws).any()
     assert len(np.unique(draws.reshape(len(IDS), -1), axis=0)) == len(IDS)
+
+
+def test_exact_draws_few_of_a_million_shifts():
+    """Too many to shuffle: the rules are the same."""
+    some, more = (make("exact", max_shift=512, num_shifts=num) for num in (6, 60))
+    assert (more.shifts[:, 1:7] == some.shifts[:, 1:7]).all()
+    drawn = more.shifts[:, more.sample].astype(int)
+    assert all(len(np.unique(row, axis=0)) == 60 for row in drawn) and np.abs(drawn).max() <= 512
+    assert abs(drawn.mean()) < 4 * 296 / np.sqrt(drawn.size) and drawn.std() == pytest.approx(296, rel=0.05)
+    assert len(np.unique(drawn.reshape(len(IDS), -1), axis=0)) == len(IDS)
+
+
+def test_different_numbers_of_a_stream_begin_alike_and_do_not_repeat():
+    few, many = (_draw_different(np.random.default_rng(0), 5000, num) for num in (3, 2048))
+    assert len(set(many.tolist())) == 2048 and (many[:3] == few).all()
+    chi_squared = ((np.histogram(many, 16, (0, 5000))[0] - 128) ** 2 / 128).sum()
+    assert chi_squared < 37.7  # the 99.9 % point for 15 degrees of freedom
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("afc-adv", {}), ("diag33", {}), ("aw", {}), ("exact", {"max_shift": 2, "num_shifts": 99})]
+)
+def test_shifts_that_all_images_have_take_the_memory_of_one(name, options):
+    design = make(name, ids=[str(number) for number in range(50_000)], **options)
+    rows = np.arange(0, 50_000, 2)
+    for shifts, num in ((design.shifts, 50_000), (design.select(rows).shifts, 25_000)):
+        assert shifts.shape[0] == num and shifts.dtype == np.int16
+        assert np.lib.array_utils.byte_bounds(shifts)[1] - np.lib.array_utils.byte_bounds(shifts)[0] < 2**12
+    assert (design.select(rows).shifts[-1] == design.shifts[0]).all()
 
 
 def test_exact_draws_are_uniform():

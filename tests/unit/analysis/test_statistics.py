@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError
+from analysis.prediction import find_ties, measure_margins
 from analysis.protocols import PROTOCOLS
 from analysis.shift_designs import Settings
 from analysis.statistics import NAMES, compare, estimate, mcnemar, tabulate
@@ -143,6 +145,20 @@ def test_votes_of_one_image():
         votes.count(0, np.arange(1), np.array([[np.nan, 1.0]]))
 
 
+def test_votes_agree_with_the_measures_of_single_predictions():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(40, 5)).astype(np.float32)
+    logits[:9] = 0.0
+    logits[:9, 1] = np.linspace(0, 2e-4, 9)
+    votes = Votes.empty(1, 40)
+    votes.labels[0] = 3
+    votes.count(0, np.arange(40), logits)
+    outputs = torch.from_numpy(logits)
+    assert votes.tie[0].tolist() == find_ties(outputs).tolist() and votes.tie[0, 0]  # zeros are a tie
+    assert votes.margin[0].tolist() == measure_margins(outputs, 3).tolist()
+    assert votes.probability[0].tolist() == outputs.softmax(1)[:, 3].tolist()
+
+
 def test_the_estimate_from_a_few_shifts_is_unbiased():
     full = design_of(12, num_shifts=25)
     table = random_votes(full).top1[:, full.sample]
@@ -229,6 +245,28 @@ def test_a_trace_has_variation_and_amplitude():
     values = estimate(tabulate(votes, design), 0).values
     assert values["total_variation"] == pytest.approx((0.4 + 0.1 + 0.5) / 2)
     assert values["amplitude"] == pytest.approx(0.8 / 2)
+
+
+def test_the_weights_of_a_protocols_pairs_leave_accuracy_alone():
+    """256 images and a last batch of 44, which counts as much as the first one where shifts are compared."""
+    design = design_of(300, "aps")
+    votes = Votes.empty(300, 3)
+    votes.labels[:] = 1
+    votes.top1[:] = np.arange(3)  # wrong unshifted, and no two shifts agree
+    votes.top1[256:] = 1
+    values = estimate(tabulate(votes, design), 0).values
+    assert values["accuracy"] == values["worst_case_accuracy"] == pytest.approx(44 / 300)
+    assert values["mean_accuracy"] == pytest.approx((256 / 2 + 44) / 300)
+    assert values["consistency"] == values["all_agree"] == pytest.approx(0.5)
+
+
+def test_two_votes_suffice_where_the_design_stops_early():
+    design = design_of(3, "afc-adv", max_shift=3)
+    votes = Votes.empty(3, 2)
+    votes.labels[:] = 2
+    votes.top1[:] = [[2, 2], [2, 0], [1, -1]]
+    values = estimate(tabulate(votes, design), 0).values
+    assert (values["accuracy"], values["worst_case_accuracy"]) == pytest.approx((2 / 3, 1 / 3))
 
 
 def test_early_stopping_leaves_the_two_accuracies():

@@ -125,7 +125,7 @@ def test_summary_is_the_mean_over_pictures_and_the_median_amplitude():
     rng = np.random.default_rng(0)
     shifts = [(k, k) for k in range(5)]
     traces = [follow(torch.from_numpy(rng.dirichlet(np.ones(3), 5)), shifts, 0) for _ in range(4)]
-    summary = summarize_traces(traces)
+    summary = summarize_traces([trace.to_json() for trace in traces])
     assert set(summary) == {*SUMMARY, "median_amplitude"}
     for name in SUMMARY:
         assert summary[name] == pytest.approx(sum(getattr(trace, name) for trace in traces) / 4)

@@ -5,8 +5,10 @@ import itertools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +21,11 @@ from torch import nn
 import cli
 from analysis.errors import AnalysisError, Cancelled
 from lab import Lab, evaluation
-from lab.evaluation import _choose, evaluate, main, run_job
+from lab.evaluation import _choose, evaluate, evaluate_as_run, main, run_job
+from lab.evaluation_checks import _open as _open_some
 from lab.evaluation_config import EvaluationConfig
-from lab.processes import settled
+from lab.evaluation_report import find_published
+from lab.processes import Processes, settled
 from lab.voting import Chunk, Voter
 from models import registry
 from models.errors import ModelsError
@@ -285,6 +289,72 @@ def test_other_settings_and_other_weights_do_not_share_chunks(run, lab, tmp_path
     assert len(list((tmp_path / "work").iterdir())) == 5
 
 
+def test_pictures_that_changed_are_computed_again(run, folder, tmp_path):
+    copied = tmp_path / "insects"
+    shutil.copytree(folder, copied)
+
+    def stop(done, total):
+        if done:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run(stop, data=str(copied), boundary="circular")
+    for path in copied.rglob("*.png"):
+        Image.new("L", (18, 18), 200).save(path)
+    assert value(run(data=str(copied), boundary="circular"), "consistency") == 1
+
+
+def test_a_second_evaluation_survives_the_end_of_the_first(run, tmp_path):
+    expected = run()
+
+    def remove(done, total):
+        shutil.rmtree(tmp_path / "work", ignore_errors=True)
+
+    assert run(remove) == expected
+
+
+def test_the_others_neither_report_nor_remove_chunks(run, lab, folder, tmp_path, monkeypatch):
+    second = Processes(rank=1, count=2, gather=lambda items: items)
+    monkeypatch.setattr(evaluation, "all_processes", lambda device: nullcontext(second))
+    config = EvaluationConfig(models=("toy",), data=str(folder), threads=1)
+    assert evaluate(lab, config, tmp_path / "work") == {}
+    assert [path.name for path in (tmp_path / "work").rglob("*.npz")] == ["000001.npz"]
+    stopped = replace(second, gather=lambda items: [(True, 64), *items])
+    monkeypatch.setattr(evaluation, "all_processes", lambda device: nullcontext(stopped))
+    with pytest.raises(Cancelled):  # because another one was
+        evaluate(lab, config, tmp_path / "work")
+    monkeypatch.setenv("RANK", "1")
+    assert evaluate_as_run(lab, config, tmp_path / "run") == {}
+
+
+def test_layers_are_measured_although_the_first_picture_is_flat(run, folder, tmp_path):
+    copied = tmp_path / "insects"
+    shutil.copytree(folder, copied)
+    Image.new("L", (18, 18), 90).save(copied / "ant" / "000.png")
+    model = run(data=str(copied), checks=True)["models"][0]
+    assert model["identities"] == [] and "flat colour" in model["check_notes"][0] and model["layers"]
+
+
+def test_checks_take_pictures_of_all_classes(folder):
+    with open_evaluation_data(folder, data_root="") as data:
+        seen = []
+        asked = replace(data, picture=lambda row: seen.append(int(data.labels[row])) or data.picture(row))
+        assert len(_open_some(asked, list(range(70)))) == 4 and seen == [0, 1, 2, 3]
+
+
+def test_published_numbers_stand_beside_the_same_evaluation_only():
+    config, classes = EvaluationConfig(models=("resnet18",), data="x", protocol="zhang"), list(range(1000))
+    found = find_published(config, "resnet18", classes)
+    assert (found["accuracy"], found["consistency"]) == (0.6974, 0.8511) and "antialiased" in found["source"]
+    assert find_published(config, "resnet18:IMAGENET1K_V1", classes) == found
+    assert find_published(config, "resnet50:IMAGENET1K_V1", classes)["consistency"] == 0.8920
+    assert find_published(config, "resnet50", classes) is None  # newer weights
+    assert find_published(config, "resnet18", classes[:-1]) is None
+    assert find_published(config, "resnet18", [*classes[:-1], -1]) is None
+    for change in ({"twin": True}, {"max_shift": 4}, {"boundary": "circular"}, {"protocol": "exact"}):
+        assert find_published(replace(config, **change), "resnet18", classes) is None
+
+
 def test_chunks_that_hold_something_else_are_not_used(tmp_path):
     path = tmp_path / "chunk.npz"
     np.savez(path, votes=np.array([{"a": 1}], dtype=object))
@@ -310,6 +380,7 @@ def test_too_little_memory_halves_the_batch(run, modules, monkeypatch):
     monkeypatch.setattr(Voter, "_forward", small_device)
     found = run()["models"]
     assert found[0]["statistics"]["consistency"] == expected[0]["statistics"]["consistency"]
+    assert (expected[0]["batch_size"], found[0]["batch_size"]) == (64, 16)
     monkeypatch.setattr(Voter, "_forward", lambda self, windows: small_device(replace(self, batch_size=99), windows))
     with pytest.raises(AnalysisError, match="too little memory"):
         run()
@@ -324,7 +395,8 @@ def test_two_models_are_compared_in_pairs(run, modules, folder):
     ]
     first, second = (model["statistics"] for model in document["models"][:2])
     pair = document["pairs"][0]
-    for name in ("accuracy", "consistency"):
+    assert set(pair) == {"a", "b", "mcnemar_p", *first}
+    for name in ("accuracy", "consistency", "kappa", "mac"):
         assert pair[name]["value"] == pytest.approx(first[name]["value"] - second[name]["value"])
         assert pair[name]["low"] <= pair[name]["value"] <= pair[name]["high"]
     assert 0 < pair["mcnemar_p"] <= 1
@@ -341,8 +413,6 @@ def test_classes_that_a_model_does_not_have(run):
 
 
 def test_broken_pictures_are_left_out_and_named(run, folder, tmp_path):
-    import shutil
-
     copied = tmp_path / "insects"
     shutil.copytree(folder, copied)
     (copied / "bee" / "001.png").write_bytes(b"broken")
@@ -505,6 +575,21 @@ def test_command_prints_one_document_or_a_table(command, folder, tmp_path):
     assert code == 0 and "consistency" in out and "toy minus other" in out
     kept = json.loads((tmp_path / "runs" / "first" / "result.json").read_text())
     assert kept["models"] == document["models"]
+
+
+def test_a_stopped_command_says_so_in_one_line(command, folder, tmp_path, monkeypatch):
+    compute = Voter._compute
+
+    def compute_and_stop(self, images):
+        request_stop(tmp_path / "runs" / "first")
+        return compute(self, images)
+
+    options = ("--model", "toy", "--data", folder, "--threads", 1, "--no-checks", "--json", "--name", "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(Voter, "_compute", compute_and_stop)
+        code, out, err = command(*options)
+    assert (code, out) == (2, "") and "first was stopped; the same command goes on" in err and err.count("\n") == 1
+    assert command(*options)[0] == 0
 
 
 @pytest.mark.parametrize(

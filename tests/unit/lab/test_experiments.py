@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,13 @@ from scipy import stats
 
 import cli
 from analysis.errors import Cancelled
-from lab import Lab, experiment_location_bias, experiment_red_green
+from lab import Lab, experiment_location_bias, experiment_red_green, experiments
 from lab.experiments import EXPERIMENTS, ExperimentConfig, configure, main, run_job, start_run
 from models.errors import ModelsError
 from models.preprocessing import Preprocessing
 from models.red_green import CONVOLUTIONS
 from models.registry import Registry
-from models.runs import create_run, read_run, request_stop
+from models.runs import RunWriter, create_run, read_lines, read_run, request_stop
 from models.small_cnn import HEADS
 
 ROOT = Path(__file__).parents[3]
@@ -60,12 +61,17 @@ def test_full_is_the_published_protocol():
 def test_rows_appear_one_by_one_and_the_document_is_json(name, lab, tmp_path):
     config, seen, reports = configure(name, TINY[name]).settings, [], []
     document = EXPERIMENTS[name].run(
-        lab, config, tmp_path / "try", lambda *numbers: reports.append(numbers), publish=seen.append
+        lab,
+        config,
+        tmp_path / "try",
+        lambda *numbers: reports.append(numbers),
+        publish=lambda measurement, make_document: seen.append(make_document()),
     )
     assert json.loads(json.dumps(document, allow_nan=False))["state"] == document["state"] == "finished"
     assert [len(partial["measurements"]) for partial in seen] == list(range(1, len(document["measurements"]) + 1))
     assert seen[0]["state"] == "running" and len(seen[0]["rows"]) == 1 < len(document["rows"])
     assert document["sentence"] and document["experiment"] == name and document["seconds"] > 0
+    assert document["num_measurements"] == len(document["measurements"]) and document["note"] == ""
     assert reports[0][0] == 0 and max(done for done, _ in reports) <= reports[0][1]
 
 
@@ -196,7 +202,7 @@ def test_a_job_leaves_its_rows_and_its_document(tmp_path):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_stop_keeps_what_was_measured(name, tmp_path):
     run_dir = start(tmp_path, name)
-    document = run_job(run_dir, lambda partial: request_stop(run_dir))
+    document = run_job(run_dir, lambda *_: request_stop(run_dir))
     run = read_run(tmp_path, "try")
     assert run.state == document["state"] == "stopped"
     assert len(document["measurements"]) == 1 and run.status["rows"] == document["rows"]
@@ -207,13 +213,107 @@ def test_a_stop_keeps_what_was_measured(name, tmp_path):
 @pytest.mark.parametrize("name", ["location_bias", "traces"])
 def test_a_stopped_run_goes_on_where_it_was(name, tmp_path):
     run_dir = start(tmp_path, name)
-    first = run_job(run_dir, lambda partial: request_stop(run_dir))
+    first = run_job(run_dir, lambda *_: request_stop(run_dir))
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"try-{HEADS[0]}-0/weights.safetensors")}
     (run_dir / "stop").unlink()
     document = run_job(run_dir)
     assert document["state"] == read_run(tmp_path, "try").state == "finished"
     assert document["measurements"][0] == first["measurements"][0] and len(document["rows"]) > 1
     assert all(path.stat().st_mtime_ns == when for path, when in files.items())
+
+
+class Counted:
+    """An experiment of ``total`` measurements, without any work, that counts how often it is summed up."""
+
+    def __init__(self, total: int):
+        self.total, self.sums, self.measured = total, 0, []
+
+    def measure(self, lab, config, run_dir, progress, known):
+        for number in range(self.total):
+            progress(number, self.total)
+            if (f"p{number}",) not in known:
+                self.measured.append(number)
+            yield known.get((f"p{number}",), {"picture": f"p{number}", "value": number, "padding": "x" * 4000})
+
+    def summarize(self, config, measured):
+        self.sums += 1
+        return {"rows": list(measured), "sentence": f"sum {sum(m['value'] for m in measured)}"}
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    stand_in = Counted(total=400)
+    changed = replace(EXPERIMENTS["traces"], measure=stand_in.measure, summarize=stand_in.summarize)
+    monkeypatch.setitem(EXPERIMENTS, "traces", changed)
+    return stand_in
+
+
+def test_many_measurements_are_summed_up_rarely_and_kept_line_by_line(counted, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "PUBLISH_SECONDS", 1000)
+    run_dir = start(tmp_path, "traces")
+    document = run_job(run_dir)
+    assert counted.sums == 2  # once for the first row, once in the end
+    assert document == read_run(tmp_path, "try").document
+    assert [row["value"] for row in document["rows"]] == [m["value"] for m in document["measurements"]]
+    assert len(document["rows"]) == experiments.MAX_KEPT and document["num_measurements"] == 400
+    assert "200 of 400" in document["note"] and document["sentence"] == f"sum {sum(range(400))}"
+    kept = read_lines(run_dir / "measurements.jsonl")
+    assert [line["value"] for line in kept] == list(range(400))
+
+
+def test_a_long_run_goes_on_also_after_a_crash_within_a_line(counted, tmp_path):
+    run_dir = start(tmp_path, "traces")
+    lines = run_dir / "measurements.jsonl"
+    run_job(run_dir, lambda measurement, _: measurement["value"] == 349 and request_stop(run_dir))
+    assert read_run(tmp_path, "try").state == "stopped" and lines.stat().st_size > 2**20
+    lines.write_bytes(lines.read_bytes()[:-3000])
+    (run_dir / "stop").unlink()
+    counted.measured.clear()
+    document = run_job(run_dir)
+    assert counted.measured == list(range(349, 400))
+    assert (document["state"], document["sentence"]) == ("finished", f"sum {sum(range(400))}")
+    assert [line["value"] for line in read_lines(lines)] == list(range(400))
+
+
+def test_the_full_size_of_traces_can_be_written_down():
+    assert configure("traces", TINY["traces"], full=True).settings.limit == 1001
+
+
+def test_a_run_that_was_broken_off_is_taken_up_again_and_no_other(tmp_path):
+    run_dir = start(tmp_path, "traces")
+    with pytest.raises(ModelsError, match="already a run"):  # queued
+        start(tmp_path, "traces")
+    first = run_job(run_dir, lambda *_: request_stop(run_dir))
+    with pytest.raises(ModelsError, match="already a run"):
+        start(tmp_path, "traces", seed=1)
+    assert start(tmp_path, "traces") == run_dir
+    again = run_job(run_dir)
+    assert again["state"] == "finished" and again["measurements"][0] == first["measurements"][0]
+    with pytest.raises(ModelsError, match="it is finished"):
+        start(tmp_path, "traces")
+    names = [start_run(tmp_path, configure("traces", TINY["traces"])).name for _ in range(2)]
+    assert names == ["traces-1", "traces-2"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "source", "words"),
+    [(None, 38, "within 38"), (0.4, 38, "within 38"), (1.0, 38, "within 38"), (1.9, 14, "around a picture of 14")],
+)
+def test_traces_have_the_sizes_of_azulay_and_weiss(scale, source, words, lab, tmp_path):
+    options = {"model": "fashion_cnn", "pictures": ["bag"], "protocol": "aw", "scale": scale, "device": "cpu"}
+    document = EXPERIMENTS["traces"].run(lab, configure("traces", options).settings, tmp_path / "try")
+    (row,) = document["rows"]
+    assert (row["source"], len(row["probabilities"])) == (source, 9) and words in document["sentence"]
+
+
+def test_the_scale_decides_what_is_seen(lab, tmp_path):
+    def probabilities(scale):
+        options = {"model": "fashion_cnn", "pictures": ["bag"], "protocol": "aw", "scale": scale, "device": "cpu"}
+        (row,) = EXPERIMENTS["traces"].run(lab, configure("traces", options).settings, tmp_path / "try")["rows"]
+        return row["probabilities"]
+
+    assert probabilities(None) == probabilities(1.0)
+    assert len({tuple(probabilities(scale)) for scale in (0.4, 1.0, 1.6)}) == 3
 
 
 def test_cancelling_by_progress_stops(lab, tmp_path):
@@ -252,6 +352,8 @@ def test_stopping_one_of_its_trainings_stops_the_experiment(tmp_path):
         ({"experiment": "traces", "settings": {}}, "Name pictures"),
         ({"experiment": "traces", "settings": {"pictures": ["a"], "data": "b"}}, "not both"),
         ({"experiment": "traces", "settings": {"pictures": ["a"], "protocol": "zhang"}}, "protocol"),
+        ({"experiment": "traces", "settings": {"pictures": ["a"], "scale": 0.4}}, "protocol aw"),
+        ({"experiment": "traces", "settings": {"pictures": ["a"], "protocol": "aw", "scale": 0}}, "scale"),
     ],
 )
 def test_bad_settings_fail_the_run(values, message, tmp_path, capsys):
@@ -284,6 +386,18 @@ class TestCommandLine:
         assert read_run(tmp_path / "runs", "traces-1").state == "finished"
         code, out, _ = run("traces", "bag", "-m", "fashion_cnn", "--name", "mine")
         assert code == 0 and "picture bag" in out and read_run(tmp_path / "runs", "mine").state == "finished"
+
+    def test_a_broken_off_run_goes_on_under_its_name(self, run, tmp_path):
+        arguments = ("traces", "bag", "trouser", "-m", "fashion_cnn", "--protocol", "aw", "--scale", 1.3)
+        assert run(*arguments, "--name", "mine")[0] == 0
+        run_dir, lines = tmp_path / "runs" / "mine", tmp_path / "runs" / "mine" / "measurements.jsonl"
+        first = lines.read_text().splitlines()[0]
+        lines.write_text(first + "\n")
+        RunWriter(run_dir).update(state="failed")
+        code, out, err = run(*arguments, "--name", "mine", "--json")
+        assert code == 0 and json.loads(out)["num_measurements"] == 2 and json.loads(out)["config"]["scale"] == 1.3
+        assert err.startswith("picture trouser") and err.count("\n") == 1 and lines.read_text().startswith(first)
+        assert run(*arguments, "--name", "mine")[0] == 2
 
     def test_settings_reach_the_experiment(self, run):
         sizes = [f"--set={name}={RED_GREEN[name]}" for name in ("num_train", "num_validation", "num_test")]

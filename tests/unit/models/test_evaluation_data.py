@@ -121,6 +121,37 @@ def test_classes_are_found_by_name_or_index():
     assert map_labels(("²",), categories) == (-1,)
 
 
+def test_classes_whose_names_differ_only_in_case_are_told_apart():
+    assert map_labels(("cat", "Cat", "CAT"), ("cat", "Cat")) == (0, 1, -1)
+    assert map_labels(("9" * 5000, "000001", "00001"), ("ant", "bee")) == (-1, -1, 1)
+
+
+def test_the_version_changes_with_the_pictures(folder, tmp_path):
+    def version(path):
+        with open_evaluation_data(path, data_root="") as data:
+            return data.version
+
+    def pack(colour):
+        with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+            for name in ("cat/a.png", "dog/a.png"):
+                Image.new("RGB", (9, 9), colour).save(tmp_path / "one.png")
+                archive.write(tmp_path / "one.png", name)
+
+    before = version(folder)
+    assert version(folder) == before == version(folder / ".." / "pets")
+    Image.new("RGB", (30, 30), "red").save(folder / "cat" / "a.png")
+    assert version(folder) != before
+    pack("red")
+    before = version(tmp_path / "pets.zip")
+    pack("white")
+    assert version(tmp_path / "pets.zip") != before
+    versions = set()
+    for seed in (0, 0, 1):
+        with open_evaluation_data("shapes", data_root=tmp_path, seed=seed, shapes=SMALL) as data:
+            versions.add(data.version)
+    assert len(versions) == 2
+
+
 def test_imagenet_classes_are_found_by_wordnet_number():
     categories = efficientnet_lite0().categories
     assert map_labels(("n02123045", "n01440764", "n99999999"), categories) == (281, 0, -1)

@@ -51,7 +51,9 @@ def test_what_arms_change():
     assert changed("gap") == {"head": "gap"}
     assert changed("blur", blur_size=5) == {"pooling": "blur", "blur_size": 5}
     assert changed("circular_aps_gap") == {"padding_mode": "circular", "pooling": "aps", "head": "gap"}
-    assert [arm.name for arm in list_arms(start) if arm.shifts_pictures] == ["shift_augment", "blur_shift"]
+    assert changed("circular_aps_shift") == changed("circular_aps") == {"padding_mode": "circular", "pooling": "aps"}
+    moving = [arm.name for arm in list_arms(start) if arm.shifts_pictures]
+    assert moving == ["shift_augment", "blur_shift", "gap_shift", "circular_shift", "circular_aps_shift"]
 
 
 @pytest.mark.parametrize("pooling", POOLING)

@@ -12,10 +12,13 @@ from models.errors import ModelsError
 from models.runs import (
     RunWriter,
     SilentWriter,
+    append_line,
     check_name,
     create_run,
     delete_run,
     list_runs,
+    next_name,
+    read_lines,
     read_run,
     record_process,
     request_stop,
@@ -51,6 +54,25 @@ def test_errors_leave_a_failed_run_with_the_reason(tmp_path, error, message):
         raise error
     run = read_run(tmp_path, "a")
     assert (run.state, run.message) == ("failed", message)
+
+
+def test_half_a_line_spoils_no_other(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    assert read_lines(path) == []
+    append_line(path, {"a": 1})
+    append_line(path, {"a": 2})
+    assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n'
+    path.write_bytes(path.read_bytes()[:-4])
+    append_line(path, {"a": 3})
+    append_line(path, {"a": 4})
+    assert read_lines(path) == [{"a": 1}, {"a": 3}, {"a": 4}]
+    assert read_lines(path, 9) == [{"a": 1}]
+
+
+def test_names_are_numbered_and_fit_for_folders(tmp_path):
+    assert next_name(tmp_path / "none", "traces") == "traces-1"
+    create_run(tmp_path, "traces-1", {})
+    assert next_name(tmp_path, "traces") == "traces-2" and next_name(tmp_path, "/data/my set.zip") == "my-set-1"
 
 
 def test_newest_first(tmp_path):
