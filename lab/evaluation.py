@@ -40,6 +40,7 @@ from models.devices import resolve_device
 from models.errors import ModelsError
 from models.evaluation_data import EvaluationData, map_labels, open_evaluation_data
 from models.preprocessing import Preprocessing
+from models.programs import run_program
 from models.runs import RunWriter, take_up_run, write_json
 from models.stopping import StopRequest
 
@@ -287,16 +288,11 @@ def _evaluate_in_turn(config: EvaluationConfig, writer: RunWriter, stop: StopReq
 
 def main(arguments: list[str]) -> int:
     """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    if len(arguments) != 1:
-        print("usage: python -m lab.evaluation RUN_DIR", file=sys.stderr)
-        return 2
-    try:
-        document = run_job(Path(arguments[0]).resolve())
-    except ModelsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print("stopped" if document is None else f"finished in {document['seconds']:.1f} s")
-    return 0
+    return run_program("lab.evaluation", arguments, run_job, _summarize)
+
+
+def _summarize(document: dict | None) -> str:
+    return "stopped" if document is None else f"finished in {document['seconds']:.1f} s"
 
 
 if __name__ == "__main__":

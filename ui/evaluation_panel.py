@@ -34,6 +34,7 @@ STATISTICS = {
     "mean_accuracy": "mean over shifts",
     "worst_case_accuracy": "worst case",
     "consistency": "consistency",
+    "near_ties": "near-ties",
     "kappa": "kappa",
     "joint_correct": "both correct",
     "one_pixel_change_axis": "change at 1 px",
@@ -171,8 +172,17 @@ def _describe(document: dict) -> str:
         parts.append(table_html(["paired difference", "accuracy", "consistency", "McNemar's p"], differences))
     notes = [f"Protocol {protocol['name']}, border {protocol['boundary']}: {protocol['description']}"]
     notes += [f"{model['model']}: {note}" for model in models for note in model["notes"]]
+    notes += [_describe_published(model) for model in models if model.get("published")]
     parts += [table_html(["rules and notes"], [[note] for note in notes])]
     return "".join(parts)
+
+
+def _describe_published(model: dict) -> str:
+    row = model["published"]
+    return (
+        f"{model['model']}, published: accuracy {row['accuracy']:.2%}, consistency {row['consistency']:.2%} "
+        f"({row['source']})."
+    )
 
 
 def _write_csv(services: Services, name: str, document: dict) -> str:

@@ -1,6 +1,7 @@
 """Published experiments, one click each: the table grows while the networks are trained."""
 
 import json
+from html import escape
 
 import gradio as gr
 
@@ -87,7 +88,8 @@ def _build_result(services: Services):
         if not run or not rows:
             return "", gr.update(value=None, visible=False), gr.update(visible=False)
         table, figure = show_rows(str(run.config.get("experiment")), rows)
-        html = sentence_html(str(run.status.get("sentence") or "")) + table
+        note = escape(str((found or {}).get("note") or ""))
+        html = sentence_html(str(run.status.get("sentence") or "")) + table + f'<p class="note">{note}</p>'
         download = gr.update(visible=False)
         if found is not None:
             path = services.new_file(f"{run.name}.json")
