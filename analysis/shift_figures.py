@@ -78,8 +78,10 @@ def plot_shift_maps(panels: Sequence[Panel], color_by: str, marked: tuple[float,
                 figure.add_trace(trace, **place)
         for line in _draw_lattice(panel.stride, distances):
             figure.add_shape(**line, **place)
-    figure.update_xaxes(title="dx", constrain="domain", showgrid=False, zeroline=False)
-    figure.update_yaxes(title="dy", autorange="reversed", constrain="domain", showgrid=False, zeroline=False)
+    end = panels[0].map.distances[-1] + 0.5
+    plain = {"constrain": "domain", "showgrid": False, "zeroline": False}
+    figure.update_xaxes(title="dx", range=[-end, end], **plain)
+    figure.update_yaxes(title="dy", range=[end, -end], **plain)
     for number in range(1, len(panels) + 1):  # every map keeps its own cells square
         axis = "" if number == 1 else str(number)
         figure.layout[f"yaxis{axis}"].scaleanchor = f"x{axis}"

@@ -21,8 +21,10 @@ def build_evaluate_tab(services: Services, bench: Workbench) -> Tab:
     views = []
     with gr.Tabs(elem_id="evaluate-parts"):
         for title, build in PANELS.items():
-            with gr.Tab(title):
+            with gr.Tab(title) as part:
                 views.append(build(services, bench))
+                if views[-1].on_open:
+                    part.select(**views[-1].on_open)
 
     def refresh(tab, *names):
         """Lists the runs, and watches the chosen ones while the tab is open."""

@@ -1,7 +1,7 @@
 """Watching work that goes on in a process of its own: choose a run, see how far it is, stop it, go on, delete it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import gradio as gr
 
@@ -17,12 +17,16 @@ TONES = {"finished": "good", "failed": "bad", "damaged": "bad"}
 
 @dataclass(frozen=True)
 class JobView:
-    """The components that a tab refreshes: ``choices()`` lists the runs, the timer runs while the tab is open."""
+    """The components that a tab refreshes: ``choices()`` lists the runs, the timer runs while the tab is open.
+
+    ``on_open`` is an event listener, as keyword arguments, for when the part of the page is opened; or nothing.
+    """
 
     run: gr.Dropdown
     timer: gr.Timer
     seen: gr.State
     choices: Callable[[], list[str]]
+    on_open: dict = field(default_factory=dict)
 
 
 def build_job_view(

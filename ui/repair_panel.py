@@ -1,6 +1,7 @@
 """The repair bench: known cures for shift sensitivity, each trained equally long, and what they cost and bring."""
 
 import json
+from dataclasses import replace
 
 import gradio as gr
 
@@ -58,10 +59,8 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
     view = build_job_view(services, "repair", EMPTY, lambda: _build_result(services))
     explain_this(EXPLANATION)
 
-    def fit(model, tab, chosen):
+    def fit(model, chosen):
         """Offers the cures that the model of the sidebar can have, and says why it cannot have the others."""
-        if tab != "evaluate":
-            return gr.skip()
         try:
             found = list_arms(read_start(model, services.lab.runs_root).config)
         except ModelsError as error:
@@ -99,8 +98,9 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
     inputs = [bench.model, arms, steps, blur_size, limit, max_shift, seed, data, upload, folder]
     start.click(begin, inputs, view.run, **private)
     data.change(lambda name: gr.update(visible=name == OWN), data, own, queue=False, **private)
-    gr.on([bench.tab.change, bench.model.change], fit, [bench.model, bench.tab, arms], [arms, note], **private)
-    return view
+    offer = {"fn": fit, "inputs": [bench.model, arms], "outputs": [arms, note], "show_progress": "hidden", **private}
+    bench.model.change(**offer)
+    return replace(view, on_open=offer)
 
 
 def _find_data(services: Services, model: str) -> str:

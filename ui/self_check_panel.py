@@ -17,6 +17,8 @@ EMPTY = (
     "Press the button: about twenty identities that mathematics promises are measured on this model and picture. "
     "If one fails, do not trust the numbers on this page; controls have to fail, or the test would see nothing."
 )
+NO_BREAK = "\u2011"
+"""A hyphen that a line does not end with."""
 MARKS = {True: "passed", False: "failed", None: "does not apply"}
 
 
@@ -71,10 +73,10 @@ def _show(model: str, results: tuple[IdentityResult, ...]) -> str:
 def _show_row(result: IdentityResult) -> str:
     error = "–" if result.error is None else "0, to the last bit" if result.error == 0 else f"{result.error:.1e}"
     sign = "&gt;" if result.is_negative_control else "≤"
-    limit = "0" if result.tolerance == 0 else f"{result.tolerance:.0e}"
+    limit = "0" if result.tolerance == 0 else f"{result.tolerance:.0e}".replace("-", NO_BREAK)
     control = " (must break)" if result.is_negative_control else ""
     outcome = MARKS[result.passed]
     return (
         f'<tr class="{outcome.split()[0]}"><td>{result.identity}</td><td>{escape(result.title)}{control}</td>'
-        f"<td>{error}</td><td>{sign} {limit}</td><td>{outcome}</td><td>{escape(result.note)}</td></tr>"
+        f"<td>{error}</td><td>{sign}&nbsp;{limit}</td><td>{outcome}</td><td>{escape(result.note)}</td></tr>"
     )

@@ -218,7 +218,8 @@ def _describe(maps: Sequence[PictureMap], is_done: bool) -> str:
         f"{preview}{tied}{network}{rule.title}: {rule.explanation} Red lines: another class. Dotted: whole cells of "
         f"the deepest layer (stride {first.stride}). Click a cell to show that shift above. {DEFINITION}"
     )
-    return sentence_html(text) + f'<table class="table">{head}{rows}</table><p class="note">{note}</p>'
+    table = f'<div class="scrolled"><table class="table">{head}{rows}</table></div>'
+    return sentence_html(text) + f'{table}<p class="note">{note}</p>'
 
 
 def _write_csv(services: Services, maps: Sequence[PictureMap]) -> str:
@@ -250,12 +251,15 @@ const load = (dx, dy) => {
     window.convscopeShift = [dx, dy];
     document.getElementById("map-load").click();
 };
+let hadFocus = false;  // the chart that is replaced takes the focus away with it
+document.addEventListener("focusin", (event) => { hadFocus = !!event.target.closest("#map-plot"); });
 const listen = () => {
     const chart = document.querySelector("#map-plot .js-plotly-plot");
     if (!chart || chart.dataset.heard || !chart.on) return;
     chart.dataset.heard = "yes";
     document.getElementById("map-load").tabIndex = -1;
     chart.tabIndex = 0;
+    if (hadFocus) chart.focus({preventScroll: true});
     chart.setAttribute("role", "group");
     chart.setAttribute("aria-label", "Map of all shifts; click a cell, or use the arrow keys, to show that shift");
     chart.on("plotly_click", (event) => {

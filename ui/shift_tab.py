@@ -156,13 +156,17 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         with services.watch(request, progress, "Downloading weights", "shift", is_refresh=True) as report:
             layers = services.lab.layers(model, report)
             limit = find_limit(model)
-            dx, dy = (min(max(d, -limit), limit) for d in (dx, dy))
+            asked, (dx, dy) = (dx, dy), (min(max(d, -limit), limit) for d in (dx, dy))
             choices = [(_describe(item), item.name) for item in layers if item.is_feature_map and item.stride]
             layer = layer if layer in [name for _, name in choices] else _first_shown(layers)
-            sliders = [gr.update(minimum=-limit, maximum=limit, value=value) for value in (dx, dy)]
+            # A value is sent only where it has to change: the visitor may have moved on in the meantime.
+            sliders = [
+                gr.update(minimum=-limit, maximum=limit, **({} if value == old else {"value": value}))
+                for value, old in zip((dx, dy), asked, strict=True)
+            ]
             furthest = min(limit, MAX_REACH)
             shown = show(image, model, dx, dy, boundary, padding, layer, channel, report)
-        fitted = gr.update(maximum=furthest, value=min(reach, furthest))
+        fitted = gr.update(maximum=furthest, **({"value": furthest} if reach > furthest else {}))
         return (*sliders, fitted, gr.update(choices=choices, value=layer), *shown)
 
     releases = [dx.release, dy.release, controls.boundary.input, controls.padding.input, layer.input, channel.input]
