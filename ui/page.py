@@ -17,7 +17,7 @@ from ui.evaluate_tab import build_evaluate_tab
 from ui.explain_tab import build_explain_tab
 from ui.shift_tab import build_shift_tab
 from ui.train_tab import build_train_tab
-from ui.workbench import DEFAULT_SAMPLE, Workbench, build_workbench, describe_model, list_model_choices
+from ui.workbench import Workbench, build_workbench, describe_model, list_model_choices
 
 ASSETS = Path(__file__).parent.parent / "assets"
 TABS = {
@@ -77,7 +77,7 @@ def launch_options() -> dict:
 def _wire(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: dict) -> None:
     """Opening a tab, or another picture or model, refreshes the tab that is open."""
     private = {"api_visibility": "private"}
-    restored = _restore_links(services, page, bench, tabs, views)
+    restored, restore_picture = _restore_links(services, page, bench, tabs, views)
     opened = {
         name: tab.select(lambda name=name: name, None, bench.tab, queue=False, show_progress="hidden", **private)
         for name, (tab, _) in views.items()
@@ -85,14 +85,17 @@ def _wire(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, 
     for name, (_, view) in views.items():
         listen = {"fn": view.refresh, "inputs": view.inputs, "outputs": view.outputs, **private}
         listen["show_progress"] = "minimal" if view.looks_at else "hidden"
-        for event in (restored, *(opened.values() if view.on_every_tab else [opened[name]])):
+        for event in opened.values() if view.on_every_tab else [opened[name]]:
             event.then(**listen)
+        restored = restored.then(**listen)
         if view.looks_at:
             gr.on([component.change for component in view.looks_at], **listen, trigger_mode="always_last")
+    # Last of all: changing at the same time, picture and model would set each other off in gradio's page for ever.
+    restored.then(restore_picture, None, [bench.image, bench.sample], show_progress="hidden", **private)
 
 
 def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: dict):
-    """Fills the controls from the address when the page is opened; returns the event."""
+    """Fills the controls from the address when the page is opened; returns it, and what restores the picture."""
     linked = {key: entry for _, view in views.values() for key, entry in view.linked.items()}
 
     def restore(request: gr.Request):
@@ -106,17 +109,20 @@ def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: 
             gr.update(choices=choices, value=model),
             describe_model(services.lab.registry.get(model)),
             gr.update(choices=choices),
-            gr.update(**_value(wanted, "image")),
-            wanted.get("sample", DEFAULT_SAMPLE),
             tab,
             gr.update(selected=wanted["tab"]) if "tab" in wanted else gr.skip(),
             *(gr.update(**_value(wanted, key)) for key in linked),
         )
 
-    outputs = [bench.model, bench.card, bench.compare, bench.image, bench.sample, bench.tab, tabs]
+    def restore_picture(request: gr.Request):
+        """Shows the sample that the address names."""
+        wanted = _read_link(services, request.query_params, {})
+        return (wanted["image"], wanted["sample"]) if "image" in wanted else (gr.skip(), gr.skip())
+
+    outputs = [bench.model, bench.card, bench.compare, bench.tab, tabs]
     outputs += [component for component, _ in linked.values()]
     page.load(None, js=_ON_LOAD)
-    return page.load(restore, None, outputs, api_visibility="private", show_progress="hidden")
+    return page.load(restore, None, outputs, api_visibility="private", show_progress="hidden"), restore_picture
 
 
 def _add_link_button(bench: Workbench, views: dict) -> None:

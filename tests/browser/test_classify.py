@@ -151,3 +151,14 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, server):
         page.get_by_role("tab", name=title, exact=True).click()
         expect(page.locator(result)).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_link_with_picture_and_model_comes_to_rest(page, server):
+    """Gradio's page can send both changes again and again."""
+    page.goto(f"{server.url}/?tab=shift&model=fashion_cnn&sample=sneaker")
+    expect(page.locator("#shift-view .finding")).to_contain_text("sneaker")
+    page.wait_for_timeout(3000)  # what is still under way
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.wait_for_timeout(2500)
+    assert not [url for url in requests if "queue/join" in url]
