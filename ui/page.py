@@ -136,7 +136,8 @@ def _add_link_button(bench: Workbench, views: dict) -> None:
         parts = {"sample": sample, "model": model, "tab": tab, **dict(zip(linked, values, strict=True))}
         note = "" if sample else " It cannot hold your own picture."
         gr.Info(f"The link is in the address bar and the clipboard.{note}")
-        return urlencode({key: value for key, value in parts.items() if value not in ("", None)})
+        words = {key: f"{value:g}" if isinstance(value, float) else value for key, value in parts.items()}
+        return urlencode({key: word for key, word in words.items() if word not in ("", None)})
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = [bench.sample, bench.model, bench.tab, *linked.values()]

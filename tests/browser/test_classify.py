@@ -129,7 +129,8 @@ def test_a_link_restores_sample_model_tab_and_shift(page, server):
     expect(page.locator("#shift-view .finding")).to_contain_text("Shifted 2 px left and 1 px down: still ankle boot")
     page.locator("#copy-link").click()
     expect(page).to_have_url(
-        f"{server.url}/?sample=ankle_boot&model=fashion_cnn&tab=shift&dx=-2&dy=1&boundary=circular&method=grad_cam&show=positive"
+        f"{server.url}/?sample=ankle_boot&model=fashion_cnn&tab=shift&dx=-2&dy=1&boundary=circular&padding=trained"
+        "&method=grad_cam&show=positive"
     )
 
 
