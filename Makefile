@@ -12,7 +12,8 @@ test: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tests.browser.chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/app
+	$(BIN)/python -m pytest tests/browser  # by themselves: a starved page shows nothing but that
 
 bench: $(VENV)/.test-ready
 	$(BIN)/python -m benchmarks.bench_latency

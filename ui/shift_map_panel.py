@@ -278,7 +278,14 @@ document.addEventListener("keydown", (event) => {
 new MutationObserver(listen).observe(document.body, {childList: true, subtree: true});
 listen();
 """
-_SAVE_PNG = """() => {
-    const chart = document.querySelector("#map-plot .js-plotly-plot");
-    if (chart) window.Plotly.downloadImage(chart, {format: "png", filename: "shift-map", scale: 2});
+# The chart, and plotly with it, may still be on its way when the button is pressed.
+_SAVE_PNG = """async () => {
+    for (let tries = 0; tries < 100; tries += 1) {
+        const chart = document.querySelector("#map-plot .js-plotly-plot");
+        if (chart && window.Plotly) {
+            await window.Plotly.downloadImage(chart, {format: "png", filename: "shift-map", scale: 2});
+            return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 200));
+    }
 }"""
