@@ -147,14 +147,15 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
         reasons = services.lab.obstacles(model)
         method = method if method not in reasons else next(name for name in METHODS if name not in reasons)
         choices = _list_classes(services.lab.registry.get(model).categories, rank(image, model))
-        target = target if target in [value for _, value in choices] else AUTO
+        # The class is sent only where it has to change: the visitor may have chosen another one in the meantime.
+        asked, target = target, target if target in [value for _, value in choices] else AUTO
         shown = show(image, model, method, target, sign, opacity, colors, request, progress, is_refresh=True)
         layer = services.lab.default_layer(model) or (layers or [None])[-1]
         return (
             *_mark(method, reasons),
             _list_obstacles(reasons),
             method,
-            gr.update(choices=choices, value=target),
+            gr.update(choices=choices, **({} if target == asked else {"value": target})),
             gr.update(choices=layers, value=layer),
             1,
             show_features(image, model, layer, 1, panels),

@@ -77,7 +77,8 @@ def launch_options() -> dict:
 def _wire(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: dict) -> None:
     """Opening a tab, or another picture or model, refreshes the tab that is open."""
     private = {"api_visibility": "private"}
-    restored, restore_picture = _restore_links(services, page, bench, tabs, views)
+    first = gr.State()  # the tab that the page opens with; the visitor may be in another one by now
+    restored, restore_picture = _restore_links(services, page, bench, tabs, views, first)
     opened = {
         name: tab.select(lambda name=name: name, None, bench.tab, queue=False, show_progress="hidden", **private)
         for name, (tab, _) in views.items()
@@ -87,14 +88,17 @@ def _wire(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, 
         listen["show_progress"] = "minimal" if view.looks_at else "hidden"
         for event in opened.values() if view.on_every_tab else [opened[name]]:
             event.then(**listen)
-        restored = restored.then(**listen)
+        inputs = view.inputs if view.on_every_tab else [first if i is bench.tab else i for i in view.inputs]
+        restored = restored.then(**listen | {"inputs": inputs})
         if view.looks_at:
             gr.on([component.change for component in view.looks_at], **listen, trigger_mode="always_last")
     # Last of all: changing at the same time, picture and model would set each other off in gradio's page for ever.
     restored.then(restore_picture, None, [bench.image, bench.sample], show_progress="hidden", **private)
 
 
-def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: dict):
+def _restore_links(
+    services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: dict, first: gr.State
+):
     """Fills the controls from the address when the page is opened; returns it, and what restores the picture."""
     linked = {key: entry for _, view in views.values() for key, entry in view.linked.items()}
 
@@ -111,6 +115,7 @@ def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: 
             gr.update(choices=choices),
             tab,
             gr.update(selected=wanted["tab"]) if "tab" in wanted else gr.skip(),
+            wanted.get("tab", "classify"),
             *(gr.update(**_value(wanted, key)) for key in linked),
         )
 
@@ -119,7 +124,7 @@ def _restore_links(services: Services, page: gr.Blocks, bench: Workbench, tabs: 
         wanted = _read_link(services, request.query_params, {})
         return (wanted["image"], wanted["sample"]) if "image" in wanted else (gr.skip(), gr.skip())
 
-    outputs = [bench.model, bench.card, bench.compare, bench.tab, tabs]
+    outputs = [bench.model, bench.card, bench.compare, bench.tab, tabs, first]
     outputs += [component for component, _ in linked.values()]
     page.load(None, js=_ON_LOAD)
     return page.load(restore, None, outputs, api_visibility="private", show_progress="hidden"), restore_picture
