@@ -16,8 +16,8 @@ test: $(VENV)/.test-ready
 	$(BIN)/python -m pytest tests/browser  # by themselves: a starved page shows nothing but that
 
 bench: $(VENV)/.test-ready
-	$(BIN)/python -m benchmarks.bench_latency
-	$(BIN)/python -m benchmarks.bench_shift
+	$(BIN)/python benchmarks/bench_latency.py
+	$(BIN)/python benchmarks/bench_shift.py
 
 $(VENV)/.run-ready: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -71,6 +71,7 @@ class LayerProbe:
             pair = self._align(maps, shifted, self.motion, mean)
             real = to_double(maps[self.motion])
             numbers |= {
+                "scale": pair.scale,
                 "error": pair.error(),
                 "error_valid": pair.error(self.valid) if self.valid is not None else None,
                 "unaligned": pair.relative(pair.shifted - pair.original),

@@ -32,7 +32,7 @@ class MapPair:
         original: ``(C, h, w)``: ``z``.
         shifted: ``(C, h, w)``: ``z'``.
         moved: ``(C, h, w)``: ``A z``, the original moved along.
-        cells: ``(h, w)`` bool; False where ``A z`` has no source.
+        cells: ``(h, w)`` bool; False where ``A z`` lacks its source, or a part of it.
         mean: ``(C,)``: the level ``m`` of each channel.
     """
 
@@ -57,7 +57,7 @@ class MapPair:
         return self.relative(self.shifted - self.moved, cells)
 
     def relative(self, difference: Tensor, cells: Tensor | None = None) -> float | None:
-        """``|difference| / |A z - m|``: Euclidean norms over all channels and the cells that have a source.
+        """``|difference| / |A z - m|``: Euclidean norms over all channels and :attr:`cells`.
 
         Without the mean, maps that share nothing but their level would look alike: after a ReLU, unrelated
         pictures differ by as little as 0.3 of their norm. With it they differ by about sqrt(2).
@@ -90,6 +90,11 @@ class MapPair:
             return None
         return float((expected * found).sum()) / (norms[0] * norms[1])
 
+    @property
+    def scale(self) -> float:
+        """``|A z - m|`` over :attr:`cells`."""
+        return self._sizes[0]
+
     @cached_property
     def _sizes(self) -> tuple[float, float]:
         return self._measure(self.cells)
@@ -115,7 +120,7 @@ class MapComparison:
         of_shifted: ``(h, w)``: the map of the shifted picture.
         shifted_map: ``(h, w)``: the map of the original picture, shifted.
         difference: ``of_shifted - shifted_map``, zero where nothing can be compared.
-        is_valid: ``(h, w)`` bool; False where the shifted map has no source.
+        is_valid: ``(h, w)`` bool; False where the shifted map lacks its source, or a part of it.
         relative_error: Over all channels of the layer.
     """
 
@@ -158,7 +163,7 @@ def measure_shift(
     """Compares "shift, then compute" with "compute, then shift" at every layer, in one forward pass.
 
     The relative error of a layer ``z`` with stride ``s`` is ``|z(T x) - A z(x)| / |A z(x) - m|``: Euclidean
-    norms over all channels and the cells whose source lies inside the map, with ``A`` the shift by
+    norms over all channels and the cells whose source lies inside the map with all that it mixes, ``A`` the shift by
     ``dx / s, dy / s`` cells (:func:`analysis.shift.shift_features`) and ``m`` the mean of each channel of
     ``z(x)``. It is 0 for an equivariant layer, and about 1.4 where the maps have nothing in common.
 

@@ -29,13 +29,11 @@ def plot_consistency(models: Sequence[dict], kind: str) -> "Figure | None":
     for number, model in enumerate(models):
         points = [point for point in model["curves"][kind] if point["value"] is not None]
         if points:
-            above = [None if point["high"] is None else point["high"] - point["value"] for point in points]
-            below = [None if point["low"] is None else point["value"] - point["low"] for point in points]
             figure.add_trace(
                 Scatter(
                     x=[point[kind] for point in points],
                     y=[point["value"] for point in points],
-                    error_y={"type": "data", "array": above, "arrayminus": below, "thickness": 1},
+                    error_y=_reach(points),
                     name=model["model"],
                     mode="lines+markers",
                     line={"color": COLORS[number % len(COLORS)]},
@@ -43,6 +41,35 @@ def plot_consistency(models: Sequence[dict], kind: str) -> "Figure | None":
                 )
             )
     return figure.update_yaxes(tickformat=".0%") if figure.data else None
+
+
+def plot_layer_errors(models: Sequence[dict]) -> "Figure | None":
+    """Aligned error at one pixel down each network, with intervals; None where no layer was measured.
+
+    Args:
+        models: The part ``models`` of an evaluation's document; old ones hold no intervals and are left out.
+    """
+    from plotly.graph_objects import Scatter
+
+    figure = build_figure("layer error at a shift by 1 px", "depth, from input to output")
+    for number, model in enumerate(models):
+        layers = [layer for layer in model.get("layers", ()) if isinstance(layer["error"], dict)]
+        layers = [layer for layer in layers if layer["error"]["value"] is not None]
+        if layers:
+            last = max(len(layers) - 1, 1)
+            figure.add_trace(
+                Scatter(
+                    x=[index / last for index in range(len(layers))],
+                    y=[layer["error"]["value"] for layer in layers],
+                    error_y=_reach([layer["error"] for layer in layers]),
+                    text=[f"{layer['name']}, stride {layer['stride']}" for layer in layers],
+                    name=model["model"],
+                    mode="lines+markers",
+                    line={"color": COLORS[number % len(COLORS)]},
+                    hovertemplate="%{text}<br>error %{y:.3g}<extra></extra>",
+                )
+            )
+    return figure.update_yaxes(rangemode="tozero") if figure.data else None
 
 
 def plot_arms(arms: Sequence[dict]) -> "Figure | None":
@@ -62,8 +89,8 @@ def plot_arms(arms: Sequence[dict]) -> "Figure | None":
             Scatter(
                 x=[x["value"]],
                 y=[y["value"]],
-                error_x=_reach(x),
-                error_y=_reach(y),
+                error_x=_reach([x]),
+                error_y=_reach([y]),
                 name=arm["title"],
                 mode="markers",
                 marker={"size": 11, "color": COLORS[number % len(COLORS)]},
@@ -109,11 +136,11 @@ def _describe_layer(layer: dict) -> str:
     return f"{layer['name']}, stride {layer['stride']}{error}"
 
 
-def _reach(estimate: dict) -> dict | None:
-    if estimate["low"] is None or estimate["high"] is None:
-        return None
-    above, below = estimate["high"] - estimate["value"], estimate["value"] - estimate["low"]
-    return {"type": "data", "array": [above], "arrayminus": [below], "thickness": 1.5}
+def _reach(estimates: Sequence[dict]) -> dict:
+    """Error bars from the value of each estimate to the ends of its interval; none where it has no interval."""
+    above = [None if each["high"] is None else each["high"] - each["value"] for each in estimates]
+    below = [None if each["low"] is None else each["value"] - each["low"] for each in estimates]
+    return {"type": "data", "array": above, "arrayminus": below, "thickness": 1}
 
 
 def plot_traces(rows: Sequence[dict], names: dict[str, str]) -> "Figure":

@@ -1,12 +1,12 @@
 """The layer meter: how well every layer of a network moves along with the picture, and what keeps it from it."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from analysis.causes import INVENTED, LayerProbe, Maps, Numbers, find_causes
+from analysis.causes import INVENTED, LayerProbe, Maps, Motion, Numbers, find_causes
 from analysis.circular import CircularPadding
 from analysis.equivariance import MapPair
 from analysis.errors import Progress, no_progress
@@ -15,7 +15,7 @@ from analysis.layers import Layer
 from analysis.phase_spread import draw_phases, measure_phase_spread
 from analysis.scene import Scene
 from analysis.shift import shift_pixels
-from analysis.valid_region import trace_axes
+from analysis.valid_region import Axes, trace_axes
 
 MIN_VALID = 0.05
 """A layer with a smaller part of its cells valid counts as having no padding-free region."""
@@ -27,7 +27,7 @@ class LayerMeter:
 
     With ``z`` and ``z'`` the maps of the picture and of the shifted picture, ``A`` the shift of maps by
     ``d / stride`` cells, ``m`` the level of each channel, and Euclidean norms over all channels and the cells
-    whose source lies inside the map:
+    whose source, or all that it is interpolated from, lies inside the map:
 
     Attributes:
         name: Of the layer.
@@ -35,6 +35,7 @@ class LayerMeter:
         receptive_field: Side in input pixels.
         num_cells: ``h * w``.
         valid_fraction: Cells that see neither padding nor invented pixels, now and before, over ``h * w``.
+        scale: ``|A z - m|``, what the errors of the shift asked for are relative to.
         error: ``|z' - A z| / |A z - m|``.
         error_valid: The same over the valid cells alone.
         unaligned: ``|z' - z| / |A z - m|``: the error if the maps were not expected to move.
@@ -55,6 +56,7 @@ class LayerMeter:
     receptive_field: int | None
     num_cells: int | None
     valid_fraction: float | None = None
+    scale: float | None = None
     error: float | None = None
     error_valid: float | None = None
     unaligned: float | None = None
@@ -128,38 +130,101 @@ def measure_layers(
     Raises:
         AnalysisError: The boundary rule cannot do this shift.
     """
-    moved = scene.shift(dx, dy)
+    (meters,) = measure_pictures(
+        *(module, [scene], dx, dy, layers),
+        reference=reference,
+        phases_per_axis=phases_per_axis,
+        seed=seed,
+        progress=progress,
+    )
+    return meters
+
+
+def measure_pictures(
+    module: nn.Module,
+    scenes: Sequence[Scene],
+    dx: float,
+    dy: float,
+    layers: Collection[Layer],
+    *,
+    reference: Tensor | None = None,
+    phases_per_axis: int = 2,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> list[tuple[LayerMeter, ...]]:
+    """:func:`measure_layers` of several pictures of one size, the reference being computed once for all of them."""
     measured = {layer.name: layer for layer in layers if layer.is_feature_map and layer.stride}
-    axes = trace_axes(module, scene.to_inputs(scene.window[None]), measured.values())
-    probes = {
-        name: LayerProbe.place(layer, scene, (dx, dy), axes.get(name), moved.is_real)
-        for name, layer in measured.items()
-    }
-    motions = dict.fromkeys([(dx, dy), *(probe.lattice for probe in probes.values())])
-    invented = {} if moved.is_real.all() else {INVENTED: moved.pixels}
-    pictures = {(0, 0): scene.window} | invented | {motion: scene.shift_real(*motion) for motion in motions}
-    rolled = {(0, 0): scene.window, (dx, dy): shift_pixels(scene.window, dx, dy, "circular").pixels}
+    axes = trace_axes(module, scenes[0].to_inputs(scenes[0].window[None]), measured.values())
+    subjects = [_Subject.place(scene, (dx, dy), measured, axes) for scene in scenes]
     phases = draw_phases(math.lcm(*(layer.stride for layer in measured.values())), phases_per_axis, seed)
     per_axis = math.isqrt(len(phases))
-    num_pooled = 0 if reference is None else len(reference) * (1 + len(phases))
-    total = num_pooled + sum(max(len(group) - 1, 1) for group in (pictures, rolled))
+    total = 0 if reference is None else len(reference) * (1 + len(phases))
+    total += sum(subject.num_forwards for subject in subjects)
     forwards = ReducedForwards(module, measured, progress, total)
 
     pooled = {} if reference is None else forwards.pool(reference, ((0, 0),))
-    numbers = forwards.compare(
-        pictures, scene.to_inputs, lambda name, maps: probes[name].measure(maps, _level(pooled, name))
-    )
+    numbers = [subject.measure(forwards, pooled) for subject in subjects]
     with CircularPadding():
         pooled = {} if reference is None else forwards.pool(reference, phases)
-        twin = forwards.compare(
-            rolled, scene.to_inputs, lambda name, maps: probes[name].measure_twin(maps, _level(pooled, name))
+        twins = [subject.measure_twin(forwards, pooled) for subject in subjects]
+    return [
+        tuple(
+            _read(
+                layer,
+                subject.probes[layer.name],
+                own[layer.name] | twin[layer.name],
+                pooled.get(layer.name),
+                per_axis,
+            )
+            if layer.name in measured
+            else LayerMeter(layer.name, None, layer.receptive_field, None, note=_NO_POSITIONS)
+            for layer in layers
         )
-    return tuple(
-        _read(layer, probes[layer.name], numbers[layer.name] | twin[layer.name], pooled.get(layer.name), per_axis)
-        if layer.name in measured
-        else LayerMeter(layer.name, None, layer.receptive_field, None, note=_NO_POSITIONS)
-        for layer in layers
-    )
+        for subject, own, twin in zip(subjects, numbers, twins, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One picture under one shift: the pictures whose maps are compared, and where each layer is measured."""
+
+    scene: Scene
+    probes: dict[str, LayerProbe]
+    pictures: dict[Hashable, Tensor]
+    rolled: dict[Hashable, Tensor]
+
+    @classmethod
+    def place(
+        cls, scene: Scene, motion: Motion, measured: Mapping[str, Layer], axes: Mapping[str, Axes]
+    ) -> "_Subject":
+        moved = scene.shift(*motion)
+        probes = {
+            name: LayerProbe.place(layer, scene, motion, axes.get(name), moved.is_real)
+            for name, layer in measured.items()
+        }
+        motions = dict.fromkeys([motion, *(probe.lattice for probe in probes.values())])
+        invented = {} if moved.is_real.all() else {INVENTED: moved.pixels}
+        pictures = {(0, 0): scene.window} | invented | {motion: scene.shift_real(*motion) for motion in motions}
+        rolled = {(0, 0): scene.window, motion: shift_pixels(scene.window, *motion, "circular").pixels}
+        return cls(scene, probes, pictures, rolled)
+
+    @property
+    def num_forwards(self) -> int:
+        return sum(max(len(group) - 1, 1) for group in (self.pictures, self.rolled))
+
+    def measure(self, forwards: ReducedForwards, pooled: Mapping[str, Tensor]) -> dict[str, Numbers]:
+        return forwards.compare(
+            self.pictures,
+            self.scene.to_inputs,
+            lambda name, maps: self.probes[name].measure(maps, _level(pooled, name)),
+        )
+
+    def measure_twin(self, forwards: ReducedForwards, pooled: Mapping[str, Tensor]) -> dict[str, Numbers]:
+        return forwards.compare(
+            self.rolled,
+            self.scene.to_inputs,
+            lambda name, maps: self.probes[name].measure_twin(maps, _level(pooled, name)),
+        )
 
 
 def measure_down_the_network(
@@ -228,6 +293,7 @@ def _read(layer: Layer, probe: LayerProbe, numbers: Numbers, pooled: Tensor | No
 
 
 _AS_MEASURED = (
+    "scale",
     "error",
     "error_valid",
     "unaligned",
@@ -251,5 +317,6 @@ def _explain(meter: LayerMeter, probe: LayerProbe) -> str:
             not lacks_region and not probe.tiles
         ),
         "No cell can be compared, or all are the same.": meter.error is None,
+        "The boundary circular can compare all cells.": meter.error is None and probe.tiles and not probe.is_circular,
     }
     return " ".join(note for note, applies in notes.items() if applies)

@@ -216,7 +216,8 @@ def shift_features(features: Tensor, dx: float, dy: float, *, circular: bool) ->
         circular: Whether what leaves on one side comes back on the other.
 
     Returns:
-        The moved maps ``(..., h, w)``, and ``(h, w)`` bool: where the source lies inside the map.
+        The moved maps ``(..., h, w)``, and ``(h, w)`` bool: where all that is mixed lies inside the map. Lanczos-3
+        mixes six cells along an axis, so a map of five or fewer has no such cell.
     """
     rows, row_inside = _shift_matrix(features.shape[-2], dy, circular)
     columns, column_inside = _shift_matrix(features.shape[-1], dx, circular)
@@ -228,7 +229,7 @@ def shift_features(features: Tensor, dx: float, dy: float, *, circular: bool) ->
 
 
 def _shift_matrix(size: int, distance: float, circular: bool) -> tuple[Tensor, Tensor]:
-    """``(size, size)`` matrix that moves a row of cells, and which cells have their source inside."""
+    """``(size, size)`` matrix that moves a row of cells, and which cells have all that they mix inside."""
     sources = torch.arange(size, dtype=torch.float64) - distance
     inside = torch.ones(size, dtype=torch.bool) if circular else _is_inside(sources, size)
     if float(distance).is_integer():
@@ -240,8 +241,10 @@ def _shift_matrix(size: int, distance: float, circular: bool) -> tuple[Tensor, T
     else:
         matrix = _lanczos(sources[:, None] - torch.arange(size))
         total = matrix.sum(dim=1, keepdim=True)
-        # Near the border some taps are missing: the others are scaled up, so a constant stays constant.
+        # Near the border some taps are missing: the others are scaled up, which is fit to be seen, not measured.
         matrix = torch.where(inside[:, None], matrix / torch.where(inside[:, None], total, 1.0), 0.0)
+        first = sources.floor() - LANCZOS_SIZE + 1
+        inside = _is_inside(first, size) & _is_inside(first + 2 * LANCZOS_SIZE - 1, size)
     return matrix, inside
 
 

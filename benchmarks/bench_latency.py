@@ -1,6 +1,6 @@
 """Round trips through the running server, and its start-up, against bare baselines in the same run.
 
-    python -m benchmarks.bench_latency [--json] [--repeats N]
+    python benchmarks/bench_latency.py [--json] [--repeats N]
 
 Ratios mean something only while the machine is otherwise idle.
 """
@@ -15,6 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, from anywhere
 
 import gradio
 import torch

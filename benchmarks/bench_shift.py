@@ -1,6 +1,6 @@
 """Shift maps against the model's own best throughput, and all circular shifts against brute force, in one run.
 
-    python -m benchmarks.bench_shift [--json] [--repeats N]
+    python benchmarks/bench_shift.py [--json] [--repeats N]
 
 Ratios of medians of alternating measurements; they mean something only while the machine is otherwise idle.
 """
@@ -9,10 +9,13 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, from anywhere
 
 import torch
 import torchvision

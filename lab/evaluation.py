@@ -79,7 +79,11 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
             models, pairs, problems = report(results, config.seed)
             if config.checks:
                 for model in models:
-                    model |= check_model(lab, model["model"], data, rows.tolist(), config.boundary, twin=config.twin)
+                    model |= check_model(
+                        *(lab, model["model"], data, rows.tolist(), config.boundary),
+                        twin=config.twin,
+                        seed=config.seed,
+                    )
             document = {
                 "protocol": describe_protocol(config.protocol, config.boundary),
                 "data": {"name": data.name, "num_images": len(rows), "skipped": [*data.skipped, *problems]},

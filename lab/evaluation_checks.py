@@ -10,18 +10,25 @@ from analysis.circular import CircularPadding
 from analysis.errors import AnalysisError
 from analysis.identities import check_identities
 from analysis.layers import outline
-from analysis.meter import LayerMeter, measure_layers
+from analysis.meter import LayerMeter, measure_pictures
 from analysis.scene import Scene
+from analysis.statistics import Table, estimate, interval
 from lab import Lab
 from models.evaluation_data import EvaluationData
 from models.images import ImageError
 
-NUM_PICTURES = 4
-AVERAGED = ("error", "unaligned", "skill", "cosine", "stride_error", "padding_error", "new_content_error")
+NUM_PICTURES = 32
+ERRORS = ("error", "unaligned", "stride_error", "padding_error", "new_content_error")
 
 
-def check_model(lab: Lab, model: str, data: EvaluationData, rows: list[int], boundary: str, *, twin: bool) -> dict:
+def check_model(
+    lab: Lab, model: str, data: EvaluationData, rows: list[int], boundary: str, *, twin: bool, seed: int = 0
+) -> dict:
     """``{identities, layers, check_notes}``: identities on the first picture, layers under a shift by one pixel.
+
+    A layer is ``{name, stride, num_images, phase_spread}`` and, each as ``{value, low, high}``, its ``error,
+    unaligned, stride_error, padding_error, new_content_error, skill, cosine``; see
+    :class:`analysis.meter.LayerMeter`.
 
     Args:
         lab: Where the model is.
@@ -31,6 +38,7 @@ def check_model(lab: Lab, model: str, data: EvaluationData, rows: list[int], bou
             as those of a folder are in the order of their classes.
         boundary: A key of ``BOUNDARIES``, for the layers.
         twin: Whether to measure the layers of the circular twin.
+        seed: Of the bootstrap.
     """
     pictures = _open(data, rows)
     result = {"identities": [], "layers": [], "check_notes": []}
@@ -49,18 +57,10 @@ def check_model(lab: Lab, model: str, data: EvaluationData, rows: list[int], bou
             result["check_notes"].append(str(reason))
         try:
             layers = outline(facts.layers)
+            scenes = [Scene(canvas, prep.crop_size, boundary, loaded.to_inputs, prep.mean) for canvas in canvases]
             with CircularPadding() if twin else nullcontext():
-                meters = [
-                    measure_layers(
-                        loaded.module,
-                        Scene(canvas, prep.crop_size, boundary, loaded.to_inputs, prep.mean),
-                        *(1, 0),
-                        layers,
-                        reference=reference,
-                    )
-                    for canvas in canvases
-                ]
-            result["layers"] = [_average(layer) for layer in zip(*meters, strict=True)]
+                meters = measure_pictures(loaded.module, scenes, 1, 0, layers, reference=reference)
+            result["layers"] = [_join(layer, seed) for layer in zip(*meters, strict=True)]
         except AnalysisError as reason:
             result["check_notes"].append(str(reason))
     return result
@@ -76,11 +76,37 @@ def _open(data: EvaluationData, rows: list[int]) -> list:
     return pictures
 
 
-def _average(meters: tuple[LayerMeter, ...]) -> dict:
-    """One layer on all pictures: means over those where a number could be measured."""
-    averaged = {}
-    for name in AVERAGED:
-        values = [value for meter in meters if (value := getattr(meter, name)) is not None]
-        averaged[name] = sum(values) / len(values) if values else None
+def _join(meters: tuple[LayerMeter, ...], seed: int) -> dict:
+    """One layer over all pictures: every number with its bootstrap interval over the pictures.
+
+    Errors are ratios of sums: ``|z' - A z|`` over all pictures at once, by ``|A z - m|`` over all of them. A picture
+    that the layer hardly responds to counts as little as it should; a mean of ratios would let it decide.
+    """
+    energy = np.array([meter.scale or 0.0 for meter in meters]) ** 2
+    energy /= energy.max() or 1.0
+    measured = {name: np.array([getattr(meter, name) for meter in meters], float) for name in (*ERRORS, "cosine")}
+    measured |= {name: measured[name] ** 2 for name in ERRORS}
+    known = {name: np.isfinite(values) * energy for name, values in measured.items()}  # None has become NaN
+    ratios = {name: (np.nan_to_num(values) * known[name], known[name]) for name, values in measured.items()}
+    found = estimate(Table(ratios, None, np.arange(len(meters)), np.ones(len(meters))), seed)
+    roots = {name: (_root(found.values[name]), _root(found.replicates[name])) for name in ERRORS}
     first = meters[0]
-    return {"name": first.name, "stride": first.stride, **averaged, "phase_spread": first.phase_spread}
+    return {
+        "name": first.name,
+        "stride": first.stride,
+        "num_images": int((energy > 0).sum()),
+        **{name: interval(*roots[name]) for name in ERRORS},
+        "skill": interval(*(_skill(*pair) for pair in zip(roots["error"], roots["unaligned"], strict=True))),
+        "cosine": found.to_json("cosine"),
+        "phase_spread": first.phase_spread,
+    }
+
+
+def _root(squares: float | np.ndarray | None) -> float | np.ndarray | None:
+    return None if squares is None else squares**0.5
+
+
+def _skill(error: float | np.ndarray | None, unaligned: float | np.ndarray | None) -> float | np.ndarray | None:
+    if error is None or unaligned is None or not np.all(unaligned):
+        return None
+    return 1 - error / unaligned

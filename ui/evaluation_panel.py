@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from analysis.evaluation_figures import CURVES, plot_consistency
+from analysis.evaluation_figures import CURVES, plot_consistency, plot_layer_errors
 from analysis.protocols import PROTOCOLS
 from analysis.shift import BOUNDARIES
 from lab.evaluation_config import EvaluationConfig
@@ -126,7 +126,10 @@ def _list_boundaries(protocol: str) -> list[tuple[str, str]]:
 def _build_result(services: Services):
     finding = gr.HTML(elem_id="eval-finding")
     with gr.Row():
-        plots = [gr.Plot(show_label=False, visible=False, elem_id=f"eval-{kind}", min_width=320) for kind in CURVES]
+        plots = [
+            gr.Plot(show_label=False, visible=False, elem_id=f"eval-{kind}", min_width=320)
+            for kind in (*CURVES, "layers")
+        ]
     with gr.Row(elem_classes="controls", visible=False) as downloads:
         table = gr.DownloadButton("Statistics (CSV)", size="sm", min_width=130, elem_id="eval-csv")
         document = gr.DownloadButton("Everything (JSON)", size="sm", min_width=130, elem_id="eval-json")
@@ -136,7 +139,7 @@ def _build_result(services: Services):
         if found is None:
             hidden = gr.update(visible=False)
             return "", *(gr.update(value=None, visible=False) for _ in plots), hidden, None, None
-        figures = [plot_consistency(found["models"], kind) for kind in CURVES]
+        figures = [plot_consistency(found["models"], kind) for kind in CURVES] + [plot_layer_errors(found["models"])]
         charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]
         files = _write_csv(services, run.name, found), _write_json(services, run.name, found)
         return _describe(found), *charts, gr.update(visible=True), *files

@@ -10,6 +10,7 @@ from analysis.evaluation_figures import (
     plot_arm_layers,
     plot_arms,
     plot_consistency,
+    plot_layer_errors,
     plot_traces,
 )
 
@@ -71,6 +72,28 @@ def test_more_models_than_colours_start_again():
     assert len(set(COLORS)) == len(COLORS)
 
 
+# Layer errors.
+
+
+def measured(name: str, error: dict | float) -> dict:
+    return {"name": name, "stride": 2, "error": error}
+
+
+def test_layer_errors_are_drawn_down_the_network_with_their_intervals():
+    layers = [measured("a", estimate(0.2, 0.1, 0.4)), measured("b", UNKNOWN), measured("c", estimate(0.5))]
+    (curve,) = read(plot_layer_errors([{"model": "net", "layers": layers}]))["data"]
+    assert (curve["name"], curve["x"], curve["y"]) == ("net", [0, 1], [0.2, 0.5])
+    assert curve["text"] == ["a, stride 2", "c, stride 2"]
+    assert curve["error_y"]["array"] == [pytest.approx(0.2), None]
+
+
+@pytest.mark.parametrize(
+    "model", [{}, {"layers": []}, {"layers": [measured("a", UNKNOWN)]}, {"layers": [measured("a", 0.5)]}]
+)
+def test_models_without_layers_have_no_chart_of_them(model):
+    assert plot_layer_errors([{"model": "net"} | model]) is None
+
+
 # The arms of a repair bench.
 
 
@@ -88,7 +111,7 @@ def test_arms_are_points_with_intervals_both_ways():
     assert (first["x"], first["y"], first["name"]) == ([0.875], [0.5], "as is")
     assert (first["error_x"]["array"], first["error_x"]["arrayminus"]) == ([0.125], [0.125])
     assert (first["error_y"]["array"], first["error_y"]["arrayminus"]) == ([0.125], [0.25])
-    assert "error_y" not in second and second["error_x"]["arrayminus"] == [0.25]
+    assert second["error_y"]["array"] == [None] and second["error_x"]["arrayminus"] == [0.25]
     assert figure["layout"]["xaxis"]["title"]["text"] == "accuracy without a shift"
     assert figure["layout"]["yaxis"]["title"]["text"] == "shift consistency"
     assert first["hovertemplate"].startswith("as is<br>accuracy %{x:.2%}<br>consistency %{y:.2%}")

@@ -354,14 +354,38 @@ def test_lanczos_equals_a_slow_loop(distance, size, axis):
     dx, dy = (distance, 0) if axis == 0 else (0, distance)
     moved, inside = shift_features(features, dx, dy, circular=False)
     np.testing.assert_allclose(moved.flatten().numpy(), by_slow_lanczos(row.tolist(), distance), atol=1e-11)
-    assert inside.flatten().tolist() == [0 <= cell - distance <= size - 1 for cell in range(size)]
+    mixed = [mixed_cells(cell, distance) for cell in range(size)]
+    assert inside.flatten().tolist() == [cells[0] >= 0 and cells[-1] < size for cells in mixed]
+
+
+def mixed_cells(cell: int, distance: float) -> list[int]:
+    if distance.is_integer():
+        return [cell - int(distance)]
+    source = math.floor(cell - distance)
+    return list(range(source - 2, source + 4))
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(dx=st.floats(-4, 4, allow_nan=False), dy=st.floats(-4, 4, allow_nan=False), circular=st.booleans())
 def test_constant_maps_stay_constant_wherever_they_have_a_source(dx, dy, circular):
     moved, inside = shift_features(torch.full((2, 6, 7), 2.5, dtype=torch.float64), dx, dy, circular=circular)
-    torch.testing.assert_close(moved, 2.5 * inside.double().expand(2, -1, -1), rtol=0, atol=1e-12)
+    torch.testing.assert_close(moved[:, inside], torch.full_like(moved[:, inside], 2.5), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("height", "width", "columns"), [(8, 8, [2, 3, 4]), (6, 7, [2, 3]), (4, 5, [])])
+def test_measured_are_only_cells_whose_taps_all_lie_inside(height, width, columns):
+    _, inside = shift_features(maps(1, height, width), -0.25, 0, circular=False)
+    assert inside.any(0).nonzero().flatten().tolist() == columns
+    assert torch.equal(inside.all(0), inside.any(0))
+
+
+@pytest.mark.parametrize("dx", [0.3, -0.3, 1.5])
+def test_what_lies_outside_has_no_part_in_what_is_measured(dx):
+    plane = maps(1, 20, 20)
+    cut, inside = shift_features(plane[..., 4:16, 4:16], dx, 0.4, circular=False)
+    whole, _ = shift_features(plane, dx, 0.4, circular=False)
+    assert inside.any()
+    torch.testing.assert_close(cut[:, inside], whole[..., 4:16, 4:16][:, inside], rtol=0, atol=1e-12)
 
 
 def test_lanczos_follows_a_smooth_signal():
@@ -370,10 +394,8 @@ def test_lanczos_follows_a_smooth_signal():
     for dx in (0.25, 0.5, -0.3):
         moved, inside = shift_features(wave, dx, 0, circular=False)
         expected = torch.sin(2 * math.pi * (cells - dx) / 20).expand(1, 40, 40)
-        deep = inside.clone()
-        deep[:, :4] = deep[:, -4:] = False
-        assert (moved - expected)[:, deep].abs().max() < 0.02
-        assert (wave - expected)[:, deep].abs().max() > 0.05
+        assert (moved - expected)[:, inside].abs().max() < 0.02
+        assert (wave - expected)[:, inside].abs().max() > 0.05
 
 
 def alias_free_maps(pixels: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -20,8 +21,10 @@ from torch import nn
 
 import cli
 from analysis.errors import AnalysisError, Cancelled
+from analysis.meter import LayerMeter
 from lab import Lab, evaluation
 from lab.evaluation import _choose, evaluate, evaluate_as_run, main, run_job
+from lab.evaluation_checks import NUM_PICTURES, _join
 from lab.evaluation_checks import _open as _open_some
 from lab.evaluation_config import EvaluationConfig
 from lab.evaluation_report import find_published
@@ -339,7 +342,45 @@ def test_checks_take_pictures_of_all_classes(folder):
     with open_evaluation_data(folder, data_root="") as data:
         seen = []
         asked = replace(data, picture=lambda row: seen.append(int(data.labels[row])) or data.picture(row))
-        assert len(_open_some(asked, list(range(70)))) == 4 and seen == [0, 1, 2, 3]
+        assert len(_open_some(asked, list(range(70)))) == NUM_PICTURES == len(seen)
+        assert set(seen) == {0, 1, 2, 3}
+
+
+def meter(scale: float | None, **numbers: float | None) -> LayerMeter:
+    return LayerMeter("conv", 4, 9, 49, scale=scale, **numbers)
+
+
+def test_layer_errors_are_ratios_of_sums_over_the_pictures():
+    meters = [
+        meter(2.0, error=0.5, unaligned=1.0, cosine=0.8, padding_error=None),
+        meter(1.0, error=0.1, unaligned=0.4, cosine=0.2, padding_error=0.3),
+        meter(None, error=None, unaligned=None, cosine=None, padding_error=None),  # a constant map
+    ]
+    layer = _join(meters, 0)
+    error = math.sqrt((0.5**2 * 4 + 0.1**2 * 1) / 5)
+    unaligned = math.sqrt((1.0 * 4 + 0.4**2) / 5)
+    assert layer["num_images"] == 2
+    assert layer["error"]["value"] == pytest.approx(error, abs=1e-8)
+    assert layer["skill"]["value"] == pytest.approx(1 - error / unaligned, abs=1e-8)
+    assert layer["cosine"]["value"] == pytest.approx((0.8 * 4 + 0.2) / 5, abs=1e-8)
+    assert layer["padding_error"]["value"] == pytest.approx(0.3, abs=1e-8)
+    assert layer["stride_error"] == {"value": None, "low": None, "high": None}
+    assert (layer["error"]["low"], layer["error"]["high"]) == (pytest.approx(0.1), pytest.approx(0.5))
+
+
+def test_intervals_of_layer_errors_cover_what_they_estimate():
+    rng = np.random.default_rng(0)
+    squares = rng.exponential(0.04, size=(40, 200))  # expectation 0.04: an error of 0.2
+    inside = 0
+    for row in squares:
+        found = _join([meter(1.0, error=math.sqrt(value)) for value in row], 0)["error"]
+        inside += found["low"] <= 0.2 <= found["high"]
+    assert 33 <= inside <= 40  # 95 % of 40 is 38; below 33 has a probability of 1e-3
+
+
+def test_one_picture_has_no_interval_and_still_layers_no_skill():
+    only = _join([meter(1.0, error=0.0, unaligned=0.0)], 0)
+    assert only["error"] == {"value": 0.0, "low": None, "high": None} and only["skill"]["value"] is None
 
 
 def test_published_numbers_stand_beside_the_same_evaluation_only():
@@ -440,7 +481,11 @@ def test_the_document_says_how_it_came_about(run):
     model = document["models"][0]
     assert model["stride"] == 2 and {point["phase"] for point in model["curves"]["phase"]} <= {0, 1}
     assert {identity["identity"] for identity in model["identities"]} >= {"I1", "I2", "I14"}
-    assert [layer["stride"] for layer in model["layers"]] == [2, 2] or model["layers"][0]["stride"] == 2
+    assert model["layers"][0]["stride"] == 2
+    for layer in model["layers"]:
+        assert 2 <= layer["num_images"] <= 10
+        error = layer["error"]
+        assert error["low"] <= error["value"] <= error["high"]
 
 
 def test_the_number_of_threads_is_that_of_the_machine():
