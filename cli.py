@@ -7,6 +7,7 @@ import typer
 
 import commands.datasets
 import commands.pictures
+import commands.runs
 import commands.shifting
 import commands.training  # noqa: F401 (importing a module adds its commands)
 from analysis.errors import AnalysisError

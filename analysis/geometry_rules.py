@@ -109,7 +109,10 @@ def _list_coordinates(call: Call, axis: int) -> list[Tensor]:
     def number(tensor: Tensor) -> Tensor:
         if id(tensor) in places:
             return _count_cells(tensor, places[id(tensor)].dims[axis])
-        return torch.full_like(tensor, math.nan) if tensor.is_floating_point() else tensor
+        if tensor.is_floating_point():
+            return torch.full_like(tensor, math.nan, device=_find_device(tensor))
+        # Which one of several grids a computed index takes is unknown without numbers; any tells the geometry.
+        return torch.zeros_like(tensor, device="cpu") if tensor.is_meta else tensor
 
     args, kwargs = _replace_tensors(call.args, number), _replace_tensors(call.kwargs, number)
     return list(iterate_tensors(call.func(*args, **kwargs)))
@@ -117,8 +120,14 @@ def _list_coordinates(call: Call, axis: int) -> list[Tensor]:
 
 def _count_cells(tensor: Tensor, dim: int) -> Tensor:
     """The place along ``dim`` of every cell, laid out in memory as ``tensor`` is."""
-    counts = torch.arange(tensor.shape[dim], dtype=torch.float32, device=tensor.device)
-    return torch.empty_like(tensor, dtype=torch.float32).copy_(counts.reshape(-1, *[1] * (-dim - 1)))
+    device = _find_device(tensor)
+    counts = torch.arange(tensor.shape[dim], dtype=torch.float32, device=device)
+    return torch.empty_like(tensor, dtype=torch.float32, device=device).copy_(counts.reshape(-1, *[1] * (-dim - 1)))
+
+
+def _find_device(tensor: Tensor) -> torch.device:
+    """Where to work with a tensor's coordinates: at its place, unless that has no numbers."""
+    return torch.device("cpu") if tensor.is_meta else tensor.device
 
 
 def _fit(geometry: Geometry, coordinates: list[Tensor]) -> Geometry | None:
@@ -311,9 +320,10 @@ _RULES = {
     **_share(_move, "pixel_shuffle pixel_unshuffle channel_shuffle"),
     **_share(_keep, "__iadd__ __isub__ __imul__ __itruediv__ __rsub__ __rdiv__ __rpow__ __floordiv__ floor_divide"),
     **_share(_keep, "__eq__ __and__ __or__ __invert__ hardswish prelu softsign tanhshrink logsigmoid"),
-    **_share(_keep, "dropout dropout1d dropout2d feature_dropout alpha_dropout"),
+    **_share(_keep, "dropout dropout1d dropout2d feature_dropout alpha_dropout local_response_norm"),
     **_share(
-        _keep, "contiguous detach to type type_as float double half bfloat16 bool cpu cuda copy_ requires_grad_"
+        _keep,
+        "contiguous detach to type type_as float double half bfloat16 bool cpu cuda copy_ requires_grad_",
     ),
 }
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 
 from analysis.shift import BOUNDARIES
 from lab import Lab
+from models.training import TrainingResult
 
 app = typer.Typer(
     help="ConvScope without a browser: the same functions, one command each, --json for machines.",
@@ -56,3 +58,21 @@ def print_predictions(predictions: list[dict]) -> None:
     """One line for each class."""
     for prediction in predictions:
         typer.echo(f"  {prediction['probability']:6.1%}  {prediction['category']}")
+
+
+def show_epoch(metrics: dict) -> None:
+    """One line on stderr for each epoch of a training, out of the lines of its metrics."""
+    if metrics["kind"] == "epoch":
+        accuracy = f"training accuracy {metrics['train_accuracy']:.1%}, validation {metrics['val_accuracy']:.1%}"
+        speed = f"{metrics['samples_per_second']:.0f} pictures a second"
+        print(f"epoch {metrics['epoch']}: {accuracy}, {speed}", file=sys.stderr)
+
+
+def print_training(result: TrainingResult, as_json: bool) -> None:
+    """How a training ended."""
+    document = asdict(result)
+    del document["state"]
+    if as_json:
+        print_json(document)
+        return
+    typer.echo("  ".join(f"{key} {value}" for key, value in document.items()))

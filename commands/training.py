@@ -1,22 +1,25 @@
 """Commands that train."""
 
-import sys
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from commands import BoundaryName, JsonOption, app, environment, print_json
+from commands import BoundaryName, JsonOption, app, environment, print_json, print_training, show_epoch
 from lab.repair_config import RepairConfig
+from models.architectures import ARCHITECTURES
+from models.augment import TRANSFORMS, AugmentConfig
 from models.errors import ModelsError
+from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
+from models.options import list_options
 from models.repairs import ARMS
 from models.runs import check_name
 from models.shapes import ShapesConfig
-from models.small_cnn import SmallCNNConfig
-from models.training import TrainingConfig
+from models.trackers import TRACKERS
 from models.training import train as start_training
+from models.training_config import PRECISIONS, TrainingConfig
+from models.validation import check_choice
 
 ArmName = StrEnum("ArmName", {name: name for name in ARMS})
 
@@ -25,73 +28,125 @@ ArmName = StrEnum("ArmName", {name: name for name in ARMS})
 def train(
     run: Annotated[str, typer.Option(help="Name of the new run.")],
     dataset: Annotated[str, typer.Option(help="A name, or a folder or zip of pictures.")] = TrainingConfig.dataset,
-    arch: Annotated[str, typer.Option(help="Architecture.")] = TrainingConfig.architecture,
+    arch: Annotated[str, typer.Option(help=f"Architecture: {', '.join(ARCHITECTURES)}.")] = (
+        TrainingConfig.architecture
+    ),
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the architecture, such as width=0.25; repeat.")
+    ] = None,
     epochs: int = TrainingConfig.epochs,
+    max_steps: Annotated[int | None, typer.Option(help="Instead of epochs.")] = None,
     seed: int = TrainingConfig.seed,
     batch_size: int = TrainingConfig.batch_size,
-    optimizer: str = TrainingConfig.optimizer,
-    learning_rate: float = TrainingConfig.learning_rate,
-    weight_decay: float = TrainingConfig.weight_decay,
+    optimizer: Annotated[str, typer.Option(help=", ".join(OPTIMIZERS))] = TrainingConfig.optimizer,
+    learning_rate: Annotated[float, typer.Option(help="Its peak.")] = TrainingConfig.learning_rate,
+    schedule: Annotated[str, typer.Option(help=", ".join(SCHEDULES))] = TrainingConfig.schedule,
+    weight_decay: Annotated[float, typer.Option(help="L2.")] = TrainingConfig.weight_decay,
+    l1: Annotated[float, typer.Option(help="Strength of an L1 penalty.")] = TrainingConfig.l1,
+    loss: Annotated[str, typer.Option(help=", ".join(LOSSES))] = TrainingConfig.loss,
     label_smoothing: float = TrainingConfig.label_smoothing,
-    augment: bool = TrainingConfig.augment,
+    clip_norm: Annotated[float | None, typer.Option(help="Longest gradient.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without progress.")] = None,
+    accumulate: Annotated[int, typer.Option(help="Compute each batch in so many parts.")] = TrainingConfig.accumulate,
+    precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = TrainingConfig.precision,
+    compile_model: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = TrainingConfig.compile,
+    augment: Annotated[bool, typer.Option(help="Random changes that suit the data set.")] = False,
+    augment_by: Annotated[
+        list[str] | None, typer.Option(help=f"NAME=STRENGTH, 0 to 1, out of {', '.join(TRANSFORMS)}; repeat.")
+    ] = None,
+    label_noise: Annotated[float, typer.Option(help="Share of wrong labels.")] = TrainingConfig.label_noise,
     train_limit: Annotated[int | None, typer.Option(help="Use only so many training pictures.")] = None,
+    start_from: Annotated[str | None, typer.Option(help="Go on from the weights of run/NAME.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; the data set's own if not given.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    tracker: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TRACKERS)}; repeat.")] = None,
     position: Annotated[str, typer.Option(help="Shapes: where the object is.")] = ShapesConfig.position,
     color: Annotated[str, typer.Option(help="Shapes: how it is coloured.")] = ShapesConfig.color,
     clutter: Annotated[float, typer.Option(help="Shapes: distracting marks, 0 to 1.")] = ShapesConfig.clutter,
+    occlusion: Annotated[float, typer.Option(help="Shapes: covered share, 0 to 1.")] = ShapesConfig.occlusion,
     num_images: Annotated[int, typer.Option(help="Shapes: how many pictures.")] = ShapesConfig.num_images,
-    channels: Annotated[str, typer.Option(help="One number per block.")] = ",".join(
-        map(str, SmallCNNConfig.channels)
-    ),
-    kernel_size: int = SmallCNNConfig.kernel_size,
-    pooling: str = SmallCNNConfig.pooling,
-    blur_size: Annotated[
-        int, typer.Option(help="Taps of the blur, where pooling has one.")
-    ] = SmallCNNConfig.blur_size,
-    padding_mode: str = SmallCNNConfig.padding_mode,
-    head: str = SmallCNNConfig.head,
-    norm: str = SmallCNNConfig.norm,
-    dropout: float = SmallCNNConfig.dropout,
+    channels: Annotated[str | None, typer.Option(help="Small CNN: one number per block.")] = None,
+    kernel_size: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
+    pooling: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
+    blur_size: Annotated[str | None, typer.Option(help="Taps of the blur, where pooling has one.")] = None,
+    padding_mode: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
+    head: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
+    norm: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
+    dropout: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a small network; it is a model named run/NAME afterwards."""
-    if not all(part.strip().isdecimal() for part in channels.split(",")):
-        raise ModelsError(f"--channels takes whole numbers with commas between them, not {channels!r}.")
+    """Train a network; it is a model named run/NAME afterwards. `resume NAME` goes on after an interruption."""
+    named = {
+        "channels": channels,
+        "kernel_size": kernel_size,
+        "pooling": pooling,
+        "blur_size": blur_size,
+        "padding_mode": padding_mode,
+        "head": head,
+        "norm": norm,
+        "dropout": dropout,
+    }
+    texts = {name: text for name, text in named.items() if text is not None} | _read_pairs("--set", option)
+    strengths = {name: _read_number(name, text) for name, text in _read_pairs("--augment-by", augment_by).items()}
     config = TrainingConfig(
         dataset=dataset,
         architecture=arch,
-        model={
-            "channels": tuple(map(int, channels.split(","))),
-            "kernel_size": kernel_size,
-            "pooling": pooling,
-            "blur_size": blur_size,
-            "padding_mode": padding_mode,
-            "head": head,
-            "norm": norm,
-            "dropout": dropout,
-        },
+        model=_read_model_options(arch, texts),
         epochs=epochs,
+        max_steps=max_steps,
         batch_size=batch_size,
         optimizer=optimizer,
         learning_rate=learning_rate,
+        schedule=schedule,
         weight_decay=weight_decay,
-        augment=augment,
+        l1=l1,
+        loss=loss,
         label_smoothing=label_smoothing,
+        clip_norm=clip_norm,
+        patience=patience,
+        accumulate=accumulate,
+        precision=precision,
+        compile=compile_model,
+        augment=AugmentConfig.from_dict(strengths) if strengths else augment,
+        label_noise=label_noise,
         seed=seed,
         device=device or environment("DEVICE", TrainingConfig.device),
         data_root=environment("DATA_ROOT", "data"),
         image_size=image_size,
-        shapes=ShapesConfig(num_images=num_images, position=position, color=color, clutter=clutter),
+        shapes=ShapesConfig(
+            num_images=num_images, position=position, color=color, clutter=clutter, occlusion=occlusion
+        ),
         train_limit=train_limit,
+        start_from=start_from,
+        trackers=tuple(tracker or ()),
     )
     run_dir = Path(environment("RUNS_ROOT", "runs")) / check_name(run)
-    result = asdict(start_training(config, run_dir, _show_epoch))
-    del result["state"]
-    if as_json:
-        print_json(result)
-        return
-    typer.echo("  ".join(f"{key} {value}" for key, value in result.items()))
+    print_training(start_training(config, run_dir, show_epoch), as_json)
+
+
+def _read_pairs(flag: str, pairs: list[str] | None) -> dict[str, str]:
+    found = {}
+    for pair in pairs or ():
+        name, is_pair, text = pair.partition("=")
+        if not is_pair:
+            raise ModelsError(f"{flag} takes NAME=VALUE, not {pair[:60]!r}.")
+        found[name.strip()] = text.strip()
+    return found
+
+
+def _read_number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ModelsError(f"{name} must be a number, not {text[:60]!r}.") from None
+
+
+def _read_model_options(architecture: str, texts: dict[str, str]) -> dict:
+    check_choice("--arch", architecture, ARCHITECTURES)
+    options = list_options(ARCHITECTURES[architecture][0])
+    for name in texts:
+        check_choice("An option of this architecture", name, options)
+    return {name: options[name].parse(name, text) for name, text in texts.items()}
 
 
 @app.command()
@@ -141,10 +196,3 @@ def repair(
         accuracy, consistency = (row[key]["value"] for key in ("accuracy", "consistency"))
         figures = f"accuracy {accuracy:.1%}  consistency {consistency:.1%}"
         typer.echo(f"{row['arm']:20} {figures}  worst change of the logits {row['circular_logit_error']:.1e}")
-
-
-def _show_epoch(metrics: dict) -> None:
-    if metrics["kind"] == "epoch":
-        accuracy = f"training accuracy {metrics['train_accuracy']:.1%}, validation {metrics['val_accuracy']:.1%}"
-        speed = f"{metrics['samples_per_second']:.0f} pictures a second"
-        print(f"epoch {metrics['epoch']}: {accuracy}, {speed}", file=sys.stderr)

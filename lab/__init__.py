@@ -33,6 +33,8 @@ CHUNK = 16
 """Pictures per forward pass when many are classified."""
 MAX_EXPLANATIONS = 32
 """Explanations kept, so that another colour or opacity does not compute one again."""
+MAX_FACTS = 64
+"""Models whose layers are remembered."""
 
 
 @dataclass
@@ -244,8 +246,9 @@ class Lab:
         with self.models.use(model, progress) as loaded:
             key = (model, loaded.spec.version)
             if key not in self._facts:
-                for outdated in [known for known in self._facts if known[0] == model]:
-                    del self._facts[outdated]
+                outdated = [known for known in self._facts if known[0] == model]
+                for known in outdated or list(self._facts)[: 1 - MAX_FACTS]:  # the snapshots of a run are many
+                    del self._facts[known]
                 # Also warms the model up, so that the first measured forward is like the others.
                 self._facts[key] = Facts(list_layers(loaded.module, _blank_inputs(loaded)))
             yield loaded, self._facts[key]

@@ -1,8 +1,34 @@
 """The one table of network architectures."""
 
+import torch
+from torch import nn
+
+from models.cifar_resnet import CifarResNet, CifarResNetConfig
+from models.lenet import LeNet5, LeNet5Config
+from models.linear import LinearClassifier, LinearConfig
+from models.mlp import MLP, MLPConfig
+from models.options import ArchitectureConfig
 from models.resnet import ResNet, ResNetConfig
 from models.small_cnn import SmallCNN, SmallCNNConfig
+from models.transfer import TransferConfig, TransferNet
+from models.vgg import VGG, VGGConfig
 
-ARCHITECTURES = {"small_cnn": (SmallCNNConfig, SmallCNN), "resnet": (ResNetConfig, ResNet)}
-"""Name -> (config dataclass, module class). Every config has num_classes, in_channels, image_size, padding_mode and
-pooling; every module keeps it as ``config`` and names the part that ends in the logits ``head_name``."""
+ARCHITECTURES: dict[str, tuple[type[ArchitectureConfig], type[nn.Module]]] = {
+    "linear": (LinearConfig, LinearClassifier),
+    "mlp": (MLPConfig, MLP),
+    "lenet5": (LeNet5Config, LeNet5),
+    "small_cnn": (SmallCNNConfig, SmallCNN),
+    "vgg": (VGGConfig, VGG),
+    "cifar_resnet": (CifarResNetConfig, CifarResNet),
+    "resnet": (ResNetConfig, ResNet),
+    "transfer": (TransferConfig, TransferNet),
+}
+"""Name -> (config dataclass, module class). :func:`models.options.list_options` says what a config lets one choose;
+every module keeps it as ``config`` and names the part that ends in the logits ``head_name``."""
+
+
+def sketch_model(config: ArchitectureConfig) -> nn.Module:
+    """The network of a configuration with shapes only (PyTorch's meta device): no memory, no random numbers."""
+    model_class = next(model for kind, model in ARCHITECTURES.values() if kind is type(config))
+    with torch.device("meta"):
+        return model_class(config).eval()

@@ -17,7 +17,7 @@ from models.preprocessing import Preprocessing
 from models.validation import build_config, check_choice, check_integer, check_number
 
 MAX_JSON_BYTES = 2**20
-MAX_WEIGHTS_BYTES = 512 * 2**20
+MAX_HEADER_BYTES = 2**20
 MAX_NAME_LENGTH = 200
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 
@@ -159,8 +159,9 @@ def _read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
 
     expected = model.state_dict()
     try:
-        if path.stat().st_size > MAX_WEIGHTS_BYTES:
-            raise ModelsError(f"{path} is larger than {MAX_WEIGHTS_BYTES // 2**20} MB.")
+        num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
+        if path.stat().st_size > num_bytes + MAX_HEADER_BYTES:
+            raise ModelsError(f"{path} is larger than the {num_bytes / 2**20:.1f} MB that its model.json describes.")
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
             if names != set(expected):

@@ -1,5 +1,6 @@
 """Data sets as tensors in memory, split into train, validation and test."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,25 +17,49 @@ from models.validation import check_integer
 Progress = Callable[[float, str], None]
 """Called with the fraction done and what is being done."""
 
-FASHION_VALIDATION = 5000
+VALIDATION = 5000
+"""Pictures of an official train set that are held out for validation."""
 HELD_OUT = 0.15
 """Share of a set without an official split that goes to validation, and again to test."""
+MAX_BYTES = 4 * 2**30
+"""What the resized pictures of a set may take in memory."""
+_RESIZED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64."""
+    """Images ``(N, C, H, W)`` uint8, labels ``(N,)`` int64 and the pictures' numbers in their source.
+
+    ``ids (N,)`` int64 are unique over the three splits of a data set that :func:`load_dataset` made, and the
+    same for the same data and seed; by default they count from 0.
+    """
 
     images: Tensor
     labels: Tensor
+    ids: Tensor | None = None
+
+    def __post_init__(self):
+        if self.ids is None:
+            object.__setattr__(self, "ids", torch.arange(len(self.labels), device=self.labels.device))
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, index: Tensor) -> "Split":
+        """The pictures at these places, or where a mask ``(N,)`` is True, with their labels and ids."""
+        return Split(self.images[index], self.labels[index], self.ids[index])
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three disjoint splits over the same categories; ``skipped`` says which files were left out and why."""
+    """Three disjoint splits over the same categories.
+
+    Attributes:
+        skipped: Which files were left out, and why.
+        augmentations: What may change in training without changing the class.
+        source_parts: (name, number of pictures) of the parts that the ids count through, such as "train", 60000.
+        file_names: Name of the file behind each id, where there is one.
+    """
 
     name: str
     categories: tuple[str, ...]
@@ -43,6 +68,35 @@ class Dataset:
     test: Split
     skipped: tuple[str, ...] = ()
     augmentations: tuple[str, ...] = ()
+    source_parts: tuple[tuple[str, int], ...] = ()
+    file_names: tuple[str, ...] = ()
+
+    def source_name(self, picture_id: int) -> str:
+        """Where a picture came from: its file, or its place in its source such as "train 123".
+
+        Args:
+            picture_id: One of the ``ids`` of a split.
+
+        Raises:
+            ModelsError: The source has no picture of that number.
+        """
+        picture_id = int(picture_id)
+        parts = self.source_parts or (("picture", max(len(self.file_names), self.num_images)),)
+        total = sum(count for _, count in parts)
+        if not 0 <= picture_id < total:
+            raise ModelsError(f"There is no picture {picture_id} in {self.name}; the numbers go up to {total - 1}.")
+        if self.file_names:
+            return self.file_names[picture_id]
+        starts = itertools.accumulate((count for _, count in parts), initial=0)
+        part, start = [(part, start) for (part, _), start in zip(parts, starts, strict=False) if start <= picture_id][
+            -1
+        ]
+        return f"{part} {picture_id - start}"
+
+    @property
+    def num_images(self) -> int:
+        """Pictures in all three splits."""
+        return len(self.train) + len(self.validation) + len(self.test)
 
     @property
     def in_channels(self) -> int:
@@ -62,12 +116,18 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A table entry: how a named set is loaded, at which picture size, and what may change in training."""
+    """A table entry: how a named set is loaded, at which picture size, and what may change in training.
+
+    ``check_duplicates`` says whether pictures that look alike in two splits are worth a warning. They are among
+    own photographs; drawn shapes, digits and small garments look alike by their nature, and CIFAR-10's official
+    split is what published numbers mean.
+    """
 
     title: str
     load: Callable[..., Dataset]
     image_size: int
     augmentations: tuple[str, ...]
+    check_duplicates: bool = False
 
 
 def load_dataset(
@@ -94,7 +154,7 @@ def load_dataset(
     """
     spec = find_spec(name_or_path)
     image_size = image_size or spec.image_size
-    check_integer("image_size", image_size, 8, 256)
+    check_integer("image_size", image_size, 8, 512)
     return spec.load(
         str(name_or_path),
         augmentations=spec.augmentations,
@@ -122,31 +182,38 @@ def find_spec(name_or_path: str | Path) -> DatasetSpec:
     )
 
 
-def _load_fashion_mnist(name: str, *, augmentations, data_root, seed, image_size, progress, **_) -> Dataset:
+def _load_fashion_mnist(name: str, *, data_root, seed, image_size, progress, **rest) -> Dataset:
     from models.fashion_mnist import CATEGORIES, load_fashion_mnist
 
     progress(0.0, "Reading Fashion-MNIST")
-    (train_images, train_labels), (test_images, test_labels) = load_fashion_mnist(data_root)
-    labels = train_labels.astype(np.int64)
-    num_validation = min(FASHION_VALIDATION, len(labels) // 6)
-    kept, held_out = _stratified(labels, num_validation, seed)
-    return Dataset(
-        name=name,
-        categories=CATEGORIES,
-        train=_grey_split(train_images[kept], labels[kept], image_size),
-        validation=_grey_split(train_images[held_out], labels[held_out], image_size),
-        test=_grey_split(test_images, test_labels.astype(np.int64), image_size),
-        augmentations=augmentations,
+    official = [(images[:, None], labels) for images, labels in load_fashion_mnist(data_root)]
+    return _keep_test(name, CATEGORIES, *official, seed, image_size, rest["augmentations"])
+
+
+def _load_shapes(name: str, *, seed, image_size, shapes, progress, **rest) -> Dataset:
+    images, labels = make_shapes(
+        shapes, seed=seed, image_size=image_size, progress=lambda fraction: progress(fraction, "Drawing shapes")
     )
+    return _split_three_ways(name, tuple(SHAPES), images, labels, seed, augmentations=rest["augmentations"])
 
 
-def _load_shapes(name: str, *, augmentations, seed, image_size, shapes, progress, **_) -> Dataset:
-    progress(0.0, "Drawing shapes")
-    images, labels = make_shapes(shapes, seed=seed, image_size=image_size)
-    return _split_three_ways(name, tuple(SHAPES), images, labels, seed, augmentations=augmentations)
+def _load_digits(name: str, *, seed, image_size, progress, **rest) -> Dataset:
+    from models.digits import CATEGORIES, load_digits
+
+    progress(0.0, "Reading digits")
+    images, labels = load_digits()
+    images = _resize(images[:, None], image_size, name).numpy()
+    return _split_three_ways(name, CATEGORIES, images, labels, seed, augmentations=rest["augmentations"])
 
 
-def _load_own_pictures(name: str, *, augmentations, seed, image_size, progress, **_) -> Dataset:
+def _load_cifar10(name: str, *, data_root, seed, image_size, progress, **rest) -> Dataset:
+    from models.cifar10 import CATEGORIES, load_cifar10
+
+    official = load_cifar10(data_root, progress=progress)
+    return _keep_test(name, CATEGORIES, *official, seed, image_size, rest["augmentations"])
+
+
+def _load_own_pictures(name: str, *, seed, image_size, progress, **rest) -> Dataset:
     from models.folders import load_folder
 
     loaded = load_folder(Path(name), image_size=image_size, progress=progress)
@@ -157,7 +224,8 @@ def _load_own_pictures(name: str, *, augmentations, seed, image_size, progress, 
         loaded.labels,
         seed,
         skipped=loaded.skipped,
-        augmentations=augmentations,
+        augmentations=rest["augmentations"],
+        file_names=loaded.names,
     )
 
 
@@ -165,13 +233,36 @@ DATASETS = {
     "fashion_mnist": DatasetSpec("Fashion-MNIST, 28 x 28 grey", _load_fashion_mnist, 28, ("translate", "flip")),
     # No flip: it would undo the settings "left" and "right".
     "shapes": DatasetSpec("Drawn shapes, 32 x 32 colour", _load_shapes, 32, ("translate",)),
+    # Enlarged from 8 x 8: five halvings, as in VGG, need 32 pixels.
+    "digits": DatasetSpec("Digits, 8 x 8 grey, enlarged to 32 x 32", _load_digits, 32, ("translate",)),
+    "cifar10": DatasetSpec("CIFAR-10, 32 x 32 colour", _load_cifar10, 32, ("translate", "flip")),
 }
 OWN_PICTURES = DatasetSpec(
     "Own pictures: a folder or zip, one folder per class",
     _load_own_pictures,
     64,
-    ("translate", "flip", "brightness"),
+    ("translate", "flip", "color"),
+    check_duplicates=True,
 )
+
+
+def _keep_test(name, categories, train, test, seed, image_size, augmentations) -> Dataset:
+    """A set with an official test part; ``train`` and ``test`` are images (N, C, H, W) uint8 and labels (N,)."""
+    num_train = len(train[1])
+    kept, held_out = _stratified(train[1].astype(np.int64), min(VALIDATION, num_train // 6), seed)
+
+    def part(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Split:
+        return Split(_resize(images, image_size, name), torch.tensor(labels.astype(np.int64)), torch.tensor(ids))
+
+    return Dataset(
+        name=name,
+        categories=categories,
+        train=part(train[0][kept], train[1][kept], kept),
+        validation=part(train[0][held_out], train[1][held_out], held_out),
+        test=part(*test, num_train + np.arange(len(test[1]))),
+        augmentations=augmentations,
+        source_parts=(("train", num_train), ("test", len(test[1]))),
+    )
 
 
 def _split_three_ways(name, categories, images, labels, seed, **rest) -> Dataset:
@@ -180,7 +271,8 @@ def _split_three_ways(name, categories, images, labels, seed, **rest) -> Dataset
     train, validation = _stratified(labels[others], size, seed)
     parts = {"train": others[train], "validation": others[validation], "test": test}
     splits = {
-        part: Split(torch.from_numpy(images[index]), torch.from_numpy(labels[index])) for part, index in parts.items()
+        part: Split(torch.from_numpy(images[index]), torch.from_numpy(labels[index]), torch.from_numpy(index))
+        for part, index in parts.items()
     }
     return Dataset(name=name, categories=categories, **splits, **rest)
 
@@ -194,13 +286,24 @@ def _stratified(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarra
     return np.sort(kept), np.sort(held)
 
 
-def _grey_split(images: np.ndarray, labels: np.ndarray, image_size: int) -> Split:
+def _resize(images: np.ndarray, image_size: int, name: str) -> Tensor:
+    """Images ``(N, C, H, W)`` uint8 at another size, a bounded number at once."""
     from torchvision.transforms.v2.functional import resize
 
-    tensor = torch.tensor(images)[:, None]
-    if image_size != tensor.shape[-1]:
-        tensor = resize(tensor, [image_size, image_size], antialias=True)
-    return Split(tensor, torch.tensor(labels))
+    if image_size == images.shape[-1]:
+        return torch.tensor(images)
+    num_bytes = images.shape[0] * images.shape[1] * image_size**2
+    if num_bytes > MAX_BYTES:
+        raise ModelsError(
+            f"{len(images)} pictures of {image_size} x {image_size} pixels from {name} take "
+            f"{num_bytes / 2**30:.1f} GB of memory; at most {MAX_BYTES / 2**30:g} GB are possible, so choose a "
+            "smaller image size."
+        )
+    resized = torch.empty((*images.shape[:2], image_size, image_size), dtype=torch.uint8)
+    for start in range(0, len(images), _RESIZED_AT_ONCE):
+        chunk = torch.tensor(images[start : start + _RESIZED_AT_ONCE])
+        resized[start : start + _RESIZED_AT_ONCE] = resize(chunk, [image_size, image_size], antialias=True)
+    return resized
 
 
 def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -5,15 +5,16 @@ free. The operating system releases the lock when its holder dies, however that 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from models.runs import list_runs, submission_order
+from models.runs import Run, list_runs, submission_order
 from models.stopping import StopRequest
 
 POLL_SECONDS = 0.3
+AT_WORK = ("preparing", "running")
 
 
 @contextmanager
@@ -27,20 +28,61 @@ def device_turn(run_dir: Path, device: str, stop: StopRequest) -> Iterator[bool]
     folder.mkdir(exist_ok=True)
     with (folder / f"{device}.lock").open("a+b") as lock:
         while not stop.requested:
-            if _is_first(run_dir, device) and _try_lock(lock):
+            # Looking at the lock first costs next to nothing, reading all runs does.
+            if _is_free(lock) and _is_first(run_dir, device) and _try_lock(lock):
                 yield True
                 return
             time.sleep(POLL_SECONDS)
         yield False
 
 
+def queue_place(run: Run, runs: Sequence[Run]) -> int | None:
+    """The place of a waiting run in the line for its device: 1 is next, None where it does not wait.
+
+    Args:
+        run: One of the runs.
+        runs: All of them, as :func:`models.runs.list_runs` gives them.
+    """
+    if run.state != "queued":
+        return None
+    return 1 + sum(
+        other.state == "queued" and _may_meet(other, run) and submission_order(other) < submission_order(run)
+        for other in runs
+    )
+
+
+def jobs_before(run: Run, runs: Sequence[Run]) -> int:
+    """How many runs have to end before a waiting one begins, with the one that is at work; 0 if it does not wait.
+
+    Args:
+        run: One of the runs.
+        runs: All of them, as :func:`models.runs.list_runs` gives them.
+    """
+    place = queue_place(run, runs)
+    if place is None:
+        return 0
+    # However many runs report the device as theirs (a bench and its arm do): they are one job.
+    return place - 1 + any(other.state in AT_WORK and _may_meet(other, run) for other in runs)
+
+
 def _is_first(run_dir: Path, device: str) -> bool:
     """Whether no other waiting run was submitted earlier for this device."""
-    # A process that has only just been started has not said yet which device it waits for.
-    rivals = (device, None)
     runs = list_runs(run_dir.parent)
-    waiting = [run for run in runs if run.state == "queued" and run.status.get("device") in rivals]
+    waiting = [run for run in runs if run.state == "queued" and run.device in (device, None)]
     return not waiting or min(waiting, key=submission_order).name == run_dir.name
+
+
+def _may_meet(one: Run, other: Run) -> bool:
+    """Whether both want the same device; a process just started has not said yet which one it waits for."""
+    return one.device is None or other.device is None or one.device == other.device
+
+
+def _is_free(file: IO[bytes]) -> bool:
+    """Whether nobody else holds the lock at this moment."""
+    if not _try_lock(file):
+        return False
+    _unlock(file)
+    return True
 
 
 def _try_lock(file: IO[bytes]) -> bool:
@@ -58,3 +100,15 @@ def _try_lock(file: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _unlock(file: IO[bytes]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_UN)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,26 +11,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
+from models import cifar10
 from models.data import DATASETS, load_dataset
 from models.errors import ModelsError
-from models.folders import FolderSource, ZipSource, open_zip, sort_into_classes
+from models.folders import FolderSource, ZipSource, hash_files, open_zip, sort_into_classes
 from models.images import open_image
 from models.shapes import ShapesConfig
 
-CIFAR10_CATEGORIES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
-CIFAR10_FILE = Path("cifar-10-batches-bin") / "test_batch.bin"
-_CIFAR10_SIDE = 32
+CIFAR10_CATEGORIES, CIFAR10_FILE = cifar10.CATEGORIES, cifar10.TEST_FILE
+_TEST_FILES = {"cifar10": (cifar10.CATEGORIES, cifar10.load_test)}
+"""Sets whose test pictures have a file of their own, so that the others are not needed."""
 _WORDNET_ID = re.compile(r"n\d{8}")
 _SHORT_NUMBER = re.compile(r"[0-9]{1,5}")
 
@@ -68,20 +58,21 @@ def open_evaluation_data(
     """Opens the test split of a known set, or all pictures of a folder or zip with one folder per class.
 
     Args:
-        name_or_path: ``fashion_mnist``, ``cifar10``, ``shapes``, or a path.
+        name_or_path: A key of ``DATASETS``, or a path.
         data_root: Where the files of known sets are kept.
-        seed: Decides what is drawn for shapes.
+        seed: Decides what is drawn for shapes, and which digits are the test split.
         shapes: What to draw for shapes.
 
     Raises:
         ModelsError: Nothing of that name, or its files are missing, damaged or without class folders.
     """
     name = str(name_or_path)
-    if name in DATASETS:
+    if name in _TEST_FILES:
+        categories, load_test = _TEST_FILES[name]
+        yield _from_arrays(name, categories, *load_test(data_root))
+    elif name in DATASETS:
         dataset = load_dataset(name, data_root=data_root, seed=seed, shapes=shapes)
         yield _from_arrays(name, dataset.categories, dataset.test.images.numpy(), dataset.test.labels.numpy())
-    elif name == "cifar10":
-        yield _from_arrays(name, CIFAR10_CATEGORIES, *_read_cifar10(Path(data_root)))
     elif Path(name).is_dir():
         source = FolderSource(Path(name))
         yield _from_files(source, Path(name), [source.path / file for file in source.names()])
@@ -95,7 +86,7 @@ def open_evaluation_data(
         )
 
 
-KNOWN_SETS = (*DATASETS, "cifar10")
+KNOWN_SETS = tuple(DATASETS)
 
 
 def map_labels(names: Sequence[str], categories: Sequence[str]) -> tuple[int, ...]:
@@ -165,29 +156,5 @@ def _from_files(source: FolderSource | ZipSource, path: Path, files: Sequence[Pa
             return open_image(local)
 
     ids = tuple(str(name) for _, name in members)
-    version = hashlib.sha256(str(path.resolve()).encode())
-    for file in sorted(files):
-        with suppress(OSError):  # one that is gone again will be missed when it is opened
-            stat = file.stat()
-            version.update(f"\n{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
-    return EvaluationData(path.name, categories, labels, ids, picture, version.hexdigest(), tuple(skipped))
-
-
-def _read_cifar10(data_root: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The test set of CIFAR-10 (Krizhevsky, 2009): images ``(N, 3, 32, 32)`` and labels ``(N,)``."""
-    path = data_root / CIFAR10_FILE
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelsError(
-            f"CIFAR-10 is not on this machine: unpack its binary version (cifar-10-binary.tar.gz) in {data_root}, "
-            f"so that there is a file {path}."
-        ) from error
-    size = 1 + 3 * _CIFAR10_SIDE**2
-    if not data or len(data) % size:
-        raise ModelsError(f"{path} is not a complete CIFAR-10 file; delete or replace it.")
-    records = np.frombuffer(data, np.uint8).reshape(-1, size)
-    labels = records[:, 0].astype(np.int64)
-    if labels.max() >= len(CIFAR10_CATEGORIES):
-        raise ModelsError(f"{path} contains the label {labels.max()}, but there are only 10; replace the file.")
-    return records[:, 1:].reshape(-1, 3, _CIFAR10_SIDE, _CIFAR10_SIDE), labels
+    version = hash_files(path, files)
+    return EvaluationData(path.name, categories, labels, ids, picture, version, tuple(skipped))

@@ -1,9 +1,11 @@
-"""The user's own pictures: a folder or a zip with one folder per class, read one picture at a time.
+"""The user's own pictures: a folder or a zip with one folder per class, reduced as they are read.
 
 A zip may come from anyone. Nothing is extracted under a name of its choosing, what its headers claim is
 never believed, and every limit is checked against the bytes that really come out.
 """
 
+import hashlib
+import itertools
 import re
 import stat
 import struct
@@ -11,17 +13,18 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from models.errors import ModelsError
-from models.images import SUFFIXES, ImageError, open_image
+from models.images import SUFFIXES, ImageError
+from models.squares import read_squares
 
 MAX_NAME_LENGTH = 300
 MIN_CLASSES, MAX_CLASSES = 2, 1000
@@ -46,12 +49,13 @@ _LAYOUT = "it needs one folder of pictures for each class, such as cats/1.jpg an
 
 @dataclass(frozen=True)
 class FolderImages:
-    """Images ``(N, 3, S, S)`` uint8, labels ``(N,)`` int64; ``skipped`` has "file: reason" for the rest."""
+    """Images ``(N, 3, S, S)`` uint8, labels ``(N,)`` int64 and names; ``skipped`` has "file: reason" for the rest."""
 
     images: np.ndarray
     labels: np.ndarray
     categories: tuple[str, ...]
     skipped: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 class _Source(Protocol):
@@ -90,17 +94,19 @@ def load_folder(
 def _load(source: _Source, title: str, image_size: int, progress) -> FolderImages:
     members, skipped = sort_into_classes(source.names(), title)
     _check_memory(title, len(members), image_size)
-    images, labels = np.empty((len(members), 3, image_size, image_size), dtype=np.uint8), []
-    for done, (category, name) in enumerate(members):
-        if done % 50 == 0:
-            progress(done / len(members), "Reading pictures")
-        try:
-            with source.open(name) as local:
-                images[len(labels)] = _square(open_image(local), image_size)
-        except ImageError as error:
-            skipped.append(f"{name}: {error}")
-        else:
-            labels.append(category)
+    images = np.empty((len(members), 3, image_size, image_size), dtype=np.uint8)
+    labels, names = [], []
+    squares = read_squares([partial(source.open, name) for _, name in members], image_size)
+    with closing(squares):
+        for done, ((category, name), square) in enumerate(zip(members, squares, strict=True)):
+            if done % 50 == 0:
+                progress(done / len(members), "Reading pictures")
+            if isinstance(square, ImageError):
+                skipped.append(f"{name}: {square}")
+            else:
+                images[len(labels)] = square
+                labels.append(category)
+                names.append(str(name))
     categories = sorted({category for category, _ in members})
     _check_counts(title, categories, labels, skipped)
     numbers = {category: number for number, category in enumerate(categories)}
@@ -109,7 +115,28 @@ def _load(source: _Source, title: str, image_size: int, progress) -> FolderImage
         labels=np.array([numbers[category] for category in labels], dtype=np.int64),
         categories=tuple(categories),
         skipped=tuple(skipped),
+        names=tuple(names),
     )
+
+
+def list_files(path: Path) -> list[Path]:
+    """The files that a folder or zip of own pictures consists of: those in the folder, or the zip itself.
+
+    Raises:
+        ModelsError: The folder has too many files.
+    """
+    return [path / name for name in FolderSource(path).names()] if path.is_dir() else [path]
+
+
+def hash_files(path: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over the place of a folder or zip and the names, sizes and times of its files, unread."""
+    digest = hashlib.sha256(str(path.resolve()).encode())
+    for file in sorted(files):
+        with suppress(OSError):  # one that is gone again will be missed when it is opened
+            facts = file.stat()
+            name = file.relative_to(path).as_posix() if path in file.parents else file.name
+            digest.update(f"\n{name} {facts.st_size} {facts.st_mtime_ns}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def sort_into_classes(names: list[PurePosixPath], title: str) -> tuple[list[tuple[str, PurePosixPath]], list[str]]:
@@ -164,12 +191,6 @@ def _check_counts(title: str, categories: list[str], labels: list[str], skipped:
             )
 
 
-def _square(image: Image.Image, side: int) -> np.ndarray:
-    """``(3, side, side)`` uint8 from the middle of a picture."""
-    fitted = ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.BILINEAR)
-    return np.asarray(fitted).transpose(2, 0, 1)
-
-
 class FolderSource:
     """The files of a folder by name."""
 
@@ -191,12 +212,15 @@ class FolderSource:
 
 
 class ZipSource:
-    """The files of a zip by name, unpacked one at a time; what all of them may take together is bounded."""
+    """The files of a zip by name, unpacked when they are opened; what all of them may take together is bounded."""
 
     def __init__(self, archive: zipfile.ZipFile, title: str, scratch: Path):
         self.archive, self.title, self.scratch = archive, title, scratch
         self.bytes_left = MAX_TOTAL_BYTES
         self.counted: set[PurePosixPath] = set()
+        # Two files open at once may have the same name, so each has a folder; making them anew would be slow.
+        self.new_folders = (scratch / str(number) for number in itertools.count())
+        self.free_folders: list[Path] = []
         members = archive.infolist()
         if len(members) > MAX_MEMBERS:
             raise ModelsError(f"{title} has {len(members)} files; at most {MAX_MEMBERS} are possible.")
@@ -210,7 +234,9 @@ class ZipSource:
     @contextmanager
     def open(self, name: PurePosixPath) -> Iterator[Path]:
         """One member as a file in the scratch folder, under a harmless name, for the time it is used."""
-        local = self.scratch / re.sub(r"[^\w. -]", "_", name.name)[-60:]
+        folder = self.free_folders.pop() if self.free_folders else next(self.new_folders)
+        folder.mkdir(exist_ok=True)
+        local = folder / re.sub(r"[^\w. -]", "_", name.name)[-60:]
         size, is_new = 0, name not in self.counted
         self.counted.add(name)
         try:
@@ -222,6 +248,7 @@ class ZipSource:
             yield local
         finally:
             local.unlink(missing_ok=True)
+            self.free_folders.append(folder)
 
     def _chunks(self, name: PurePosixPath) -> Iterator[bytes]:
         try:

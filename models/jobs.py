@@ -6,13 +6,18 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from models.data import DATASETS, find_spec
+from models.device_turn import jobs_before
 from models.errors import ModelsError
+from models.launcher import PRELOADED, PROJECT_ROOT, Launcher
+from models.resume_point import FILE as RESUME_FILE
+from models.run_changes import rename_run, requeue_run, write_notes
 from models.runs import (
     BROKEN_OFF,
     UNFINISHED,
@@ -42,7 +47,6 @@ PROGRAMS = {
     "experiment": "lab.experiments",
 }
 """Kind of work -> the module that does it, given a run directory."""
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 class JobManager:
@@ -51,6 +55,22 @@ class JobManager:
     def __init__(self, runs_root: str | Path):
         self.runs_root = Path(runs_root).resolve()
         self._starting = threading.Lock()
+        self._launcher: Launcher | None = None
+
+    def warm_up(self) -> None:
+        """Has the heavy libraries loaded by a process that later runs are forked from; returns at once.
+
+        Runs start without it too, only seconds later.
+        """
+        with self._starting:
+            if self._launcher is None:
+                self._launcher = Launcher((*PRELOADED, *PROGRAMS.values()), {**os.environ, **ENVIRONMENT})
+            self._launcher.start()
+
+    def close(self) -> None:
+        """Ends what :meth:`warm_up` started; runs go on. A server that ends need not call it."""
+        if self._launcher is not None:
+            self._launcher.close()
 
     def start(self, config: TrainingConfig, name: str | None = None, is_upload: bool = False) -> str:
         """Starts a training process, which waits until its device is free.
@@ -106,17 +126,15 @@ class JobManager:
         """Starts the process of a run again that ended before its work was done; it goes on where it was.
 
         Raises:
-            ModelsError: No such run, it is still at work, has finished, or is a training.
+            ModelsError: No such run, it is still at work, has finished, is a training that ended before its
+                state was first saved, too many runs wait, or the run cannot be stored or started.
         """
         with self._starting:
             run = self.read(name)
             self._check_queue()
-            if run.kind == "training" or run.state not in BROKEN_OFF:
-                raise ModelsError(f"The run {name} is {run.state} and cannot be resumed.")
-            (run.path / "stop").unlink(missing_ok=True)
-            (run.path / "process.json").unlink(missing_ok=True)
-            again = {"state": "queued", "message": "", "submitted": time.time_ns(), "device": None}
-            write_json(run.path / "status.json", {**run.status, **again})
+            if run.kind == "training" and run.state in BROKEN_OFF and not (run.path / RESUME_FILE).is_file():
+                raise ModelsError(f"The run {name} ended before its first state was saved; start it anew instead.")
+            requeue_run(run)
             self._launch(run.path, run.kind)
 
     def stop(self, name: str) -> None:
@@ -143,14 +161,25 @@ class JobManager:
         if run.state not in UNFINISHED or process is None or process.pid == os.getpid():
             return
         try:
-            process.kill()
-            process.wait(KILL_SECONDS)
+            family = [*process.children(recursive=True), process]
+            for member in family:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
         except psutil.NoSuchProcess:
             return
         except psutil.Error as error:
             raise ModelsError(f"The process of the run {name} cannot be ended ({error}).") from error
+        deadline = time.monotonic() + KILL_SECONDS
+        # Not process.wait: a dead process stays listed where nobody collects it.
+        while find_process(run.path) is not None:
+            if time.monotonic() > deadline:
+                raise ModelsError(f"The process of the run {name} has not ended after {KILL_SECONDS} s; try again.")
+            time.sleep(0.01)
         ended = {"state": "stopped", "message": "Killed; what it had written by then is kept."}
-        write_json(run.path / "status.json", {**self.read(name).status, **ended})
+        try:
+            write_json(run.path / "status.json", {**self.read(name).status, **ended})
+        except OSError as error:
+            raise ModelsError(f"The run {name} was killed, but that cannot be noted ({error.strerror}).") from error
 
     def delete(self, name: str) -> None:
         """Removes a run that has ended, with its model.
@@ -159,6 +188,27 @@ class JobManager:
             ModelsError: No such run, or it is still at work.
         """
         delete_run(self.runs_root, name)
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives a run that is not at work another name; see :func:`models.run_changes.rename_run`.
+
+        Raises:
+            ModelsError: No such run, still at work, or the new name is bad or taken.
+        """
+        with self._starting:
+            rename_run(self.runs_root, old, new)
+
+    def write_notes(self, name: str, text: str) -> None:
+        """Replaces what is noted about a run, :attr:`models.runs.Run.notes`.
+
+        Raises:
+            ModelsError: No such run, too long a text, or it cannot be written.
+        """
+        write_notes(self.runs_root, name, text)
+
+    def jobs_before(self, name: str) -> int:
+        """How many runs have to end before a waiting one begins; 0 for one that does not wait."""
+        return jobs_before(self.read(name), self.list())
 
     def read(self, name: str) -> Run:
         """One run as it is now; ModelsError if there is none of that name."""
@@ -178,22 +228,35 @@ class JobManager:
             raise ModelsError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
 
     def _launch(self, run_dir: Path, kind: str) -> None:
+        environment = {**os.environ, **ENVIRONMENT}
         try:
-            with (run_dir / "log.txt").open("ab") as log:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", PROGRAMS[kind], str(run_dir)],
-                    cwd=PROJECT_ROOT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **ENVIRONMENT},
-                    start_new_session=True,
-                )
-            record_process(run_dir, process.pid)
+            if self._launcher is None or not self._launcher.launch(PROGRAMS[kind], run_dir, environment):
+                _start_process(PROGRAMS[kind], run_dir, environment)
         except OSError as error:
             failed = {"state": "failed", "message": f"The process did not start ({error.strerror})."}
-            write_json(run_dir / "status.json", {**self.read(run_dir.name).status, **failed})
+            with suppress(OSError):
+                write_json(run_dir / "status.json", {**self.read(run_dir.name).status, **failed})
             raise ModelsError(failed["message"]) from error
+
+
+def _start_process(module: str, run_dir: Path, environment: dict[str, str]) -> None:
+    """Starts ``python -m MODULE RUN_DIR``, which loads all its libraries first."""
+    with (run_dir / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(run_dir)],
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        record_process(run_dir, process.pid)
+    except OSError:  # nobody could find it again
+        process.kill()
+        raise
+    finally:
         # Collects the exit status, or the ended process would stay listed as a zombie.
         threading.Thread(target=process.wait, name=f"reap {run_dir.name}", daemon=True).start()
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models import pretrained
-from models.checkpoints import read_model_card
+from models.checkpoints import load_checkpoint, read_model_card
 from models.errors import ModelsError
 from models.pretrained import ModelSpec
-from models.runs import list_runs, load_run_model, read_run
+from models.runs import Run, list_runs, read_run
 
 BUNDLED: dict[str, Callable[[], ModelSpec]] = {
     "efficientnet_lite0": pretrained.efficientnet_lite0,
@@ -36,7 +36,9 @@ class Registry:
                 yield self.get(name)
 
     def get(self, name: str) -> ModelSpec:
-        """The model called ``name``; a builder of torchvision may name its weights: "resnet50:IMAGENET1K_V1".
+        """The model called ``name``; "run/NAME@500" is a run's network as it was after 500 steps.
+
+        A builder of torchvision may name its weights: "resnet50:IMAGENET1K_V1".
 
         Raises:
             ModelsError: No such model; names the nearest ones.
@@ -52,18 +54,33 @@ class Registry:
         raise ModelsError(f"There is no model called {name}.{hint}")
 
     def _run_model(self, run_name: str) -> ModelSpec:
+        run_name, at, step = run_name.partition("@")
         run = read_run(self.runs_root, run_name)
-        if not run.has_model:
+        weights = find_snapshot(run, step) if at else run.path / "weights.safetensors"
+        if not at and not run.has_model:
             raise ModelsError(f"The run {run_name} has no trained model yet (it is {run.state}).")
         card = read_model_card(run.path / "model.json")
         return ModelSpec(
-            name=RUN_PREFIX + run_name,
+            name=RUN_PREFIX + run_name + at + step,
             source="run",
             num_params=card.num_params,
             categories=card.categories,
             preprocessing=card.preprocessing,
-            build=lambda: load_run_model(run.path)[0],
+            build=lambda: load_checkpoint(run.path / "model.json", weights)[0],
             trained_on=Path(str(run.config.get("dataset", "own pictures"))).stem,
-            accuracy=(run.result or {}).get("test_accuracy"),
-            version=(run.path / "weights.safetensors").stat().st_mtime_ns,
+            accuracy=None if at else (run.result or {}).get("test_accuracy"),
+            version=weights.stat().st_mtime_ns,
         )
+
+
+def find_snapshot(run: Run, step: str) -> Path:
+    """The weights of a run as they were after so many steps.
+
+    Raises:
+        ModelsError: They were not kept.
+    """
+    is_step = step.isascii() and step.isdigit() and len(step) <= 10
+    path = run.path / "snapshots" / f"{int(step):07d}.safetensors" if is_step else None
+    if path is None or not path.is_file():
+        raise ModelsError(f"The run {run.name} has no snapshot of step {step[:20]}.")
+    return path

@@ -8,33 +8,28 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from models.errors import ModelsError
-from models.resnet import ResNetConfig
-from models.small_cnn import SmallCNNConfig
+from models.options import ArchitectureConfig, list_options
 from models.validation import check_choice
 
-Config = SmallCNNConfig | ResNetConfig
+Config = ArchitectureConfig
 
 _BLURRED = {
-    SmallCNNConfig: {
-        "max": "blur",
-        "aps": "blur",
-        "average": "blur_stride",
-        "stride": "blur_stride",
-        "aps_stride": "blur_stride",
-    },
-    ResNetConfig: {"stride": "blur", "aps": "blur"},
+    "max": "blur",
+    "aps": "blur",
+    "average": "blur_stride",
+    "stride": "blur_stride",
+    "aps_stride": "blur_stride",
 }
 """The pooling of a start model -> what stands in for it behind a low-pass filter."""
 _SAMPLED = {
-    SmallCNNConfig: {
-        "max": "aps",
-        "blur": "aps",
-        "average": "aps_stride",
-        "stride": "aps_stride",
-        "blur_stride": "aps_stride",
-    },
-    ResNetConfig: {"stride": "aps", "blur": "aps"},
+    "max": "aps",
+    "blur": "aps",
+    "average": "aps_stride",
+    "stride": "aps_stride",
+    "blur_stride": "aps_stride",
 }
+_SHORT_NAMES = {"blur_stride": "blur", "aps_stride": "aps"}
+"""What a network calls its pooling that has no max-pooling to choose."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +45,32 @@ class Change:
     redundant: str = ""
 
 
+def _wrap(config: Config, blur_size: int) -> Config:
+    if not hasattr(config, "padding_mode"):
+        raise ModelsError("It pads nothing.")
+    return replace(config, padding_mode="circular")
+
+
 def _blur(config: Config, blur_size: int) -> Config:
-    pooling = _BLURRED[type(config)].get(config.pooling, config.pooling)
-    return replace(config, pooling=pooling, blur_size=blur_size)
+    return replace(config, pooling=_exchange(config, _BLURRED), blur_size=blur_size)
 
 
 def _sample(config: Config, blur_size: int) -> Config:
-    return replace(config, pooling=_SAMPLED[type(config)].get(config.pooling, config.pooling))
+    return replace(config, pooling=_exchange(config, _SAMPLED))
+
+
+def _exchange(config: Config, table: dict[str, str]) -> str:
+    """What ``table`` has for the network's pooling, under a name that this network knows."""
+    if not hasattr(config, "pooling"):
+        raise ModelsError("It has no downsampling.")
+    pooling = table.get(config.pooling, config.pooling)
+    known = list_options(type(config))["pooling"].choices
+    return pooling if pooling in known else _SHORT_NAMES[pooling]
 
 
 def _pool_globally(config: Config, blur_size: int) -> Config:
+    if not hasattr(config, "padding_mode"):
+        raise ModelsError("It has no feature maps to average.")
     return replace(config, head="gap") if getattr(config, "head", None) == "flatten" else config
 
 
@@ -67,7 +78,7 @@ CHANGES = {
     "circular": Change(
         "circular padding",
         "Every padded operation wraps around, so that no border tells where an object is.",
-        lambda config, blur_size: replace(config, padding_mode="circular"),
+        _wrap,
         "It wraps around already.",
     ),
     "gap": Change(

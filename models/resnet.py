@@ -6,49 +6,17 @@ torchvision's ``resnet18`` and its sisters compute. Every ReLU is a module of it
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from models.blur_pool import BLUR_SIZES, BlurPool2d
+from models.options import ArchitectureConfig, choice, integer
 from models.padding import PaddedMaxPool2d
 from models.polyphase_sampling import PairedPolyphaseSampling2d, PolyphaseSampling2d
-from models.validation import check_choice, check_integer
 
 PADDING_MODES = ("zeros", "circular")
 WIDTHS = (64, 128, 256, 512)
-
-
-@dataclass(frozen=True)
-class ResNetConfig:
-    """Five halvings: the first convolution, max-pooling, and one in each stage but the first (sizes in pixels).
-
-    ``blur_size`` is the number of taps of the low-pass filter, where ``pooling`` has one.
-    """
-
-    num_classes: int = 1000
-    in_channels: int = 3
-    image_size: int = 224
-    builder: str = "resnet18"
-    padding_mode: str = "zeros"
-    pooling: str = "stride"
-    blur_size: int = 3
-
-    def __post_init__(self):
-        check_integer("num_classes", self.num_classes, 2, 10_000)
-        check_integer("in_channels", self.in_channels, 1, 16)
-        check_integer("image_size", self.image_size, 8, 1024)
-        check_choice("builder", self.builder, BUILDERS)
-        check_choice("padding_mode", self.padding_mode, PADDING_MODES)
-        check_choice("pooling", self.pooling, POOLING)
-        check_integer("blur_size", self.blur_size, BLUR_SIZES[0], BLUR_SIZES[-1])
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Side in pixels of the input, and after each halving: six numbers."""
-        sizes = [self.image_size]
-        for _ in range(5):
-            sizes.append((sizes[-1] + 1) // 2)
-        return tuple(sizes)
 
 
 class BasicBlock(nn.Module):
@@ -56,7 +24,7 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, config: ResNetConfig, in_channels: int, width: int, *, halve: bool):
+    def __init__(self, config: "ResNetConfig", in_channels: int, width: int, *, halve: bool):
         super().__init__()
         self.conv1 = _conv(config, in_channels, width, 3, halve=halve)
         self.bn1 = nn.BatchNorm2d(width)
@@ -66,6 +34,11 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = _build_shortcut(config, in_channels, width, halve=halve)
         self.relu2 = nn.ReLU()
+
+    @staticmethod
+    def count_parameters(in_channels: int, width: int) -> int:
+        """Trainable numbers, without those of a shortcut."""
+        return _count_conv(in_channels, width, 3) + _count_conv(width, width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_channels, H, W)`` to ``(N, width, h, w)``."""
@@ -80,7 +53,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, config: ResNetConfig, in_channels: int, width: int, *, halve: bool):
+    def __init__(self, config: "ResNetConfig", in_channels: int, width: int, *, halve: bool):
         super().__init__()
         self.conv1 = _conv(config, in_channels, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
@@ -93,6 +66,12 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(4 * width)
         self.downsample = _build_shortcut(config, in_channels, 4 * width, halve=halve)
         self.relu3 = nn.ReLU()
+
+    @staticmethod
+    def count_parameters(in_channels: int, width: int) -> int:
+        """Trainable numbers, without those of a shortcut."""
+        inner = _count_conv(in_channels, width, 1) + _count_conv(width, width, 3)
+        return inner + _count_conv(width, 4 * width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, in_channels, H, W)`` to ``(N, 4 * width, h, w)``."""
@@ -109,6 +88,88 @@ BUILDERS = {
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
 """torchvision's name -> (block, blocks in each stage)."""
+
+
+class Both(nn.Module):
+    """Hands on both branches of a block that does not halve, or does it in its convolutions."""
+
+    def forward(self, x: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
+        """The same two tensors."""
+        return x, shortcut
+
+
+class PairedBlurPool2d(nn.Module):
+    """Blurs and halves both branches of a residual block."""
+
+    def __init__(self, size: int, *, padding_mode: str):
+        super().__init__()
+        self.main = BlurPool2d(size, padding_mode=padding_mode)
+        self.shortcut = BlurPool2d(size, padding_mode=padding_mode)
+
+    def forward(self, x: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
+        """Two maps of the same height and width to two of half of it."""
+        return self.main(x), self.shortcut(shortcut)
+
+
+@dataclass(frozen=True)
+class _Pooling:
+    """A table entry: what halves one map, and both branches of a block; neither has weights.
+
+    ``in_window`` says that convolutions and max-pooling step by 2 themselves.
+    """
+
+    build: Callable[["ResNetConfig"], nn.Module]
+    build_paired: Callable[["ResNetConfig"], nn.Module]
+    in_window: bool = False
+
+
+POOLING = {
+    "stride": _Pooling(lambda config: nn.Identity(), lambda config: Both(), in_window=True),
+    "blur": _Pooling(
+        lambda config: BlurPool2d(config.blur_size, padding_mode=config.padding_mode),
+        lambda config: PairedBlurPool2d(config.blur_size, padding_mode=config.padding_mode),
+    ),
+    "aps": _Pooling(lambda config: PolyphaseSampling2d(), lambda config: PairedPolyphaseSampling2d()),
+}
+"""How maps are halved."""
+
+
+@dataclass(frozen=True)
+class ResNetConfig(ArchitectureConfig):
+    """Five halvings: the first convolution, max-pooling, and one in each stage but the first (sizes in pixels).
+
+    ``blur_size`` is the number of taps of the low-pass filter, where ``pooling`` has one.
+    """
+
+    title: ClassVar[str] = "ResNet"
+
+    num_classes: int = integer(1000, "Classes", 2, 10_000)
+    image_size: int = integer(224, "Side of the picture in pixels", 8, 1024)
+    builder: str = choice("resnet18", "Depth", BUILDERS)
+    padding_mode: str = choice("zeros", "Padding", PADDING_MODES)
+    pooling: str = choice("stride", "Downsampling", POOLING)
+    blur_size: int = integer(3, "Taps of the blur", BLUR_SIZES[0], BLUR_SIZES[-1], only_with={"pooling": ("blur",)})
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers of the whole network; every convolution has a scale and a shift per channel."""
+        block, depths = BUILDERS[self.builder]
+        total, before = _count_conv(self.in_channels, WIDTHS[0], 7), WIDTHS[0]
+        for width, depth in zip(WIDTHS, depths, strict=True):
+            after = width * block.expansion
+            total += block.count_parameters(before, width) + (depth - 1) * block.count_parameters(after, width)
+            if before != after:
+                total += _count_conv(before, after, 1)  # the shortcut
+            before = after
+        return total + (before + 1) * self.num_classes
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Side in pixels of the input, and after each halving: six numbers."""
+        sizes = [self.image_size]
+        for _ in range(5):
+            sizes.append((sizes[-1] + 1) // 2)
+        return tuple(sizes)
 
 
 class ResNet(nn.Module):
@@ -150,50 +211,6 @@ class ResNet(nn.Module):
         return self.fc(self.flatten(self.avgpool(x)))
 
 
-class Both(nn.Module):
-    """Hands on both branches of a block that does not halve, or does it in its convolutions."""
-
-    def forward(self, x: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
-        """The same two tensors."""
-        return x, shortcut
-
-
-class PairedBlurPool2d(nn.Module):
-    """Blurs and halves both branches of a residual block."""
-
-    def __init__(self, size: int, *, padding_mode: str):
-        super().__init__()
-        self.main = BlurPool2d(size, padding_mode=padding_mode)
-        self.shortcut = BlurPool2d(size, padding_mode=padding_mode)
-
-    def forward(self, x: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
-        """Two maps of the same height and width to two of half of it."""
-        return self.main(x), self.shortcut(shortcut)
-
-
-@dataclass(frozen=True)
-class _Pooling:
-    """A table entry: what halves one map, and both branches of a block; neither has weights.
-
-    ``in_window`` says that convolutions and max-pooling step by 2 themselves.
-    """
-
-    build: Callable[[ResNetConfig], nn.Module]
-    build_paired: Callable[[ResNetConfig], nn.Module]
-    in_window: bool = False
-
-
-POOLING = {
-    "stride": _Pooling(lambda config: nn.Identity(), lambda config: Both(), in_window=True),
-    "blur": _Pooling(
-        lambda config: BlurPool2d(config.blur_size, padding_mode=config.padding_mode),
-        lambda config: PairedBlurPool2d(config.blur_size, padding_mode=config.padding_mode),
-    ),
-    "aps": _Pooling(lambda config: PolyphaseSampling2d(), lambda config: PairedPolyphaseSampling2d()),
-}
-"""How maps are halved."""
-
-
 def _conv(
     config: ResNetConfig, in_channels: int, out_channels: int, window: int, *, halve: bool = False
 ) -> nn.Conv2d:
@@ -206,6 +223,11 @@ def _conv(
         padding_mode=config.padding_mode,
         bias=False,
     )
+
+
+def _count_conv(in_channels: int, out_channels: int, window: int) -> int:
+    """Trainable numbers of a convolution and its batch normalisation."""
+    return out_channels * (in_channels * window**2 + 2)
 
 
 def _build_shortcut(config: ResNetConfig, in_channels: int, out_channels: int, *, halve: bool) -> nn.Module:

@@ -1,17 +1,19 @@
 """The run directory: the one interface between a process that works long and whoever watches it.
 
 ``<runs_root>/<name>/`` holds config.json, status.json, process.json, metrics.jsonl, model.json,
-weights.safetensors, log.txt, and a file named stop once somebody asks for that; result.json instead of metrics
-and model where the run is no training (an experiment also has measurements.jsonl). Small files are replaced
-by renaming, so a reader sees the old or the new content; whatever is broken all the same shows as "damaged".
+weights.safetensors, log.txt, notes.txt where somebody wrote some, and a file named stop once somebody asks for
+that; result.json instead of metrics and model where the run is no training (an experiment also has
+measurements.jsonl). Small files are replaced by renaming, so a reader sees the old or the new content; whatever
+is broken all the same shows as "damaged".
 """
 
-import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +21,12 @@ from types import TracebackType
 import psutil
 from torch import nn
 
-from models.checkpoints import load_checkpoint, read_json
+from models.checkpoints import MAX_JSON_BYTES, load_checkpoint, read_json
 from models.errors import ModelsError
 from models.preprocessing import Preprocessing
+from models.run_files import GrowingLines, append_line, is_ordinary, read_end, read_start, write_bytes, write_json
+from models.run_files import read_lines as read_lines  # with the others, part of what this module offers
+from models.run_status import as_number, clean_status
 
 UNFINISHED = ("queued", "preparing", "running")
 BROKEN_OFF = ("stopped", "failed")
@@ -29,13 +34,21 @@ STATES = (*UNFINISHED, "finished", "stopped", "failed", "damaged")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_METRICS_BYTES = 16 * 2**20
 MAX_RESULT_BYTES = 64 * 2**20
+MAX_NOTES = 4000
+LOG_TAIL_BYTES = 4000
+FULL_DISK_BYTES = 2**20
 LAUNCH_SECONDS = 60
 """How long a run may stay without a process while that is being started."""
+
+_metrics = GrowingLines(MAX_METRICS_BYTES)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the files of one run said when they were read; ``metrics`` are read when asked for."""
+    """What the files of one run said when they were read; ``metrics`` are read when asked for.
+
+    ``status`` has no value of the wrong kind in it (:mod:`models.run_status`); entries may be missing.
+    """
 
     name: str
     path: Path
@@ -47,39 +60,57 @@ class Run:
     @property
     def kind(self) -> str:
         """What kind of work this is: "training", or a key of ``models.jobs.PROGRAMS``."""
-        return str(self.status.get("kind", "training"))
+        return self.status.get("kind", "training")
+
+    @property
+    def device(self) -> str | None:
+        """The device it works on or waits for; None before its process has said so."""
+        return self.status.get("device")
+
+    @property
+    def fraction_done(self) -> float:
+        """How much of its steps a run has made, in [0, 1]."""
+        return min(1.0, self.status.get("step", 0) / max(1, self.status.get("total_steps", 0)))
 
     @property
     def document(self) -> dict | None:
         """The content of result.json, what a run that is no training found; None before there is any."""
         try:
-            return read_json(self.path / "result.json", MAX_RESULT_BYTES)
+            return _read_object(self.path / "result.json", MAX_RESULT_BYTES)
         except ModelsError:
             return None
 
     @property
     def result(self) -> dict | None:
         """val_accuracy, test_accuracy, seconds, epochs and weights_sha256 of an ended run, or None."""
-        result = self.status.get("result")
-        return result if isinstance(result, dict) else None
+        return self.status.get("result")
+
+    def result_number(self, name: str) -> float | None:
+        """One number of :attr:`result`; None where there is none of that name that is finite."""
+        return as_number((self.result or {}).get(name))
 
     @property
     def has_model(self) -> bool:
         """Whether :func:`load_run_model` can be expected to work, also before the run has ended."""
-        return (self.path / "model.json").is_file() and (self.path / "weights.safetensors").is_file()
+        return all(is_ordinary(self.path / name) for name in ("model.json", "weights.safetensors"))
 
     @property
     def metrics(self) -> list[dict]:
-        """The lines of metrics.jsonl, oldest first, without broken ones; ``kind`` is "step" or "epoch"."""
-        return read_lines(self.path / "metrics.jsonl", MAX_METRICS_BYTES)
+        """The lines of metrics.jsonl, oldest first, without broken ones; ``kind`` is "step", "epoch" or "layers".
+
+        Cheap to ask for again: only what was added since is read. Of a very long file only the end is kept.
+        """
+        return _metrics.read(self.path / "metrics.jsonl")
+
+    @property
+    def notes(self) -> str:
+        """What somebody noted about this run, at most ``MAX_NOTES`` characters."""
+        return read_start(self.path / "notes.txt", 4 * MAX_NOTES).decode(errors="replace")[:MAX_NOTES]
 
     @property
     def log_tail(self) -> str:
-        """The last 4,000 characters that the training process printed."""
-        try:
-            return (self.path / "log.txt").read_bytes()[-4000:].decode(errors="replace")
-        except OSError:
-            return ""
+        """The last 4,000 bytes that the process printed, as text."""
+        return read_end(self.path / "log.txt", LOG_TAIL_BYTES).decode(errors="replace")
 
 
 def check_name(name: object) -> str:
@@ -128,10 +159,23 @@ def read_run(root: str | Path, name: str) -> Run:
     return _read(path)
 
 
+def read_idle_run(root: str | Path, name: str) -> Run:
+    """A run that nobody works on.
+
+    Raises:
+        ModelsError: There is no such run, or it is still at work.
+    """
+    run = read_run(root, name)
+    if run.state in UNFINISHED:
+        raise ModelsError(f"The run {name} is still {run.state}; stop it first.")
+    if run.state == "damaged" and find_process(run.path) is not None:
+        raise ModelsError(f"A process still works on the run {name}; wait until it has ended.")
+    return run
+
+
 def submission_order(run: Run) -> tuple[int, str]:
     """A sort key: first submitted, first in line."""
-    submitted = run.status.get("submitted")
-    return (submitted if isinstance(submitted, int) else 0, run.name)
+    return (run.status.get("submitted", 0), run.name)
 
 
 def load_run_model(run_dir: str | Path) -> tuple[nn.Module, tuple[str, ...], Preprocessing]:
@@ -183,11 +227,7 @@ def delete_run(root: str | Path, name: str) -> None:
     Raises:
         ModelsError: No such run, still at work, or its files cannot be removed.
     """
-    run = read_run(root, name)
-    if run.state in UNFINISHED:
-        raise ModelsError(f"The run {name} is still {run.state}; stop it first.")
-    if run.state == "damaged" and find_process(run.path) is not None:
-        raise ModelsError(f"A process still works on the run {name}; wait until it has ended.")
+    run = read_idle_run(root, name)
     try:
         shutil.rmtree(run.path)
     except OSError as error:
@@ -207,57 +247,13 @@ def record_process(run_dir: Path, pid: int) -> None:
 def find_process(run_dir: Path) -> psutil.Process | None:
     """The living process that works on a run, or None."""
     try:
-        noted = read_json(run_dir / "process.json")
+        noted = _read_object(run_dir / "process.json")
         process = psutil.Process(noted["pid"])
         # The operating system's clock may be set while the process lives; a few seconds are no difference.
         same = abs(process.create_time() - noted["created"]) < 5
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (ModelsError, psutil.Error, KeyError, TypeError, ValueError, OverflowError):
         return None
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replaces a file in one step."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_bytes(data)
-        scratch.replace(path)
-    finally:  # on a full disk, half a file must not keep the next one from being written
-        scratch.unlink(missing_ok=True)
-
-
-def write_json(path: Path, values: dict) -> None:
-    """Replaces a JSON file in one step."""
-    write_bytes(path, json.dumps(values, indent=1, allow_nan=False).encode())
-
-
-def append_line(path: Path, values: dict) -> None:
-    """Adds one object to a JSON Lines file; half a line at its end, left by a crash, spoils no other."""
-    line = json.dumps(values, allow_nan=False).encode() + b"\n"
-    with path.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":
-                line = b"\n" + line
-        file.write(line)
-
-
-def read_lines(path: Path, max_bytes: int = -1) -> list[dict]:
-    """The objects of a JSON Lines file, or of its first bytes, oldest first and without broken ones."""
-    try:
-        with path.open("rb") as file:
-            lines = file.read(max_bytes).split(b"\n")
-    except OSError:
-        return []
-    objects = []
-    for line in lines:
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(values, dict):
-            objects.append(values)
-    return objects
 
 
 class RunWriter:
@@ -274,7 +270,9 @@ class RunWriter:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
             message = str(error) if isinstance(error, ModelsError) else f"{kind.__name__}: {error}"
-            self.update(state="failed", message=message[:2000])
+            # On a full disk the error itself is what matters: it goes on into the log.
+            with suppress(OSError):
+                self.update(state="failed", message=message[:2000])
 
     def update(self, **values: object) -> None:
         """Changes these entries of status.json and keeps the others."""
@@ -300,26 +298,42 @@ class SilentWriter(RunWriter):
 
 
 def _is_run(path: Path) -> bool:
-    is_own = NAME_PATTERN.fullmatch(path.name) and not path.is_symlink()
-    return bool(is_own) and ((path / "config.json").is_file() or (path / "status.json").is_file())
+    if not NAME_PATTERN.fullmatch(path.name):
+        return False
+    try:
+        is_own = path.is_dir() and not path.is_symlink()
+        return is_own and ((path / "config.json").is_file() or (path / "status.json").is_file())
+    except OSError:  # a folder that nobody may look into must not hide the others
+        return True
 
 
 def _read(path: Path) -> Run:
     try:
-        config, status = read_json(path / "config.json"), read_json(path / "status.json")
+        config, status = _read_object(path / "config.json"), clean_status(_read_object(path / "status.json"))
     except ModelsError as error:
         return Run(path.name, path, "damaged", str(error))
-    state, message = status.get("state"), status.get("message")
-    message = message if isinstance(message, str) else ""
+    state = status.get("state")
     if state not in STATES:
         return Run(path.name, path, "damaged", f"{path / 'status.json'} has no known state.", config, status)
+    message = status.get("message", "")
     if state in UNFINISHED and _is_abandoned(path, status):
         # It may have ended properly between the two looks.
         status = _read_status_again(path, status)
-        state, message = status["state"], str(status.get("message", ""))
+        state, message = status["state"], status.get("message", "")
         if state in UNFINISHED:
             state, message = "failed", _cause_of_death(path)
     return Run(path.name, path, state, message, config, status)
+
+
+def _read_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict:
+    """As :func:`models.checkpoints.read_json`, but never waits for what is no ordinary file."""
+    try:
+        is_odd = not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # read_json says what is wrong
+        is_odd = False
+    if is_odd:
+        raise ModelsError(f"{path} is damaged: it is no ordinary file.")
+    return read_json(path, max_bytes)
 
 
 def _is_abandoned(path: Path, status: dict) -> bool:
@@ -328,21 +342,26 @@ def _is_abandoned(path: Path, status: dict) -> bool:
     submitted = status.get("submitted")
     is_launching = (
         not (path / "process.json").exists()
-        and isinstance(submitted, int)
-        and time.time_ns() - submitted < LAUNCH_SECONDS * 10**9
+        and submitted is not None
+        and abs(time.time_ns() - submitted) < LAUNCH_SECONDS * 10**9
     )
     return not is_launching
 
 
 def _read_status_again(path: Path, status: dict) -> dict:
     try:
-        newer = read_json(path / "status.json")
+        newer = clean_status(_read_object(path / "status.json"))
     except ModelsError:
         return status
     return newer if newer.get("state") in STATES else status
 
 
 def _cause_of_death(path: Path) -> str:
+    try:
+        if shutil.disk_usage(path).free < FULL_DISK_BYTES:
+            return "The process ended without saying why; the disk that holds the runs is full."
+    except OSError:
+        pass
     lines = Run(path.name, path, "failed").log_tail.strip().splitlines()
     last = f" Its last line was: {lines[-1][:300]}" if lines else ""
     return f"The process ended without saying why; it was killed or ran out of memory.{last}"

@@ -1,7 +1,7 @@
 """A data set drawn on the fly: one geometric shape per picture, with control over what gives it away.
 
 Position, colour and clutter can be tied to the class or not, so that one can see which of them a network
-has learned instead of the shape.
+has learned instead of the shape; a bar in front of the object hides as much of it as is wanted.
 """
 
 import math
@@ -19,11 +19,17 @@ CHUNK = 1000
 """Pictures drawn at once; bounds the memory for intermediate planes."""
 MAX_MARKS = 10
 """Distracting bars in a picture at clutter 1."""
+MAX_OCCLUSION = 0.9
+_BINS_PER_PIXEL = 4
 
 
 @dataclass(frozen=True)
 class ShapesConfig:
-    """What is drawn; ``min_size`` and ``max_size`` are diameters as fractions of the picture's side."""
+    """What is drawn; ``min_size`` and ``max_size`` are diameters as fractions of the picture's side.
+
+    ``occlusion`` is the share of the object's area behind a bar. It moves nothing else: the same seed gives the
+    same scene behind it.
+    """
 
     num_images: int = 8000
     position: str = "anywhere"
@@ -31,6 +37,7 @@ class ShapesConfig:
     clutter: float = 0.3
     min_size: float = 0.35
     max_size: float = 0.7
+    occlusion: float = 0.0
 
     def __post_init__(self):
         check_integer("num_images", self.num_images, 10 * len(SHAPES), 200_000)
@@ -39,12 +46,25 @@ class ShapesConfig:
         check_number("clutter", self.clutter, 0.0, 1.0)
         check_number("min_size", self.min_size, 0.2, 1.0)
         check_number("max_size", self.max_size, 0.2, 1.0)
+        check_number("occlusion", self.occlusion, 0.0, MAX_OCCLUSION)
         if self.min_size > self.max_size:
             raise ModelsError(f"min_size ({self.min_size:g}) is larger than max_size ({self.max_size:g}).")
 
 
-def make_shapes(config: ShapesConfig, *, seed: int, image_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+def make_shapes(
+    config: ShapesConfig,
+    *,
+    seed: int,
+    image_size: int = 32,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws ``config.num_images`` pictures, as many of each class as can be.
+
+    Args:
+        config: What is drawn.
+        seed: Decides all of it.
+        image_size: Side in pixels.
+        progress: Told the fraction done; what it raises ends the drawing.
 
     Returns:
         Images ``(N, 3, image_size, image_size)`` uint8 and labels ``(N,)`` int64, indices into ``SHAPES``.
@@ -53,19 +73,24 @@ def make_shapes(config: ShapesConfig, *, seed: int, image_size: int = 32) -> tup
     labels = np.arange(config.num_images, dtype=np.int64) % len(SHAPES)
     images = np.empty((config.num_images, 3, image_size, image_size), dtype=np.uint8)
     for start in range(0, config.num_images, CHUNK):
-        rng = np.random.default_rng([seed, start])
+        progress(start / config.num_images)
+        # The bar has its own numbers, so that the scene behind it is the same at every occlusion.
+        rng, bar_rng = (np.random.default_rng([seed, start, *extra]) for extra in ((), (1,)))
         chunk = slice(start, start + CHUNK)
-        images[chunk] = _draw(labels[chunk], config, rng, image_size)
+        images[chunk] = _draw(labels[chunk], config, rng, bar_rng, image_size)
     return images, labels
 
 
-def _draw(labels: np.ndarray, config: ShapesConfig, rng: np.random.Generator, side: int) -> np.ndarray:
+def _draw(labels: np.ndarray, config: ShapesConfig, rng, bar_rng, side: int) -> np.ndarray:
     num = len(labels)
     background = rng.uniform(0, 90, (num, 3, 1, 1)).astype(np.float32)
     canvas = np.broadcast_to(background, (num, 3, side, side)).copy()
     for _ in range(round(MAX_MARKS * config.clutter)):
         _paint(canvas, _bar_coverage(num, rng, side), rng.uniform(40, 255, (num, 3)))
-    _paint(canvas, _shape_coverage(labels, config, rng, side), COLORS[config.color](labels, rng))
+    shapes = _shape_coverage(labels, config, rng, side)
+    _paint(canvas, shapes, COLORS[config.color](labels, rng))
+    if config.occlusion:
+        _paint(canvas, _occluder_coverage(shapes, config.occlusion, bar_rng), bar_rng.uniform(0, 255, (num, 3)))
     noise = rng.standard_normal(canvas.shape, dtype=np.float32)
     canvas += noise * (4 + 16 * config.clutter)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
@@ -100,6 +125,28 @@ def _bar_coverage(num: int, rng: np.random.Generator, side: int) -> np.ndarray:
     length, width = rng.uniform(0.04, 0.14, num) * side, rng.uniform(0.5, 1.2, num)
     outside = np.maximum(np.abs(u) - length[:, None, None], np.abs(v) - width[:, None, None])
     return np.clip(0.5 - outside, 0, 1)
+
+
+def _occluder_coverage(shapes: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """A bar across each picture that covers ``share`` of the area of its shape, ``shapes (N, H, W)``.
+
+    Its edges are two quantiles of the area along a random direction: where ``low`` and ``low + share`` of the
+    shape lie before it.
+    """
+    num, side = len(shapes), shapes.shape[-1]
+    middle = np.full(num, side / 2)
+    along, _ = _local_grid(middle, middle, rng.uniform(0, math.pi, num), side)
+    reach = math.ceil(side * math.sqrt(0.5)) + 1
+    bins = 2 * reach * _BINS_PER_PIXEL
+    which = np.floor((along + reach) * _BINS_PER_PIXEL).astype(np.int64) + bins * np.arange(num)[:, None, None]
+    area = np.bincount(which.ravel(), weights=shapes.ravel(), minlength=num * bins).reshape(num, bins)
+    before = np.cumsum(area, axis=1) / np.maximum(area.sum(axis=1, keepdims=True), 1e-6)
+    low = rng.uniform(0, 1 - share, num)
+    start, end = (
+        ((before < quantile[:, None]).sum(axis=1) / _BINS_PER_PIXEL - reach)[:, None, None].astype(np.float32)
+        for quantile in (low, low + share)
+    )
+    return np.clip(0.5 - np.maximum(start - along, along - end), 0, 1)
 
 
 def _local_grid(x, y, angle, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,53 +1,49 @@
-"""The training loop: data resident on the device, one-cycle learning rate, reports twice a second.
+"""The training loop: data resident on the device, reports twice a second, and a state that survives being killed.
 
-It knows the run directory only through its writer, and nothing of who reads there.
+It knows the run directory only through its journal, and nothing of who reads there.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from models.approaches import find_approach
 from models.architectures import ARCHITECTURES
-from models.augment import SHIFT_AUGMENTS, augment
-from models.checkpoints import describe_model, pack_weights
+from models.assessment import Assessment, assess
+from models.augment import SHIFT_AUGMENTS, augment, default_config
 from models.data import Dataset, Split
 from models.errors import ModelsError
-from models.runs import RunWriter, write_bytes, write_json
+from models.feed import Augment, Feed, Normalize
+from models.journal import Journal, MetricsListener, load_best, snapshot_steps
+from models.label_noise import corrupt
+from models.layer_norms import measure_norms
+from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES, add_l1_gradients
+from models.random_streams import Purpose, derive_seed, draw_generator
+from models.resume_point import read_resume_point
+from models.running_sums import RunningSums, check_finite
+from models.runs import RunWriter
 from models.starting import Start, adopt_weights
 from models.stopping import StopRequest
+from models.trackers import check_installed, open_trackers
+from models.training_config import PRECISIONS
 
 if TYPE_CHECKING:
-    from models.training import TrainingConfig
-
-MetricsListener = Callable[[dict], None]
+    from models.training_config import TrainingConfig
 
 REPORT_SECONDS = 0.5
-WARM_UP = 0.25
-"""Share of all steps in which the learning rate rises."""
-
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": lambda parameters, **options: torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **options),
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-}
-
-
-def one_cycle(step: int, total_steps: int) -> float:
-    """Learning rate of a step (from 0) as a fraction of its peak: a linear rise, then a linear fall.
-
-    Smith and Topin, "Super-Convergence", 2018, without the change of momentum.
-    """
-    position = (step + 1) / (total_steps + 1)
-    return min(position / WARM_UP, (1 - position) / (1 - WARM_UP))
+_RESULT = ("state", "val_accuracy", "test_accuracy", "seconds", "epochs", "weights_sha256")
 
 
 class Trainer:
     """One training of one model; :meth:`fit` may be called once."""
+
+    keeps_records = True
 
     def __init__(
         self,
@@ -62,32 +58,38 @@ class Trainer:
         self.config, self.dataset, self.device = config, dataset, device
         self.writer, self.stop, self.on_metrics = writer, stop, on_metrics
         self.start = start
-        own = dataset.preprocessing()
-        self.preprocessing = start.adapt(own) if start else own
 
     def fit(self) -> dict:
-        """Trains, tests and saves; returns the fields of a TrainingResult other than its name.
+        """Trains, tests and saves, going on from the run's resume point if there is one.
+
+        Returns:
+            The fields of a TrainingResult other than its name.
 
         Raises:
-            ModelsError: The loss is no longer a finite number.
+            ModelsError: The loss is no longer a finite number, or what was saved before cannot be used.
             OSError: The run directory cannot be written.
         """
         with self._accelerated():
-            self._prepare()
-            started, epoch, val_accuracy, stopped = time.perf_counter(), 0, None, False
-            while self.step < self.total_steps and not stopped:
-                stopped = not self._train_epoch(epoch + 1)
-                if not stopped:
-                    val_accuracy = self._finish_epoch(epoch + 1)
-                    epoch += 1
-            sha256 = self._save() if self.step else None
-            test_accuracy = None if stopped else self._evaluate(self.test)[1]
+            try:
+                self._prepare()
+            except Stopped:
+                return dict.fromkeys(_RESULT) | {"state": "stopped", "seconds": 0.0, "epochs": 0}
+            stopped = False
+            while not self._is_over() and not stopped:
+                stopped = not self._train_epoch()
+                if stopped:
+                    self._save_resume_point()
+                else:
+                    self._finish_epoch()
+            if not stopped and self.config.patience:
+                self._take_best()
+            sha256 = self.journal.save_model(self.module) if self.step else None
             return {
                 "state": "stopped" if stopped else "finished",
-                "val_accuracy": None if stopped else val_accuracy,
-                "test_accuracy": test_accuracy,
-                "seconds": time.perf_counter() - started,
-                "epochs": epoch,
+                "val_accuracy": None if stopped else self.val_accuracy,
+                "test_accuracy": None if stopped else self._assess(self.test).accuracy,
+                "seconds": self._seconds(),
+                "epochs": self.epoch,
                 "weights_sha256": sha256,
             }
 
@@ -97,10 +99,17 @@ class Trainer:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
 
-        on_cuda = self.device == "cuda"
-        precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if on_cuda else "no"
-        self.accelerator = Accelerator(cpu=self.device == "cpu", mixed_precision=precision)
+        trackers = self.config.trackers
+        check_installed(trackers)
+        run_dir = self.writer.run_dir
+        self.accelerator = Accelerator(
+            cpu=self.device == "cpu",
+            mixed_precision=_choose_precision(self.config.precision, self.device),
+            log_with=list(trackers) or None,
+            project_dir=run_dir if trackers else None,
+        )
         try:
+            open_trackers(self.accelerator, trackers, run_dir, self.config.to_dict())
             yield
         finally:
             self.accelerator.free_memory()
@@ -108,138 +117,269 @@ class Trainer:
             AcceleratorState._reset_state(reset_partial_state=True)
 
     def _prepare(self) -> None:
+        """Everything until the first step, or the one to go on from."""
+        config, accelerator = self.config, self.accelerator
+        self.started = time.perf_counter()
+        augments = self._list_augments()
+        self.approach = find_approach(self._build(), augments=bool(augments))
+        self.module = self.approach.module
+        self._load_start()
+        groups = self.approach.list_groups(config.learning_rate)
+        optimizer = OPTIMIZERS[config.optimizer](groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.module.to(accelerator.device)
+        core = torch.compile(self.approach.core) if config.compile else self.approach.core
+        self.model, self.optimizer = accelerator.prepare(core, optimizer)
+        self.loss = LOSSES[config.loss].per_picture
+        self.schedule = SCHEDULES[config.schedule]
+        self.feed = Feed(
+            self._feed(self._choose_pictures()),
+            _same if self.approach.takes_features else Normalize(self.preprocessing, accelerator.device),
+            config.seed,
+            augments,
+            config.batch_size,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        self.validation, self.test = self._feed(self.dataset.validation), self._feed(self.dataset.test)
+        self.total_steps = config.max_steps or self.feed.steps_per_epoch * config.epochs
+        self.journal = Journal(
+            self.writer,
+            config.architecture,
+            self.dataset,
+            self.preprocessing,
+            self.on_metrics,
+            is_silent=not (accelerator.is_main_process and self.keeps_records),
+        )
+        self.step, self.epoch, self.val_accuracy, self.best = 0, 0, None, None
+        self.seconds_before, self.meter = 0.0, RunningSums(accelerator.device)
+        self.journal.save_provenance(self.device)
+        self._go_on()
+        size = sum(tensor.numel() * tensor.element_size() for tensor in self.module.state_dict().values())
+        self.snapshots = snapshot_steps(self.total_steps, size) if config.snapshots else frozenset()
+        self.journal.save_examples()
+        epochs = math.ceil(self.total_steps / self.feed.steps_per_epoch)
+        numbers = {"step": self.step, "total_steps": self.total_steps, "epoch": self.epoch, "epochs": epochs}
+        self.writer.update(state="running", message="", **numbers)
+        if self.step == 0:
+            self._keep_snapshot()
+
+    def _build(self) -> nn.Module:
         config, dataset = self.config, self.dataset
         _, model_class = ARCHITECTURES[config.architecture]
-        model = model_class(
+        torch.manual_seed(derive_seed(config.seed, Purpose.WEIGHTS))
+        return model_class(
             config.architecture_config(
                 num_classes=len(dataset.categories),
                 in_channels=dataset.in_channels,
                 image_size=dataset.image_size,
             )
         ).to(memory_format=torch.channels_last)
-        if self.start is not None:
-            self.writer.update(new_weights=adopt_weights(model, self.start.load_weights()))
-        optimizer = OPTIMIZERS[config.optimizer](
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
-        self.generator = torch.Generator().manual_seed(config.seed)
-        # Its own, so that the order of the pictures is the same with and without random shifts.
-        self.shift_generator = torch.Generator().manual_seed(config.seed + 1)
-        self.train = self._to_device(_limit(dataset.train, config.train_limit, self.generator))
-        self.validation, self.test = self._to_device(dataset.validation), self._to_device(dataset.test)
-        self.mean, self.std = (
-            torch.tensor(values, device=self.accelerator.device).view(-1, 1, 1)
-            for values in (self.preprocessing.mean, self.preprocessing.std)
-        )
-        self.batch_size = min(config.batch_size, len(self.train))
-        self.steps_per_epoch = len(self.train) // self.batch_size
-        self.total_steps = config.max_steps or self.steps_per_epoch * config.epochs
-        self.step = 0
-        epochs = math.ceil(self.total_steps / self.steps_per_epoch)
-        self.writer.update(state="running", step=0, total_steps=self.total_steps, epoch=0, epochs=epochs)
 
-    def _train_epoch(self, epoch: int) -> bool:
-        """One pass over the train set, or what is left of the steps; False if it was asked to stop on the way."""
+    def _load_start(self) -> None:
+        """Weights to start with, and the mean and std that they are used to."""
+        own = self.dataset.preprocessing()
+        if self.start is not None:
+            self.preprocessing = self.start.adapt(own)
+            self.writer.update(new_weights=adopt_weights(self.module, self.start.load_weights()))
+            return
+        self.preprocessing = self.approach.adapt(own)
+        self.approach.load(
+            lambda done, total: self.writer.update(message=f"Downloading weights ({done / max(total, 1):.0%})")
+        )
+
+    def _feed(self, split: Split) -> Split:
+        """A split on the device, as the trained part of the network takes it."""
+
+        def tell(done: int, total: int) -> None:
+            self.writer.update(message=f"Computing features ({done / total:.0%})")
+
+        def is_stopped() -> bool:
+            return self.stop.requested
+
+        device = self.accelerator.device
+        split = Split(split.images.to(device), split.labels.to(device), split.ids)
+        found = self.approach.feed(split, self.preprocessing, self.writer.run_dir.parent, tell, is_stopped)
+        if found is None:
+            raise Stopped
+        return found
+
+    def _choose_pictures(self) -> Split:
+        """The training pictures, as many and with as many wrong labels as the configuration wants."""
+        split, config = self.dataset.train, self.config
+        if config.train_limit is not None and config.train_limit < len(split):
+            generator = draw_generator(config.seed, Purpose.LIMIT)
+            split = split.take(torch.randperm(len(split), generator=generator)[: config.train_limit].sort().values)
+        if config.label_noise:
+            seed = derive_seed(config.seed, Purpose.LABEL_NOISE)
+            labels = corrupt(split.labels, config.label_noise, len(self.dataset.categories), seed)
+            split = replace(split, labels=labels)
+        return split
+
+    def _list_augments(self) -> dict[Purpose, Augment]:
+        wanted = self.config.augment
+        if isinstance(wanted, bool):
+            wanted = default_config(self.dataset.augmentations if wanted else ())
+        found = {
+            Purpose.AUGMENT: wanted and (lambda images, generator: augment(images, wanted, generator)),
+            Purpose.SHIFT: SHIFT_AUGMENTS[self.config.shift_augment],
+        }
+        return {purpose: change for purpose, change in found.items() if change}
+
+    def _go_on(self) -> None:
+        """Puts everything back to the last resume point, if there is one."""
+        found = read_resume_point(self.writer.run_dir, self.module, self.optimizer)
+        if found is None:
+            return
+        sums, progress = found
+        self.step, self.epoch, self.val_accuracy = progress["step"], progress["epoch"], progress["val_accuracy"]
+        self.best, self.seconds_before = progress["best"], progress["seconds"]
+        self.meter.restore(sums, progress["meter_seconds"])
+        if self.accelerator.scaler is not None and progress["scaler"]:
+            self.accelerator.scaler.load_state_dict(progress["scaler"])
+        self.journal.go_on(self.step, self.epoch)
+        self.accelerator.wait_for_everyone()  # before one of several processes saves the next one
+
+    def _is_over(self) -> bool:
+        patience = self.config.patience
+        is_patient = not patience or self.best is None or self.epoch - self.best["epoch"] < patience
+        return self.step >= self.total_steps or not is_patient
+
+    def _train_epoch(self) -> bool:
+        """What is left of an epoch, or of the steps; False if it was asked to stop on the way."""
         self.model.train()
-        self.meter = _Meter(self.accelerator.device)
-        order = torch.randperm(len(self.train), generator=self.generator)
-        num_steps = min(self.steps_per_epoch, self.total_steps - self.step)
-        for start in range(0, num_steps * self.batch_size, self.batch_size):
+        end = min(self.total_steps, (self.epoch + 1) * self.feed.steps_per_epoch)
+        while self.step < end:
             if self._must_stop():
                 if self.meter.count:
-                    self._report_step(epoch)
+                    self._report_step()
                 return False
-            # Each process takes its share of the batch; with one process that is all of it.
-            share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-            self._train_step(order[start : start + self.batch_size][share])
+            self._train_step(self.feed.index(self.step))
+            if self.step in self.snapshots:
+                self._keep_snapshot()
             if self.meter.seconds_since_report >= REPORT_SECONDS:
-                self._report_step(epoch)
+                self._report_step()
+            if self.step < end and self.journal.is_resume_point_due():
+                self._save_resume_point()
         return True
 
     def _train_step(self, index: Tensor) -> None:
-        index = index.to(self.accelerator.device)
-        images, labels = self.train.images[index], self.train.labels[index]
-        if self.config.augment:
-            images = augment(images, self.dataset.augmentations, self.generator)
-        images = augment(images, SHIFT_AUGMENTS[self.config.shift_augment], self.shift_generator)
+        config, accelerator = self.config, self.accelerator
+        torch.manual_seed(derive_seed(config.seed, Purpose.FORWARD, self.step, accelerator.process_index))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * one_cycle(self.step, self.total_steps)
+            group["lr"] = self._rate(self.step) * group["rate_factor"]
+        self.approach.before_step(self.step, self.total_steps)
         self.optimizer.zero_grad()
-        with self.accelerator.autocast():
-            logits = self.model(self._normalize(images))
-            loss = self.loss(logits.float(), labels)
-        self.accelerator.backward(loss)
+        parts = index.chunk(config.accumulate)
+        for number, part in enumerate(parts):
+            is_last = number == len(parts) - 1
+            with nullcontext() if is_last else accelerator.no_sync(self.model):
+                self._add_gradients(part, number, len(part) / len(index))
+        if config.clip_norm is not None:
+            accelerator.clip_grad_norm_(self.module.parameters(), config.clip_norm)
+        if config.l1:
+            accelerator.unscale_gradients(self.optimizer)
+            add_l1_gradients(self.module.parameters(), config.l1)
         self.optimizer.step()
         self.step += 1
-        self.meter.add(loss.detach(), logits.detach(), labels)
 
-    def _finish_epoch(self, epoch: int) -> float:
-        """Measures, saves and reports; returns the validation accuracy."""
-        metrics = self._measured(epoch)
-        val_loss, val_accuracy = self._evaluate(self.validation)
-        _check_finite(val_loss, self.step)
-        self._save()
-        measured = {"val_loss": val_loss, "val_accuracy": val_accuracy}
-        self._report({"kind": "epoch", **metrics, **measured})
-        return val_accuracy
+    def _add_gradients(self, index: Tensor, part: int, share: float) -> None:
+        inputs, labels = self.feed.batch(index, self.step, part)
+        with self.accelerator.autocast():
+            logits = self.model(inputs)
+        losses = self.loss(logits.float(), labels, self.config.label_smoothing)
+        self.accelerator.backward(losses.mean() * share)
+        self.meter.add(losses.detach(), logits.detach(), labels, self.step)
 
-    def _report_step(self, epoch: int) -> None:
-        self._report({"kind": "step", **self._measured(epoch)})
+    def _finish_epoch(self) -> None:
+        """Measures, saves and reports."""
+        self.epoch += 1
+        metrics = self._measure()
+        found = self._assess(self.validation)
+        check_finite(found.loss, self.step, metrics["learning_rate"], self.accelerator.mixed_precision)
+        self.val_accuracy = self._agree_on(found.accuracy)
+        if self.config.patience and (self.best is None or self.val_accuracy > self.best["val_accuracy"]):
+            self.best = {"epoch": self.epoch, "val_accuracy": self.val_accuracy}
+            self.journal.save_best(self.module)
+        self.journal.save_model(self.module)
+        self.journal.save_predictions(found.logits)
+        self._report({"kind": "layers", "epoch": self.epoch, "step": self.step, "layers": measure_norms(self.module)})
+        measured = {"val_loss": found.loss, "val_accuracy": self.val_accuracy}
+        self._report({"kind": "epoch", **metrics, **measured, "class_accuracy": list(found.class_accuracy)})
+        self.meter = RunningSums(self.accelerator.device)
+        self._save_resume_point()
+
+    def _report_step(self) -> None:
+        self._report({"kind": "step", **self._measure()})
         self.meter.mark_report()
 
-    def _measured(self, epoch: int) -> dict:
-        loss, accuracy = self.meter.means()
-        _check_finite(loss, self.step)
+    def _measure(self) -> dict:
+        loss, accuracy = self.meter.read()
+        rate = self.optimizer.param_groups[0]["lr"]
+        if (bad_step := self.meter.bad_step) is not None:
+            check_finite(math.nan, bad_step + 1, self._rate(bad_step), self.accelerator.mixed_precision)
         return {
-            "epoch": epoch,
+            "epoch": math.ceil(self.step / self.feed.steps_per_epoch),
             "step": self.step,
             "train_loss": loss,
             "train_accuracy": accuracy,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": rate,
             "samples_per_second": self.meter.samples_per_second * self.accelerator.num_processes,
             "seconds": self.meter.seconds,
         }
 
     def _report(self, metrics: dict) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        speed = metrics["samples_per_second"]
-        self.writer.add_metrics(metrics)
-        self.writer.update(
-            step=self.step,
-            epoch=metrics["epoch"],
-            samples_per_second=speed,
-            seconds_left=(self.total_steps - self.step) * self.batch_size / speed,
+        status = {"step": self.step, "epoch": metrics["epoch"]}
+        if speed := metrics.get("samples_per_second"):
+            left = (self.total_steps - self.step) * self.feed.batch_size / speed
+            status |= {"samples_per_second": speed, "seconds_left": left}
+            if self.config.trackers:
+                numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+                self.accelerator.log(numbers, step=self.step)
+        self.journal.report(metrics, status)
+
+    def _assess(self, split: Split) -> Assessment:
+        return assess(
+            *(self.approach.core, split, self.feed.normalize),
+            lambda logits, labels: self.loss(logits, labels, 0.0),
+            self.feed.batch_size,
+            self.accelerator.autocast,
         )
-        if self.on_metrics:
-            self.on_metrics(metrics)
 
-    @torch.no_grad()
-    def _evaluate(self, split: Split) -> tuple[float, float]:
-        """Mean loss and accuracy over a whole split."""
-        self.model.eval()
-        sums = torch.zeros(2, dtype=torch.float64)
-        for start in range(0, len(split), self.batch_size):
-            labels = split.labels[start : start + self.batch_size]
-            logits = self.model(self._normalize(split.images[start : start + self.batch_size])).float()
-            loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
-            correct = (logits.argmax(1) == labels).sum()
-            sums += torch.tensor([loss.item(), correct.item()], dtype=torch.float64)
-        mean_loss, accuracy = (sums / len(split)).tolist()
-        return mean_loss, accuracy
+    def _keep_snapshot(self) -> None:
+        if self.step in self.snapshots:
+            self.journal.save_snapshot(self.module, self.step)
 
-    def _save(self) -> str:
-        """Writes the model as it is now; returns the SHA-256 of the weights file."""
-        model = self.accelerator.unwrap_model(self.model)
-        data, sha256 = pack_weights(model)
-        if self.accelerator.is_main_process:
-            run_dir = self.writer.run_dir
-            description = describe_model(model, self.config.architecture, self.dataset.categories, self.preprocessing)
-            write_bytes(run_dir / "weights.safetensors", data)
-            write_json(run_dir / "model.json", description)
-        return sha256
+    def _save_resume_point(self) -> None:
+        scaler = self.accelerator.scaler
+        progress = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "val_accuracy": self.val_accuracy,
+            "best": self.best,
+            "seconds": self._seconds(),
+            "meter_seconds": self.meter.seconds,
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+        self.journal.save_resume_point(self.module, self.optimizer, self.meter.sums, progress)
+
+    def _take_best(self) -> None:
+        self.accelerator.wait_for_everyone()  # one of several processes writes it
+        load_best(self.writer.run_dir, self.module)
+        self.val_accuracy = self.best["val_accuracy"]
+
+    def _agree_on(self, value: float) -> float:
+        """That of the first process: running statistics, and so accuracies, differ a little between several."""
+        if self.accelerator.num_processes == 1:
+            return value
+        from accelerate.utils import broadcast
+
+        return broadcast(torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)).item()
+
+    def _seconds(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def _rate(self, step: int) -> float:
+        return self.config.learning_rate * self.schedule(step, self.total_steps)
 
     def _must_stop(self) -> bool:
         if self.accelerator.num_processes == 1:
@@ -248,54 +388,25 @@ class Trainer:
         asked = torch.tensor(float(self.stop.requested), device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked, reduction="sum").item())
 
-    def _normalize(self, images: Tensor) -> Tensor:
-        scaled = (images.float() / 255 - self.mean) / self.std
-        return scaled.contiguous(memory_format=torch.channels_last)
 
-    def _to_device(self, split: Split) -> Split:
-        device = self.accelerator.device
-        return Split(split.images.to(device), split.labels.to(device))
+class Stopped(Exception):
+    """The training was asked to end before its first step."""
 
 
-class _Meter:
-    """Running sums of an epoch, kept on the device so that adding to them does not wait for it."""
-
-    def __init__(self, device: torch.device):
-        self.loss, self.correct = torch.zeros((), device=device), torch.zeros((), device=device)
-        self.count = 0
-        self.started = self.reported = time.perf_counter()
-
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self.loss += loss * len(labels)
-        self.correct += (logits.argmax(1) == labels).sum()
-        self.count += len(labels)
-
-    def means(self) -> tuple[float, float]:
-        return self.loss.item() / self.count, self.correct.item() / self.count
-
-    def mark_report(self) -> None:
-        self.reported = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.started
-
-    @property
-    def seconds_since_report(self) -> float:
-        return time.perf_counter() - self.reported
-
-    @property
-    def samples_per_second(self) -> float:
-        return self.count / max(self.seconds, 1e-9)
+def _same(features: Tensor) -> Tensor:
+    return features
 
 
-def _limit(split: Split, limit: int | None, generator: torch.Generator) -> Split:
-    if limit is None or limit >= len(split):
-        return split
-    index = torch.randperm(len(split), generator=generator)[:limit].sort().values
-    return Split(split.images[index], split.labels[index])
+def _choose_precision(name: str, device: str) -> str:
+    """What Accelerate calls it.
 
-
-def _check_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise ModelsError(f"The loss stopped being a finite number by step {step}; use a smaller learning rate.")
+    Raises:
+        ModelsError: The device cannot compute in it.
+    """
+    if name == "auto":
+        if device != "cuda":
+            return "no"
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if name == "float16" and device != "cuda":
+        raise ModelsError("float16 needs a CUDA device; use bfloat16 or float32.")
+    return PRECISIONS[name]

@@ -4,116 +4,31 @@
 
 import os
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from models.architectures import ARCHITECTURES
-from models.augment import SHIFT_AUGMENTS
-from models.data import DATASETS, OWN_PICTURES, load_dataset
+from models.data import Dataset, load_dataset
 from models.device_turn import device_turn
-from models.devices import DEVICES, resolve_device
+from models.devices import resolve_device
 from models.errors import ModelsError
+from models.journal import MetricsListener
+from models.label_noise import apply_corrections
 from models.reproducible import reproducible
-from models.runs import RunWriter, SilentWriter, check_name, create_run, read_json, read_run
-from models.shapes import ShapesConfig
+from models.runs import (
+    BROKEN_OFF,
+    RunWriter,
+    SilentWriter,
+    check_name,
+    create_run,
+    read_json,
+    read_run,
+    record_process,
+    write_json,
+)
 from models.starting import read_start
 from models.stopping import StopRequest
-from models.trainer import OPTIMIZERS, MetricsListener, Trainer
-from models.validation import build_config, check_choice, check_flag, check_integer, check_number
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything that decides the outcome of a training, checked when it is made.
-
-    ``dataset`` is a key of ``DATASETS`` or the path of a folder or zip of own pictures; ``model`` holds the
-    options of the architecture other than num_classes, in_channels and image_size, which the data decide;
-    ``train_limit`` keeps only so many training pictures.
-
-    ``start_from`` names the model whose weights the training starts with, and whose mean and std it keeps;
-    ``max_steps`` takes the place of ``epochs``; ``shift_augment`` moves every picture at random, up to an eighth
-    of its side, without changing which pictures a step sees. ``split_seed`` divides the data (and draws them,
-    for shapes) where ``seed`` should not: a model that is trained further must not meet its test pictures.
-    """
-
-    dataset: str = "fashion_mnist"
-    architecture: str = "small_cnn"
-    model: dict = field(default_factory=dict)
-    epochs: int = 5
-    batch_size: int = 256
-    optimizer: str = "sgd"
-    learning_rate: float = 0.2
-    weight_decay: float = 5e-4
-    augment: bool = False
-    label_smoothing: float = 0.0
-    seed: int = 0
-    device: str = "auto"
-    data_root: str = "data"
-    image_size: int | None = None
-    shapes: ShapesConfig = field(default_factory=ShapesConfig)
-    train_limit: int | None = None
-    start_from: str | None = None
-    max_steps: int | None = None
-    shift_augment: str = "none"
-    split_seed: int | None = None
-
-    def __post_init__(self):
-        if not isinstance(self.dataset, str) or not self.dataset:
-            raise ModelsError("dataset must be a name or the path of a folder or zip.")
-        check_choice("architecture", self.architecture, ARCHITECTURES)
-        check_integer("epochs", self.epochs, 1, 1000)
-        check_integer("batch_size", self.batch_size, 2, 8192)
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_number("learning_rate", self.learning_rate, 1e-8, 100.0)
-        check_number("weight_decay", self.weight_decay, 0.0, 10.0)
-        check_flag("augment", self.augment)
-        check_number("label_smoothing", self.label_smoothing, 0.0, 0.9)
-        check_integer("seed", self.seed, 0, 2**32 - 1)
-        check_choice("device", self.device, DEVICES)
-        if not isinstance(self.data_root, str):
-            raise ModelsError("data_root must be the path of a folder.")
-        if self.image_size is not None:
-            check_integer("image_size", self.image_size, 8, 256)
-        if not isinstance(self.shapes, ShapesConfig):
-            object.__setattr__(self, "shapes", build_config(ShapesConfig, self.shapes))
-        if self.train_limit is not None:
-            check_integer("train_limit", self.train_limit, 1, 10**9)
-        if self.start_from is not None and not isinstance(self.start_from, str):
-            raise ModelsError("start_from must be the name of a model.")
-        if self.max_steps is not None:
-            check_integer("max_steps", self.max_steps, 1, 10**9)
-        check_choice("shift_augment", self.shift_augment, SHIFT_AUGMENTS)
-        if self.split_seed is not None:
-            check_integer("split_seed", self.split_seed, 0, 2**32 - 1)
-        spec = DATASETS.get(self.dataset, OWN_PICTURES)
-        self.architecture_config(num_classes=2, in_channels=3, image_size=self.image_size or spec.image_size)
-
-    def architecture_config(self, *, num_classes: int, in_channels: int, image_size: int):
-        """The architecture's own configuration for data of this kind.
-
-        Raises:
-            ModelsError: An option that the architecture does not have, or a value that it refuses.
-        """
-        from_data = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
-        if not isinstance(self.model, dict) or from_data.keys() & self.model.keys():
-            raise ModelsError("model must be a table of options without num_classes, in_channels and image_size.")
-        config_class, _ = ARCHITECTURES[self.architecture]
-        return build_config(config_class, {**self.model, **from_data})
-
-    def to_dict(self) -> dict:
-        """A JSON-ready dictionary."""
-        values = asdict(self)
-        values["model"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.model.items()}
-        return values
-
-    @classmethod
-    def from_dict(cls, values: object) -> "TrainingConfig":
-        """The inverse of :meth:`to_dict`, for values from a file.
-
-        Raises:
-            ModelsError: An unknown name or a value out of range.
-        """
-        return build_config(cls, values)
+from models.trainer import Trainer
+from models.training_config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -134,7 +49,7 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
 
     Waits until no other run beside it uses the same device. SIGTERM, Ctrl-C or a file named "stop" in the
     directory end it within one step, with the weights so far as the run's model. The same configuration on
-    the same machine gives the same weights, bit for bit.
+    the same machine gives the same weights, bit for bit. A queued run that has a resume point goes on from it.
 
     Args:
         config: What to train.
@@ -146,7 +61,7 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
             full; the run's state is then "failed".
     """
     run_dir = Path(run_dir)
-    if int(os.environ.get("RANK", "0")) > 0:  # torchrun numbers its processes
+    if _is_helper():
         return _take_part(config, run_dir)
     if not run_dir.exists():
         create_run(run_dir.parent, run_dir.name, config.to_dict())
@@ -161,6 +76,34 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
             return result
     except OSError as error:
         raise ModelsError(f"The run cannot be written to {run_dir} ({error.strerror or error}).") from error
+
+
+def resume(run_dir: str | Path, on_metrics: MetricsListener | None = None) -> TrainingResult:
+    """Goes on with a training that was stopped, killed or failed, from its last resume point or anew.
+
+    The result is that of the uninterrupted training, to the last bit on the same machine.
+
+    Args:
+        run_dir: Of the training.
+        on_metrics: Told each new line of metrics.jsonl as it is written.
+
+    Raises:
+        ModelsError: No such run, no training, at work, or finished; else as for :func:`train`.
+    """
+    run_dir = Path(run_dir)
+    if not _is_helper():
+        run = read_run(run_dir.parent, run_dir.name)
+        if run.kind != "training" or run.state not in BROKEN_OFF:
+            raise ModelsError(f"The run {run.name} is {run.state} and cannot be resumed.")
+        (run_dir / "stop").unlink(missing_ok=True)
+        write_json(run_dir / "status.json", {**run.status, "state": "queued", "message": ""})
+        record_process(run_dir, os.getpid())
+    return train(TrainingConfig.from_dict(read_json(run_dir / "config.json")), run_dir, on_metrics)
+
+
+def _is_helper() -> bool:
+    """Whether this is one of several processes, and not the first: torchrun numbers them."""
+    return int(os.environ.get("RANK", "0")) > 0
 
 
 def _train_in_turn(config, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
@@ -185,17 +128,37 @@ def _take_part(config: TrainingConfig, run_dir: Path) -> TrainingResult:
 def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
     writer.update(state="preparing")
     start = config.start_from and read_start(config.start_from, writer.run_dir.parent)
+    trainer = Trainer(config, load_data(config, writer), device, writer, stop, on_metrics, start=start)
+    return TrainingResult(writer.run_dir.name, **trainer.fit())
+
+
+def load_data(config: TrainingConfig, writer: RunWriter) -> Dataset:
+    """The data of a training with the corrections it asks for; the run's status says how far it is.
+
+    Raises:
+        ModelsError: The data cannot be used.
+    """
     dataset = load_dataset(
         config.dataset,
         data_root=config.data_root,
         seed=config.seed if config.split_seed is None else config.split_seed,
-        image_size=config.image_size,
+        image_size=config.picture_size,
         shapes=config.shapes,
         progress=lambda fraction, message: writer.update(message=f"{message} ({fraction:.0%})"),
     )
     writer.update(skipped=list(dataset.skipped[:100]), message="")
-    trainer = Trainer(config, dataset, device, writer, stop, on_metrics, start=start)
-    return TrainingResult(writer.run_dir.name, **trainer.fit())
+    return _correct(dataset, config.corrections)
+
+
+def _correct(dataset: Dataset, corrections: dict) -> Dataset:
+    """The data with pictures relabelled or left out, in whichever split they are."""
+    if not corrections:
+        return dataset
+    splits = {
+        name: apply_corrections(getattr(dataset, name), corrections, len(dataset.categories))
+        for name in ("train", "validation", "test")
+    }
+    return replace(dataset, **splits)
 
 
 def main(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = {"app", "cli", "commands", "lab", "ui", "analysis", "models", "tests", "benchmarks"}
 HEAVY = {"captum", "torchvision", "cv2", "sklearn", "skimage", "timm", "plotly", "gradio", "accelerate"}
+HEAVY |= {"torchmetrics", "imagehash", "onnx", "onnxscript", "onnxruntime", "matplotlib", "safetensors"}
 PACKAGES = ("ui", "commands", "lab", "analysis", "models")
 MODULES = sorted([*ROOT.glob("*.py"), *(path for name in PACKAGES for path in ROOT.glob(f"{name}/**/*.py"))])
 ALLOWED = {

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from models.data import DATASETS, load_dataset
+from models.data import DATASETS, OWN_PICTURES, Dataset, Split, load_dataset
 from models.errors import ModelsError
-from models.shapes import ShapesConfig
+from models.shapes import ShapesConfig, make_shapes
 
 SMALL = ShapesConfig(num_images=300)
 
@@ -70,6 +70,83 @@ def test_own_pictures(tmp_path):
     assert torch.equal(data.train.images[:, 0, 0, 0].long(), data.train.labels * 100)
 
 
+def test_ids_are_places_in_the_source(tmp_path, monkeypatch):
+    images, labels = make_shapes(SMALL, seed=0)
+    data = shapes()
+    splits = (data.train, data.validation, data.test)
+    ids = torch.cat([split.ids for split in splits])
+    assert sorted(ids.tolist()) == list(range(300)) and ids.dtype == torch.int64
+    for split in splits:
+        assert np.array_equal(split.images, images[split.ids]) and np.array_equal(split.labels, labels[split.ids])
+    assert torch.equal(shapes().validation.ids, data.validation.ids)
+    assert data.source_name(data.test.ids[0]) == f"picture {data.test.ids[0]}"
+
+
+def test_pictures_of_an_official_split_are_named_by_their_place_in_it(monkeypatch):
+    labels = (np.arange(600) % 10).astype(np.uint8)
+    images = np.broadcast_to((np.arange(600) % 256).astype(np.uint8)[:, None, None], (600, 28, 28))
+    fake = (images[:500], labels[:500]), (images[500:], labels[500:])
+    monkeypatch.setattr("models.fashion_mnist.load_fashion_mnist", lambda root: fake)
+    data = load_dataset("fashion_mnist", data_root="unused", seed=0)
+    ids = torch.cat([data.train.ids, data.validation.ids, data.test.ids])
+    assert sorted(ids.tolist()) == list(range(600))
+    for split in (data.train, data.validation, data.test):
+        assert np.array_equal(split.images[:, 0, 0, 0], images[split.ids.numpy(), 0, 0])
+    assert [data.source_name(i) for i in (0, 499, 500, 599)] == ["train 0", "train 499", "test 0", "test 99"]
+    for wrong in (-1, 600):
+        with pytest.raises(ModelsError, match="up to 599"):
+            data.source_name(wrong)
+
+
+def test_own_pictures_are_named_by_their_files(tmp_path):
+    for number, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            Image.new("RGB", (9, 9), (number * 100 + i, 0, 0)).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "a" / "3.png").write_bytes(b"?")
+    data = load_dataset(tmp_path, data_root="unused", seed=0, image_size=8)
+    seen = {}
+    for split in (data.train, data.validation, data.test):
+        seen |= {data.source_name(i): int(p[0, 0, 0]) for i, p in zip(split.ids, split.images, strict=True)}
+    assert seen == {f"{c}/{i}.png": 100 * n + i for n, c in enumerate("ab") for i in range(6) if (c, i) != ("a", 3)}
+
+
+def test_splits_made_by_hand_count_from_zero():
+    split = Split(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0]))
+    assert split.ids.tolist() == [0, 1, 2] and split.ids.dtype == torch.int64
+    taken = Split(split.images, split.labels, torch.tensor([7, 8, 9])).take(torch.tensor([2, 0]))
+    assert taken.ids.tolist() == [9, 7] and taken.labels.tolist() == [0, 0] and taken.images.shape == (2, 1, 8, 8)
+    data = Dataset("toy", ("a", "b"), split, split, split)
+    assert data.source_name(8) == "picture 8"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", ["shapes", "digits"])
+def test_splits_hold_every_class_in_proportion(name, seed):
+    data = load_dataset(name, data_root="unused", seed=seed, shapes=SMALL)
+    splits = (data.train, data.validation, data.test)
+    counts = np.stack([torch.bincount(split.labels, minlength=len(data.categories)) for split in splits])
+    share = counts.sum(0) / counts.sum()
+    assert np.abs(counts - counts.sum(1, keepdims=True) * share).max() <= 1.5
+
+
+def test_a_size_that_does_not_fit_in_memory_is_refused(monkeypatch):
+    monkeypatch.setattr("models.data.MAX_BYTES", 1000)
+    with pytest.raises(ModelsError, match="1797 pictures of 16 x 16 pixels from digits"):
+        load_dataset("digits", data_root="unused", seed=0, image_size=16)
+
+
+def test_resizing_in_parts_is_resizing_at_once(monkeypatch):
+    whole = load_dataset("digits", data_root="unused", seed=0).train.images
+    monkeypatch.setattr("models.data._RESIZED_AT_ONCE", 100)
+    assert torch.equal(load_dataset("digits", data_root="unused", seed=0).train.images, whole)
+
+
+def test_the_table_and_its_order():
+    assert list(DATASETS) == ["fashion_mnist", "shapes", "digits", "cifar10"]
+    assert OWN_PICTURES.check_duplicates and not any(spec.check_duplicates for spec in DATASETS.values())
+
+
 def test_unknown_name_lists_what_there_is():
     with pytest.raises(ModelsError, match="fashion_mnist or shapes"):
         load_dataset("cifar", data_root="unused", seed=0)
@@ -82,7 +159,7 @@ def test_image_size_is_bounded(size):
 
 
 def test_table_entries_name_their_augmentations():
-    from models.augment import AUGMENTATIONS
+    from models.augment import TRANSFORMS
 
     for spec in DATASETS.values():
-        assert set(spec.augmentations) <= set(AUGMENTATIONS) and spec.title
+        assert set(spec.augmentations) <= set(TRANSFORMS) and spec.title

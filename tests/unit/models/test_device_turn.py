@@ -1,7 +1,11 @@
 """The queue: first come first served, one holder per device, and Stop is heard while waiting."""
 
-from models.device_turn import _is_first, device_turn
-from models.runs import RunWriter, create_run, request_stop
+import os
+import threading
+
+from models import device_turn as module
+from models.device_turn import _is_first, device_turn, jobs_before, queue_place
+from models.runs import RunWriter, create_run, list_runs, record_process, request_stop
 from models.stopping import StopRequest
 
 
@@ -27,3 +31,41 @@ def test_one_at_a_time_per_device_and_stop_while_waiting(tmp_path):
     (second / "stop").unlink()
     with StopRequest(second) as other, device_turn(second, "cpu", other) as turn:
         assert turn
+
+
+def test_places_in_the_line(tmp_path):
+    paths = {name: create_run(tmp_path, name, {}) for name in ("a", "b", "c", "d", "e")}
+    for name, device in zip("abcd", ("cpu", "cuda", "cpu", "cpu"), strict=True):
+        RunWriter(paths[name]).update(device=device)
+
+    def told(count):
+        runs = list_runs(tmp_path)
+        return {run.name: count(run, runs) for run in runs}
+
+    assert told(queue_place) == {"a": 1, "b": 1, "c": 2, "d": 3, "e": 5}  # e may wait for either device
+    assert told(jobs_before) == {"a": 0, "b": 0, "c": 1, "d": 2, "e": 4}
+    record_process(paths["a"], os.getpid())
+    RunWriter(paths["a"]).update(state="running")
+    RunWriter(paths["e"]).update(device="cuda")
+    assert told(queue_place) == {"a": None, "b": 1, "c": 1, "d": 2, "e": 2}
+    assert told(jobs_before) == {"a": 0, "b": 0, "c": 1, "d": 2, "e": 1}
+
+
+def test_runs_are_not_read_while_another_holds_the_device(tmp_path, monkeypatch):
+    first, second = (create_run(tmp_path, name, {}) for name in "ab")
+    looks, seen = [], []
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_is_first", lambda *_: looks.append(1) or True)
+
+    def wait():
+        with StopRequest(second) as stop, device_turn(second, "cpu", stop) as turn:
+            seen.append(turn)
+
+    waiter = threading.Thread(target=wait)
+    with StopRequest(first) as stop, device_turn(first, "cpu", stop):
+        looks.clear()
+        waiter.start()
+        waiter.join(0.2)
+        assert waiter.is_alive() and not looks
+    waiter.join(30)
+    assert seen == [True] and looks

@@ -3,8 +3,9 @@
 import io
 import stat
 import struct
+import threading
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from models import folders
 from models.errors import ModelsError
-from models.folders import load_folder
+from models.folders import hash_files, list_files, load_folder
 
 
 def png(color=(200, 30, 30), size=(20, 12)) -> bytes:
@@ -197,6 +198,82 @@ def test_damage_inside_one_member(tmp_path):
     path.write_bytes(data)
     loaded = load_folder(path, image_size=8)
     assert loaded.skipped == ("cats/0.png: 0.png is damaged inside the zip.",)
+
+
+def break_in_some_way(data: bytes, number: int) -> bytes:
+    """A picture that cannot be read, in one of several ways."""
+    ways = (
+        b"",
+        b"hello",
+        data[:8],
+        data[:30],
+        data[:45],
+        b"\xff\xd8\xff\xe0" + data,
+        bytes(50),
+        b"GIF89a" + data[6:],
+    )
+    return ways[number % len(ways)]
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_thousands_of_pictures_with_hundreds_broken(tmp_path, kind):
+    """5,000 files in 10 classes, every eighth broken; numbers in the pictures tell whether all are in their place."""
+    files, expected = {}, {}
+    for number in range(5000):
+        name = f"class{number % 10}/{number:04}.png"
+        files[name] = png((number // 256, number % 256, 7), (9, 9))
+        if number % 8 == 5:
+            files[name] = break_in_some_way(files[name], number // 8)
+        else:
+            expected[name] = number
+    heard = []
+    path = MAKERS[kind](tmp_path, files)
+    loaded = load_folder(path, image_size=8, progress=lambda fraction, message: heard.append(fraction))
+    colors = loaded.images[:, :, 4, 4].astype(int)
+    found = dict(zip(loaded.names, (colors[:, 0] * 256 + colors[:, 1]).tolist(), strict=True))
+    assert found == expected and len(loaded.skipped) == 625
+    assert {line.split(":")[0] for line in loaded.skipped} == files.keys() - expected.keys()
+    assert loaded.labels.tolist() == [int(name[5]) for name in loaded.names]
+    assert heard == sorted(heard) and len(heard) == 100 and not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_reading_can_be_cancelled_and_leaves_nothing(tmp_path, kind, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(folders.tempfile, "tempdir", str(scratch))
+
+    def cancel(fraction, message):
+        if fraction:
+            raise KeyboardInterrupt
+
+    path = MAKERS[kind](tmp_path, two_classes("pets/", count=100))
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        load_folder(path if kind == "zip" else tmp_path / "pets", image_size=8, progress=cancel)
+    assert not list(scratch.iterdir()) and threading.active_count() == before
+
+
+def test_files_of_the_same_name_are_told_apart_in_a_zip(tmp_path):
+    files = {f"{c}/{i}/x.png": png((i, n, 0)) for n, c in enumerate(("cats", "dogs")) for i in range(40)}
+    loaded = load_folder(make_zip(tmp_path / "pets.zip", files), image_size=8)
+    assert loaded.names == tuple(sorted(files, key=lambda name: PurePosixPath(name)))
+    pixels = loaded.images[:, :2, 4, 4].tolist()
+    assert pixels == [[int(name.split("/")[1]), int(name.startswith("dogs"))] for name in loaded.names]
+
+
+def test_the_hash_of_files_follows_them_but_not_their_content(tmp_path):
+    path = make_folder(tmp_path / "pets", two_classes())
+    before = hash_files(path, list_files(path))
+    assert hash_files(path, list_files(path)) == before and len(list_files(path)) == 10
+    (path / "cats" / "4.png").rename(path / "dogs" / "0a.png")
+    (path / "dogs" / "0a.png").rename(path / "dogs" / "4b.png")
+    moved = hash_files(path, list_files(path))
+    assert moved != before
+    (path / "dogs" / "4b.png").write_bytes(b"other")
+    assert hash_files(path, list_files(path)) != moved
+    archive = make_zip(tmp_path / "pets.zip", two_classes())
+    assert list_files(archive) == [archive]
 
 
 @pytest.mark.parametrize("kind", MAKERS)

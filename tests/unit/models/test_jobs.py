@@ -1,5 +1,6 @@
 """Real processes: they outlive their manager, queue, go on, and end in the state they should."""
 
+import errno
 import importlib
 import io
 import json
@@ -9,15 +10,18 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
+from models import jobs, launcher
 from models.errors import ModelsError
 from models.jobs import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
-from models.runs import UNFINISHED, create_run, find_process, load_run_model, write_json
+from models.resume_point import FILE as RESUME_FILE
+from models.runs import UNFINISHED, create_run, find_process, load_run_model, record_process, write_json
 from models.training import TrainingConfig
 
 PATIENCE = 60
@@ -95,6 +99,94 @@ def test_signals_from_outside(manager, number, state):
     if state == "failed":
         assert "without saying why" in run.message
         manager.delete(name)
+
+
+def test_a_run_found_after_a_restart_can_be_killed_with_its_children(manager, tmp_path, monkeypatch):
+    (tmp_path / "parent.py").write_text(
+        "import subprocess, sys, time\nfrom pathlib import Path\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "Path(sys.argv[1], 'child').write_text(str(child.pid))\ntime.sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(PROGRAMS, "experiment", "parent")
+    name = manager.start_program("experiment", {}, "a")
+    path = manager.read(name).path
+    wait_for(lambda: (path / "child").exists() and (path / "child").read_text(), "the child")
+    child = psutil.Process(int((path / "child").read_text()))
+    other = JobManager(manager.runs_root)
+    with pytest.raises(ModelsError, match="stop it first"):
+        other.rename(name, "b")
+    other.kill(name)
+    run = other.read(name)
+    assert run.state == "stopped" and run.message.startswith("Killed") and find_process(path) is None
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the end of the child")
+    other.rename(name, "b")
+    other.write_notes("b", "Too slow.")
+    assert manager.read("b").notes == "Too slow."
+
+
+def test_a_training_that_was_forked_equals_one_that_was_not(manager, monkeypatch):
+    monkeypatch.setattr(jobs, "PRELOADED", ())
+    monkeypatch.setattr(launcher, "READY_SECONDS", PATIENCE)
+    config = long_config(epochs=2)
+    names = [manager.start(config, "subprocess")]
+    manager.warm_up()
+    manager.warm_up()
+    try:
+        names += [manager.start(config, name) for name in ("forked", "again")]
+        commands = [" ".join(find_process(manager.read(name).path).cmdline()) for name in names[1:]]
+        assert all("models.launcher" in command for command in commands)
+        for name in names:
+            wait_for(lambda name=name: manager.read(name).state not in UNFINISHED, f"the end of {name}")
+    finally:
+        manager.close()
+    results = [manager.read(name).result for name in names]
+    assert all(results), [manager.read(name).message for name in names]
+    assert len({result["weights_sha256"] for result in results}) == 1
+    assert len({result["test_accuracy"] for result in results}) == 1
+
+
+def test_the_place_in_the_queue_is_told(idle):
+    names = [idle.start_program("evaluation", {}, "a") for _ in range(3)]
+    end(idle, names[0], "running", device="cpu")
+    record_process(idle.runs_root / names[0], os.getpid())
+    assert [idle.jobs_before(name) for name in names] == [0, 1, 2]
+
+
+def test_full_disk_is_told_and_leaves_other_runs_intact(idle, monkeypatch):
+    good = idle.start_program("evaluation", {}, "a")
+    bad = idle.start_program("evaluation", {}, "a")
+    end(idle, bad, "stopped", step=3)
+
+    def write(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write)
+        for action in (
+            lambda: idle.start_program("evaluation", {}, "b"),
+            lambda: idle.start(long_config()),
+            lambda: idle.resume(bad),
+            lambda: idle.stop(good),
+            lambda: idle.write_notes(bad, "full"),
+        ):
+            with pytest.raises(ModelsError, match=r"\(No space left on device\)"):
+                action()
+        assert {run.name: run.state for run in idle.list()} == {good: "queued", bad: "stopped"}
+    idle.resume(bad)
+    assert idle.read(bad).status["step"] == 3
+
+
+def test_a_process_that_cannot_be_noted_is_ended(manager, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = {child.pid for child in psutil.Process().children()}
+    monkeypatch.setattr(jobs, "record_process", refuse)
+    with pytest.raises(ModelsError, match="did not start"):
+        manager.start(long_config(), "a")
+    assert manager.read("a").state == "failed"
+    wait_for(lambda: not {child.pid for child in psutil.Process().children()} - before, "the end")
 
 
 def test_queue_in_order_with_stop_and_kill(manager):
@@ -287,11 +379,24 @@ def test_runs_that_have_not_ended_early_cannot_be_resumed(idle, state):
     assert len(idle.launched) == 1
 
 
-@pytest.mark.parametrize("state", ["stopped", "failed", "finished"])
-def test_trainings_and_unknown_runs_cannot_be_resumed(idle, state):
-    create_run(idle.runs_root, "t", {})
-    end(idle, "t", state)
-    with pytest.raises(ModelsError, match=f"The run t is {state} and cannot be resumed"):
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_trainings_go_on_from_their_saved_state(idle, state):
+    path = create_run(idle.runs_root, "t", {"epochs": 3})
+    end(idle, "t", state, step=4)
+    with pytest.raises(ModelsError, match="The run t ended before its first state was saved"):
+        idle.resume("t")
+    assert idle.read("t").state == state
+    (path / RESUME_FILE).write_bytes(b"")
+    idle.resume("t")
+    assert (idle.read("t").state, idle.read("t").status["step"]) == ("queued", 4)
+    assert idle.launched == [("t", "training")]
+
+
+def test_finished_and_unknown_runs_cannot_be_resumed(idle):
+    path = create_run(idle.runs_root, "t", {})
+    (path / RESUME_FILE).write_bytes(b"")
+    end(idle, "t", "finished")
+    with pytest.raises(ModelsError, match="The run t is finished and cannot be resumed"):
         idle.resume("t")
     with pytest.raises(ModelsError, match="no run named nothing"):
         idle.resume("nothing")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from models import pretrained
 from models.errors import ModelsError
@@ -93,3 +94,19 @@ def test_a_damaged_run_does_not_hide_the_other_models(tmp_path, make_run, conten
     assert "run/good" in specs and "resnet18" in specs and "run/bad" not in specs
     with pytest.raises(ModelsError, match=r"model\.json"):
         registry.get("run/bad")
+
+
+def test_a_snapshot_is_a_model_of_its_own(tmp_path, make_run):
+    model = make_run(tmp_path)
+    folder = tmp_path / "tiny" / "snapshots"
+    folder.mkdir()
+    weights = {name: torch.full_like(tensor, 2) for name, tensor in model.state_dict().items()}
+    folder.joinpath("0000005.safetensors").write_bytes(save(weights))
+    registry = Registry(tmp_path)
+    spec = registry.get("run/tiny@5")
+    assert (spec.name, spec.accuracy) == ("run/tiny@5", None)
+    assert all((tensor == 2).all() for tensor in spec.build().state_dict().values())
+    assert not any((tensor == 2).all() for tensor in registry.get("run/tiny").build().parameters())
+    for step in ("6", "", "-5", "../tiny", "5" * 30, "٣"):
+        with pytest.raises(ModelsError, match="has no snapshot of step"):
+            registry.get(f"run/tiny@{step}")

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from models import runs
 from models.errors import ModelsError
+from models.run_status import ENTRIES
 from models.runs import (
     RunWriter,
     SilentWriter,
@@ -23,6 +26,18 @@ from models.runs import (
     record_process,
     request_stop,
     write_json,
+)
+
+FILES = (
+    "config.json",
+    "status.json",
+    "process.json",
+    "metrics.jsonl",
+    "log.txt",
+    "notes.txt",
+    "result.json",
+    "model.json",
+    "weights.safetensors",
 )
 
 
@@ -254,3 +269,118 @@ def test_a_document_may_be_large_but_not_endless(tmp_path, monkeypatch):
     assert read_run(tmp_path, "a").document == document
     monkeypatch.setattr(runs, "MAX_RESULT_BYTES", 2000)
     assert read_run(tmp_path, "a").document is None
+
+
+ODD_VALUES = [None, True, -1, 1.5, 10**400, "x", [], [[]], {}, {"a": {}}, "\u0000" * 10]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value)[:12])
+def test_a_page_can_ask_any_run_for_anything(tmp_path, value):
+    names = [*ENTRIES, "metrics", "other"]
+    path = create_run(tmp_path, "a", dict.fromkeys(names, value))
+    for state in ("running", "finished"):
+        write_json(path / "status.json", dict.fromkeys(names, value) | {"state": state})
+        write_json(path / "process.json", {"pid": value, "created": value})
+        (run,) = list_runs(tmp_path)
+        assert run.state == ("failed" if state == "running" else state)
+        assert 0 <= run.fraction_done <= 1 and isinstance(run.kind, str) and isinstance(run.message, str)
+        assert isinstance(run.device, str | None) and isinstance(run.result, dict | None)
+        assert run.result_number("a") is None
+        f"{run.status.get('epoch', 0)} {run.status.get('seconds_left', 0):.0f}"
+    delete_run(tmp_path, "a")
+
+
+def test_numbers_of_a_result_are_finite(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    assert read_run(tmp_path, "a").result_number("test_accuracy") is None
+    result = '{"test_accuracy": 0.5, "seconds": NaN, "epochs": "3", "loss": 1e999}'
+    (path / "status.json").write_text(f'{{"state": "finished", "result": {result}}}')
+    run = read_run(tmp_path, "a")
+    assert run.result_number("test_accuracy") == 0.5
+    assert [run.result_number(name) for name in ("seconds", "epochs", "loss")] == [None, None, None]
+
+
+def test_files_that_are_none_are_damage_and_nobody_waits_for_them(tmp_path):
+    create_run(tmp_path, "good", {})
+    for name in FILES:
+        path = create_run(tmp_path, f"pipe-{name}", {})
+        (path / name).unlink(missing_ok=True)
+        os.mkfifo(path / name)
+        path = create_run(tmp_path, f"folder-{name}", {})
+        (path / name).unlink(missing_ok=True)
+        (path / name).mkdir()
+        path = create_run(tmp_path, f"loop-{name}", {})
+        (path / name).unlink(missing_ok=True)
+        (path / name).symlink_to(name)
+    (tmp_path / "file").write_text("")
+    runs = {run.name: run for run in list_runs(tmp_path)}
+    assert len(runs) == 1 + 3 * len(FILES) and runs["good"].state == "queued"
+    for run in runs.values():
+        assert (run.document, run.metrics, run.log_tail, run.notes, run.has_model) == (None, [], "", "", False)
+        is_broken = run.name.split("-")[-1] in ("config.json", "status.json")
+        assert (run.state == "damaged") == is_broken, run.name
+        assert bool(run.message) == (run.state != "queued")
+
+
+def test_a_folder_nobody_may_look_into_hides_no_other(tmp_path, monkeypatch):
+    create_run(tmp_path, "good", {})
+    shut = create_run(tmp_path, "shut", {})
+    original = Path.stat
+
+    def stat(self, **options):
+        if self.parent == shut:
+            raise PermissionError(13, "Permission denied")
+        return original(self, **options)
+
+    def refuse(self, *_):
+        if self.parent == shut:
+            raise PermissionError(13, "Permission denied")
+        return original_open(self, *_)
+
+    original_open = Path.open
+    monkeypatch.setattr(Path, "stat", stat)  # the superuser, who runs many tests, may look into anything
+    monkeypatch.setattr(Path, "open", refuse)
+    runs = {run.name: run for run in list_runs(tmp_path)}
+    assert {name: run.state for name, run in runs.items()} == {"good": "queued", "shut": "damaged"}
+    assert "Permission denied" in runs["shut"].message
+    assert (runs["shut"].metrics, runs["shut"].notes, runs["shut"].has_model) == ([], "", False)
+
+
+def test_metrics_of_any_size_are_bounded(tmp_path, monkeypatch):
+    path = create_run(tmp_path, "a", {})
+    with (path / "metrics.jsonl").open("wb") as file:
+        file.truncate(100 * 2**20)  # zeros that take no room on the disk
+    append_line(path / "metrics.jsonl", {"step": 1})
+    assert read_run(tmp_path, "a").metrics == [{"step": 1}]
+    append_line(path / "metrics.jsonl", {"step": 2})
+    assert read_run(tmp_path, "a").metrics == [{"step": 1}, {"step": 2}]
+
+
+def test_the_log_is_read_from_its_end(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    with (path / "log.txt").open("wb") as file:
+        file.truncate(100 * 2**20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"the end")
+    assert read_run(tmp_path, "a").log_tail.endswith("the end") and len(read_run(tmp_path, "a").log_tail) == 4000
+
+
+def test_the_cause_is_not_lost_when_the_disk_is_full(tmp_path, monkeypatch):
+    path = create_run(tmp_path, "a", {})
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ValueError, match="the cause"), RunWriter(path):
+        monkeypatch.setattr(runs, "write_json", refuse)
+        raise ValueError("the cause")
+    write_json(path / "process.json", {"pid": 2**31 - 1, "created": 1.0})
+    monkeypatch.setattr(runs.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    run = read_run(tmp_path, "a")
+    assert run.state == "failed" and "disk that holds the runs is full" in run.message
+
+
+def test_a_run_submitted_in_the_future_does_not_wait_forever(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    write_json(path / "status.json", {"state": "queued", "submitted": 2**62})
+    assert read_run(tmp_path, "a").state == "failed"

@@ -1,10 +1,21 @@
 """Drawn shapes: the same seed gives the same pictures, and the settings mean what they say."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from models.errors import ModelsError
-from models.shapes import CLASS_COLORS, COLORS, POSITIONS, SHAPES, ShapesConfig, make_shapes
+from models.shapes import (
+    CLASS_COLORS,
+    COLORS,
+    POSITIONS,
+    SHAPES,
+    ShapesConfig,
+    _occluder_coverage,
+    _shape_coverage,
+    make_shapes,
+)
 
 CLEAN = {"num_images": 120, "clutter": 0.0}
 
@@ -59,6 +70,60 @@ def test_clutter_adds_marks():
     assert edges[1] > 2 * edges[0]
 
 
+PUBLISHED = {
+    "default": ({}, 0, 32, "9007d327d775daf6e50a48f82e8b5f7e"),
+    "busy": (
+        {"num_images": 2500, "clutter": 1.0, "position": "left", "color": "by_class"},
+        7,
+        48,
+        "31a2ff4c540db51aa1c4270465e2a02b",
+    ),
+}
+"""Digests of the pictures that trainings have used before there was occlusion."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_pictures_without_occlusion_stay_what_they_were(name):
+    options, seed, image_size, digest = PUBLISHED[name]
+    images, _ = make_shapes(ShapesConfig(**options), seed=seed, image_size=image_size)
+    assert hashlib.sha256(images.tobytes()).hexdigest()[:32] == digest
+
+
+@pytest.mark.parametrize("image_size", [32, 64])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.9])
+def test_a_bar_hides_the_share_of_every_object(share, image_size):
+    """Against a drawing of the same scene without the bar, where only the bar's pixels differ."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % len(SHAPES)
+    shapes = _shape_coverage(labels, ShapesConfig(min_size=0.5, max_size=0.9), rng, image_size)
+    bar = _occluder_coverage(shapes, share, rng)
+    hidden = (shapes * bar).sum((1, 2)) / shapes.sum((1, 2))
+    assert bar.min() >= 0 and bar.max() <= 1
+    assert abs(hidden.mean() - share) < 0.01 and np.abs(hidden - share).max() < 0.06
+
+
+def test_occlusion_changes_nothing_but_the_bar():
+    options = {"num_images": 120, "clutter": 0.5}
+    plain, hidden, more = (make_shapes(ShapesConfig(occlusion=o, **options), seed=2)[0] for o in (0.0, 0.3, 0.6))
+    again, _ = make_shapes(ShapesConfig(occlusion=0.3, **options), seed=2)
+    changed = (plain != hidden).any(1).mean((1, 2))
+    assert np.array_equal(hidden, again)
+    assert changed.min() > 0.02 and 0.1 < changed.mean() < 0.4
+    assert (plain != more).any(1).mean() > changed.mean()
+
+
+def test_drawing_reports_and_can_be_ended():
+    heard = []
+    make_shapes(ShapesConfig(num_images=2500), seed=0, image_size=8, progress=heard.append)
+    assert heard == [0.0, 0.4, 0.8]
+
+    def cancel(fraction):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_shapes(ShapesConfig(), seed=0, progress=cancel)
+
+
 def test_classes_differ_in_area_as_their_outlines_do():
     """Monte Carlo areas of the unit shapes against formulas."""
     u, v = np.random.default_rng(0).uniform(-1, 1, (2, 200_000))
@@ -80,6 +145,9 @@ def test_classes_differ_in_area_as_their_outlines_do():
         {"position": "up"},
         {"color": "red"},
         {"clutter": 1.5},
+        {"occlusion": 0.95},
+        {"occlusion": -0.1},
+        {"occlusion": float("nan")},
         {"min_size": 0.8, "max_size": 0.4},
         {"num_images": 5},
         {"num_images": 1e4},

@@ -15,7 +15,7 @@ from models.data import load_dataset
 from models.errors import ModelsError
 from models.runs import create_run, load_run_model, read_run
 from models.shapes import ShapesConfig
-from models.trainer import OPTIMIZERS, one_cycle
+from models.optimization import OPTIMIZERS, one_cycle
 from models.training import TrainingConfig, train
 
 TINY = {
@@ -175,7 +175,7 @@ def test_full_disk_is_a_failed_run(tmp_path, monkeypatch):
     def full(path, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("models.trainer.write_bytes", full)
+    monkeypatch.setattr("models.journal.write_bytes", full)
     with pytest.raises(ModelsError, match="No space left"):
         train(tiny(), tmp_path / "a")
     assert read_run(tmp_path, "a").state == "failed"

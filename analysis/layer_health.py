@@ -1,0 +1,228 @@
+"""Signs of trouble inside a network: channels that never fire or always saturate, and the norms of weights."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from analysis.state import preserved
+
+NEAR_BOUND = 0.01
+"""Outputs this close to a bound, as a share of the distance between the bounds, count as saturated."""
+SATURATED_SHARE = 0.95
+"""A channel is saturated if more than this share of its outputs is."""
+CONSTANT = 1e-6
+"""A channel whose values span no more than this, relative to their size where that is above 1, is constant."""
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """One layer that has weights, or one call of an activation; what does not apply is None.
+
+    Attributes:
+        name: The module's name; where a module computes an activation without a module of its own, that name
+            and the activation's, ``conv1/relu``; a second call of either is ``name#2``.
+        dead: Number of channels with the same output for every picture and position; of the ReLU family, those
+            that are never positive.
+        saturated: Number of channels of a bounded activation that stay at a bound.
+        channels: Number of channels of the activation.
+        weight_norm: L2 norm of all weights of this layer itself, None if it is not finite.
+        gradient_norm: L2 norm of their gradients, None without any, or if it is not finite.
+        activation: What the activation is called, such as ``relu``.
+    """
+
+    name: str
+    dead: int | None = None
+    saturated: int | None = None
+    channels: int | None = None
+    weight_norm: float | None = None
+    gradient_norm: float | None = None
+    activation: str | None = None
+
+    def to_json(self) -> dict:
+        """All attributes; every number is finite."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What to look for in the output of an activation.
+
+    ``is_rectifier``: 0 means "does not fire". ``saturates_at``: values that no output passes, where gradients vanish;
+    ``span`` is the distance between the bounds.
+    """
+
+    is_rectifier: bool = False
+    saturates_at: tuple[float, ...] = ()
+    span: float = 1.0
+
+
+def _clamp(low: float = -1.0, high: float = 1.0) -> Activation:
+    """Hardtanh; ReLU6 is the one from 0 to 6, whose lower end means "does not fire"."""
+    return Activation(low == 0, (high,) if low == 0 else (low, high), high - low)
+
+
+def _fixed(activation: Activation) -> Callable[..., Activation]:
+    return lambda *_: activation
+
+
+_SMOOTH = _fixed(Activation())
+ACTIVATIONS: dict[str, Callable[..., Activation]] = {
+    "relu": _fixed(Activation(is_rectifier=True)),
+    "hardtanh": _clamp,
+    "tanh": _fixed(Activation(saturates_at=(-1.0, 1.0), span=2.0)),
+    "sigmoid": _fixed(Activation(saturates_at=(0.0, 1.0))),
+    "hardsigmoid": _fixed(Activation(saturates_at=(0.0, 1.0))),
+    **dict.fromkeys(("leaky_relu", "rrelu_with_noise", "_prelu_kernel", "elu", "celu", "silu"), _SMOOTH),
+    **dict.fromkeys(("gelu", "hardswish", "mish", "softplus", "threshold"), _SMOOTH),
+}
+"""ATen operation -> what to look for, from the operation's arguments after the input."""
+
+
+def measure_health(module: nn.Module, inputs: Tensor) -> list[LayerHealth]:
+    """Runs the network once, in eval mode and without gradients, and looks at every activation and weight.
+
+    Activations are seen whether a module or a function computes them.
+
+    Args:
+        module: Any network, not a compiled one; left as it was found.
+        inputs: ``(N, C, H, W)``, best a few hundred pictures: a channel is dead on these.
+
+    Returns:
+        Layers with weights and activations in the order of computation; layers that were not called come last.
+    """
+    norms = {name: _measure_norms(part) for name, part in module.named_modules() if _has_weights(part)}
+    watch = _Watch(tuple(inputs.shape[-2:]))
+    with preserved(module), torch.no_grad(), watch.naming(module.named_modules()), watch:
+        module(inputs)
+    found = []
+    for name, health in watch.found:
+        if health is not None:
+            found.append(health)
+        elif name in norms:
+            found.append(LayerHealth(name, weight_norm=norms[name][0], gradient_norm=norms.pop(name)[1]))
+    return found + [LayerHealth(name, weight_norm=w, gradient_norm=g) for name, (w, g) in norms.items()]
+
+
+def describe_health(layers: Sequence[LayerHealth]) -> tuple[str, ...]:
+    """What is wrong, in plain sentences, the worst layers of each kind first; one sentence if nothing is."""
+    activations = [layer for layer in layers if layer.channels]
+    dead = [layer for layer in activations if layer.dead]
+    saturated = [layer for layer in activations if layer.saturated]
+    idle = [layer.name for layer in layers if layer.gradient_norm == 0]
+    sentences = [
+        f"{layer.name}: {_count(layer.dead, layer.channels)} {_describe_dead(layer)}."
+        for layer in sorted(dead, key=lambda layer: -layer.dead / layer.channels)
+    ]
+    sentences += [
+        f"{layer.name}: {_count(layer.saturated, layer.channels)} stay at the ends of their range, "
+        "where gradients vanish."
+        for layer in sorted(saturated, key=lambda layer: -layer.saturated / layer.channels)
+    ]
+    if idle:
+        more = f" and {len(idle) - 5} more" if len(idle) > 5 else ""
+        sentences.append(f"No gradient reaches {', '.join(idle[:5])}{more}.")
+    if not sentences and activations:
+        sentences = [f"No dead or saturated channels in {len(activations)} activations."]
+    return tuple(sentences)
+
+
+def _describe_dead(layer: LayerHealth) -> str:
+    fires = layer.activation in (None, "relu", "hardtanh")
+    return "never fire" if fires else "have the same output for every picture"
+
+
+def _count(part: int, total: int) -> str:
+    return f"{part} of {total} channels"
+
+
+class _Watch(TorchDispatchMode):
+    """Sees every operation of a forward pass, and knows which module it belongs to."""
+
+    def __init__(self, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.found: list[tuple[str, LayerHealth | None]] = []
+        self._running: list[tuple[str, bool]] = []
+        self._num_calls: dict[str, int] = {}
+
+    @contextmanager
+    def naming(self, modules: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
+        """Follows the calls of the modules; for use inside ``preserved``, which removes the hooks."""
+        for name, part in modules:
+            # A module without parts and weights that computes an activation is that activation.
+            owner = (name, not _has_weights(part) and not any(True for _ in part.children()))
+            part.register_forward_pre_hook(lambda _module, _inputs, owner=owner: self._enter(*owner))
+            part.register_forward_hook(lambda _module, _inputs, _output: self._leave())
+        yield
+
+    def _enter(self, name: str, is_activation: bool) -> None:
+        self._running.append((name, is_activation))
+        self.found.append((name, None))
+
+    def _leave(self) -> None:
+        self._running.pop()  # and nothing is returned, which would replace the output
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        # The in-place variant of an operation has the same name and a trailing underscore.
+        operation = function.overloadpacket.__name__.rstrip("_")
+        if operation in ACTIVATIONS and isinstance(output, Tensor) and (dim := self._channel_dim(output)) is not None:
+            limits = [value for value in args[1:] if isinstance(value, int | float)]
+            wanted = ACTIVATIONS[operation](*limits)
+            self.found.append(("", _judge(self._name(operation), operation, wanted, output.detach(), dim)))
+        return output
+
+    def _name(self, operation: str) -> str:
+        owner, is_activation = self._running[-1] if self._running else ("", False)
+        name = owner if is_activation else f"{owner}/{operation}".lstrip("/")
+        self._num_calls[name] = self._num_calls.get(name, 0) + 1
+        return name if self._num_calls[name] == 1 else f"{name}#{self._num_calls[name]}"
+
+    def _channel_dim(self, output: Tensor) -> int | None:
+        """Where the channels are: second, but last in sequences ``(N, L, C)`` and in maps ``(N, h, w, C)``.
+
+        A map has the proportions of the picture; that tells the two layouts of four dimensions apart.
+        """
+        if output.ndim == 4:
+            return 3 if self._distortion(*output.shape[1:3]) < self._distortion(*output.shape[2:]) else 1
+        return {2: 1, 3: 2}.get(output.ndim)
+
+    def _distortion(self, height: int, width: int) -> int:
+        return abs(height * self.image_size[1] - width * self.image_size[0])
+
+
+def _judge(name: str, operation: str, wanted: Activation, output: Tensor, channel_dim: int) -> LayerHealth:
+    others = [dim for dim in range(output.ndim) if dim != channel_dim]
+    high = output.amax(others)
+    if wanted.is_rectifier:
+        dead = high <= 0
+    else:
+        low = output.amin(others)
+        dead = high - low <= CONSTANT * high.abs().maximum(low.abs()).clamp(min=1)
+    saturated = None
+    if wanted.saturates_at:
+        reach = NEAR_BOUND * wanted.span
+        near = torch.stack([(output - bound).abs() <= reach for bound in wanted.saturates_at]).any(0)
+        saturated = int((near.float().mean(others) > SATURATED_SHARE).sum())
+    return LayerHealth(name, int(dead.sum()), saturated, len(high), activation=operation)
+
+
+def _has_weights(part: nn.Module) -> bool:
+    return any(True for _ in part.parameters(recurse=False))
+
+
+def _measure_norms(part: nn.Module) -> tuple[float | None, float | None]:
+    parameters = list(part.parameters(recurse=False))
+    return _norm(parameters), _norm([p.grad for p in parameters if p.grad is not None])
+
+
+def _norm(tensors: Sequence[Tensor]) -> float | None:
+    if not tensors:
+        return None
+    norm = math.sqrt(sum(float(tensor.detach().double().square().sum()) for tensor in tensors))
+    return norm if math.isfinite(norm) else None

@@ -1,0 +1,97 @@
+"""Trains the run of this capsule again and says whether the weights come out the same, bit for bit.
+
+Unzip the capsule and run this file with the Python that ConvScope is installed for:
+
+    python reproduce.py --project FOLDER_OF_CONVSCOPE [--dataset FOLDER_OR_ZIP] [--runs-root FOLDER] [--name NAME]
+
+It needs the same data (give --dataset where they lie elsewhere now) and promises equal weights only on the same
+kind of machine with the same versions; where something differs, it says what. Exit status: 0 equal, 1 not.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Trains, compares, tells."""
+    options = read_options()
+    if options.project:
+        sys.path.insert(0, str(Path(options.project).resolve()))
+    try:
+        import torch
+
+        from models.errors import ModelsError
+        from models.provenance import describe_environment
+        from models.training import TrainingConfig, train
+    except ImportError as error:
+        print(f"ConvScope cannot be imported ({error}); name its folder with --project.", file=sys.stderr)
+        return 2
+
+    capsule, before = read("capsule.json"), read("environment.json")
+    threads = before.get("threads")
+    if isinstance(threads, int) and 1 <= threads <= 256:
+        torch.set_num_threads(threads)  # sums over pixels may depend on how they are divided
+    changes = {name: value for name in ("dataset", "data_root", "device") if (value := getattr(options, name))}
+    run_dir = Path(options.runs_root).resolve() / (options.name or f"{capsule['run'][:50]}-again")
+    try:
+        config = TrainingConfig.from_dict({**read("config.json"), **changes})
+        result = train(config, run_dir, on_metrics=show_epoch)
+    except ModelsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if result.state != "finished":
+        print(f"The training was {result.state}; there is nothing to compare.", file=sys.stderr)
+        return 2
+
+    expected = capsule["result"]
+    is_equal = result.weights_sha256 == expected["weights_sha256"]
+    print(f"test accuracy {result.test_accuracy}, in the capsule {expected['test_accuracy']}")
+    print(f"weights_sha256 {result.weights_sha256}\nin the capsule {expected['weights_sha256']}")
+    print("EQUAL: the weights are the same, bit for bit." if is_equal else "DIFFERENT: the weights are not the same.")
+    if not is_equal:
+        status = json.loads((run_dir / "status.json").read_text(encoding="utf-8"))
+        tell_differences(before, describe_environment(str(status.get("device", "cpu"))), run_dir)
+    return 0 if is_equal else 1
+
+
+def read_options() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description="Train the run of this capsule again and compare the weights.")
+    parser.add_argument("--project", help="folder of ConvScope, unless it is on the path")
+    parser.add_argument("--dataset", help="where the pictures lie now, if they were your own")
+    parser.add_argument("--data-root", help="where known data sets are kept")
+    parser.add_argument("--device", help="auto, cpu, cuda or mps; by default as it was")
+    parser.add_argument("--runs-root", default=str(HERE / "runs"), help="where the new run goes")
+    parser.add_argument("--name", help="of the new run")
+    return parser.parse_args()
+
+
+def read(name: str) -> dict:
+    """A JSON file of the capsule; empty where it has none."""
+    path = HERE / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def show_epoch(metrics: dict) -> None:
+    """One line for each epoch."""
+    if metrics["kind"] == "epoch":
+        print(f"epoch {metrics['epoch']}: validation accuracy {metrics['val_accuracy']:.2%}", flush=True)
+
+
+def tell_differences(before: dict, now: dict, run_dir: Path) -> None:
+    """Why the weights may differ: other data, versions or hardware."""
+    data = run_dir / "data.json"
+    if data.is_file() and read("data.json"):
+        same = json.loads(data.read_text(encoding="utf-8"))["sha256"] == read("data.json")["sha256"]
+        print("The data are the same." if same else "The DATA are not the same as they were.")
+    for name in before:
+        if before[name] != now.get(name):
+            print(f"{name} is {now.get(name)}, and was {before[name]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

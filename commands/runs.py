@@ -1,0 +1,120 @@
+"""Commands on runs: list, go on, rename, note, delete, pack and open again; and a model as an ONNX file."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands import JsonOption, app, environment, make_lab, print_json, print_training, show_download, show_epoch
+from models.runs import delete_run, list_runs, read_run
+
+RunArgument = Annotated[str, typer.Argument(metavar="NAME", help="A run that `runs` lists.")]
+
+
+@app.command()
+def resume(name: RunArgument, as_json: JsonOption = False) -> None:
+    """Go on with a training that was stopped or killed, as if nothing had happened."""
+    from models.training import resume as resume_training
+
+    run = read_run(_runs_root(), name)
+    print_training(resume_training(run.path, show_epoch), as_json)
+
+
+@app.command()
+def runs(as_json: JsonOption = False) -> None:
+    """List all runs, newest first."""
+    found = [
+        {"name": run.name, "kind": run.kind, "state": run.state, "message": run.message, "result": run.result}
+        for run in list_runs(_runs_root())
+    ]
+    if as_json:
+        print_json(found)
+        return
+    for run in found:
+        accuracy = (run["result"] or {}).get("test_accuracy")
+        shown = f"test accuracy {accuracy:.1%}" if isinstance(accuracy, float) else ""
+        typer.echo(f"{run['name']:30} {run['kind']:10} {run['state']:10} {shown} {run['message']}".rstrip())
+
+
+@app.command()
+def rename(old: RunArgument, new: Annotated[str, typer.Argument(help="The new name.")]) -> None:
+    """Give a run, and with it its model, another name."""
+    from models.run_changes import rename_run
+
+    rename_run(_runs_root(), old, new)
+    typer.echo(f"{old} is now {new}")
+
+
+@app.command()
+def note(name: RunArgument, text: Annotated[str, typer.Argument(help="Takes the place of what was there.")]) -> None:
+    """Write a note beside a run."""
+    from models.run_changes import write_notes
+
+    write_notes(_runs_root(), name, text)
+
+
+@app.command()
+def delete(name: RunArgument) -> None:
+    """Remove a run and its model for good."""
+    delete_run(_runs_root(), name)
+
+
+@app.command()
+def capsule(
+    name: RunArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to write.")],
+    pictures: Annotated[bool, typer.Option(help="Add the validation pictures that the run keeps.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Pack a finished training as one zip: settings, data hash, metrics, weights, report, reproduce.py."""
+    from lab.run_report import build_run_report
+    from models.capsule import pack_capsule
+
+    run = read_run(_runs_root(), name)
+    path = pack_capsule(run.path, out, build_run_report(run.path), pictures=pictures)
+    document = {"run": run.name, "path": str(path), "num_bytes": path.stat().st_size}
+    if as_json:
+        print_json(document)
+        return
+    typer.echo(f"{path}: {document['num_bytes'] / 1e6:.1f} MB")
+
+
+@app.command("open-capsule")
+def open_capsule(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A zip that `capsule` wrote.")],
+    name: Annotated[str | None, typer.Option(help="Of the run; its old name if not given.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a finished run, and a model run/NAME, out of a capsule."""
+    from models.capsule import unpack_capsule
+
+    run = unpack_capsule(file, _runs_root(), name)
+    if as_json:
+        print_json({"run": run, "model": f"run/{run}"})
+        return
+    typer.echo(f"the model is run/{run}")
+
+
+@app.command("export-onnx")
+def export_onnx(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name that `models` lists, or run/NAME.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model as an ONNX file that takes pixels in [0, 1], checked against PyTorch with onnxruntime."""
+    from models.onnx_export import export_onnx as write_onnx
+
+    with make_lab().models.use(model, show_download) as loaded:
+        report = write_onnx(loaded.module, loaded.spec.preprocessing, out, categories=loaded.spec.categories)
+    if as_json:
+        print_json(asdict(report))
+        return
+    typer.echo(
+        f"{report.path}: {report.num_bytes / 1e6:.1f} MB, opset {report.opset}, {report.input_name} "
+        f"{list(report.input_shape)}; logits differ from PyTorch's by at most {report.max_difference:.1e}"
+    )
+
+
+def _runs_root() -> Path:
+    return Path(environment("RUNS_ROOT", "runs"))

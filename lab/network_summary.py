@@ -1,0 +1,103 @@
+"""A network before it exists: what each layer would make, cost and see for the pictures of a data set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from analysis.summary import Summary, summarize
+from models import cifar10, digits, fashion_mnist
+from models.architectures import ARCHITECTURES, sketch_model
+from models.data import DATASETS, OWN_PICTURES
+from models.errors import ModelsError
+from models.folders import FolderSource, ZipSource, open_zip, sort_into_classes
+from models.options import ArchitectureConfig
+from models.shapes import SHAPES
+from models.validation import build_config
+
+CONTENTS = {
+    "fashion_mnist": (1, len(fashion_mnist.CATEGORIES)),
+    "shapes": (3, len(SHAPES)),
+    "digits": (1, len(digits.CATEGORIES)),
+    "cifar10": (3, len(cifar10.CATEGORIES)),
+}
+"""Data set -> (channels, classes), known without loading it. Own pictures always have 3 channels."""
+ASSUMED_CLASSES = 2
+
+
+@dataclass(frozen=True)
+class DataKind:
+    """What of a data set decides the shapes in a network; ``note`` says what had to be assumed."""
+
+    in_channels: int
+    num_classes: int
+    image_size: int
+    note: str = ""
+
+
+def find_kind(dataset: str | Path | None, image_size: int | None = None, num_classes: int | None = None) -> DataKind:
+    """What is known of a data set without opening its pictures.
+
+    Args:
+        dataset: A key of ``DATASETS``, or a folder or zip of own pictures; None where it is not chosen yet.
+        image_size: Side in pixels; by default the set's own.
+        num_classes: Of own pictures, where it is known.
+
+    Raises:
+        ModelsError: A folder or zip that cannot be trained on.
+    """
+    if dataset in DATASETS:
+        return DataKind(*CONTENTS[dataset], image_size or DATASETS[dataset].image_size)
+    side = image_size or OWN_PICTURES.image_size
+    if num_classes is None and dataset is not None:
+        num_classes = _count_classes(Path(dataset))
+    if num_classes is None:
+        note = f"No pictures are chosen yet: this is for colour pictures in {ASSUMED_CLASSES} classes."
+        return DataKind(3, ASSUMED_CLASSES, side, note)
+    return DataKind(3, num_classes, side)
+
+
+def summarize_network(architecture: str, options: Mapping[str, object], kind: DataKind) -> Summary:
+    """The layers of a network for one picture, worked out from shapes alone; the last answers are remembered.
+
+    Args:
+        architecture: A key of ``ARCHITECTURES``.
+        options: What is chosen of it; all else has its default.
+        kind: The pictures it is for.
+
+    Raises:
+        ModelsError: There is no such architecture or option, or what is chosen cannot work with such pictures.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ModelsError(f"There is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}.")
+    from_data = {"num_classes": kind.num_classes, "in_channels": kind.in_channels, "image_size": kind.image_size}
+    config_class, _ = ARCHITECTURES[architecture]
+    return _summarize(build_config(config_class, {**options, **from_data}))
+
+
+@lru_cache(maxsize=64)
+def _summarize(config: ArchitectureConfig) -> Summary:
+    network = sketch_model(config).to("meta")  # also the few buffers that are computed when it is built
+    side = config.image_size
+    return summarize(network, torch.empty(1, config.in_channels, side, side, device="meta"))
+
+
+def _count_classes(path: Path) -> int:
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise ModelsError(f"There is no folder or zip file {path.name}.") from error
+    return _count_named_classes(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=64)
+def _count_named_classes(path: Path, *_version: int) -> int:
+    if path.is_dir():
+        names = FolderSource(path).names()
+    else:
+        with open_zip(path) as archive:
+            names = ZipSource(archive, path.name, path.parent).names()
+    members, _ = sort_into_classes(names, path.name)
+    return len({category for category, _ in members})

@@ -1,0 +1,118 @@
+"""Runs side by side: what came out of each, and which settings they differ in."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from models.checkpoints import read_model_card
+from models.errors import ModelsError
+from models.runs import Run
+
+MAX_TEXT = 60
+"""Characters of a setting's value."""
+MAX_DEPTH = 4
+NOT_SET = "—"
+"""Where a run does not have a setting."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One line of the table; None where it is not known (yet).
+
+    ``parameters`` is a number of trained values, accuracies are in [0, 1], ``seconds`` those of the whole training.
+    """
+
+    name: str
+    state: str
+    data: str
+    architecture: str
+    parameters: int | None
+    best_val_accuracy: float | None
+    last_val_accuracy: float | None
+    test_accuracy: float | None
+    seconds: float | None
+    seed: int | None
+    notes: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The table, and the settings that differ: ``(setting, one value for each run)``, sorted by name."""
+
+    rows: tuple[RunRow, ...]
+    settings: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def to_json(self) -> dict:
+        """``{runs, settings}``."""
+        settings = [{"setting": name, "values": list(values)} for name, values in self.settings]
+        return {"runs": [asdict(row) for row in self.rows], "settings": settings}
+
+
+def compare_runs(runs: Sequence[Run]) -> Comparison:
+    """A line for each training run, and the settings in which they differ; never fails because of a file."""
+    tables = [_flatten(run.config) for run in runs]
+    names = sorted(set().union(*tables))
+    columns = {name: tuple(table.get(name, NOT_SET) for table in tables) for name in names}
+    differing = tuple((name, values) for name, values in columns.items() if len(set(values)) > 1)
+    return Comparison(tuple(_read_row(run) for run in runs), differing)
+
+
+def _read_row(run: Run) -> RunRow:
+    result, config = run.result if isinstance(run.result, dict) else {}, run.config
+    accuracies = [_number(line.get("val_accuracy"), 1.0) for line in run.metrics if line.get("kind") == "epoch"]
+    measured = [accuracy for accuracy in accuracies if accuracy is not None]
+    seed = config.get("seed")
+    return RunRow(
+        name=run.name,
+        state=run.state,
+        data=_clip(Path(_text(config.get("dataset"))).stem),
+        architecture=_clip(_text(config.get("architecture"))),
+        parameters=_count_parameters(run),
+        best_val_accuracy=max(measured, default=None),
+        last_val_accuracy=measured[-1] if measured else None,
+        test_accuracy=_number(result.get("test_accuracy"), 1.0),
+        seconds=_number(result.get("seconds"), 1e9),
+        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        notes=run.notes,
+    )
+
+
+def _count_parameters(run: Run) -> int | None:
+    try:
+        return read_model_card(run.path / "model.json").num_params
+    except ModelsError:
+        return None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object, high: float) -> float | None:
+    """The value if it is a number from 0 to ``high``."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and 0 <= value <= high else None
+
+
+def _flatten(values: Mapping, prefix: str = "", depth: int = 0) -> dict[str, str]:
+    """Settings by their full name, ``model.dropout``, each value as short text."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        full = f"{prefix}{_clip(str(name))}"
+        if isinstance(value, dict) and value and depth < MAX_DEPTH:
+            flat |= _flatten(value, f"{full}.", depth + 1)
+        else:
+            flat[full] = _clip(value if isinstance(value, str) else _to_text(value))
+    return flat
+
+
+def _to_text(value: object) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError):  # no number or table that a configuration could hold
+        return "…"
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"

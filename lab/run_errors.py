@@ -1,0 +1,245 @@
+"""What a run's network got wrong, with the pictures; most of it is read from files, without the network."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis.attribution import attribute
+from analysis.confusion import Confusion, measure_confusion
+from analysis.contrast import contrast
+from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.overlay import measure_scale
+from analysis.pictures import draw_pixels
+from lab import Lab
+from lab.recent_results import RecentResults
+from lab.run_examples import Examples, read_examples, read_predictions
+from models.errors import ModelsError
+from models.registry import RUN_PREFIX
+from models.runs import Run, next_name
+from models.training_config import TrainingConfig
+
+MAX_KEPT_BYTES = 160 * 2**20
+"""Of the pictures and predictions that are kept in memory."""
+FILES = ("examples.safetensors", "predictions.safetensors", "model.json")
+CORRECTED = "-corrected"
+"""In the name of a run that another one's corrections have led to."""
+_CORRECTED_NAME = re.compile(rf"{CORRECTED}-[0-9]+$")
+
+Correction = tuple[int, int | None]
+"""Id of a picture, and the class it ought to have; None to leave the picture out."""
+
+_VIEWS = RecentResults(MAX_KEPT_BYTES)
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorView:
+    """What a network got wrong, with the pictures."""
+
+    examples: Examples
+    confusion: Confusion
+
+    def draw(self, index: int, size: int = 112) -> NDArray[np.uint8]:
+        """One picture ``(H', W', 3)``, enlarged in whole pixels to about ``size``."""
+        return draw_pixels(self.examples.images[index].float() / 255, size=size)
+
+    def describe(self, index: int) -> str:
+        """What a picture is and what it was taken for, in one line."""
+        found, names = self.confusion, self.confusion.categories
+        true, predicted = names[found.labels[index]], names[found.predicted[index]]
+        said = f"predicted {predicted} ({found.probability[index]:.0%}), loss {found.losses[index]:.2f}"
+        return f"true {true}, {said}, picture {self.examples.ids[index]}"
+
+    def select(self, true: int | None, predicted: int | None) -> list[int]:
+        """The pictures of one true and one predicted class, largest loss first; None stands for any class.
+
+        Raises:
+            AnalysisError: No such class.
+        """
+        found = self.confusion
+        if true is not None and predicted is not None:
+            return found.cell(true, predicted)
+        in_loss_order = found.top_losses(len(found))
+        for wanted, classes in ((true, found.labels.tolist()), (predicted, found.predicted.tolist())):
+            if wanted is not None:
+                found.cell(wanted, wanted)  # refuses a class that does not exist
+                in_loss_order = [index for index in in_loss_order if classes[index] == wanted]
+        return in_loss_order
+
+
+@dataclass(frozen=True, eq=False)
+class PictureContrast:
+    """Why a network took one picture for what it did: the maps of two classes, and of their difference.
+
+    Attributes:
+        predicted: The class that was predicted.
+        other: The class it is compared with: the right one, or the second best where the prediction is right.
+        for_predicted: ``(C, H, W)``, or one channel for Grad-CAM; positive values speak for the class.
+        for_other: The same for the other class.
+        difference: What speaks for the predicted class rather than the other one.
+        scale: The magnitude of the strongest colour, of all three maps and of both signs.
+    """
+
+    predicted: int
+    other: int
+    for_predicted: Tensor
+    for_other: Tensor
+    difference: Tensor
+    scale: float
+
+
+def open_errors(run: Run) -> ErrorView:
+    """The confusion matrix and the pictures of a run, from its files alone: no network is loaded.
+
+    What was opened last is kept until the files change.
+
+    Raises:
+        ModelsError: A file is missing or damaged.
+        AnalysisError: More classes than a matrix is made for.
+    """
+    key = (str(run.path.absolute()), find_version(run))
+    if (known := _VIEWS.get(key)) is not None:
+        return known
+    examples = read_examples(run)
+    logits = read_predictions(run, examples)
+    view = ErrorView(examples, measure_confusion(logits, examples.labels, examples.categories))
+    _VIEWS.keep(key, view, examples.images.nbytes + logits.nbytes + 64 * len(examples))
+    return view
+
+
+def find_version(run: Run) -> tuple[int | None, ...]:
+    """Changes whenever what :func:`open_errors` reads does: when the files were written, None for missing ones."""
+    return tuple(_find_time(run.path / name) for name in FILES)
+
+
+def has_errors(run: Run) -> bool:
+    """Whether :func:`open_errors` can be expected to work."""
+    return run.kind == "training" and None not in find_version(run)
+
+
+def contrast_picture(
+    lab: Lab, run: Run, view: ErrorView, index: int, method: str, *, progress: Progress = no_progress
+) -> PictureContrast:
+    """Explains by its pixels why a picture was taken for one class rather than another, with the latest weights.
+
+    Args:
+        lab: Where the network is.
+        run: The run.
+        view: Of the same run.
+        index: Which picture of the view.
+        method: Of ``analysis.contrast.LINEAR``, so that the third map is the difference of the first two.
+        progress: Counts pictures; may cancel.
+
+    Raises:
+        ModelsError: The network cannot be loaded.
+        AnalysisError: The method cannot explain this network.
+    """
+    name, found = f"{RUN_PREFIX}{run.name}", view.confusion
+    pixels = view.examples.images[index : index + 1].float() / 255
+    with lab.use(name) as (loaded, _):
+        prep = loaded.spec.preprocessing
+        if tuple(pixels.shape[1:]) != (prep.num_channels, prep.crop_size, prep.crop_size):
+            raise ModelsError(f"The pictures kept with the run do not fit {name}.")
+        inputs = loaded.to_inputs(pixels)
+        predicted, other = int(found.predicted[index]), int(found.labels[index])
+        if predicted == other:
+            other = view_second_best(run, view, index)
+        maps = [
+            attribute(loaded.module, inputs, target, method, progress=progress).values
+            for target in (predicted, other)
+        ]
+        difference = contrast(loaded.module, inputs, predicted, other, method, progress=progress).values
+    scale = measure_scale(*maps, difference, sign="signed")
+    return PictureContrast(predicted, other, *maps, difference, float(scale))
+
+
+def view_second_best(run: Run, view: ErrorView, index: int) -> int:
+    """The class that a network would have chosen for a picture if there were not the one it did choose.
+
+    Raises:
+        ModelsError: The run's predictions are missing or damaged.
+    """
+    return int(read_predictions(run, view.examples)[index].topk(2).indices[1])
+
+
+def correct(view: ErrorView, trail: Sequence[Correction], index: int, label: int | None) -> tuple[Correction, ...]:
+    """The corrections with one more: another class for a picture, or None to leave it out.
+
+    Args:
+        view: Which pictures there are.
+        trail: All corrections so far, oldest first; of several for one picture the last one counts.
+        index: Of the picture in the view.
+        label: The class it ought to have.
+
+    Raises:
+        AnalysisError: No such class, or the picture has it already.
+    """
+    names, number = view.confusion.categories, int(view.examples.ids[index])
+    if label is not None and not 0 <= label < len(names):
+        raise AnalysisError(f"There is no class {label}; there are the classes 0 to {len(names) - 1}.")
+    before = dict(trail).get(number, int(view.examples.labels[index]))
+    if before == label:
+        said = "is left out" if label is None else f"is {names[label]}"
+        raise AnalysisError(f"Picture {number} {said} already; choose another class.")
+    return *trail, (number, label)
+
+
+def describe_corrections(view: ErrorView, trail: Iterable[Correction]) -> list[tuple[int, str, str]]:
+    """For each picture with a correction: its id, its class in the run, and what it is to be."""
+    names, labels = view.confusion.categories, view.examples.labels
+    places = {number: place for place, number in enumerate(view.examples.ids.tolist())}
+    return [
+        (number, names[labels[places[number]]], "left out" if label is None else names[label])
+        for number, label in dict(trail).items()
+        if number in places and (label is None or label < len(names))
+    ]
+
+
+def plan_corrected_run(run: Run, trail: Iterable[Correction], runs_root: Path) -> tuple[TrainingConfig, str]:
+    """The configuration of a run with the corrections added to its own, and the next free name for that.
+
+    Raises:
+        ModelsError: There are no corrections, or the run's configuration is damaged.
+    """
+    corrections = {str(number): label for number, label in trail}
+    if not corrections:
+        raise ModelsError("There is no correction yet; choose a picture, then relabel or exclude it.")
+    config = TrainingConfig.from_dict(run.config)
+    name = next_name(runs_root, f"{_CORRECTED_NAME.sub('', run.name)}{CORRECTED}.run")
+    return replace(config, corrections={**config.corrections, **corrections}), name
+
+
+def is_upload(run: Run) -> bool:
+    """Whether the run was trained on pictures that are kept inside its own directory."""
+    dataset = run.config.get("dataset")
+    return isinstance(dataset, str) and Path(dataset).is_relative_to(run.path.absolute() / "upload")
+
+
+def find_uncorrected(run: Run, runs: Iterable[Run]) -> Run | None:
+    """The run with the same settings and fewer corrections: the one that a corrected run is best compared with."""
+    settings, corrections = _split_config(run)
+    best: tuple[int, Run] | None = None
+    for other in runs:
+        others_settings, others = _split_config(other)
+        is_subset = corrections and others.items() < corrections.items()
+        if is_subset and settings == others_settings and (best is None or len(others) > best[0]):
+            best = len(others), other
+    return best and best[1]
+
+
+def _split_config(run: Run) -> tuple[dict, dict]:
+    """The settings but for corrections and the folder of the data, and the corrections."""
+    corrections = run.config.get("corrections")
+    settings = {**run.config, "dataset": Path(str(run.config.get("dataset"))).name, "corrections": None}
+    return settings, corrections if isinstance(corrections, dict) else {}
+
+
+def _find_time(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None

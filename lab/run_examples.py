@@ -1,0 +1,128 @@
+"""The pictures that a run keeps, and what its network said about them; every file may come from anyone."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.checkpoints import read_model_card
+from models.errors import ModelsError
+from models.runs import Run
+
+MAX_BYTES = 256 * 2**20
+MAX_EXAMPLES = 100_000
+MAX_SNAPSHOTS = 10_000
+SNAPSHOT_PATTERN = re.compile(r"[0-9]{7,12}")
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Validation pictures of a run.
+
+    Attributes:
+        images: ``(N, C, H, W)`` uint8 with 1 or 3 channels, at the size of the network's input.
+        labels: ``(N,)`` int64, each a place in ``categories``.
+        ids: ``(N,)`` int64, all different: which picture of the data set each is.
+        categories: Names of the classes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+    categories: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_examples(run: Run) -> Examples:
+    """The pictures of ``examples.safetensors``, which must fit the run's model.
+
+    Raises:
+        ModelsError: Missing, damaged, too large, or not what the model takes; says what.
+    """
+    path = run.path / "examples.safetensors"
+    card = read_model_card(run.path / "model.json")
+    prep = card.preprocessing
+    found = _read_tensors(path, {"images": ("U8", 4), "labels": ("I64", 1), "ids": ("I64", 1)})
+    images, labels, ids = (found[name] for name in ("images", "labels", "ids"))
+    expected = (prep.num_channels, prep.crop_size, prep.crop_size)
+    if not 1 <= len(images) <= MAX_EXAMPLES or len(images) != len(labels) or len(labels) != len(ids):
+        counts = f"{len(images)} pictures, {len(labels)} labels and {len(ids)} ids"
+        raise ModelsError(f"{path} is damaged: it has {counts}; there must be equally many, 1 to {MAX_EXAMPLES}.")
+    if tuple(images.shape[1:]) != expected or prep.num_channels not in (1, 3):
+        raise ModelsError(f"{path} holds pictures of shape {tuple(images.shape[1:])}; the model takes {expected}.")
+    if labels.min() < 0 or labels.max() >= len(card.categories):
+        raise ModelsError(
+            f"{path} is damaged: its labels go from {labels.min()} to {labels.max()}, "
+            f"for {len(card.categories)} classes."
+        )
+    if len(ids.unique()) != len(ids):
+        raise ModelsError(f"{path} is damaged: two pictures have the same id.")
+    return Examples(images, labels, ids, card.categories)
+
+
+def read_predictions(run: Run, examples: Examples | None = None) -> Tensor:
+    """The logits ``(N, K)`` float32 that the run's network gave for its examples after its last epoch.
+
+    Args:
+        run: The run.
+        examples: Of the same run, if they have been read already.
+
+    Raises:
+        ModelsError: Missing, damaged, or not for these examples.
+    """
+    examples = examples or read_examples(run)
+    path = run.path / "predictions.safetensors"
+    logits = _read_tensors(path, {"logits": ("F32", 2)})["logits"]
+    expected = (len(examples), len(examples.categories))
+    if tuple(logits.shape) != expected:
+        raise ModelsError(
+            f"{path} does not fit the run's pictures: its shape is {tuple(logits.shape)}, not {expected}."
+        )
+    if not torch.isfinite(logits).all():
+        raise ModelsError(f"{path} has values that are not finite numbers.")
+    return logits
+
+
+def list_snapshots(run: Run) -> list[int]:
+    """The optimiser steps of which the run has kept the weights, in ascending order; never fails."""
+    folder = run.path / "snapshots"
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix == ".safetensors"] if folder.is_dir() else []
+        names = {path.stem for path in paths if path.is_file() and not path.is_symlink()}
+    except OSError:
+        return []
+    steps = {int(name) for name in names if SNAPSHOT_PATTERN.fullmatch(name)}
+    return sorted(step for step in steps if f"{step:07d}" in names)[:MAX_SNAPSHOTS]
+
+
+def snapshot_path(run: Run, step: int) -> Path:
+    """Where the weights of a step are."""
+    return run.path / "snapshots" / f"{step:07d}.safetensors"
+
+
+def _read_tensors(path: Path, expected: Mapping[str, tuple[str, int]]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file with exactly these names, of these types and numbers of dimensions."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if not path.is_file():
+            raise ModelsError(f"The run has no {path.name}; it was made by a version that kept none, or ended early.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ModelsError(f"{path} is larger than {MAX_BYTES // 2**20} MB, which no such file is.")
+        with safe_open(path, framework="pt") as file:
+            if set(file.keys()) != set(expected):
+                raise ModelsError(f"{path} is damaged: it should hold {', '.join(expected)} and nothing else.")
+            for name, (dtype, ndim) in expected.items():
+                part = file.get_slice(name)
+                if part.get_dtype() != dtype or len(part.get_shape()) != ndim:
+                    raise ModelsError(f"{path} is damaged: {name} should be {dtype} with {ndim} dimensions.")
+            return {name: file.get_tensor(name).clone() for name in expected}
+    except OSError as error:
+        raise ModelsError(f"{path} cannot be read ({error.strerror or 'no such file'}).") from error
+    except SafetensorError as error:
+        raise ModelsError(f"{path} is damaged: it is not a complete safetensors file.") from error

@@ -1,0 +1,53 @@
+"""What may stand in status.json: anything else is left out when it is read, so whoever shows it need not check."""
+
+import math
+from collections.abc import Callable
+
+MAX_COUNT = 2**63 - 1
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+
+
+def _is_number(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= MAX_COUNT and math.isfinite(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+ENTRIES: dict[str, Callable[[object], bool]] = {
+    "submitted": _is_count,
+    "step": _is_count,
+    "total_steps": _is_count,
+    "epoch": _is_count,
+    "epochs": _is_count,
+    "seconds": _is_number,
+    "seconds_left": _is_number,
+    "samples_per_second": _is_number,
+    "kind": _is_text,
+    "message": _is_text,
+    "device": lambda value: value is None or isinstance(value, str),
+    "sentence": _is_text,
+    "skipped": _is_list,
+    "rows": _is_list,
+    "result": lambda value: isinstance(value, dict),
+}
+"""Name of an entry -> whether a value is of its kind; other names are free."""
+
+
+def clean_status(values: dict) -> dict:
+    """The entries of a status.json whose values are of their kind."""
+    return {name: value for name, value in values.items() if name not in ENTRIES or ENTRIES[name](value)}
+
+
+def as_number(value: object) -> float | None:
+    """The value, if it is a finite number of ordinary size."""
+    return value if _is_number(value) else None

@@ -1,0 +1,128 @@
+"""The commands on runs, as a user types them."""
+
+import hashlib
+import json
+import sys
+
+import pytest
+import torch
+
+import cli
+from models.registry import Registry
+from models.runs import list_runs, read_run, write_json
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(tmp_path / "runs"))
+    monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Runs one command in this process: its exit code, and what it wrote to stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cli.py", *map(str, arguments)])
+        capfd.readouterr()
+        code = cli.main()
+        return code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def run_json(run):
+    def run_json(*arguments):
+        code, out, err = run(*arguments, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    return run_json
+
+
+@pytest.fixture
+def tiny(root, make_run):
+    """A finished run named tiny."""
+    make_run(root)
+    sha256 = hashlib.sha256((root / "tiny" / "weights.safetensors").read_bytes()).hexdigest()
+    result = {"val_accuracy": 0.5, "test_accuracy": 0.5, "seconds": 1.0, "epochs": 1, "weights_sha256": sha256}
+    write_json(root / "tiny" / "status.json", read_run(root, "tiny").status | {"result": result})
+    (root / "tiny" / "metrics.jsonl").write_text("")
+    return root / "tiny"
+
+
+def test_runs_lists_every_run(run, run_json, tiny, root):
+    (root / "broken").mkdir()
+    (root / "broken" / "config.json").write_text("{")
+    found = {entry["name"]: entry for entry in run_json("runs")}
+    assert set(found) == {"tiny", "broken"} and found["broken"]["state"] == "damaged"
+    assert found["tiny"]["kind"] == "training" and found["tiny"]["result"]["test_accuracy"] == 0.5
+    code, out, _ = run("runs")
+    assert code == 0 and "test accuracy 50.0%" in out and len(out.splitlines()) == 2
+
+
+def test_rename_note_and_delete(run, tiny, root):
+    assert run("rename", "tiny", "big")[0] == 0
+    assert [entry.name for entry in list_runs(root)] == ["big"]
+    assert run("note", "big", "Works best <so far>")[0] == 0
+    assert read_run(root, "big").notes == "Works best <so far>"
+    assert run("delete", "big")[0] == 0
+    assert list_runs(root) == []
+
+
+def test_a_capsule_goes_out_and_in(run, run_json, tiny, root, tmp_path):
+    document = run_json("capsule", "tiny", tmp_path / "a.zip")
+    path = tmp_path / "a.zip"
+    assert document == {"run": "tiny", "path": str(path), "num_bytes": path.stat().st_size}
+    assert run_json("open-capsule", path) == {"run": "tiny-1", "model": "run/tiny-1"}
+    code, out, _ = run("open-capsule", path, "--name", "mine")
+    assert code == 0 and "run/mine" in out
+    x = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        first, second = (Registry(root).get(f"run/{name}").build()(x) for name in ("tiny", "mine"))
+    assert torch.equal(first, second)
+
+
+def test_export_onnx_writes_a_checked_file(run_json, tiny, tmp_path):
+    path = tmp_path / "model.onnx"
+    document = run_json("export-onnx", "run/tiny", path)
+    assert document["num_bytes"] == path.stat().st_size and document["max_difference"] < 1e-4
+    assert document["input_shape"] == ["batch", 1, 8, 8] and document["output_shape"] == ["batch", 3]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("resume", "none"),
+        ("resume", "tiny"),
+        ("rename", "none", "x"),
+        ("rename", "tiny", "../x"),
+        ("note", "none", "x"),
+        ("delete", "none"),
+        ("capsule", "none", "a.zip"),
+        ("capsule", "tiny", "no/folder/a.zip"),
+        ("open-capsule", "none.zip"),
+        ("export-onnx", "run/none", "a.onnx"),
+    ],
+    ids=" ".join,
+)
+def test_problems_are_one_line(run, tiny, arguments):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_resume_goes_on_with_the_fields_of_train(run, root):
+    settings = ("--dataset", "shapes", "--num-images", 120, "--image-size", 8, "--channels", "4", "--epochs", 1)
+    documents = []
+    for command in (("train", "--run", "whole", *settings), ("resume", "whole")):
+        code, out, _ = run(*command, "--json")
+        assert code == 0
+        documents.append(json.loads(out))
+        write_json(root / "whole" / "status.json", read_run(root, "whole").status | {"state": "stopped"})
+    trained, resumed = documents
+    assert set(resumed) == set(trained) and resumed["run"] == "whole"
+    assert resumed["weights_sha256"] == trained["weights_sha256"]
