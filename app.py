@@ -58,10 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     gr.set_static_paths([sample.path for sample in list_samples().values()])
-    page = build_page(Services(lab, JobManager(options.runs_root)))
+    jobs = JobManager(options.runs_root)
+    page = build_page(Services(lab, jobs))
     page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE)
-    # The first visitor need not wait for the default model.
+    # The first visitor need not wait for the default model, nor for the libraries of a training.
     threading.Thread(target=lab.layers, args=(DEFAULT_MODEL,), daemon=True).start()
+    jobs.warm_up()
     try:
         with redirect_stdout(StringIO()):  # gradio would print its own advice, on many lines
             _, local_url, public_url = page.launch(

@@ -5,6 +5,7 @@ import sys
 import torch
 import typer
 
+import commands.arms
 import commands.datasets
 import commands.pictures
 import commands.runs

@@ -13,12 +13,13 @@ from models.augment import TRANSFORMS, AugmentConfig
 from models.errors import ModelsError
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.options import list_options
+from models.precision import PRECISIONS
 from models.repairs import ARMS
 from models.runs import check_name
 from models.shapes import ShapesConfig
 from models.trackers import TRACKERS
 from models.training import train as start_training
-from models.training_config import PRECISIONS, TrainingConfig
+from models.training_config import TrainingConfig
 from models.validation import check_choice
 
 ArmName = StrEnum("ArmName", {name: name for name in ARMS})

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from models.checkpoints import read_model_card
+from models.checkpoints import read_json, read_model_card
 from models.errors import ModelsError
+from models.provenance import is_sha256
 from models.runs import Run
 
 MAX_TEXT = 60
 """Characters of a setting's value."""
 MAX_DEPTH = 4
+MAX_DATA_BYTES = 32 * 2**20
 NOT_SET = "—"
 """Where a run does not have a setting."""
 
@@ -38,15 +40,24 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The table, and the settings that differ: ``(setting, one value for each run)``, sorted by name."""
+    """The table, and the settings that differ: ``(setting, one value for each run)``, sorted by name.
+
+    ``is_same_validation`` says whether all were measured on the same validation pictures, bit for bit; None where
+    some run does not tell.
+    """
 
     rows: tuple[RunRow, ...]
     settings: tuple[tuple[str, tuple[str, ...]], ...]
+    is_same_validation: bool | None = None
 
     def to_json(self) -> dict:
-        """``{runs, settings}``."""
+        """``{runs, settings, is_same_validation}``."""
         settings = [{"setting": name, "values": list(values)} for name, values in self.settings]
-        return {"runs": [asdict(row) for row in self.rows], "settings": settings}
+        return {
+            "runs": [asdict(row) for row in self.rows],
+            "settings": settings,
+            "is_same_validation": self.is_same_validation,
+        }
 
 
 def compare_runs(runs: Sequence[Run]) -> Comparison:
@@ -55,7 +66,12 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
     names = sorted(set().union(*tables))
     columns = {name: tuple(table.get(name, NOT_SET) for table in tables) for name in names}
     differing = tuple((name, values) for name, values in columns.items() if len(set(values)) > 1)
-    return Comparison(tuple(_read_row(run) for run in runs), differing)
+    return Comparison(describe_runs(runs), differing, _is_same_validation(runs))
+
+
+def describe_runs(runs: Sequence[Run]) -> tuple[RunRow, ...]:
+    """A line for each training run; never fails because of a file."""
+    return tuple(_read_row(run) for run in runs)
 
 
 def _read_row(run: Run) -> RunRow:
@@ -83,6 +99,22 @@ def _count_parameters(run: Run) -> int | None:
         return read_model_card(run.path / "model.json").num_params
     except ModelsError:
         return None
+
+
+def _is_same_validation(runs: Sequence[Run]) -> bool | None:
+    hashes = {_hash_of_validation(run) for run in runs}
+    return None if None in hashes else len(hashes) <= 1
+
+
+def _hash_of_validation(run: Run) -> str | None:
+    """The SHA-256 of the validation pictures and their labels, as the run noted it."""
+    try:
+        splits = read_json(run.path / "data.json", MAX_DATA_BYTES).get("splits")
+    except ModelsError:
+        return None
+    split = splits.get("validation") if isinstance(splits, dict) else None
+    found = split.get("sha256") if isinstance(split, dict) else None
+    return found if is_sha256(found) else None
 
 
 def _text(value: object) -> str:

@@ -147,7 +147,7 @@ def contrast_picture(
         inputs = loaded.to_inputs(pixels)
         predicted, other = int(found.predicted[index]), int(found.labels[index])
         if predicted == other:
-            other = view_second_best(run, view, index)
+            other = _find_second_best(run, view, index)
         maps = [
             attribute(loaded.module, inputs, target, method, progress=progress).values
             for target in (predicted, other)
@@ -155,15 +155,6 @@ def contrast_picture(
         difference = contrast(loaded.module, inputs, predicted, other, method, progress=progress).values
     scale = measure_scale(*maps, difference, sign="signed")
     return PictureContrast(predicted, other, *maps, difference, float(scale))
-
-
-def view_second_best(run: Run, view: ErrorView, index: int) -> int:
-    """The class that a network would have chosen for a picture if there were not the one it did choose.
-
-    Raises:
-        ModelsError: The run's predictions are missing or damaged.
-    """
-    return int(read_predictions(run, view.examples)[index].topk(2).indices[1])
 
 
 def correct(view: ErrorView, trail: Sequence[Correction], index: int, label: int | None) -> tuple[Correction, ...]:
@@ -231,10 +222,16 @@ def find_uncorrected(run: Run, runs: Iterable[Run]) -> Run | None:
     return best and best[1]
 
 
+def _find_second_best(run: Run, view: ErrorView, index: int) -> int:
+    """The class that would have been predicted for a picture without the one that was."""
+    return int(read_predictions(run, view.examples)[index].topk(2).indices[1])
+
+
 def _split_config(run: Run) -> tuple[dict, dict]:
-    """The settings but for corrections and the folder of the data, and the corrections."""
+    """The settings, without the folders of the data and without corrections; and the corrections."""
     corrections = run.config.get("corrections")
-    settings = {**run.config, "dataset": Path(str(run.config.get("dataset"))).name, "corrections": None}
+    settings = {**run.config, "dataset": Path(str(run.config.get("dataset"))).name}
+    settings |= {"corrections": None, "data_root": None}
     return settings, corrections if isinstance(corrections, dict) else {}
 
 

@@ -1,6 +1,5 @@
 """One moment of a training, to look at: the network of a snapshot on one of the run's pictures, quickly."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -196,8 +195,3 @@ def draw_filters_on(filters: Tensor, scale: float) -> list[NDArray[np.uint8]]:
 def _to_colors(filters: Tensor) -> Tensor:
     """What is drawn of filters: all of three input channels, the mean of any other number."""
     return filters if filters.shape[1] == 3 else filters.mean(dim=1, keepdim=True)
-
-
-def find_nearest(steps: Sequence[int], step: int) -> int:
-    """The place of the kept step that is nearest to ``step``."""
-    return min(range(len(steps)), key=lambda place: abs(steps[place] - step))

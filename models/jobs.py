@@ -45,6 +45,8 @@ PROGRAMS = {
     "evaluation": "lab.evaluation",
     "repair": "lab.repair",
     "experiment": "lab.experiments",
+    "arms": "lab.arms",
+    "range_test": "models.range_test",
 }
 """Kind of work -> the module that does it, given a run directory."""
 

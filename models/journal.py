@@ -1,6 +1,7 @@
 """What a training leaves in its run directory while it goes on; nothing where another process writes for it."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from models.data import Dataset, Split
 from models.errors import ModelsError
 from models.preprocessing import Preprocessing
 from models.provenance import describe_data, describe_environment
+from models.resume_point import FILE as RESUME_POINT
 from models.resume_point import save_resume_point
 from models.runs import RunWriter, read_lines, write_bytes, write_json
 
@@ -27,6 +29,8 @@ MAX_EXAMPLE_BYTES = 64 * 2**20
 MAX_DATA_BYTES = 64 * 2**20
 RESUME_SECONDS = 5.0
 """How much work a killed training loses at most."""
+EPOCH_SECONDS = 1.0
+"""Where epochs are shorter, not every one is kept: writing a large network would take longer than training it."""
 
 
 def snapshot_steps(total_steps: int, num_bytes: int) -> frozenset[int]:
@@ -82,6 +86,7 @@ class Journal:
         self.architecture, self.dataset, self.preprocessing = architecture, dataset, preprocessing
         self._examples = pick_examples(dataset.validation)
         self._resume_saved = time.monotonic()
+        self._epoch_kept = -math.inf
 
     @property
     def run_dir(self) -> Path:
@@ -160,6 +165,14 @@ class Journal:
         if not self.is_silent:
             self._write_tensors("predictions", {"logits": logits.cpu()[self._examples]})
 
+    def is_epoch_due(self) -> bool:
+        """Whether the model of an epoch that has ended should be kept; asking counts as keeping it."""
+        now = time.monotonic()
+        is_due = now - self._epoch_kept >= EPOCH_SECONDS
+        if is_due:
+            self._epoch_kept = now
+        return is_due
+
     def is_resume_point_due(self) -> bool:
         """Whether the last one is some seconds old."""
         return time.monotonic() - self._resume_saved >= RESUME_SECONDS
@@ -171,6 +184,12 @@ class Journal:
         self._resume_saved = time.monotonic()
         if not self.is_silent:
             save_resume_point(self.run_dir, module, optimizer, meter, progress)
+
+    def forget_way(self) -> None:
+        """Removes what only an unfinished training needs."""
+        if not self.is_silent:
+            for name in (RESUME_POINT, BEST):
+                (self.run_dir / name).unlink(missing_ok=True)
 
     def _write_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
         from safetensors.torch import save

@@ -18,12 +18,12 @@ from models.architectures import ARCHITECTURES
 from models.assessment import Assessment, assess
 from models.augment import SHIFT_AUGMENTS, augment, default_config
 from models.data import Dataset, Split
-from models.errors import ModelsError
 from models.feed import Augment, Feed, Normalize
 from models.journal import Journal, MetricsListener, load_best, snapshot_steps
 from models.label_noise import corrupt
 from models.layer_norms import measure_norms
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES, add_l1_gradients
+from models.precision import choose_precision
 from models.random_streams import Purpose, derive_seed, draw_generator
 from models.resume_point import read_resume_point
 from models.running_sums import RunningSums, check_finite
@@ -31,7 +31,6 @@ from models.runs import RunWriter
 from models.starting import Start, adopt_weights
 from models.stopping import StopRequest
 from models.trackers import check_installed, open_trackers
-from models.training_config import PRECISIONS
 
 if TYPE_CHECKING:
     from models.training_config import TrainingConfig
@@ -84,6 +83,8 @@ class Trainer:
             if not stopped and self.config.patience:
                 self._take_best()
             sha256 = self.journal.save_model(self.module) if self.step else None
+            if not stopped:
+                self.journal.forget_way()
             return {
                 "state": "stopped" if stopped else "finished",
                 "val_accuracy": None if stopped else self.val_accuracy,
@@ -99,12 +100,15 @@ class Trainer:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
 
+        _, model_class = ARCHITECTURES[self.config.architecture]
         trackers = self.config.trackers
         check_installed(trackers)
         run_dir = self.writer.run_dir
         self.accelerator = Accelerator(
             cpu=self.device == "cpu",
-            mixed_precision=_choose_precision(self.config.precision, self.device),
+            mixed_precision=choose_precision(
+                self.config.precision, self.device, half_on_cpu=find_approach(model_class).half_on_cpu
+            ),
             log_with=list(trackers) or None,
             project_dir=run_dir if trackers else None,
         )
@@ -121,7 +125,8 @@ class Trainer:
         config, accelerator = self.config, self.accelerator
         self.started = time.perf_counter()
         augments = self._list_augments()
-        self.approach = find_approach(self._build(), augments=bool(augments))
+        module = self._build()
+        self.approach = find_approach(type(module))(module, augments=bool(augments))
         self.module = self.approach.module
         self._load_start()
         groups = self.approach.list_groups(config.learning_rate)
@@ -300,13 +305,16 @@ class Trainer:
         if self.config.patience and (self.best is None or self.val_accuracy > self.best["val_accuracy"]):
             self.best = {"epoch": self.epoch, "val_accuracy": self.val_accuracy}
             self.journal.save_best(self.module)
-        self.journal.save_model(self.module)
-        self.journal.save_predictions(found.logits)
+        is_kept = self.journal.is_epoch_due() or self._is_over()
+        if is_kept:
+            self.journal.save_model(self.module)
+            self.journal.save_predictions(found.logits)
         self._report({"kind": "layers", "epoch": self.epoch, "step": self.step, "layers": measure_norms(self.module)})
         measured = {"val_loss": found.loss, "val_accuracy": self.val_accuracy}
         self._report({"kind": "epoch", **metrics, **measured, "class_accuracy": list(found.class_accuracy)})
         self.meter = RunningSums(self.accelerator.device)
-        self._save_resume_point()
+        if is_kept:
+            self._save_resume_point()
 
     def _report_step(self) -> None:
         self._report({"kind": "step", **self._measure()})
@@ -365,6 +373,7 @@ class Trainer:
     def _take_best(self) -> None:
         self.accelerator.wait_for_everyone()  # one of several processes writes it
         load_best(self.writer.run_dir, self.module)
+        self.journal.save_predictions(self._assess(self.validation).logits)
         self.val_accuracy = self.best["val_accuracy"]
 
     def _agree_on(self, value: float) -> float:
@@ -395,18 +404,3 @@ class Stopped(Exception):
 
 def _same(features: Tensor) -> Tensor:
     return features
-
-
-def _choose_precision(name: str, device: str) -> str:
-    """What Accelerate calls it.
-
-    Raises:
-        ModelsError: The device cannot compute in it.
-    """
-    if name == "auto":
-        if device != "cuda":
-            return "no"
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    if name == "float16" and device != "cuda":
-        raise ModelsError("float16 needs a CUDA device; use bfloat16 or float32.")
-    return PRECISIONS[name]

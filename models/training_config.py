@@ -9,12 +9,11 @@ from models.devices import DEVICES
 from models.errors import ModelsError
 from models.label_noise import check_corrections
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
+from models.precision import PRECISIONS
 from models.shapes import ShapesConfig
 from models.trackers import TRACKERS
 from models.validation import build_config, check_choice, check_flag, check_integer, check_number
 
-PRECISIONS = {"auto": None, "float32": "no", "bfloat16": "bf16", "float16": "fp16"}
-"""Name -> what Accelerate calls it; "auto" is half precision on CUDA, float32 elsewhere."""
 _NUMBERS = {
     "learning_rate": (1e-8, 100.0),
     "weight_decay": (0.0, 10.0),

@@ -19,13 +19,13 @@ _MEAN_GAP = 10
 _BACKGROUND = 128
 
 
-def describe_overview(overview: DataOverview) -> str:
+def describe_overview(overview: DataOverview, title: str) -> str:
     """The finding in words, then the warnings, then the files that were left out."""
     sizes = {split: sum(counts) for split, counts in overview.counts.items()}
     channels, height, width = overview.class_means.shape[1:]
     kind = "grey" if channels == 1 else "colour"
     text = (
-        f"{overview.name}: {len(overview.categories)} classes, {sizes['train']:,} pictures for training, "
+        f"{title}: {len(overview.categories)} classes, {sizes['train']:,} pictures for training, "
         f"{sizes['validation']:,} for validation, {sizes['test']:,} for the test; {width} × {height} pixels, {kind}."
     )
     warnings = "".join(f'<p class="finding bad">{escape(warning)}</p>' for warning in overview.warnings)
@@ -77,13 +77,13 @@ def _draw_row(pictures: list[Tensor]) -> NDArray[np.uint8]:
     return np.concatenate([left, gap, right], axis=1)
 
 
-def draw_grid(rows: list[list[Tensor]]) -> NDArray[np.uint8]:
+def draw_grid(rows: list[list[Tensor]], min_side: int = MIN_SIDE) -> NDArray[np.uint8]:
     """Pictures ``(1 or 3, H, W)`` uint8 of one size side by side, as ``(H', W', 3)`` RGB.
 
-    Small ones are enlarged in whole pixels to at least ``MIN_SIDE``.
+    Small ones are enlarged in whole pixels to about ``min_side``.
     """
     height, width = rows[0][0].shape[1:]
-    factor = max(1, -(-MIN_SIDE // max(height, width)))
+    factor = max(1, round(min_side / max(height, width)))
     high, wide = height * factor + GAP, width * factor + GAP
     size = (len(rows) * high - GAP, max(map(len, rows)) * wide - GAP, 3)
     canvas = np.full(size, _BACKGROUND, dtype=np.uint8)

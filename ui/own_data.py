@@ -1,4 +1,4 @@
-"""Choosing own pictures: a zip that is uploaded, a folder below the server's data root, or boxes to drop them into."""
+"""Choosing own pictures: an uploaded zip, a folder below the server's data root, or boxes to drop them into."""
 
 import tempfile
 import threading

@@ -88,3 +88,19 @@ def test_settings_without_end_are_no_error(tmp_path):
     runs = [Run("a", tmp_path, "damaged", config={"model": deep, "dataset": deep}), Run("b", tmp_path, "damaged")]
     assert dict(compare_runs(runs).settings)["dataset.x.x.x.x"] == ("…", NOT_SET)
     assert compare_runs(runs).rows[0].data == ""
+
+
+def test_the_same_validation_pictures_are_told_by_their_hash(runs):
+    def note(run, sha256):
+        write_json(run.path / "data.json", {"splits": {"validation": {"sha256": sha256}}})
+
+    assert compare_runs(runs).is_same_validation is None
+    note(runs[0], "a" * 64)
+    assert compare_runs(runs).is_same_validation is None
+    note(runs[1], "b" * 64)
+    assert compare_runs(runs).is_same_validation is False
+    note(runs[1], "a" * 64)
+    assert compare_runs(runs).is_same_validation is True
+    for damaged in ([], {"splits": []}, {"splits": {"validation": 3}}, {"splits": {"validation": {"sha256": "x"}}}):
+        (runs[1].path / "data.json").write_text(json.dumps(damaged))
+        assert compare_runs(runs).is_same_validation is None

@@ -1,0 +1,86 @@
+"""The command that compares matched arms."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands import JsonOption, app, environment, print_json
+from lab.arms_presets import PRESETS, configure_preset
+from lab.arms_report import MEASURES
+from lab.arms_variations import VARIATIONS, vary
+from models.errors import ModelsError
+from models.runs import check_name
+from models.training_config import TrainingConfig
+from models.validation import build_config
+
+MAX_BASE_BYTES = 2**20
+
+
+@app.command()
+def arms(
+    name: Annotated[str, typer.Option(help="Name of the run; its networks become the models run/NAME-ARM-SEED.")],
+    preset: Annotated[str | None, typer.Option(help=f"A claim: {', '.join(PRESETS)}.")] = None,
+    variation: Annotated[
+        str | None, typer.Option("--vary", help=f"NAME=V1,V2,... out of {', '.join(VARIATIONS)}.")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="JSON with settings of the training that all arms share, or a file with it."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="A name, or a folder or zip of pictures.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How often each arm is trained.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train networks that differ in one thing, with the same data and seeds; goes on where it was stopped."""
+    from lab.arms import start_here
+
+    settings = {"data_root": environment("DATA_ROOT", "data"), "device": environment("DEVICE", "auto")}
+    settings |= _read_base(base) | {key: v for key, v in {"dataset": dataset, "device": device}.items() if v}
+    if (preset is None) == (variation is None):
+        raise ModelsError("Give either --preset or --vary, which say what to compare.")
+    if preset is not None:
+        config = configure_preset(preset, seeds, **settings)
+    else:
+        varied, is_pair, values = variation.partition("=")
+        if not is_pair:
+            raise ModelsError(f"--vary takes NAME=V1,V2,..., not {variation[:60]!r}.")
+        number = {} if seeds is None else {"seeds": seeds}
+        config = vary(build_config(TrainingConfig, settings), varied.strip(), values.split(","), **number)
+    document = start_here(config, Path(environment("RUNS_ROOT", "runs")) / check_name(name))
+    if as_json:
+        print_json(document)
+        return
+    for row in document["rows"]:
+        typer.echo(f"{row['title']}: {row['parameters']:,} parameters, {row['n']} seeds")
+        for key, measure in MEASURES.items():
+            if row[key] is not None:
+                typer.echo(f"  {measure.title:38} {measure.show_estimate(row[key])}")
+    for network in document["networks"]:
+        if network["state"] == "failed":
+            typer.echo(f"{network['run']} failed: {network['message']}")
+    for text in (document["sentence"], document["also"]):
+        if text:
+            typer.echo(text)
+
+
+def _read_base(text: str | None) -> dict:
+    """The settings of --base: JSON itself, or a file with it.
+
+    Raises:
+        ModelsError: It is neither.
+    """
+    if text is None:
+        return {}
+    try:
+        if not text.lstrip().startswith("{"):
+            with Path(text).open("rb") as file:
+                text = file.read(MAX_BASE_BYTES).decode()
+        found = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelsError(f"--base is neither JSON nor a file with JSON ({type(error).__name__}).") from None
+    if not isinstance(found, dict):
+        raise ModelsError("--base must be a table of settings.")
+    return found

@@ -1,0 +1,81 @@
+"""Trains the arms of a larger job as ordinary runs beside it: each can be stopped, and goes on where it was."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from analysis.errors import Cancelled
+from models.errors import ModelsError
+from models.journal import MetricsListener
+from models.runs import BROKEN_OFF, Run, check_name, delete_run, list_runs, read_run, request_stop
+from models.stopping import StopRequest
+from models.training import resume, train
+from models.training_config import TrainingConfig
+
+STOP_SECONDS = 0.2
+
+
+def find_arm(config: TrainingConfig, run_dir: Path) -> Run | None:
+    """The run of this very training, in whatever state, or None.
+
+    Raises:
+        ModelsError: The name cannot name a run, or there is another run of that name.
+    """
+    check_name(run_dir.name)
+    run = next((run for run in list_runs(run_dir.parent) if run.name == run_dir.name), None)
+    if run is not None and run.config != json.loads(json.dumps(config.to_dict())):
+        raise ModelsError(f"There is another run named {run.name}; delete it or give the comparison another name.")
+    return run
+
+
+def train_arm(
+    config: TrainingConfig, run_dir: Path, stop: StopRequest, on_metrics: MetricsListener | None = None
+) -> Run:
+    """Trains one arm; one that was broken off goes on, and a finished one stays as it is.
+
+    Args:
+        config: What to train.
+        run_dir: Of the arm.
+        stop: Of the job: whoever asks that to stop, stops the arm, which may still wait for its device.
+        on_metrics: Told each new line of metrics.
+
+    Raises:
+        Cancelled: It was stopped.
+        ModelsError: As for :func:`find_arm` and :func:`models.training.train`.
+    """
+    run = find_arm(config, run_dir)
+    if run is not None and run.state == "finished":
+        return run
+    if run is not None and run.state == "damaged":
+        delete_run(run_dir.parent, run.name)
+    if stop.requested:
+        raise Cancelled
+    with _handed_on(stop, run_dir):
+        if run is not None and run.state in BROKEN_OFF:
+            result = resume(run_dir, on_metrics)
+        else:
+            result = train(config, run_dir, on_metrics)
+    if result.state != "finished":
+        raise Cancelled
+    return read_run(run_dir.parent, run_dir.name)
+
+
+@contextmanager
+def _handed_on(stop: StopRequest, run_dir: Path) -> Iterator[None]:
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(STOP_SECONDS):
+            if stop.requested and run_dir.exists():
+                request_stop(run_dir)
+                return
+
+    watcher = threading.Thread(target=watch, name=f"stop {run_dir.name}", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()

@@ -1,0 +1,307 @@
+"""Matched arms: one base configuration, one thing varied, several seeds, and what can be said of the difference.
+
+:func:`run_arms`, or ``python -m lab.arms RUN_DIR`` as a job of its own. Every (arm, seed) is an ordinary training run
+beside the comparison's own directory, NAME-ARM-SEED, and so a model of the registry. All arms of a seed see the same
+pictures in the same order: random numbers depend on seed and step alone (:mod:`models.random_streams`). They are
+trained seed by seed, so that what a stopped comparison has is comparable; finished arms are kept.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from analysis.errors import AnalysisError, Cancelled, Progress
+from lab.arm_training import find_arm, train_arm
+from lab.arms_config import Arm, ArmsConfig, DataFacts
+from lab.arms_measure import MAX_SHIFT, choose_training_pictures, measure_accuracy, measure_translation, open_data
+from lab.arms_report import CONFIDENCE, complete, summarize
+from models.checkpoints import read_json
+from models.data import Dataset
+from models.device_turn import device_turn
+from models.devices import resolve_device
+from models.errors import ModelsError
+from models.programs import run_program
+from models.provenance import describe_environment
+from models.runs import Run, RunWriter, append_line, load_run_model, read_lines, take_up_run, write_bytes, write_json
+from models.stopping import StopRequest
+from models.training_config import TrainingConfig
+
+CURVE = ("step", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+"""What is kept of each epoch."""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """One training of a comparison; ``run`` is the name of the run that holds it."""
+
+    arm: Arm
+    seed: int
+    run: str
+    training: TrainingConfig
+
+
+def plan_arms(config: ArmsConfig, name: str, facts: DataFacts) -> tuple[Treatment, ...]:
+    """All trainings in their order: seed by seed.
+
+    Args:
+        config: What to compare.
+        name: Of the comparison's own run.
+        facts: Of the data.
+
+    Raises:
+        ModelsError: An arm is not possible with these data.
+    """
+    arms = [(arm, arm.configure(config.base, facts)) for arm in config.arms]
+    return tuple(
+        Treatment(arm, seed, f"{name}-{arm.name}-{seed}", replace(training, seed=seed))
+        for seed in config.all_seeds
+        for arm, training in arms
+    )
+
+
+class _Comparison:
+    """The state of one job: what is planned, measured and shown."""
+
+    def __init__(self, config: ArmsConfig, writer: RunWriter, stop: StopRequest):
+        self.config, self.writer, self.stop = config, writer, stop
+        self.run_dir, self.root = writer.run_dir, writer.run_dir.parent
+        self.started, self.epochs_done = time.monotonic(), 0
+        self._data: tuple[object, Dataset] | None = None
+
+    def run(self) -> dict:
+        self.writer.update(state="preparing", message="Opening the data")
+        self.facts = _describe(self._open(self.config.base))
+        self.treatments = plan_arms(self.config, self.run_dir.name, self.facts)
+        self.arms = [
+            {
+                "name": arm.name,
+                "title": arm.title,
+                "parameters": _count_parameters(arm.configure(self.config.base, self.facts), self.facts),
+            }
+            for arm in self.config.arms
+        ]
+        runs = [find_arm(treatment.training, self.root / treatment.run) for treatment in self.treatments]
+        self._collect_lines(runs)
+        self.epochs = [_count_epochs(treatment.training, self.facts) for treatment in self.treatments]
+        self.networks: list[dict] = []
+        self.writer.update(total_steps=sum(self.epochs))
+        for number in range(len(self.treatments)):
+            self._work_on(number)
+            self._show()
+        if not self._measured():
+            raise ModelsError(f"No arm could be trained. {self.networks[0]['message']}")
+        return self._document()
+
+    def _work_on(self, number: int) -> None:
+        """Trains one arm with one seed, unless that is done, and measures it."""
+        treatment = self.treatments[number]
+        per_seed = len(self.config.arms)
+        place = f"Seed {treatment.seed}, arm {number % per_seed + 1} of {per_seed}: {treatment.arm.title}"
+        self.writer.update(state="running", message=place)
+        self.epochs_done = sum(self.epochs[:number])
+        known = {"arm": treatment.arm.name, "seed": treatment.seed, "run": treatment.run}
+        try:
+            run = train_arm(treatment.training, self.root / treatment.run, self.stop, self._listen(treatment))
+        except ModelsError as error:  # one arm that diverges is a finding, and the others go on
+            self.networks.append({**known, "state": "failed", "message": str(error)})
+            return
+        self.networks.append({**known, "state": "finished", **self._measure(treatment, run)})
+
+    def _measure(self, treatment: Treatment, run: Run) -> dict:
+        result = run.result or {}
+        path, sha256 = self.run_dir / "measurements.jsonl", result.get("weights_sha256")
+        known = {(line.get("run"), line.get("weights_sha256")): line for line in read_lines(path)}
+        kept = known.get((run.name, sha256))
+        if kept is None:
+            kept = {"run": run.name, "weights_sha256": sha256, **self._test(treatment)}
+            append_line(path, kept)
+        return {
+            **{name: value for name, value in kept.items() if name != "run"},
+            **{name: result.get(name) for name in ("val_accuracy", "test_accuracy", "seconds")},
+            "curve": [{name: line.get(name) for name in CURVE} for line in _epochs(run)],
+        }
+
+    def _test(self, treatment: Treatment) -> dict:
+        device = resolve_device(treatment.training.device)
+        dataset = self._open(treatment.training)
+        # As a rival of other runs that wait.
+        self.writer.update(state="queued", device=device.type)
+        with device_turn(self.run_dir, device.type, self.stop) as my_turn:
+            if not my_turn:
+                raise Cancelled
+            self.writer.update(state="running")
+            module, _, preprocessing = load_run_model(self.root / treatment.run)
+            module = module.to(device).eval()
+            pictures = choose_training_pictures(treatment.training, dataset)
+            until = _until(self.stop)
+            found = {"train_accuracy": measure_accuracy(module, preprocessing, pictures, until)}
+            if self.config.shifts:
+                moved = measure_translation(module, preprocessing, dataset.test, progress=until)
+                found |= {"consistency": moved.consistency, "shifted_accuracy": moved.accuracy}
+            return found
+
+    def _open(self, config: TrainingConfig) -> Dataset:
+        key = config.seed if config.split_seed is None else config.split_seed
+        if self._data is None or self._data[0] != key:
+            self._data = (key, open_data(config))
+        return self._data[1]
+
+    def _listen(self, treatment: Treatment) -> Callable[[dict], None]:
+        def listen(line: dict) -> None:
+            if line["kind"] == "epoch":
+                self.writer.add_metrics(_to_line(treatment, line))
+                done = self.epochs_done + line["epoch"]
+                left = (time.monotonic() - self.started) / done * (sum(self.epochs) - done)
+                self.writer.update(step=done, seconds_left=left)
+
+        return listen
+
+    def _collect_lines(self, runs: Sequence[Run | None]) -> None:
+        """Begins metrics.jsonl with what earlier attempts have of the arms' curves."""
+        lines = [
+            _to_line(treatment, line)
+            for treatment, run in zip(self.treatments, runs, strict=True)
+            if run is not None
+            for line in _epochs(run)
+        ]
+        write_bytes(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+    def _measured(self) -> list[dict]:
+        return [network for network in self.networks if network["state"] == "finished"]
+
+    def _summarize(self) -> dict:
+        config, chance = self.config, 1 / self.facts.num_classes
+        found = summarize(self.arms, self._measured(), config.question, config.direction, chance)
+        failed = [network for network in self.networks if network["state"] == "failed"]
+        if failed:
+            found["sentence"] = f"{failed[0]['run']} failed: {failed[0]['message']} {found['sentence']}".strip()
+        return found
+
+    def _show(self) -> None:
+        found = self._summarize()
+        self.writer.update(rows=found["rows"], sentence=found["sentence"], also=found["also"])
+
+    def _document(self) -> dict:
+        config, found = self.config, self._summarize()
+        return {
+            "title": config.title,
+            "claim": config.claim,
+            "question": config.question,
+            **found,
+            "targets": {str(seed): target for seed, target in found["targets"].items()},  # as JSON has it
+            "networks": complete(self.networks, found["targets"]),
+            "num_seeds": config.seeds,
+            "confidence": CONFIDENCE,
+            "max_shift": MAX_SHIFT if config.shifts else None,
+            "chance": 1 / self.facts.num_classes,
+            "seconds": time.monotonic() - self.started,
+            "environment": describe_environment(resolve_device(config.base.device).type),
+            "config": config.to_dict(),
+        }
+
+
+def run_arms(config: ArmsConfig, writer: RunWriter, stop: StopRequest) -> dict:
+    """Trains every arm with every seed and compares them.
+
+    While it goes on, metrics.jsonl of the comparison gets every epoch of every arm as a line, and ``rows`` and
+    ``sentence`` of status.json are the table so far.
+
+    Args:
+        config: What to compare.
+        writer: Of the comparison's own run.
+        stop: Ends the current arm, and the comparison.
+
+    Returns:
+        ``{title, claim, question, rows, sentence, targets, networks, ...}``, ready for JSON: the table of
+        :func:`lab.arms_report.summarize`, and every trained network with its ``curve``.
+
+    Raises:
+        Cancelled: It was stopped.
+        ModelsError: The data cannot be used, or no arm could be trained.
+    """
+    return _Comparison(config, writer, stop).run()
+
+
+def _describe(dataset: Dataset) -> DataFacts:
+    return DataFacts(len(dataset.train), len(dataset.categories), dataset.in_channels, dataset.image_size)
+
+
+def _count_parameters(training: TrainingConfig, facts: DataFacts) -> int:
+    return training.architecture_config(**facts.shape).num_parameters
+
+
+def _count_epochs(training: TrainingConfig, facts: DataFacts) -> int:
+    if training.max_steps is None:
+        return training.epochs
+    pictures = min(training.train_limit or facts.num_train, facts.num_train)
+    return math.ceil(training.max_steps / max(1, pictures // min(training.batch_size, pictures)))
+
+
+def _epochs(run: Run) -> list[dict]:
+    return [line for line in run.metrics if line.get("kind") == "epoch"]
+
+
+def _to_line(treatment: Treatment, line: dict) -> dict:
+    kept = {name: line.get(name) for name in CURVE}
+    return {"kind": "epoch", "arm": treatment.arm.name, "seed": treatment.seed, **kept}
+
+
+def _until(stop: StopRequest) -> Progress:
+    def check(done: int, total: int) -> None:
+        if stop.requested:
+            raise Cancelled
+
+    return check
+
+
+def run_job(run_dir: Path) -> dict | None:
+    """Runs the comparison that the config.json of a run directory describes; its document goes to result.json.
+
+    Returns:
+        The document, or None if it was stopped.
+
+    Raises:
+        ModelsError: The configuration or the data cannot be used; the run's state is then "failed".
+    """
+    try:
+        with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
+            try:
+                config = ArmsConfig.from_dict(read_json(run_dir / "config.json"))
+                document = run_arms(config, writer, stop)
+            except AnalysisError as error:
+                raise ModelsError(str(error)) from error
+            except Cancelled:
+                writer.update(state="stopped", message="Stopped; what was trained is kept, and it can go on.")
+                return None
+            write_json(run_dir / "result.json", document)
+            result = {"seconds": document["seconds"], "sentence": document["sentence"]}
+            writer.update(state="finished", message="", seconds_left=0.0, result=result)
+            return document
+    except OSError as error:
+        raise ModelsError(f"The run cannot be written to {run_dir} ({error.strerror or error}).") from error
+
+
+def start_here(config: ArmsConfig, run_dir: Path) -> dict:
+    """Runs a comparison in this process; one of the same name and configuration that was broken off goes on.
+
+    Raises:
+        ModelsError: There is another run of that name, it was stopped, or see :func:`run_job`.
+    """
+    take_up_run(run_dir, json.loads(json.dumps(config.to_dict())), "arms")
+    document = run_job(run_dir)
+    if document is None:
+        raise ModelsError("The comparison was stopped; the same command goes on with what was trained.")
+    return document
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the config.json of the run directory named by the only argument; returns the exit status."""
+    return run_program("lab.arms", arguments, run_job, lambda found: found["sentence"] if found else "stopped")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

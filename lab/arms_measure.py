@@ -1,0 +1,141 @@
+"""What is measured of a trained arm besides what its run says: training accuracy as it is, and moved pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from analysis.errors import Progress, no_progress
+from analysis.shift import extend
+from analysis.shift_map import measure_agreement
+from models.data import Dataset, Split, load_dataset
+from models.feed import Normalize
+from models.label_noise import apply_corrections, corrupt
+from models.preprocessing import Preprocessing
+from models.random_streams import Purpose, derive_seed, draw_generator
+from models.reproducible import reproducible
+from models.training_config import TrainingConfig
+
+MAX_TRAIN_PICTURES = 5000
+NUM_MOVED = 256
+MAX_SHIFT = 3
+"""Pixels each way: 49 shifts of each picture."""
+BOUNDARY = "replicate"
+"""What fills the uncovered border: no edge appears that was not there."""
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Translation:
+    """How a network does on moved pictures, each under all shifts of a small square.
+
+    Attributes:
+        consistency: The share of pairs of shifts with the same predicted class (a U-statistic), mean over pictures.
+        accuracy: The share of right answers over all pictures and shifts.
+    """
+
+    consistency: float
+    accuracy: float
+
+
+def open_data(config: TrainingConfig) -> Dataset:
+    """The data that :func:`models.training.train` uses for this configuration; no random state changes.
+
+    Raises:
+        ModelsError: They cannot be used.
+    """
+    with reproducible(config.seed):
+        dataset = load_dataset(
+            config.dataset,
+            data_root=config.data_root,
+            seed=config.seed if config.split_seed is None else config.split_seed,
+            image_size=config.image_size,
+            shapes=config.shapes,
+        )
+    if not config.corrections:
+        return dataset
+    num_classes = len(dataset.categories)
+    splits = {
+        name: apply_corrections(getattr(dataset, name), config.corrections, num_classes)
+        for name in ("train", "validation", "test")
+    }
+    return replace(dataset, **splits)
+
+
+def choose_training_pictures(config: TrainingConfig, dataset: Dataset) -> Split:
+    """The pictures that a training of this configuration sees, with the labels it is told."""
+    split = dataset.train
+    if config.train_limit is not None and config.train_limit < len(split):
+        generator = draw_generator(config.seed, Purpose.LIMIT)
+        split = split.take(torch.randperm(len(split), generator=generator)[: config.train_limit].sort().values)
+    if config.label_noise:
+        seed = derive_seed(config.seed, Purpose.LABEL_NOISE)
+        split = replace(split, labels=corrupt(split.labels, config.label_noise, len(dataset.categories), seed))
+    return split
+
+
+def measure_accuracy(
+    module: nn.Module, preprocessing: Preprocessing, split: Split, progress: Progress = no_progress
+) -> float:
+    """The share of right answers of a network in eval mode, on at most ``MAX_TRAIN_PICTURES`` of the pictures.
+
+    Args:
+        module: In eval mode.
+        preprocessing: What it needs.
+        split: Pictures, evenly thinned out where there are too many.
+        progress: Counts pictures; may cancel.
+    """
+    count = min(len(split), MAX_TRAIN_PICTURES)
+    split = split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
+    predicted = _predict(module, preprocessing, split.images, progress)
+    return float((predicted == split.labels).double().mean())
+
+
+def measure_translation(
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    split: Split,
+    *,
+    num_pictures: int = NUM_MOVED,
+    max_shift: int = MAX_SHIFT,
+    boundary: str = BOUNDARY,
+    progress: Progress = no_progress,
+) -> Translation:
+    """Tests a network on pictures moved by all whole shifts up to ``max_shift`` pixels each way.
+
+    Args:
+        module: In eval mode.
+        preprocessing: What it needs.
+        split: Where ``num_pictures`` are taken from, at even distances.
+        num_pictures: How many.
+        max_shift: Pixels each way.
+        boundary: A key of ``analysis.shift.BOUNDARIES`` other than "crop".
+        progress: Counts shifts; may cancel.
+    """
+    count = min(len(split), num_pictures)
+    split = split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
+    scene = extend(split.images, max_shift, boundary, [255 * value for value in preprocessing.mean])
+    shifts = [(dx, dy) for dy in range(-max_shift, max_shift + 1) for dx in range(-max_shift, max_shift + 1)]
+    answers = []
+    for number, (dx, dy) in enumerate(shifts):
+        progress(number, len(shifts))
+        answers.append(_predict(module, preprocessing, scene.window(dx, dy)))
+    votes = torch.stack(answers, dim=1)  # (N, S)
+    consistency = [measure_agreement(torch.bincount(row)) for row in votes]
+    accuracy = float((votes == split.labels[:, None]).double().mean())
+    return Translation(sum(consistency) / len(consistency), accuracy)
+
+
+@torch.inference_mode()
+def _predict(
+    module: nn.Module, preprocessing: Preprocessing, images: Tensor, progress: Progress = no_progress
+) -> Tensor:
+    """Predicted classes ``(N,)`` on the CPU, of uint8 pictures ``(N, C, H, W)``."""
+    device = next(module.parameters()).device
+    normalize: Callable[[Tensor], Tensor] = Normalize(preprocessing, device)
+    parts = []
+    for start in range(0, len(images), CHUNK):
+        progress(start, len(images))
+        parts.append(module(normalize(images[start : start + CHUNK].to(device))).argmax(1).cpu())
+    return torch.cat(parts)

@@ -1,0 +1,267 @@
+"""Matched arms end to end on drawn shapes: equal data, numbers against oracles, stopping and going on."""
+
+import json
+import sys
+import threading
+
+import pytest
+import torch
+
+import cli
+from analysis.shift import extend
+from analysis.shift_map import map_shifts
+from lab import arm_training, arms
+from lab.arms import run_job, start_here
+from lab.arms_config import ArmsConfig
+from lab.arms_measure import choose_training_pictures, measure_accuracy, measure_translation, open_data
+from lab.run_examples import read_examples
+from models.errors import ModelsError
+from models.registry import Registry
+from models.runs import RunWriter, create_run, load_run_model, read_json, read_run, request_stop, write_json
+from models.stopping import StopRequest
+from models.trainer import Trainer
+from models.training import train
+from models.training_config import TrainingConfig
+
+BASE = {
+    "dataset": "shapes",
+    "shapes": {"num_images": 240, "clutter": 0.0, "color": "by_class"},
+    "model": {"channels": [6, 8]},
+    "image_size": 16,
+    "epochs": 3,
+    "batch_size": 24,
+    "device": "cpu",
+    "seed": 3,
+    "snapshots": False,
+}
+HEADS = [
+    {"name": "flatten", "title": "flatten", "changes": {"model": {"head": "flatten"}}},
+    {"name": "gap", "title": "mean", "changes": {"model": {"head": "gap"}}},
+]
+
+
+def configure(**values) -> ArmsConfig:
+    base = BASE | values.pop("base", {})
+    return ArmsConfig.from_dict({"base": base, "arms": HEADS, "seeds": 2, "question": "translation", **values})
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """A finished comparison: the folder of its runs and its document."""
+    root = tmp_path_factory.mktemp("runs")
+    state = torch.random.get_rng_state()
+    document = start_here(configure(shifts=True), root / "heads")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    return root, document
+
+
+def test_document(comparison):
+    root, document = comparison
+    assert json.loads(json.dumps(document)) == read_json(root / "heads" / "result.json")
+    # Seed by seed, so that what a stopped comparison has can be compared.
+    names = ["heads-flatten-3", "heads-gap-3", "heads-flatten-4", "heads-gap-4"]
+    assert [network["run"] for network in document["networks"]] == names
+    for network in document["networks"]:
+        target = document["targets"][str(network["seed"])]
+        reached = [point["step"] for point in network["curve"] if point["val_accuracy"] >= target]
+        assert network["steps"] == reached[0]
+        assert network["gap"] == network["train_accuracy"] - network["val_accuracy"]
+    assert all(len(network["curve"]) == 3 and network["state"] == "finished" for network in document["networks"])
+    assert [row["n"] for row in document["rows"]] == [2, 2] and document["sentence"].startswith("Shift consistency")
+    run = read_run(root, "heads")
+    assert (run.state, run.kind, run.status["step"]) == ("finished", "arms", run.status["total_steps"])
+    assert run.status["sentence"] == document["sentence"] and len(run.status["rows"]) == 2
+    lines = [(line["arm"], line["seed"], line["epoch"]) for line in run.metrics]
+    assert lines == [(arm, seed, epoch) for seed in (3, 4) for arm in ("flatten", "gap") for epoch in (1, 2, 3)]
+
+
+def test_arms_are_models_that_share_data_and_seed(comparison):
+    root, document = comparison
+    for seed in (3, 4):
+        configs = [read_run(root, f"heads-{arm}-{seed}").config for arm in ("flatten", "gap")]
+        assert [config.pop("model")["head"] for config in configs] == ["flatten", "gap"]
+        assert configs[0] == configs[1] and configs[0]["seed"] == seed
+        pictures = [read_examples(read_run(root, f"heads-{arm}-{seed}")).images for arm in ("flatten", "gap")]
+        assert torch.equal(*pictures)
+    assert {f"run/{network['run']}" for network in document["networks"]} <= set(Registry(root).list_names())
+
+
+def test_an_arm_is_the_training_that_one_gets_without_a_comparison(comparison, tmp_path):
+    _, document = comparison
+    alone = train(TrainingConfig.from_dict(BASE | {"model": {"channels": [6, 8], "head": "gap"}}), tmp_path / "alone")
+    network = next(network for network in document["networks"] if network["run"] == "heads-gap-3")
+    assert network["weights_sha256"] == alone.weights_sha256
+    assert (network["val_accuracy"], network["test_accuracy"]) == (alone.val_accuracy, alone.test_accuracy)
+
+
+def test_what_is_measured_of_a_network_against_loops(comparison):
+    root, document = comparison
+    network = next(network for network in document["networks"] if network["run"] == "heads-flatten-4")
+    config = TrainingConfig.from_dict(read_run(root, network["run"]).config)
+    dataset = open_data(config)
+    module, _, preprocessing = load_run_model(root / network["run"])
+    module.eval()
+    with torch.no_grad():
+        right = [
+            int(module(preprocessing.normalize(image[None].float() / 255)).argmax()) == int(label)
+            for image, label in zip(dataset.train.images, dataset.train.labels, strict=True)
+        ]
+        assert network["train_accuracy"] == pytest.approx(sum(right) / len(right), abs=0.011)
+        consistency = []
+        for image in dataset.test.images:
+            scene = extend(preprocessing.normalize(image.float() / 255), 3, "replicate")
+            *_, shift_map = map_shifts(module, scene, 3)
+            consistency.append(shift_map.consistency)
+    assert network["consistency"] == pytest.approx(sum(consistency) / len(consistency), abs=0.005)
+
+
+def test_training_pictures_are_those_of_the_trainer(tmp_path):
+    values = {"train_limit": 50, "label_noise": 0.4, "seed": 9}
+    config = TrainingConfig.from_dict(BASE | values)
+    dataset = open_data(config)
+    create_run(tmp_path, "x", config.to_dict())
+    with RunWriter(tmp_path / "x") as writer:
+        trainer = Trainer(config, dataset, "cpu", writer, StopRequest(tmp_path / "x"))
+        expected = trainer._choose_pictures()
+    found = choose_training_pictures(config, dataset)
+    assert len(found) == 50
+    for name in ("images", "labels", "ids"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+
+
+def test_corrections_are_heeded():
+    config = TrainingConfig.from_dict(BASE)
+    dataset = open_data(config)
+    wrong, gone = dataset.train.ids[:2].tolist()
+    corrected = open_data(TrainingConfig.from_dict(BASE | {"corrections": {str(wrong): 5, str(gone): None}}))
+    assert len(corrected.train) == len(dataset.train) - 1 and gone not in corrected.train.ids
+    assert corrected.train.labels[corrected.train.ids == wrong].tolist() == [5]
+
+
+def test_a_network_that_ignores_the_picture_is_consistent():
+    dataset = open_data(TrainingConfig.from_dict(BASE))
+
+    class Constant(torch.nn.Linear):
+        def forward(self, x):
+            return torch.eye(6)[2].expand(len(x), 6)
+
+    module, preprocessing = Constant(1, 1), dataset.preprocessing()
+    moved = measure_translation(module, preprocessing, dataset.test, boundary="mean")
+    share = float((dataset.test.labels == 2).double().mean())
+    assert moved.consistency == 1.0 and moved.accuracy == pytest.approx(share)
+    assert measure_accuracy(module, preprocessing, dataset.test) == pytest.approx(share)
+
+
+def test_what_is_finished_is_neither_trained_nor_measured_again(comparison, monkeypatch):
+    root, document = comparison
+    path = root / "heads" / "status.json"
+    write_json(path, {**read_json(path), "state": "stopped"})
+    monkeypatch.setattr(arms, "measure_accuracy", None)
+    monkeypatch.setattr(arm_training, "train", None)
+    again = run_job(root / "heads")
+    assert again["networks"] == document["networks"] and again["rows"] == document["rows"]
+    with pytest.raises(ModelsError, match="already a run named heads, and it is finished"):
+        start_here(configure(shifts=True), root / "heads")
+
+
+def test_a_stop_ends_the_arm_and_the_comparison_which_goes_on(tmp_path, monkeypatch):
+    config = configure(base={"epochs": 400})
+    trained = threading.Event()
+    real = arm_training.train
+
+    def train_and_tell(*args, **options):
+        trained.set()
+        return real(*args, **options)
+
+    monkeypatch.setattr(arm_training, "train", train_and_tell)
+    stopper = threading.Thread(target=lambda: trained.wait(30) and request_stop(tmp_path / "long"))
+    stopper.start()
+    with pytest.raises(ModelsError, match="goes on with what was trained"):
+        start_here(config, tmp_path / "long")
+    stopper.join()
+    assert [read_run(tmp_path, name).state for name in ("long", "long-flatten-3")] == ["stopped", "stopped"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stop long")]
+
+
+def test_a_broken_off_arm_goes_on_to_the_same_weights(comparison, tmp_path, monkeypatch):
+    _, document = comparison
+    first = TrainingConfig.from_dict(BASE | {"model": {"channels": [6, 8], "head": "flatten"}})
+    run_dir = tmp_path / "heads-flatten-3"
+
+    def stop_after_an_epoch(line):
+        if line["kind"] == "epoch":
+            request_stop(run_dir)
+
+    assert train(first, run_dir, stop_after_an_epoch).state == "stopped"
+    trained = []
+    monkeypatch.setattr(
+        arm_training, "train", lambda config, path, *more: trained.append(path.name) or train(config, path, *more)
+    )
+    again = start_here(configure(shifts=True), tmp_path / "heads")
+    assert "heads-flatten-3" not in trained and len(trained) == 3  # the first was resumed
+    for one, other in zip(again["networks"], document["networks"], strict=True):
+        assert one["weights_sha256"] == other["weights_sha256"]
+    assert again["rows"][1]["consistency"] == document["rows"][1]["consistency"]
+    assert len(read_run(tmp_path, "heads").metrics) == 12
+
+
+def test_an_arm_that_diverges_is_a_finding(tmp_path):
+    rates = [
+        {"name": f"r{number}", "title": f"rate {rate}", "changes": {"learning_rate": rate}}
+        for number, rate in enumerate((0.05, 100.0))
+    ]
+    base = {"model": {"channels": [6, 8], "norm": "none"}, "epochs": 20, "schedule": "constant"}
+    document = start_here(configure(arms=rates, base=base, seeds=1, question="accuracy"), tmp_path / "rates")
+    good, bad = document["networks"]
+    assert (good["state"], bad["state"]) == ("finished", "failed") and "learning rate of 100 is too high" in bad[
+        "message"
+    ]
+    assert [row["n"] for row in document["rows"]] == [1, 0]
+    assert document["sentence"].startswith("rates-r1-3 failed: The loss stopped")
+    assert read_run(tmp_path, "rates").status["sentence"] == document["sentence"]
+
+
+def test_a_run_of_the_same_name_is_left_alone(comparison, tmp_path):
+    with RunWriter(create_run(tmp_path, "second-gap-4", {"mine": True})) as writer:
+        writer.update(state="finished")
+    with pytest.raises(ModelsError, match="another run named second-gap-4"):
+        start_here(configure(), tmp_path / "second")
+    assert read_run(tmp_path, "second-gap-4").config == {"mine": True}
+    assert not (tmp_path / "second-flatten-3").exists()
+
+
+def test_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(tmp_path))
+    monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
+    path = tmp_path / "base.json"
+    path.write_text(json.dumps(BASE | {"epochs": 1, "augment": {"flip": 1.0}}))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cli.py", "arms", *map(str, arguments)])
+        return cli.main(), *capsys.readouterr()
+
+    code, out, _ = run("--name", "a", "--vary", "dropout=0,0.5", "--base", path, "--seeds", 1, "--json")
+    document = json.loads(out)
+    assert code == 0 and [row["title"] for row in document["rows"]] == ["dropout: 0", "dropout: 0.5"]
+    assert document["config"]["base"]["augment"]["flip"] == 1.0
+    small = '{"epochs": 1, "shapes": {"num_images": 60}, "image_size": 16}'
+    code, out, _ = run("--name", "b", "--preset", "cnn_vs_mlp", "--base", small, "--seeds", 1)
+    assert code == 0 and "CNN" in out and "Test accuracy, against" in out
+    for wrong, words in (
+        (["--name", "c"], "either --preset or --vary"),
+        (["--name", "c", "--vary", "dropout"], "NAME=V1,V2"),
+        (["--name", "c", "--vary", "dropout=0,1", "--base", "{"], "neither JSON"),
+        (["--name", "c", "--vary", "dropout=0,0.5", "--base", "[]"], "neither JSON"),
+        (["--name", "c", "--preset", "magic"], "preset must be one of"),
+        (["--name", "../c", "--preset", "bn_faster"], "A run name"),
+    ):
+        code, _, err = run(*wrong)
+        assert code == 2 and words in err
+    assert not (tmp_path / "c").exists()
+
+
+def test_main_reports_a_bad_configuration(tmp_path, capsys):
+    create_run(tmp_path, "a", {"arms": []}, "arms")
+    assert arms.main([str(tmp_path / "a")]) == 1
+    assert "a base and arms" in capsys.readouterr().err and read_run(tmp_path, "a").state == "failed"
+    assert arms.main([]) == 2

@@ -1,0 +1,119 @@
+"""The pure parts of the panel: curves while arms are trained, tables, and files that somebody has changed."""
+
+import json
+
+import pytest
+
+from lab.arms_config import ArmsConfig
+from lab.arms_presets import PRESETS
+from lab.arms_report import summarize
+from models.runs import create_run, read_run, write_json
+from ui.arms_panel import _describe, _describe_preset, _read_curves, _tabulate
+
+CONFIG = ArmsConfig.from_dict(
+    {
+        "base": {"dataset": "shapes"},
+        "arms": [{"name": "a", "title": "A <b>"}, {"name": "b", "title": "B", "changes": {"l1": 0.1}}],
+        "claim": "A & B differ",
+    }
+)
+
+
+def line(arm: str, seed: int, epoch: int) -> dict:
+    return {
+        "kind": "epoch",
+        "arm": arm,
+        "seed": seed,
+        "epoch": epoch,
+        "step": 10 * epoch,
+        "val_accuracy": 0.1 * epoch,
+    }
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(lines=(), **status):
+        path = tmp_path / "x"
+        if not path.exists():
+            create_run(tmp_path, "x", CONFIG.to_dict(), "arms")
+        (path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+        write_json(path / "status.json", {"state": "finished", "kind": "arms", **status})
+        return read_run(tmp_path, "x")
+
+    return make
+
+
+def summary(*networks) -> dict:
+    arms = [{"name": arm.name, "title": arm.title, "parameters": 1234} for arm in CONFIG.arms]
+    return summarize(arms, networks, "accuracy")
+
+
+def network(arm: str, seed: int, test: float) -> dict:
+    curve = [{"step": 10, "val_accuracy": 0.5}]
+    return {
+        "arm": arm,
+        "seed": seed,
+        "val_accuracy": 0.5,
+        "test_accuracy": test,
+        "train_accuracy": 0.6,
+        "curve": curve,
+    }
+
+
+def test_curves_of_finished_arms(make):
+    lines = [line(arm, seed, epoch) for seed in range(2) for arm in "ab" for epoch in (1, 2)]
+    run = make(
+        [
+            *lines,
+            lines[-1],
+            {"kind": "epoch", "arm": ["a"], "seed": {}},
+            {"kind": "epoch", "arm": "a", "seed": []},
+            {"kind": "epoch", "arm": "z"},
+        ]
+    )
+    curves = _read_curves(run, CONFIG)
+    assert [title for title, _ in curves] == ["A <b>", "B"]
+    assert [[len(epochs) for epochs in seeds] for _, seeds in curves] == [[2, 2], [2, 2]]
+
+
+def test_the_arm_that_is_being_trained_stands_apart(make, monkeypatch):
+    monkeypatch.setattr("models.runs._is_abandoned", lambda path, status: False)
+    lines = [line(arm, 0, epoch) for arm in "ab" for epoch in (1, 2, 3)]
+    run = make([*lines, line("a", 1, 1)], state="running")
+    titles = [title for title, _ in _read_curves(run, CONFIG)]
+    assert titles == ["A <b>", "B", "A <b>, seed 1 so far"]  # arms first: they keep their colours
+    first = make([line("a", 0, 1)], state="running")
+    assert [len(seeds) for _, seeds in _read_curves(first, CONFIG)] == [1, 0]
+
+
+def test_table(make):
+    networks = [network(arm, seed, 0.5 + 0.1 * i) for seed in range(2) for i, arm in enumerate("ab")]
+    html = _tabulate(make(rows=summary(*networks)["rows"]), CONFIG)
+    assert "A &lt;b&gt;" in html and "<b>" not in html and "1,234" in html
+    assert "+10.0 points [+10.0, +10.0]" in html and "60.0 % [60.0, 60.0]" in html
+    assert "consistency" not in html and _tabulate(make(), CONFIG) == ""
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [1, None, "x"],
+        [{"arm": "a"}],
+        [{"arm": "a", "n": {}, "parameters": "many", "test_accuracy": 3, "differences": 4}],
+        [{"arm": "a", "val_accuracy": {"mean": "high", "low": [], "high": None}}],
+        [{"arm": "b", "val_accuracy": {"mean": 0.5}, "differences": {"test_accuracy": {"mean": 1, "low": 2}}}],
+        [{"arm": ["a"], "n": 1}],
+    ],
+)
+def test_rows_that_somebody_has_changed(make, rows):
+    assert isinstance(_tabulate(make(rows=rows), CONFIG), str)
+
+
+def test_verdict_is_escaped(make):
+    html = _describe(make(sentence="<script>", also="<i>"), CONFIG)
+    assert "&lt;script&gt;" in html and "&lt;i&gt;" in html and "A &amp; B differ" in html
+
+
+def test_every_preset_says_how_long_it_takes():
+    for name in PRESETS:
+        assert "minute" in _describe_preset(name)

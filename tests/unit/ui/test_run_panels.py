@@ -1,0 +1,173 @@
+"""The panels of a run's errors and of its time slider: what they show of runs in any state."""
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lab import Lab
+from lab.run_errors import open_errors
+from lab.snapshot_view import measure_scales, open_examples, view_snapshot
+from models.checkpoints import pack_weights
+from models.jobs import JobManager
+from models.runs import create_run, read_run, write_json
+from ui import Services
+from ui.errors_panel import NO_RUN, NOT_YET, build_errors_panel
+from ui.errors_view import (
+    ANY,
+    MAX_PICTURES,
+    compare_errors,
+    describe_errors,
+    list_pairs,
+    list_pictures,
+    read_pair,
+)
+from ui.time_panel import build_time_panel
+from ui.time_view import describe_moment, draw_filters, draw_maps, draw_picture
+
+COUNT = 30
+
+
+@pytest.fixture
+def root(tmp_path, make_run):
+    """Two finished runs over the same pictures: one with a snapshot and predictions of its own, one that is right."""
+    root = tmp_path / "runs"
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (COUNT, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(COUNT) % 3
+    for name in ("tiny", "right"):
+        model, path = make_run(root, name), root / name
+        save_file({"images": images, "labels": labels, "ids": torch.arange(COUNT)}, path / "examples.safetensors")
+        with torch.no_grad():
+            logits = model(images.float() / 255) if name == "tiny" else torch.eye(3)[labels] * 9
+        save_file({"logits": logits}, path / "predictions.safetensors")
+    (root / "tiny" / "snapshots").mkdir()
+    (root / "tiny" / "snapshots" / "0000000.safetensors").write_bytes(pack_weights(make_run(root, "tiny"))[0])
+    return root
+
+
+@pytest.fixture
+def services(root) -> Services:
+    return Services(Lab("cpu", runs_root=root), JobManager(root))
+
+
+@pytest.fixture(params=[build_errors_panel, build_time_panel])
+def panel(request, services):
+    with gr.Blocks():
+        return request.param(services, gr.Dropdown([]))
+
+
+def test_every_state_of_a_run_fills_all_outputs(panel, root):
+    create_run(root, "waiting", {"dataset": "insects"})
+    (root / "broken").mkdir()
+    (root / "broken" / "config.json").write_text("{")
+    (root / "tiny" / "examples.safetensors").write_bytes(b"no such file")
+    for name in (None, "right", "waiting", "broken", "gone", "tiny"):
+        assert len(panel.refresh(name)) == len(panel.outputs)
+
+
+def test_a_missing_run_is_said_and_hides_the_rest(panel):
+    finding, body, *_ = panel.refresh("gone")
+    assert "gone" in finding
+    assert body["visible"] is False
+
+
+def test_a_run_that_is_at_work_is_followed_and_others_are_not(panel, root):
+    create_run(root, "waiting", {"dataset": "insects"})
+    timer = panel.outputs.index(panel.timer)
+    assert panel.refresh("waiting")[timer]["active"]
+    assert not panel.refresh("tiny")[timer]["active"]
+
+
+def test_errors_begin_with_the_largest_losses(services, root):
+    with gr.Blocks():
+        panel = build_errors_panel(services, gr.Dropdown([]))
+    assert NO_RUN in panel.refresh(None)[0]
+    create_run(root, "waiting", {"dataset": "insects"})
+    assert NOT_YET in panel.refresh("waiting")[0]
+    values = panel.refresh("tiny")
+    assert "validation pictures right" in values[0]
+    pictures = next(v for v in values if isinstance(v, list) and len(v) == MAX_PICTURES)
+    assert all(path.is_file() for path, _ in pictures)
+
+
+def test_a_run_that_kept_no_snapshots_says_so(services):
+    with gr.Blocks():
+        panel = build_time_panel(services, gr.Dropdown([]))
+    assert "no snapshots" in panel.refresh("right")[0]
+
+
+def test_the_sentence_has_the_numbers(root):
+    view = open_errors(read_run(root, "tiny"))
+    right = int((view.confusion.labels == view.confusion.predicted).sum())
+    text = describe_errors(read_run(root, "tiny"), view.confusion)
+    assert f"{100 * right / COUNT:.1f} %" in text
+    assert f"of {COUNT} validation pictures right, {COUNT - right} wrong" in text
+
+
+def test_a_pair_of_the_list_names_its_two_classes(root):
+    found = open_errors(read_run(root, "tiny")).confusion
+    for pair, (label, value) in zip(found.most_confused(12), list_pairs(found), strict=True):
+        assert read_pair(value) == (pair.true, pair.predicted)
+        assert f"{found.categories[pair.true]} → {found.categories[pair.predicted]}: {pair.count}" in label
+    assert read_pair(None) == (ANY, ANY)
+
+
+def test_captions_belong_to_their_pictures(root):
+    view = open_errors(read_run(root, "tiny"))
+    heading, pictures, chosen = list_pictures(view, ANY, None)
+    assert len(pictures) == len(chosen) == MAX_PICTURES
+    assert f"the first {MAX_PICTURES} are shown" in heading
+    for (_, caption), index in zip(pictures, chosen, strict=True):
+        assert f"loss {view.confusion.losses[index]:.2f}" in caption
+        assert view.confusion.categories[view.confusion.labels[index]] in caption
+    heading, pictures, chosen = list_pictures(view, 1, 1)
+    assert "of bee recognised" in heading
+    assert set(view.confusion.labels[list(chosen)].tolist()) <= {1}
+
+
+def test_the_change_from_another_run_is_drawn_only_over_the_same_classes(services, root):
+    run = services.jobs.read("right")
+    view = open_errors(run)
+    text, chart = compare_errors(services, run, view, "tiny")
+    assert "right: 100.0 %" in text
+    assert chart["visible"]
+    wrong = open_errors(services.jobs.read("tiny")).confusion.counts
+    assert chart["value"].data[0].z[0][0] == int(view.confusion.counts[0, 0] - wrong[0, 0])
+    card = (root / "tiny" / "model.json").read_text()
+    (root / "tiny" / "model.json").write_text(card.replace('"ant"', '"wasp"'))
+    text, chart = compare_errors(services, run, view, "tiny")
+    assert "same classes" in text
+    assert not chart["visible"]
+    assert compare_errors(services, run, view, None) == ("", chart)
+
+
+def test_names_from_files_cannot_become_part_of_the_page(services, root):
+    card = (root / "tiny" / "model.json").read_text()
+    (root / "tiny" / "model.json").write_text(card.replace('"ant"', '"<b>ant"'))
+    run = services.jobs.read("tiny")
+    view, moment = open_errors(run), view_snapshot(services.lab, run, 0, 0)
+    pages = [list_pictures(view, 0, None)[0], describe_errors(run, view.confusion)]
+    pages += [describe_moment(run, [0], 0, moment), draw_picture(open_examples(run), moment, measure_scales(moment))]
+    assert all("<b>ant" not in page for page in pages)
+    assert any("&lt;b&gt;ant" in page for page in pages)
+
+
+@pytest.mark.parametrize("total", [40, None])
+def test_a_moment_is_placed_in_the_training(services, root, total):
+    path = root / "tiny" / "status.json"
+    state = {"state": "finished", "kind": "training", "submitted": 1}
+    write_json(path, state | ({"total_steps": total, "epochs": 4} if total else {}))
+    run, moment = services.jobs.read("tiny"), view_snapshot(services.lab, services.jobs.read("tiny"), 0, 0)
+    assert "Before the first step" in describe_moment(run, [0, 10], 0, moment)
+    text = describe_moment(run, [0, 10], 10, moment)
+    assert ("After step 10 of 40, epoch 1.0 of 4" if total else "After step 10 of 10:") in text
+
+
+def test_what_a_network_does_not_have_is_not_drawn():
+    nothing = SimpleNamespace(filters=None, maps=None)
+    scales = SimpleNamespace(filters=0.0, maps=0.0, is_signed=False, saliency=0.0)
+    assert "cannot be drawn" in draw_filters(nothing, scales)
+    assert "no feature maps" in draw_maps(nothing, scales)

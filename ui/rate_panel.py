@@ -1,0 +1,89 @@
+"""Finding a learning rate: a hundred steps at ever higher rates, as a job, and a suggestion."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import gradio as gr
+
+from analysis.errors import Cancelled
+from analysis.rate_figures import plot_rates
+from models.errors import ModelsError
+from models.range_test import STEPS
+from models.runs import UNFINISHED
+from models.training_config import TrainingConfig
+from ui import Services
+from ui.components import sentence_html
+from ui.errors import shows_errors
+
+POLL_SECONDS = 0.25
+
+
+def build_rate_panel(
+    services: Services,
+    fields: Mapping[str, gr.components.Component],
+    read: Callable[[Mapping], TrainingConfig],
+) -> None:
+    """Lays out a button and what it finds; the suggestion goes into the field ``learning_rate``.
+
+    Args:
+        services: The lab and what goes with it.
+        fields: The settings by name.
+        read: Values by name -> the training that the rate is for; may raise ModelsError.
+    """
+    with gr.Row(elem_classes="controls"):
+        find = gr.Button("Find a learning rate", elem_id="train-find-rate", size="md", min_width=220, scale=0)
+    finding = gr.HTML(elem_id="train-rate-finding")
+    plot = gr.Plot(show_label=False, visible=False, elem_id="train-rate-plot")
+
+    @shows_errors
+    def test(request: gr.Request, progress=gr.Progress(), *values):
+        """Tries rates for the settings of the page."""
+        config = read(dict(zip(fields, values, strict=True)))
+        name = services.jobs.start_program("range_test", config.to_dict(), "learning-rate")
+        try:
+            found = _wait(services, name, request, progress)
+        except Cancelled:
+            services.jobs.stop(name)
+            raise
+        _forget(services, name)
+        suggestion = found.get("suggestion")
+        figure = plot_rates(found["rates"], found["losses"], suggestion)
+        shown = gr.update(value=figure, visible=True)
+        if suggestion is None:
+            return (
+                sentence_html("The loss never fell: no rate can be suggested for these settings."),
+                shown,
+                gr.skip(),
+            )
+        text = f"Suggested peak: {suggestion:g}, where the loss falls fastest. It has been filled in."
+        return sentence_html(text, "good"), shown, suggestion
+
+    find.click(
+        test,
+        list(fields.values()),
+        [finding, plot, fields["learning_rate"]],
+        api_visibility="private",
+        show_progress_on=finding,
+    )
+
+
+def _wait(services: Services, name: str, request: gr.Request, progress: gr.Progress) -> dict:
+    """The job's result, once it is there."""
+    with services.watch(request, progress, "Trying learning rates", "learning-rate") as report:
+        while (run := services.jobs.read(name)).state in UNFINISHED:
+            report(run.status.get("step", 0), STEPS)
+            time.sleep(POLL_SECONDS)
+    if run.state != "finished" or run.document is None:
+        raise ModelsError(run.message or "The test of learning rates ended without a result.")
+    return run.document
+
+
+def _forget(services: Services, name: str) -> None:
+    """The test is no run that anybody wants to find again."""
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        try:
+            services.jobs.delete(name)
+            return
+        except ModelsError:  # its process is just about to end
+            time.sleep(POLL_SECONDS)
