@@ -18,6 +18,7 @@ test: $(VENV)/.test-ready
 bench: $(VENV)/.test-ready
 	$(BIN)/python benchmarks/bench_latency.py
 	$(BIN)/python benchmarks/bench_shift.py
+	$(BIN)/python benchmarks/bench_train.py
 
 $(VENV)/.run-ready: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

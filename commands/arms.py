@@ -54,7 +54,7 @@ def arms(
         print_json(document)
         return
     for row in document["rows"]:
-        typer.echo(f"{row['title']}: {row['parameters']:,} parameters, {row['n']} seeds")
+        typer.echo(f"{row['title']}: {row['parameters']:,} parameters, {row['n']} seed{'s' if row['n'] != 1 else ''}")
         for key, measure in MEASURES.items():
             if row[key] is not None:
                 typer.echo(f"  {measure.title:38} {measure.show_estimate(row[key])}")

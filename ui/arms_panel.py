@@ -149,7 +149,10 @@ def _find_data(base: TrainingConfig) -> dict:
 
 def _describe_preset(name: str) -> str:
     preset = PRESETS[name]
-    time = f"About {preset.minutes:g} minutes on two cores with {preset.seeds} seeds."
+    minutes = (
+        "half a minute" if preset.minutes < 1 else f"{preset.minutes:g} minute{'s' if preset.minutes != 1 else ''}"
+    )
+    time = f"About {minutes} on two cores with {preset.seeds} seeds."
     return _note(" ".join(filter(None, [preset.claim, preset.note, time])))
 
 

@@ -68,6 +68,8 @@ def build_run_comparison(services: Services, timer: gr.Timer) -> gr.Dropdown:
         if len(runs) < 2:
             return gr.update(value=None, visible=False), empty_html(EMPTY), hidden, "", hidden, version
         figure = plot_runs([(run.name, run.metrics) for run in runs], measure)
+        if figure is not None:  # six names need several lines on a phone, and above the curves there is one
+            figure.update_layout(height=380, legend={"y": -0.25, "yanchor": "top"}, margin_t=20)
         chart = gr.update(value=figure, visible=figure is not None)
         return chart, comparison_html(compare_runs(runs)), gr.update(visible=True), "", hidden, version
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import gradio as gr
@@ -96,7 +97,7 @@ def build_capsule_upload(services: Services, run: gr.Dropdown, changed: gr.State
 def build_download(prefix: str) -> tuple[gr.HTML, gr.DownloadButton]:
     """Where a file is announced once it is made, and a button that saves it again."""
     note = gr.HTML(elem_id=f"{prefix}-note")
-    save = gr.DownloadButton("Save again", size="sm", visible=False, elem_id=f"{prefix}-save", min_width=160)
+    save = gr.DownloadButton("Save again", size="sm", visible=False, elem_id=f"{prefix}-save", min_width=200, scale=0)
     return note, save
 
 
@@ -129,7 +130,8 @@ def wire_download(
             path, word = make(value, report)
         size = _format_size(path.stat().st_size)
         label = f"Save {path.name} again ({size})"
-        return sentence_html(f"{path.name}, {size}: {word}"), gr.update(value=str(path), visible=True, label=label)
+        note = f'<p class="note" role="status">{escape(f"{path.name}, {size}: {word}")}</p>'
+        return note, gr.update(value=str(path), visible=True, label=label)
 
     made = button.click(prepare, source, [note, save], show_progress_on=note, api_visibility="private")
     made.success(None, save, None, js=_SAVE)

@@ -56,10 +56,10 @@ def build_runs_panel(services: Services, run: gr.Dropdown) -> RunsPanel:
     timer = gr.Timer(WATCH_SECONDS, active=False)
     changed, page, shown = gr.State(None), gr.State(0), gr.State(None)
     table = gr.HTML(empty_html(EMPTY), js_on_load=ON_LOAD, css_template=CSS, elem_id="runs-table")
+    where = gr.HTML(elem_id="runs-where")
     with gr.Row(elem_classes="controls", visible=False) as pager:
         newer = gr.Button("Newer runs", size="sm", min_width=110, elem_id="runs-newer", scale=0)
         older = gr.Button("Older runs", size="sm", min_width=110, elem_id="runs-older", scale=0)
-        where = gr.HTML(elem_id="runs-where")
     opened = build_capsule_upload(services, run, changed)
     about = gr.Column(visible=False, elem_id="runs-chosen")
     gr.Markdown("### Compare")
@@ -177,7 +177,7 @@ def _show_page(page: _Page) -> list:
     return [
         page.html,
         gr.update(visible=page.total > 1),
-        f'<p class="note">{words}</p>',
+        f'<p class="note">{words}</p>' if page.names else "",
         gr.update(interactive=page.number > 0),
         gr.update(interactive=page.number < page.total - 1),
         page.number,

@@ -66,7 +66,7 @@ also after a stop and “Go on”.
 def build_train_tab(services: Services, bench: Workbench) -> Tab:
     """Lays out the tab and wires what happens inside it."""
     with gr.Tabs(elem_id="train-parts"):
-        with gr.Tab("Train", id="train-one"):
+        with gr.Tab("Single run", id="train-one"):
             form, one = _build_training(services, bench)
         with gr.Tab("Compare arms", id="train-arms") as arms_tab:
             arms = build_arms_panel(

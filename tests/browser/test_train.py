@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
-from models.runs import read_run
+from models.runs import list_runs, read_run
 from tests.browser.test_classify import choose
 
 STATUS = "#train-status"
@@ -35,12 +35,31 @@ def make_zip() -> bytes:
     return file.getvalue()
 
 
+def set_epochs(page: Page, number: int) -> None:
+    page.get_by_role("tab", name="Training", exact=True).click()
+    epochs = page.get_by_label("number input for Epochs")
+    epochs.fill(str(number))
+    epochs.press("Enter")
+
+
+def train_shapes(page: Page, epochs: int) -> str:
+    """Trains on drawn shapes to the end; returns the run's name."""
+    page.get_by_role("tab", name="Data", exact=True).click()
+    choose(page, "train-dataset", "Drawn shapes")
+    set_epochs(page, epochs)
+    page.locator("#train-start").click()
+    expect(page.locator(STATUS)).to_contain_text(f"finished after {epochs} epochs", timeout=120_000)
+    return page.locator("#train-run input").input_value()
+
+
+def open_part(page: Page, title: str) -> None:
+    page.locator("#train-results").get_by_role("tab", name=title, exact=True).click()
+
+
 def start_long_training(page: Page) -> str:
     """Starts many epochs on drawn shapes; returns the run's name once steps are being made."""
     choose(page, "train-dataset", "Drawn shapes")
-    epochs = page.get_by_label("number input for Epochs")
-    epochs.fill("50")
-    epochs.press("Enter")
+    set_epochs(page, 50)
     page.locator("#train-start").click()
     expect(page.locator(STATUS)).to_contain_text("pictures a second", timeout=60_000)
     return page.locator("#train-run input").input_value()
@@ -62,15 +81,24 @@ def test_training_survives_a_reload_and_a_second_browser_and_stop_stops_it(train
     other.context.close()
 
 
+def test_a_stopped_training_goes_on_from_where_it_was(train, server):
+    name = start_long_training(train)
+    train.locator("#train-stop").click()
+    expect(train.locator(STATUS)).to_contain_text(f"{name}: stopped", timeout=30_000)
+    step = read_run(server.runs_root, name).status["step"]
+    train.locator("#train-resume").click()
+    expect(train.locator(STATUS)).to_contain_text(f"{name}: running", timeout=30_000)
+    train.wait_for_timeout(1500)
+    run = read_run(server.runs_root, name)
+    epochs = [line["epoch"] for line in run.metrics if line["kind"] == "epoch"]
+    assert run.status["step"] > step and epochs == list(range(1, len(epochs) + 1))
+    train.locator("#train-stop").click()
+    expect(train.locator(STATUS)).to_contain_text(f"{name}: stopped", timeout=30_000)
+
+
 def test_a_finished_model_is_used_in_the_other_tabs(train):
-    choose(train, "train-dataset", "Drawn shapes")
-    epochs = train.get_by_label("number input for Epochs")
-    epochs.fill("3")
-    epochs.press("Enter")
-    train.locator("#train-start").click()
-    expect(train.locator(STATUS)).to_contain_text("finished after 3 epochs", timeout=120_000)
+    name = train_shapes(train, 3)
     expect(train.locator("#train-accuracy .js-plotly-plot")).to_be_visible()
-    name = train.locator("#train-run input").input_value()
     train.locator("#train-use").click()
     expect(train.locator("#model input")).to_have_value(f"run/{name}")
     train.get_by_role("tab", name="Classify", exact=True).click()
@@ -105,7 +133,80 @@ def test_leaving_the_tab_ends_the_polling(train):
 
 
 def test_settings_that_cannot_work_are_refused_in_one_sentence(train):
-    train.get_by_text("Architecture", exact=True).click()
-    train.get_by_label("Channels, one number per block").fill("16, many")
+    train.get_by_role("tab", name="Network", exact=True).click()
+    expect(train.locator("#network-summary")).to_contain_text("49,818 parameters")
+    channels = train.get_by_label("Channels, one number per block").first
+    channels.fill("16, many")
+    expect(train.locator("#network-summary")).to_contain_text("whole numbers, such as 16, 48, 96")
     train.locator("#train-start").click()
-    expect(train.get_by_test_id("toast-body").first).to_contain_text("whole numbers with commas between them")
+    expect(train.get_by_test_id("toast-body").first).to_contain_text("whole numbers, such as 16, 48, 96")
+
+
+def test_the_summary_follows_the_network_and_refuses_with_numbers(train):
+    train.get_by_role("tab", name="Network", exact=True).click()
+    choose(train, "train-architecture", "VGG")
+    expect(train.locator("#network-summary")).to_contain_text("28")  # five halvings of 28 pixels leave nothing
+    choose(train, "train-architecture", "Linear")
+    expect(train.locator("#network-summary")).to_contain_text("7,850 parameters")  # 10 * (28 * 28 + 1)
+
+
+def test_data_and_augmentation_are_seen_before_training(train):
+    choose(train, "train-dataset", "Drawn shapes")
+    train.locator("#data-look").click()
+    expect(train.locator("#data-finding")).to_contain_text("6 classes", timeout=30_000)
+    expect(train.locator("#data-classes img").first).to_be_visible()
+    train.get_by_role("tab", name="Augmentation", exact=True).click()
+    expect(train.locator("#augment-preview img").first).to_be_visible(timeout=30_000)
+
+
+def test_a_learning_rate_is_found(train):
+    choose(train, "train-dataset", "Drawn shapes")
+    train.get_by_role("tab", name="Training", exact=True).click()
+    train.locator("#train-find-rate").click()
+    expect(train.locator("#train-rate-finding")).to_contain_text("Suggested peak", timeout=120_000)
+    found = float(train.locator("#train-rate input").input_value())
+    assert 1e-4 < found < 10
+
+
+def test_a_confusion_cell_opens_its_pictures_and_time_can_be_scrubbed(train):
+    train_shapes(train, 3)
+    open_part(train, "Errors")
+    expect(train.locator("#errors-finding")).to_contain_text("validation pictures")
+    expect(train.locator("#errors-confusion .js-plotly-plot")).to_be_visible()
+    cells = train.locator("#errors-confusion .nsewdrag").first
+    size = cells.bounding_box()
+    cells.click(position={"x": size["width"] / 12, "y": size["height"] / 12})  # circles taken for circles, of 6 x 6
+    expect(train.locator("#errors-heading")).to_contain_text("circle")
+    open_part(train, "Time")
+    slider = train.get_by_label("range slider for Moment of the training")
+    expect(slider).to_be_visible()
+    slider.focus()
+    slider.press("Home")
+    expect(train.locator("#train-results")).to_contain_text("After step 0: accuracy")
+
+
+def test_two_runs_are_compared_and_a_capsule_comes_back(train, server, tmp_path):
+    first, second = train_shapes(train, 2), train_shapes(train, 3)
+    open_part(train, "Runs")
+    table = train.locator("#runs-table")
+    for name in (first, second):
+        table.get_by_role("row").filter(has_text=name).get_by_role("checkbox").check()
+    expect(train.locator("#train-results")).to_contain_text("epochs")  # the setting in which they differ
+    with train.expect_download(timeout=60_000) as caught:
+        train.get_by_role("button", name="Capsule (zip)", exact=True).click()
+    path = tmp_path / "capsule.zip"
+    caught.value.save_as(path)
+    with zipfile.ZipFile(path) as capsule:
+        assert {"config.json", "weights.safetensors", "report.html", "reproduce.py"} <= {
+            name.rpartition("/")[2] for name in capsule.namelist()
+        }
+    before = {run.name for run in list_runs(server.runs_root)}
+    with train.expect_file_chooser() as chooser:
+        train.get_by_role("button", name="Open a capsule (zip)").click()
+    chooser.value.set_files(path)
+    expect(train.locator("#train-run input")).not_to_have_value(second, timeout=30_000)
+    (added,) = {run.name for run in list_runs(server.runs_root)} - before
+    assert (
+        read_run(server.runs_root, added).result["weights_sha256"]
+        == (read_run(server.runs_root, second).result["weights_sha256"])
+    )

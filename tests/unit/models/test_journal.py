@@ -1,0 +1,331 @@
+"""What a training leaves behind while it goes on: bounded, complete, and only from the process that writes."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import nn
+
+from models import journal, trainer
+from models.checkpoints import load_checkpoint
+from models.data import Dataset, Split, load_dataset
+from models.errors import ModelsError
+from models.journal import (
+    BEST,
+    EPOCH_SECONDS,
+    MAX_SNAPSHOT_BYTES,
+    MAX_SNAPSHOTS,
+    RESUME_SECONDS,
+    Journal,
+    load_best,
+    pick_examples,
+    snapshot_steps,
+)
+from models.resume_point import FILE as RESUME_POINT
+from models.runs import RunWriter, create_run, read_lines, read_run, write_bytes
+from models.shapes import ShapesConfig
+from models.small_cnn import SmallCNN, SmallCNNConfig
+from models.training import resume, train
+from tests.unit.models.test_resuming import break_off, tiny
+
+DRAWN = ShapesConfig(num_images=60, clutter=0.0)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return load_dataset("shapes", data_root="", seed=0, shapes=DRAWN)
+
+
+@pytest.fixture
+def make(tmp_path, dataset):
+    """``make(is_silent=..., dataset=..., listener=...)``: a journal of the run "a"."""
+    run_dir = create_run(tmp_path, "a", {})
+
+    def build(is_silent=False, dataset=dataset, listener=None) -> Journal:
+        return Journal(
+            RunWriter(run_dir), "small_cnn", dataset, dataset.preprocessing(), listener, is_silent=is_silent
+        )
+
+    return build
+
+
+def network(seed: int = 0) -> SmallCNN:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SmallCNN(SmallCNNConfig(num_classes=6, in_channels=3, image_size=32, channels=(4, 6)))
+
+
+def optimizer_of(module: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+def files(run_dir: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run_dir)): path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+
+
+totals, sizes = st.integers(1, 10**6), st.integers(1, 2**28)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(total=totals, num_bytes=sizes)
+def test_snapshots_are_steps_of_the_training(total, num_bytes):
+    steps = snapshot_steps(total, num_bytes)
+    assert all(isinstance(step, int) and 0 <= step <= total for step in steps)
+    if steps:
+        assert {0, total} <= steps
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(total=totals, num_bytes=sizes)
+def test_snapshots_together_are_bounded(total, num_bytes):
+    count = len(snapshot_steps(total, num_bytes))
+    assert count <= MAX_SNAPSHOTS and count * num_bytes <= MAX_SNAPSHOT_BYTES
+
+
+@pytest.mark.parametrize("num_bytes", [MAX_SNAPSHOT_BYTES // count for count in (2, 7, 40)])
+def test_snapshots_that_just_fit_stay_within_the_bound(num_bytes):
+    steps = snapshot_steps(10_000, num_bytes)
+    assert len(steps) <= MAX_SNAPSHOTS and len(steps) * num_bytes <= MAX_SNAPSHOT_BYTES
+
+
+def test_snapshots_are_dense_at_first_and_even_afterwards():
+    steps = sorted(snapshot_steps(3000, 1000))
+    assert steps[:5] == [0, 1, 2, 4, 8]
+    late = [step for step in steps if step > 600]
+    gaps = {after - before for before, after in zip(late, late[1:], strict=False)}
+    assert len(steps) >= 30 and max(gaps) - min(gaps) <= 1 and max(gaps) <= 150
+
+
+def test_a_short_training_keeps_every_step_and_a_large_network_none():
+    assert snapshot_steps(5, 1000) == frozenset(range(6))
+    assert snapshot_steps(100, MAX_SNAPSHOT_BYTES + 1) == frozenset()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(num=st.integers(1, 300), room=st.integers(1, 400))
+def test_examples_are_different_pictures_within_the_bound(num, room):
+    split = Split(torch.zeros(num, 1, 2, 2, dtype=torch.uint8), torch.zeros(num, dtype=torch.int64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "MAX_EXAMPLE_BYTES", 4 * room)
+        picked = pick_examples(split).tolist()
+    assert len(picked) == len(set(picked)) == min(num, room) and picked == sorted(picked)
+    assert picked[0] == 0 and (len(picked) == 1 or picked[-1] == num - 1)
+    gaps = [after - before for before, after in zip(picked, picked[1:], strict=False)]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_one_example_is_kept_however_large():
+    split = Split(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "MAX_EXAMPLE_BYTES", 1)
+        assert pick_examples(split).tolist() == [0]
+
+
+def lines_of(epochs: int, steps_per_epoch: int) -> list[dict]:
+    """As a training writes them: lines of steps on the way, then one of layers and one of the epoch."""
+    lines = []
+    for epoch in range(1, epochs + 1):
+        for step in range((epoch - 1) * steps_per_epoch + 1, epoch * steps_per_epoch + 1):
+            lines.append({"kind": "step", "epoch": epoch, "step": step})
+        lines += [{"kind": kind, "epoch": epoch, "step": epoch * steps_per_epoch} for kind in ("layers", "epoch")]
+    return lines
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(epochs=st.integers(1, 4), steps_per_epoch=st.integers(1, 5), data=st.data())
+def test_what_will_be_done_again_is_taken_back(tmp_path_factory, epochs, steps_per_epoch, data):
+    step = data.draw(st.integers(0, epochs * steps_per_epoch))
+    run_dir = tmp_path_factory.mktemp("run")
+    lines = lines_of(epochs, steps_per_epoch)
+    write_bytes(run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    entry = Journal.__new__(Journal)
+    entry.is_silent, entry.writer = False, type("Writer", (), {"run_dir": run_dir})
+    done = step // steps_per_epoch
+    entry.go_on(step, done)
+    kept = read_lines(run_dir / "metrics.jsonl")
+    repeated = step + 1  # the first step of what is done again
+    assert not [line for line in kept if line["step"] >= repeated]
+    assert [line for line in kept if line["step"] < step] == [line for line in lines if line["step"] < step]
+    ends = [line["epoch"] for line in kept if line["kind"] == "epoch"]
+    assert ends == [line["epoch"] for line in kept if line["kind"] == "layers"] == list(range(1, done + 1))
+
+
+def test_half_a_line_that_a_crash_left_is_taken_back_too(make):
+    entry = make()
+    path = entry.run_dir / "metrics.jsonl"
+    path.write_bytes(b'{"kind": "step", "epoch": 1, "step": 2}\n{"kind": "st')
+    entry.go_on(5, 0)
+    assert path.read_bytes() == b'{"kind": "step", "epoch": 1, "step": 2}\n'
+    path.unlink()
+    entry.go_on(5, 0)
+    assert read_lines(path) == []
+
+
+def test_lines_are_not_repeated_where_a_training_died_before_its_first_resume_point(tmp_path, monkeypatch):
+    """It starts anew, so everything it had reported will be reported again."""
+    monkeypatch.setattr(trainer, "REPORT_SECONDS", 0.0)  # a line for every step
+    monkeypatch.setattr(journal, "RESUME_SECONDS", 1e9)
+    break_off(monkeypatch, tiny(epochs=1), tmp_path / "a", 5)
+    assert not (tmp_path / "a" / RESUME_POINT).exists()
+    assert len(read_run(tmp_path, "a").metrics) == 5
+    resume(tmp_path / "a")
+    steps = [line["step"] for line in read_run(tmp_path, "a").metrics if line["kind"] == "step"]
+    assert steps == list(range(1, 8))
+
+
+def test_a_silent_journal_writes_nothing(make, dataset):
+    heard = []
+    entry = make(is_silent=True, listener=heard.append)
+    path = entry.run_dir / "metrics.jsonl"
+    path.write_bytes(b'{"kind": "step", "step": 9}\n')
+    for name in (RESUME_POINT, BEST):
+        (entry.run_dir / name).write_bytes(b"of another process")
+    before, net = files(entry.run_dir), network()
+    entry.report({"kind": "step", "step": 1}, {"step": 1})
+    entry.go_on(1, 0)
+    sha256 = entry.save_model(net)
+    entry.save_best(net)
+    entry.save_snapshot(net, 0)
+    entry.save_provenance("cpu")
+    entry.save_examples()
+    entry.save_predictions(torch.zeros(len(dataset.validation), 6))
+    entry.save_resume_point(net, optimizer_of(net), {"loss": torch.zeros(())}, {"step": 1})
+    entry.forget_way()
+    assert files(entry.run_dir) == before and heard == []
+    # Every process can say what the weights are.
+    assert sha256 == make().save_model(net)
+
+
+def test_reports_reach_the_file_the_status_and_the_listener(make):
+    heard = []
+    entry = make(listener=heard.append)
+    for step in (1, 2):
+        entry.report({"kind": "step", "step": step, "epoch": 1}, {"step": step})
+    assert heard == read_lines(entry.run_dir / "metrics.jsonl") == [
+        {"kind": "step", "step": step, "epoch": 1} for step in (1, 2)
+    ]
+    assert json.loads((entry.run_dir / "status.json").read_text())["step"] == 2
+
+
+def test_models_snapshots_and_the_best_come_back_to_the_bit(make):
+    entry, nets = make(), [network(seed) for seed in range(3)]
+    entry.save_snapshot(nets[0], 12)
+    entry.save_best(nets[1])
+    entry.save_model(nets[2])
+    description = entry.run_dir / "model.json"
+    kept, categories, preprocessing = load_checkpoint(description, entry.run_dir / "snapshots" / "0000012.safetensors")
+    assert same_weights(kept, nets[0])
+    assert categories == entry.dataset.categories and preprocessing == entry.dataset.preprocessing()
+    assert same_weights(load_checkpoint(description, entry.run_dir / "weights.safetensors")[0], nets[2])
+    load_best(entry.run_dir, nets[2])
+    assert same_weights(nets[2], nets[1])
+
+
+def test_a_snapshot_alone_is_enough_to_build_the_network(make):
+    entry = make()
+    entry.save_snapshot(network(4), 0)
+    found = load_checkpoint(entry.run_dir / "model.json", entry.run_dir / "snapshots" / "0000000.safetensors")[0]
+    assert same_weights(found, network(4))
+
+
+def test_only_what_an_unfinished_training_needs_is_forgotten(make):
+    entry, net = make(), network()
+    entry.save_best(net)
+    entry.save_model(net)
+    entry.save_snapshot(net, 1)
+    entry.save_resume_point(net, optimizer_of(net), {}, {"step": 1})
+    before = set(files(entry.run_dir))
+    entry.forget_way()
+    entry.forget_way()
+    assert before - set(files(entry.run_dir)) == {RESUME_POINT, BEST}
+
+
+def test_other_data_are_refused(make, dataset):
+    make().save_provenance("cpu")
+    first = (make().run_dir / "data.json").read_bytes()
+    make().save_provenance("cpu")
+    assert (make().run_dir / "data.json").read_bytes() == first
+    images = dataset.test.images.clone()
+    images[3, 1, 5, 5] ^= 1  # one bit of one pixel
+    labels = dataset.train.labels.clone()
+    labels[0] = (labels[0] + 1) % 6
+    for changed in (
+        replace(dataset, test=replace(dataset.test, images=images)),
+        replace(dataset, train=replace(dataset.train, labels=labels)),
+        replace(dataset, validation=dataset.validation.take(torch.arange(5))),
+    ):
+        for is_silent in (False, True):
+            with pytest.raises(ModelsError, match="data have changed since this training began"):
+                make(dataset=changed, is_silent=is_silent).save_provenance("cpu")
+    assert (make().run_dir / "data.json").read_bytes() == first
+    assert json.loads((make().run_dir / "environment.json").read_text())["device"] == "cpu"
+
+
+def test_examples_are_validation_pictures_and_predictions_are_theirs(make, dataset, monkeypatch):
+    per_image = dataset.validation.images[0].numel()
+    monkeypatch.setattr(journal, "MAX_EXAMPLE_BYTES", 4 * per_image)
+    entry, validation = make(), dataset.validation
+    entry.save_examples()
+    logits = torch.randn(len(validation), 6)
+    entry.save_predictions(logits)
+    examples = load_file(entry.run_dir / "examples.safetensors")
+    predictions = load_file(entry.run_dir / "predictions.safetensors")
+    places = [validation.ids.tolist().index(number) for number in examples["ids"].tolist()]
+    assert len(places) == 4 and list(predictions) == ["logits"]
+    assert torch.equal(examples["images"], validation.images[places])
+    assert torch.equal(examples["labels"], validation.labels[places])
+    assert torch.equal(predictions["logits"], logits[places])
+    written = os.stat(entry.run_dir / "examples.safetensors").st_mtime_ns
+    entry.save_examples()  # they do not change
+    assert os.stat(entry.run_dir / "examples.safetensors").st_mtime_ns == written
+
+
+def test_when_things_are_due(make, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(journal.time, "monotonic", lambda: now[0])
+    entry, silent = make(), make(is_silent=True)
+    assert entry.is_epoch_due() and not entry.is_epoch_due()  # the first epoch is always kept
+    now[0] += EPOCH_SECONDS - 0.01
+    assert not entry.is_epoch_due()
+    now[0] += 0.02
+    assert entry.is_epoch_due() and not entry.is_epoch_due()
+
+    net = network()
+    now[0] = 1000.0 + RESUME_SECONDS - 0.01
+    assert not entry.is_resume_point_due() and not silent.is_resume_point_due()
+    now[0] += 0.02
+    for each in (entry, silent):  # all of several processes agree on it
+        assert each.is_resume_point_due() and each.is_resume_point_due()
+        each.save_resume_point(net, optimizer_of(net), {}, {"step": 1})
+        assert not each.is_resume_point_due()
+    now[0] += RESUME_SECONDS
+    assert entry.is_resume_point_due()
+
+
+def test_short_epochs_are_reported_but_not_all_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "EPOCH_SECONDS", 1e9)
+    kept = []
+    save = Journal.save_predictions
+    monkeypatch.setattr(Journal, "save_predictions", lambda self, logits: (kept.append(1), save(self, logits)))
+    train(tiny(epochs=4), tmp_path / "a")
+    assert [line["epoch"] for line in read_run(tmp_path, "a").metrics if line["kind"] == "epoch"] == [1, 2, 3, 4]
+    assert len(kept) == 2  # the first and the last
+    found = {path.name for path in (tmp_path / "a").iterdir()}
+    assert {"weights.safetensors", "model.json", "predictions.safetensors", "examples.safetensors"} <= found
+    assert {"data.json", "environment.json", "snapshots", "metrics.jsonl"} <= found
+    assert not found & {RESUME_POINT, BEST}
+    snapshots = [path.name for path in sorted((tmp_path / "a" / "snapshots").iterdir())]
+    assert snapshots[0] == "0000000.safetensors" and snapshots[-1] == "0000028.safetensors"
+    last = load_file(tmp_path / "a" / "snapshots" / snapshots[-1])
+    weights = load_file(tmp_path / "a" / "weights.safetensors")
+    assert all(torch.equal(last[name], tensor) for name, tensor in weights.items())

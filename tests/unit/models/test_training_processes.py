@@ -1,0 +1,168 @@
+"""One training on two processes, started as a user starts it: `torchrun --nproc_per_node 2 cli.py train ...`."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.resume_point import FILE as RESUME_POINT
+from models.runs import load_run_model, read_run, request_stop
+from models.training_config import TrainingConfig
+
+ROOT = Path(__file__).parents[3]
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+OPTIONS = [
+    *("--dataset", "shapes", "--num-images", "200", "--clutter", "0", "--color", "by_class", "--channels", "8,12"),
+    *("--epochs", "6", "--batch-size", "20", "--precision", "float32", "--json"),
+]
+PER_EPOCH = 140
+"""Training pictures: 200 without 30 for validation and 30 for the test; 7 batches of 20."""
+
+
+def environment(root: Path) -> dict[str, str]:
+    # Passive: threads that spin while they wait would slow down the other process.
+    settings = {"CONVSCOPE_DEVICE": "cpu", "CONVSCOPE_RUNS_ROOT": str(root), "OMP_WAIT_POLICY": "PASSIVE"}
+    inherited = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    return inherited | settings | {"OMP_NUM_THREADS": "1"}
+
+
+def start(root: Path, *arguments: str, processes: int = 2, separator: tuple[str, ...] = ("--",)) -> subprocess.Popen:
+    # torchrun takes --run for an abbreviation of its own option unless told where the program begins.
+    launcher = [*LAUNCHER, *separator] if processes == 2 else [sys.executable]
+    return subprocess.Popen(
+        [*launcher, str(ROOT / "cli.py"), *arguments],
+        cwd=ROOT,
+        env=environment(root),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[str, str]:
+    try:
+        out, err = process.communicate(timeout=180)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    return out, err
+
+
+def epochs_of(run) -> list[dict]:
+    return [line for line in run.metrics if line["kind"] == "epoch"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder with the runs "one" and "two", each on as many processes, and what the latter printed."""
+    root = tmp_path_factory.mktemp("runs")
+    finish(start(root, "train", "--run", "one", *OPTIONS, processes=1))
+    return root, finish(start(root, "train", "--run", "two", *OPTIONS))[0]
+
+
+def test_two_processes_see_as_many_pictures_in_as_many_steps(runs):
+    one, two = (read_run(runs[0], name) for name in ("one", "two"))
+    assert one.state == two.state == "finished"
+    assert one.config == two.config
+    for run in (one, two):
+        assert (run.status["step"], run.status["total_steps"], run.status["epoch"]) == (42, 42, 6)
+        assert [(line["epoch"], line["step"]) for line in epochs_of(run)] == [(i, 7 * i) for i in range(1, 7)]
+        for line in epochs_of(run):  # of all processes together
+            assert line["samples_per_second"] * line["seconds"] == pytest.approx(PER_EPOCH, rel=0.02)
+
+
+def test_two_processes_learn_as_much(runs):
+    """30 pictures each: the standard error of an accuracy of 0.8 is 0.07."""
+    one, two = (read_run(runs[0], name).result for name in ("one", "two"))
+    for measure in ("val_accuracy", "test_accuracy"):
+        assert min(one[measure], two[measure]) > 0.5
+        assert abs(one[measure] - two[measure]) <= 0.2
+
+
+def test_the_run_directory_of_two_processes_is_that_of_one(runs):
+    def files(name: str) -> set[str]:
+        return {str(path.relative_to(runs[0] / name)) for path in (runs[0] / name).rglob("*")}
+
+    assert files("one") == files("two")
+    assert json.loads((runs[0] / "two" / "data.json").read_text()) == json.loads(
+        (runs[0] / "one" / "data.json").read_text()
+    )
+    model, _, preprocessing = load_run_model(runs[0] / "two")
+    examples = load_file(runs[0] / "two" / "examples.safetensors")
+    with torch.no_grad():
+        logits = model(preprocessing.normalize(examples["images"].float() / 255))
+    accuracy = (logits.argmax(1) == examples["labels"]).float().mean().item()
+    assert accuracy == pytest.approx(read_run(runs[0], "two").result["val_accuracy"])
+    kinds = [line["kind"] for line in read_run(runs[0], "two").metrics if line["kind"] != "step"]
+    assert kinds == ["layers", "epoch"] * 6
+
+
+def test_two_processes_print_one_document(runs):
+    document = json.loads(runs[1])
+    assert document["run"] == "two" and runs[1].count("\n") == 1
+    assert document["weights_sha256"] == read_run(runs[0], "two").result["weights_sha256"]
+
+
+def test_the_command_is_the_documented_one(tmp_path):
+    """Without anything between torchrun's options and the program."""
+    finish(start(tmp_path, "train", "--run", "two", *OPTIONS, "--max-steps", "2", separator=()))
+    assert read_run(tmp_path, "two").state == "finished"
+
+
+def test_gradients_are_those_of_the_whole_batch(tmp_path):
+    """Without batch normalisation, whose statistics are those of a process, only rounding differs."""
+    options = [*OPTIONS, "--norm", "none", "--max-steps", "10", "--learning-rate", "0.05", "--l1", "1e-4"]
+    options += ["--clip-norm", "0.5"]
+    finish(start(tmp_path, "train", "--run", "one", *options, processes=1))
+    finish(start(tmp_path, "train", "--run", "two", *options))
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    first = load_file(tmp_path / "one" / "snapshots" / "0000000.safetensors")
+    assert any((one[name] - first[name]).abs().max() > 0.01 for name in one)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5)
+
+
+def test_a_stopped_training_goes_on_under_torchrun(tmp_path):
+    options = [*OPTIONS[:-1], "--epochs", "60", "--augment", "--seed", "3"]  # the later --epochs counts
+    finish(start(tmp_path, "train", "--run", "whole", *options))
+    process = start(tmp_path, "train", "--run", "a", *options)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "a" / RESUME_POINT).exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    request_stop(tmp_path / "a")
+    finish(process)
+    stopped = read_run(tmp_path, "a")
+    assert stopped.state == "stopped" and stopped.has_model and (tmp_path / "a" / RESUME_POINT).exists()
+    assert 0 < stopped.status["step"] < 420
+    finish(start(tmp_path, "resume", "a"))
+    run, whole = read_run(tmp_path, "a"), read_run(tmp_path, "whole")
+    assert (run.state, run.status["step"]) == ("finished", 420)
+    assert [line["epoch"] for line in epochs_of(run)] == list(range(1, 61))
+    assert run.result["weights_sha256"] == whole.result["weights_sha256"]
+    assert run.result["val_accuracy"] == whole.result["val_accuracy"]
+    assert TrainingConfig.from_dict(run.config).epochs == 60
+
+
+def test_early_stopping_ends_all_processes_at_the_same_epoch(tmp_path):
+    options = [*OPTIONS, "--epochs", "40", "--patience", "1", "--schedule", "constant", "--learning-rate", "0.3"]
+    finish(start(tmp_path, "train", "--run", "two", *options))
+    run = read_run(tmp_path, "two")
+    found = [line["val_accuracy"] for line in epochs_of(run)]
+    assert run.state == "finished" and len(found) == run.result["epochs"] < 40
+    assert run.result["val_accuracy"] == max(found) and found.index(max(found)) == len(found) - 2
+
+
+@pytest.mark.parametrize("mode", ["frozen", "frozen_then_unfrozen"])
+@pytest.mark.parametrize("changes", [(), ("--augment-by", "flip=1")], ids=["plain", "augmented"])
+def test_a_backbone_that_is_frozen_for_a_while_trains_on_two_processes(tmp_path, mode, changes):
+    options = ["--dataset", "shapes", "--num-images", "60", "--image-size", "64", "--arch", "transfer", "--json"]
+    options += ["--set", "backbone=efficientnet_lite0", "--set", f"mode={mode}", "--set", "frozen_share=0.5"]
+    finish(start(tmp_path, "train", "--run", "two", *options, *changes, "--batch-size", "8", "--max-steps", "4"))
+    run = read_run(tmp_path, "two")
+    assert (run.state, run.status["step"]) == ("finished", 4)
