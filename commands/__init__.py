@@ -69,7 +69,9 @@ def show_epoch(metrics: dict) -> None:
 
 
 def print_training(result: TrainingResult, as_json: bool) -> None:
-    """How a training ended."""
+    """How a training ended; with torchrun the first process says it."""
+    if int(os.environ.get("RANK", "0")) > 0:
+        return
     document = asdict(result)
     del document["state"]
     if as_json:

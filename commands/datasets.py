@@ -25,7 +25,7 @@ ProtocolName = StrEnum("ProtocolName", {name: name for name in PROTOCOLS})
 @app.command()
 def evaluate(
     model: Annotated[list[str], typer.Option("--model", "-m", help="A model's name; again for each further model.")],
-    data: Annotated[str, typer.Option(help="fashion_mnist, cifar10, shapes, or a folder or zip of class folders.")],
+    data: Annotated[str, typer.Option(help="fashion_mnist, cifar10, shapes, digits, or a folder or zip.")],
     protocol: Annotated[ProtocolName, typer.Option(help="Whose rule draws the shifts.")] = ProtocolName.exact,
     boundary: Annotated[
         BoundaryName | None, typer.Option(help="What fills the uncovered border; the protocol's own if not given.")

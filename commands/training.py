@@ -10,13 +10,14 @@ from commands import BoundaryName, JsonOption, app, environment, print_json, pri
 from lab.repair_config import RepairConfig
 from models.architectures import ARCHITECTURES
 from models.augment import TRANSFORMS, AugmentConfig
+from models.data import DATASETS
 from models.errors import ModelsError
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.options import list_options
 from models.precision import PRECISIONS
 from models.repairs import ARMS
 from models.runs import check_name
-from models.shapes import ShapesConfig
+from models.shapes import MAX_OCCLUSION, ShapesConfig
 from models.trackers import TRACKERS
 from models.training import train as start_training
 from models.training_config import TrainingConfig
@@ -27,8 +28,10 @@ ArmName = StrEnum("ArmName", {name: name for name in ARMS})
 
 @app.command()
 def train(
-    run: Annotated[str, typer.Option(help="Name of the new run.")],
-    dataset: Annotated[str, typer.Option(help="A name, or a folder or zip of pictures.")] = TrainingConfig.dataset,
+    run: Annotated[str, typer.Option("--name", "--run", help="Name of the new run; under torchrun say --name.")],
+    dataset: Annotated[str, typer.Option(help=f"{', '.join(DATASETS)}, or a folder or zip of pictures.")] = (
+        TrainingConfig.dataset
+    ),
     arch: Annotated[str, typer.Option(help=f"Architecture: {', '.join(ARCHITECTURES)}.")] = (
         TrainingConfig.architecture
     ),
@@ -57,14 +60,18 @@ def train(
     ] = None,
     label_noise: Annotated[float, typer.Option(help="Share of wrong labels.")] = TrainingConfig.label_noise,
     train_limit: Annotated[int | None, typer.Option(help="Use only so many training pictures.")] = None,
-    start_from: Annotated[str | None, typer.Option(help="Go on from the weights of run/NAME.")] = None,
+    start_from: Annotated[
+        str | None, typer.Option(help="Weights to begin with: run/NAME or fashion_cnn.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; the data set's own if not given.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     tracker: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TRACKERS)}; repeat.")] = None,
     position: Annotated[str, typer.Option(help="Shapes: where the object is.")] = ShapesConfig.position,
     color: Annotated[str, typer.Option(help="Shapes: how it is coloured.")] = ShapesConfig.color,
     clutter: Annotated[float, typer.Option(help="Shapes: distracting marks, 0 to 1.")] = ShapesConfig.clutter,
-    occlusion: Annotated[float, typer.Option(help="Shapes: covered share, 0 to 1.")] = ShapesConfig.occlusion,
+    occlusion: Annotated[
+        float, typer.Option(help=f"Shapes: hidden, 0 to {MAX_OCCLUSION}.")
+    ] = ShapesConfig.occlusion,
     num_images: Annotated[int, typer.Option(help="Shapes: how many pictures.")] = ShapesConfig.num_images,
     channels: Annotated[str | None, typer.Option(help="Small CNN: one number per block.")] = None,
     kernel_size: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
@@ -145,6 +152,8 @@ def _read_number(name: str, text: str) -> float:
 def _read_model_options(architecture: str, texts: dict[str, str]) -> dict:
     check_choice("--arch", architecture, ARCHITECTURES)
     options = list_options(ARCHITECTURES[architecture][0])
+    if texts and not options:
+        raise ModelsError(f"The architecture {architecture} has no options, so {next(iter(texts))} cannot be set.")
     for name in texts:
         check_choice("An option of this architecture", name, options)
     return {name: options[name].parse(name, text) for name, text in texts.items()}

@@ -26,7 +26,7 @@ def find_arm(config: TrainingConfig, run_dir: Path) -> Run | None:
     check_name(run_dir.name)
     run = next((run for run in list_runs(run_dir.parent) if run.name == run_dir.name), None)
     if run is not None and run.config != json.loads(json.dumps(config.to_dict())):
-        raise ModelsError(f"There is another run named {run.name}; delete it or give the comparison another name.")
+        raise ModelsError(f"There is another run named {run.name}; delete it or choose another name.")
     return run
 
 
@@ -64,6 +64,7 @@ def train_arm(
 
 @contextmanager
 def _handed_on(stop: StopRequest, run_dir: Path) -> Iterator[None]:
+    """Whoever asks the job to stop asks the arm that trains."""
     done = threading.Event()
 
     def watch() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from analysis.errors import AnalysisError, Cancelled, Progress
 from lab.arm_training import find_arm, train_arm
 from lab.arms_config import Arm, ArmsConfig, DataFacts
-from lab.arms_measure import MAX_SHIFT, choose_training_pictures, measure_accuracy, measure_translation, open_data
+from lab.arms_measure import MAX_SHIFT, measure_accuracy, measure_translation, open_data
 from lab.arms_report import CONFIDENCE, complete, summarize
 from models.checkpoints import read_json
 from models.data import Dataset
@@ -29,6 +29,7 @@ from models.provenance import describe_environment
 from models.runs import Run, RunWriter, append_line, load_run_model, read_lines, take_up_run, write_bytes, write_json
 from models.stopping import StopRequest
 from models.training_config import TrainingConfig
+from models.training_setup import choose_pictures
 
 CURVE = ("step", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 """What is kept of each epoch."""
@@ -136,7 +137,7 @@ class _Comparison:
             self.writer.update(state="running")
             module, _, preprocessing = load_run_model(self.root / treatment.run)
             module = module.to(device).eval()
-            pictures = choose_training_pictures(treatment.training, dataset)
+            pictures = choose_pictures(treatment.training, dataset)
             until = _until(self.stop)
             found = {"train_accuracy": measure_accuracy(module, preprocessing, pictures, until)}
             if self.config.shifts:

@@ -1,7 +1,7 @@
 """What is measured of a trained arm besides what its run says: training accuracy as it is, and moved pictures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from analysis.errors import Progress, no_progress
 from analysis.shift import extend
 from analysis.shift_map import measure_agreement
-from models.data import Dataset, Split, load_dataset
+from models.data import Dataset, Split
 from models.feed import Normalize
-from models.label_noise import apply_corrections, corrupt
 from models.preprocessing import Preprocessing
-from models.random_streams import Purpose, derive_seed, draw_generator
 from models.reproducible import reproducible
+from models.training import load_data
 from models.training_config import TrainingConfig
 
 MAX_TRAIN_PICTURES = 5000
@@ -46,33 +45,7 @@ def open_data(config: TrainingConfig) -> Dataset:
         ModelsError: They cannot be used.
     """
     with reproducible(config.seed):
-        dataset = load_dataset(
-            config.dataset,
-            data_root=config.data_root,
-            seed=config.seed if config.split_seed is None else config.split_seed,
-            image_size=config.image_size,
-            shapes=config.shapes,
-        )
-    if not config.corrections:
-        return dataset
-    num_classes = len(dataset.categories)
-    splits = {
-        name: apply_corrections(getattr(dataset, name), config.corrections, num_classes)
-        for name in ("train", "validation", "test")
-    }
-    return replace(dataset, **splits)
-
-
-def choose_training_pictures(config: TrainingConfig, dataset: Dataset) -> Split:
-    """The pictures that a training of this configuration sees, with the labels it is told."""
-    split = dataset.train
-    if config.train_limit is not None and config.train_limit < len(split):
-        generator = draw_generator(config.seed, Purpose.LIMIT)
-        split = split.take(torch.randperm(len(split), generator=generator)[: config.train_limit].sort().values)
-    if config.label_noise:
-        seed = derive_seed(config.seed, Purpose.LABEL_NOISE)
-        split = replace(split, labels=corrupt(split.labels, config.label_noise, len(dataset.categories), seed))
-    return split
+        return load_data(config)
 
 
 def measure_accuracy(

@@ -4,16 +4,14 @@
 beside the bench's own directory, and so a model of the registry; a bench that was stopped keeps finished arms.
 """
 
-import json
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis.errors import AnalysisError, Cancelled, Progress
 from lab import Lab
+from lab.arm_training import train_arm
 from lab.repair_comparison import compare_models
 from lab.repair_config import RepairConfig
 from models.checkpoints import read_json
@@ -24,15 +22,13 @@ from models.programs import run_program
 from models.registry import RUN_PREFIX
 from models.repairs import Arm, find_arm
 from models.resnet import BUILDERS
-from models.runs import RunWriter, delete_run, read_run, request_stop, take_up_run, write_json
+from models.runs import RunWriter, read_run, take_up_run, write_json
 from models.starting import Start, read_start
 from models.stopping import StopRequest
-from models.training import TrainingConfig, train
+from models.training import TrainingConfig
 
 Report = Callable[..., None]
 """Called with entries of status.json: what the bench is doing."""
-
-STOP_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def run_repair(
     for number, treatment in enumerate(treatments):
         message = f"Arm {number + 1} of {len(treatments)}: {treatment.arm.title}"
         report(state="running", message=message, step=number, total_steps=len(treatments))
-        _train_arm(treatment, run_dir.parent, stop)
+        train_arm(treatment.training, run_dir.parent / treatment.run, stop)
     device = lab.models.device.type
     report(state="queued", message="", step=len(treatments), device=device)  # as a rival of other waiting runs
     with device_turn(run_dir, device, stop) as my_turn:
@@ -121,44 +117,6 @@ def _common_training(config: RepairConfig, start: Start, runs_root: Path) -> Tra
         max_steps=config.steps,
         **known,
     )
-
-
-def _train_arm(treatment: Treatment, runs_root: Path, stop: StopRequest) -> None:
-    """Trains one arm unless an earlier attempt has finished it; one that was broken off starts again."""
-    run_dir = runs_root / treatment.run
-    if run_dir.exists():
-        run = read_run(runs_root, treatment.run)
-        if run.config != json.loads(json.dumps(treatment.training.to_dict())):
-            raise ModelsError(
-                f"There is another run named {treatment.run}; delete it or give the bench another name."
-            )
-        if run.state == "finished":
-            return
-        delete_run(runs_root, treatment.run)
-    with _handed_on(stop, run_dir):
-        result = train(treatment.training, run_dir)
-    if result.state != "finished":
-        raise Cancelled
-
-
-@contextmanager
-def _handed_on(stop: StopRequest, run_dir: Path) -> Iterator[None]:
-    """Whoever asks the bench to stop asks the arm that trains, which may still wait for its device."""
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(STOP_SECONDS):
-            if stop.requested and run_dir.exists():
-                request_stop(run_dir)
-                return
-
-    watcher = threading.Thread(target=watch, name=f"stop {run_dir.name}", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
 
 
 def _compare(lab: Lab, config: RepairConfig, treatments: Sequence[Treatment], run_dir: Path, progress) -> dict:

@@ -1,7 +1,6 @@
 """How good a network is on a split: loss, accuracy, and the logits that all else is worked out from."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -27,9 +26,8 @@ def assess(
     normalize: Callable[[Tensor], Tensor],
     loss: Callable[[Tensor, Tensor], Tensor],
     batch_size: int,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Assessment:
-    """Runs a network over a whole split, in eval mode.
+    """Runs a network over a whole split, in eval mode and in float32, as everyone who uses it afterwards does.
 
     Args:
         module: The network; its train/eval flags are left as they were.
@@ -37,28 +35,22 @@ def assess(
         normalize: Network input from uint8 pictures.
         loss: Of each picture, from logits ``(N, K)`` and labels.
         batch_size: Pictures at a time.
-        autocast: The precision to compute in.
     """
-    from torchmetrics.functional.classification import multiclass_accuracy
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
 
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        parts = []
-        for images in split.images.split(batch_size):
-            with autocast():
-                parts.append(module(normalize(images)).float())
+        logits = torch.cat([module(normalize(images)).float() for images in split.images.split(batch_size)])
     finally:
         for part, mode in modes.items():
             part.training = mode
-    logits, labels = torch.cat(parts), split.labels
-    options = {"num_classes": logits.shape[1], "validate_args": False}
-    accuracy = multiclass_accuracy(logits, labels, average="micro", **options)
-    per_class = multiclass_accuracy(logits, labels, average="none", **options).tolist()
-    present = torch.bincount(labels, minlength=logits.shape[1]).tolist()
+    labels = split.labels
+    counts = multiclass_confusion_matrix(logits, labels, num_classes=logits.shape[1], validate_args=False)
+    right, totals = counts.diag().tolist(), counts.sum(1).tolist()
     return Assessment(
         loss=loss(logits, labels).double().mean().item(),
-        accuracy=accuracy.item(),
-        class_accuracy=tuple(value if count else None for value, count in zip(per_class, present, strict=True)),
+        accuracy=sum(right) / len(labels),
+        class_accuracy=tuple(r / total if total else None for r, total in zip(right, totals, strict=True)),
         logits=logits.cpu(),
     )

@@ -4,27 +4,16 @@ import os
 import stat
 import struct
 import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from models.errors import ModelsError
-from models.folders import open_zip
+from models.folders import ZIP_ERRORS, open_zip
 
 MAX_DIRECTORY_BYTES = 64 * 2**10
 """Of the table of contents at the end of a zip, which is read as a whole before anything else."""
 _COPY_BYTES = 2**20
 _DATE = (1980, 1, 1, 0, 0, 0)
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-)
 
 
 def add_member(archive: zipfile.ZipFile, name: str, data: bytes, max_bytes: int) -> None:
@@ -124,5 +113,5 @@ def _chunks(archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str) -> It
         with archive.open(member) as file:
             while data := file.read(_COPY_BYTES):
                 yield data
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise ModelsError(f"{member.filename} is damaged inside {title}.") from error

@@ -33,7 +33,7 @@ MAX_MEMBERS = 50_000
 MAX_MEMBER_BYTES = 32 * 2**20
 MAX_TOTAL_BYTES = 4 * 2**30
 MAX_TENSOR_BYTES = 2 * 2**30
-_ZIP_ERRORS = (
+ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -255,7 +255,7 @@ class ZipSource:
             with self.archive.open(self.members[name]) as member:
                 while data := member.read(_COPY_BYTES):
                     yield data
-        except _ZIP_ERRORS as error:
+        except ZIP_ERRORS as error:
             raise ImageError(f"{name.name} is damaged inside the zip.") from error
 
     def _check_size(self, name: PurePosixPath, size: int, added: int) -> None:
@@ -272,7 +272,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """A zip file for reading; ModelsError if it is none."""
     try:
         archive = zipfile.ZipFile(path)
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise ModelsError(f"{path.name} is not a zip file, or it is damaged.") from error
     with archive:
         yield archive

@@ -32,7 +32,7 @@ from models.runs import (
     request_stop,
     write_json,
 )
-from models.training import TrainingConfig
+from models.training import TrainingConfig, check_here
 
 MAX_WAITING = 8
 KILL_SECONDS = 10
@@ -90,6 +90,7 @@ class JobManager:
                 be stored or started.
         """
         find_spec(config.dataset)
+        check_here(config)
         with self._starting:
             name = name or next_name(self.runs_root, config.dataset)
             config = _with_full_paths(config)

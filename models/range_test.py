@@ -18,7 +18,7 @@ from models.reproducible import reproducible
 from models.runs import RunWriter, write_json
 from models.stopping import StopRequest
 from models.trainer import Trainer
-from models.training import load_data
+from models.training import prepare_data
 from models.training_config import TrainingConfig
 
 STEPS = 100
@@ -118,7 +118,7 @@ def run_job(run_dir: Path) -> RangeTest | None:
         with device_turn(run_dir, device, stop) as my_turn:
             if my_turn:
                 with reproducible(config.seed), torch.enable_grad():
-                    losses = RangeTester(config, load_data(config, writer), device, writer, stop).measure()
+                    losses = RangeTester(config, prepare_data(config, writer), device, writer, stop).measure()
         if losses is None:
             writer.update(state="stopped", message="Stopped before it was done.")
             return None

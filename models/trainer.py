@@ -5,58 +5,33 @@ It knows the run directory only through its journal, and nothing of who reads th
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.approaches import find_approach
-from models.architectures import ARCHITECTURES
 from models.assessment import Assessment, assess
-from models.augment import SHIFT_AUGMENTS, augment, default_config
-from models.data import Dataset, Split
-from models.feed import Augment, Feed, Normalize
-from models.journal import Journal, MetricsListener, load_best, snapshot_steps
-from models.label_noise import corrupt
+from models.data import Split
+from models.journal import Journal, load_best, snapshot_steps
 from models.layer_norms import measure_norms
-from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES, add_l1_gradients
-from models.precision import choose_precision
-from models.random_streams import Purpose, derive_seed, draw_generator
+from models.optimization import add_l1_gradients
+from models.random_streams import Purpose, derive_seed
 from models.resume_point import read_resume_point
 from models.running_sums import RunningSums, check_finite
-from models.runs import RunWriter
-from models.starting import Start, adopt_weights
-from models.stopping import StopRequest
-from models.trackers import check_installed, open_trackers
+from models.training_setup import PreparedTraining, Stopped
 
 if TYPE_CHECKING:
-    from models.training_config import TrainingConfig
+    pass
 
 REPORT_SECONDS = 0.5
 _RESULT = ("state", "val_accuracy", "test_accuracy", "seconds", "epochs", "weights_sha256")
 
 
-class Trainer:
+class Trainer(PreparedTraining):
     """One training of one model; :meth:`fit` may be called once."""
 
     keeps_records = True
-
-    def __init__(
-        self,
-        config: "TrainingConfig",
-        dataset: Dataset,
-        device: str,
-        writer: RunWriter,
-        stop: StopRequest,
-        on_metrics: MetricsListener | None = None,
-        start: Start | None = None,
-    ):
-        self.config, self.dataset, self.device = config, dataset, device
-        self.writer, self.stop, self.on_metrics = writer, stop, on_metrics
-        self.start = start
 
     def fit(self) -> dict:
         """Trains, tests and saves, going on from the run's resume point if there is one.
@@ -94,59 +69,13 @@ class Trainer:
                 "weights_sha256": sha256,
             }
 
-    @contextmanager
-    def _accelerated(self) -> Iterator[None]:
-        """Accelerate keeps its settings for the whole process; they are dropped again afterwards."""
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-
-        _, model_class = ARCHITECTURES[self.config.architecture]
-        trackers = self.config.trackers
-        check_installed(trackers)
-        run_dir = self.writer.run_dir
-        self.accelerator = Accelerator(
-            cpu=self.device == "cpu",
-            mixed_precision=choose_precision(
-                self.config.precision, self.device, half_on_cpu=find_approach(model_class).half_on_cpu
-            ),
-            log_with=list(trackers) or None,
-            project_dir=run_dir if trackers else None,
-        )
-        try:
-            open_trackers(self.accelerator, trackers, run_dir, self.config.to_dict())
-            yield
-        finally:
-            self.accelerator.free_memory()
-            self.accelerator.end_training()
-            AcceleratorState._reset_state(reset_partial_state=True)
-
     def _prepare(self) -> None:
         """Everything until the first step, or the one to go on from."""
         config, accelerator = self.config, self.accelerator
         self.started = time.perf_counter()
         augments = self._list_augments()
-        module = self._build()
-        self.approach = find_approach(type(module))(module, augments=bool(augments))
-        self.module = self.approach.module
-        self._load_start()
-        groups = self.approach.list_groups(config.learning_rate)
-        optimizer = OPTIMIZERS[config.optimizer](groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-        self.module.to(accelerator.device)
-        core = torch.compile(self.approach.core) if config.compile else self.approach.core
-        self.model, self.optimizer = accelerator.prepare(core, optimizer)
-        self.loss = LOSSES[config.loss].per_picture
-        self.schedule = SCHEDULES[config.schedule]
-        self.feed = Feed(
-            self._feed(self._choose_pictures()),
-            _same if self.approach.takes_features else Normalize(self.preprocessing, accelerator.device),
-            config.seed,
-            augments,
-            config.batch_size,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
-        self.validation, self.test = self._feed(self.dataset.validation), self._feed(self.dataset.test)
-        self.total_steps = config.max_steps or self.feed.steps_per_epoch * config.epochs
+        self._prepare_network(augments)
+        self._prepare_data(augments)
         self.journal = Journal(
             self.writer,
             config.architecture,
@@ -167,68 +96,6 @@ class Trainer:
         self.writer.update(state="running", message="", **numbers)
         if self.step == 0:
             self._keep_snapshot()
-
-    def _build(self) -> nn.Module:
-        config, dataset = self.config, self.dataset
-        _, model_class = ARCHITECTURES[config.architecture]
-        torch.manual_seed(derive_seed(config.seed, Purpose.WEIGHTS))
-        return model_class(
-            config.architecture_config(
-                num_classes=len(dataset.categories),
-                in_channels=dataset.in_channels,
-                image_size=dataset.image_size,
-            )
-        ).to(memory_format=torch.channels_last)
-
-    def _load_start(self) -> None:
-        """Weights to start with, and the mean and std that they are used to."""
-        own = self.dataset.preprocessing()
-        if self.start is not None:
-            self.preprocessing = self.start.adapt(own)
-            self.writer.update(new_weights=adopt_weights(self.module, self.start.load_weights()))
-            return
-        self.preprocessing = self.approach.adapt(own)
-        self.approach.load(
-            lambda done, total: self.writer.update(message=f"Downloading weights ({done / max(total, 1):.0%})")
-        )
-
-    def _feed(self, split: Split) -> Split:
-        """A split on the device, as the trained part of the network takes it."""
-
-        def tell(done: int, total: int) -> None:
-            self.writer.update(message=f"Computing features ({done / total:.0%})")
-
-        def is_stopped() -> bool:
-            return self.stop.requested
-
-        device = self.accelerator.device
-        split = Split(split.images.to(device), split.labels.to(device), split.ids)
-        found = self.approach.feed(split, self.preprocessing, self.writer.run_dir.parent, tell, is_stopped)
-        if found is None:
-            raise Stopped
-        return found
-
-    def _choose_pictures(self) -> Split:
-        """The training pictures, as many and with as many wrong labels as the configuration wants."""
-        split, config = self.dataset.train, self.config
-        if config.train_limit is not None and config.train_limit < len(split):
-            generator = draw_generator(config.seed, Purpose.LIMIT)
-            split = split.take(torch.randperm(len(split), generator=generator)[: config.train_limit].sort().values)
-        if config.label_noise:
-            seed = derive_seed(config.seed, Purpose.LABEL_NOISE)
-            labels = corrupt(split.labels, config.label_noise, len(self.dataset.categories), seed)
-            split = replace(split, labels=labels)
-        return split
-
-    def _list_augments(self) -> dict[Purpose, Augment]:
-        wanted = self.config.augment
-        if isinstance(wanted, bool):
-            wanted = default_config(self.dataset.augmentations if wanted else ())
-        found = {
-            Purpose.AUGMENT: wanted and (lambda images, generator: augment(images, wanted, generator)),
-            Purpose.SHIFT: SHIFT_AUGMENTS[self.config.shift_augment],
-        }
-        return {purpose: change for purpose, change in found.items() if change}
 
     def _go_on(self) -> None:
         """Puts everything back to the last resume point, if there is one."""
@@ -279,10 +146,11 @@ class Trainer:
             is_last = number == len(parts) - 1
             with nullcontext() if is_last else accelerator.no_sync(self.model):
                 self._add_gradients(part, number, len(part) / len(index))
-        if config.clip_norm is not None:
+        if config.clip_norm is not None:  # in half precision this takes the loss scale out of the gradients
             accelerator.clip_grad_norm_(self.module.parameters(), config.clip_norm)
-        if config.l1:
+        elif config.l1:
             accelerator.unscale_gradients(self.optimizer)
+        if config.l1:
             add_l1_gradients(self.module.parameters(), config.l1)
         self.optimizer.step()
         self.step += 1
@@ -350,7 +218,6 @@ class Trainer:
             *(self.approach.core, split, self.feed.normalize),
             lambda logits, labels: self.loss(logits, labels, 0.0),
             self.feed.batch_size,
-            self.accelerator.autocast,
         )
 
     def _keep_snapshot(self) -> None:
@@ -396,11 +263,3 @@ class Trainer:
         # All processes leave the loop at the same step, or the others would wait forever.
         asked = torch.tensor(float(self.stop.requested), device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked, reduction="sum").item())
-
-
-class Stopped(Exception):
-    """The training was asked to end before its first step."""
-
-
-def _same(features: Tensor) -> Tensor:
-    return features

@@ -7,12 +7,13 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from models.data import Dataset, load_dataset
+from models.data import Dataset, Progress, load_dataset
 from models.device_turn import device_turn
 from models.devices import resolve_device
 from models.errors import ModelsError
 from models.journal import MetricsListener
 from models.label_noise import apply_corrections
+from models.precision import choose_precision
 from models.reproducible import reproducible
 from models.runs import (
     BROKEN_OFF,
@@ -27,6 +28,7 @@ from models.runs import (
 )
 from models.starting import read_start
 from models.stopping import StopRequest
+from models.trackers import check_installed
 from models.trainer import Trainer
 from models.training_config import TrainingConfig
 
@@ -64,6 +66,7 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
     if _is_helper():
         return _take_part(config, run_dir)
     if not run_dir.exists():
+        check_here(config)
         create_run(run_dir.parent, run_dir.name, config.to_dict())
     state = read_run(run_dir.parent, run_dir.name).state
     if state != "queued":
@@ -101,6 +104,12 @@ def resume(run_dir: str | Path, on_metrics: MetricsListener | None = None) -> Tr
     return train(TrainingConfig.from_dict(read_json(run_dir / "config.json")), run_dir, on_metrics)
 
 
+def check_here(config: TrainingConfig) -> None:
+    """Raises ModelsError if this machine cannot train so: a device, a precision or a tracker that it lacks."""
+    check_installed(config.trackers)
+    choose_precision(config.precision, resolve_device(config.device).type)
+
+
 def _is_helper() -> bool:
     """Whether this is one of several processes, and not the first: torchrun numbers them."""
     return int(os.environ.get("RANK", "0")) > 0
@@ -126,17 +135,24 @@ def _take_part(config: TrainingConfig, run_dir: Path) -> TrainingResult:
 
 
 def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
-    writer.update(state="preparing")
     start = config.start_from and read_start(config.start_from, writer.run_dir.parent)
-    trainer = Trainer(config, load_data(config, writer), device, writer, stop, on_metrics, start=start)
+    trainer = Trainer(config, prepare_data(config, writer), device, writer, stop, on_metrics, start=start)
     return TrainingResult(writer.run_dir.name, **trainer.fit())
 
 
-def load_data(config: TrainingConfig, writer: RunWriter) -> Dataset:
-    """The data of a training with the corrections it asks for; the run's status says how far it is.
+def prepare_data(config: TrainingConfig, writer: RunWriter) -> Dataset:
+    """:func:`load_data`, with the run's status saying how far it is and which files were left out."""
+    writer.update(state="preparing")
+    dataset = load_data(config, lambda fraction, message: writer.update(message=f"{message} ({fraction:.0%})"))
+    writer.update(skipped=list(dataset.skipped[:100]), message="")
+    return dataset
+
+
+def load_data(config: TrainingConfig, progress: Progress | None = None) -> Dataset:
+    """The data of a training, with the corrections it asks for.
 
     Raises:
-        ModelsError: The data cannot be used.
+        ModelsError: They cannot be used.
     """
     dataset = load_dataset(
         config.dataset,
@@ -144,9 +160,8 @@ def load_data(config: TrainingConfig, writer: RunWriter) -> Dataset:
         seed=config.seed if config.split_seed is None else config.split_seed,
         image_size=config.picture_size,
         shapes=config.shapes,
-        progress=lambda fraction, message: writer.update(message=f"{message} ({fraction:.0%})"),
+        progress=progress,
     )
-    writer.update(skipped=list(dataset.skipped[:100]), message="")
     return _correct(dataset, config.corrections)
 
 

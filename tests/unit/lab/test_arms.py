@@ -13,13 +13,11 @@ from analysis.shift_map import map_shifts
 from lab import arm_training, arms
 from lab.arms import run_job, start_here
 from lab.arms_config import ArmsConfig
-from lab.arms_measure import choose_training_pictures, measure_accuracy, measure_translation, open_data
+from lab.arms_measure import measure_accuracy, measure_translation, open_data
 from lab.run_examples import read_examples
 from models.errors import ModelsError
 from models.registry import Registry
 from models.runs import RunWriter, create_run, load_run_model, read_json, read_run, request_stop, write_json
-from models.stopping import StopRequest
-from models.trainer import Trainer
 from models.training import train
 from models.training_config import TrainingConfig
 
@@ -113,20 +111,6 @@ def test_what_is_measured_of_a_network_against_loops(comparison):
             *_, shift_map = map_shifts(module, scene, 3)
             consistency.append(shift_map.consistency)
     assert network["consistency"] == pytest.approx(sum(consistency) / len(consistency), abs=0.005)
-
-
-def test_training_pictures_are_those_of_the_trainer(tmp_path):
-    values = {"train_limit": 50, "label_noise": 0.4, "seed": 9}
-    config = TrainingConfig.from_dict(BASE | values)
-    dataset = open_data(config)
-    create_run(tmp_path, "x", config.to_dict())
-    with RunWriter(tmp_path / "x") as writer:
-        trainer = Trainer(config, dataset, "cpu", writer, StopRequest(tmp_path / "x"))
-        expected = trainer._choose_pictures()
-    found = choose_training_pictures(config, dataset)
-    assert len(found) == 50
-    for name in ("images", "labels", "ids"):
-        assert torch.equal(getattr(found, name), getattr(expected, name))
 
 
 def test_corrections_are_heeded():

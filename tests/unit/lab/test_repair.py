@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import cli
-from lab import Lab, repair
+from lab import Lab, arm_training, repair
 from lab.repair import plan_repair, run_job, start_here
 from lab.repair_comparison import measure_circular_error
 from lab.repair_config import RepairConfig
@@ -98,12 +98,12 @@ def test_arms_are_models_trained_alike(bench):
 
 def test_finished_arms_are_kept_and_others_trained_again(bench, tmp_path, monkeypatch):
     root, document = bench
-    before = {arm: read_run(root, f"bench-{arm}").status["submitted"] for arm in ARMS}
+    before = {arm: (root / f"bench-{arm}" / "status.json").stat().st_mtime_ns for arm in ARMS}
     write = {**read_json(root / "bench-as_is" / "status.json"), "state": "stopped"}
     (root / "bench-as_is" / "status.json").write_text(json.dumps(write))
     again = run_job(root / "bench")
     assert again["arms"] == document["arms"] and again["pairs"] == document["pairs"]
-    after = {arm: read_run(root, f"bench-{arm}").status["submitted"] for arm in ARMS}
+    after = {arm: (root / f"bench-{arm}" / "status.json").stat().st_mtime_ns for arm in ARMS}
     assert [before[arm] == after[arm] for arm in ARMS] == [False, True, True]
     with pytest.raises(ModelsError, match="already a run named bench, and it is finished"):
         start_here(CONFIG, root / "bench")
@@ -122,13 +122,13 @@ def test_a_stop_ends_the_arm_and_the_bench_which_can_go_on(bench, monkeypatch):
     root, _ = bench
     config = replace(CONFIG, arms=("as_is", "circular"), steps=100_000)
     trained = threading.Event()
-    real = repair.train
+    real = arm_training.train
 
     def train_and_tell(*args, **options):
         trained.set()
         return real(*args, **options)
 
-    monkeypatch.setattr(repair, "train", train_and_tell)
+    monkeypatch.setattr(arm_training, "train", train_and_tell)
     stopper = threading.Thread(target=lambda: trained.wait(30) and request_stop(root / "third"))
     stopper.start()
     with pytest.raises(ModelsError, match="goes on from the arms that were finished"):

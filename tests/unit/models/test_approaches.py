@@ -1,13 +1,13 @@
 """Training a head on a bundled backbone: what is frozen stays as it is, and the shortcut changes nothing."""
 
-import json
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from models import approaches, journal, trainer
+from models import approaches, journal, trainer, training_setup
 from models.approaches import APPROACHES, TransferLearning, WholeNetwork, find_approach
 from models.architectures import ARCHITECTURES
 from models.data import Split
@@ -147,18 +147,19 @@ def test_features_computed_once_give_what_the_whole_network_gives(
     tmp_path, configure, pretrained, monkeypatch, optimizer
 ):
     """Dropout included: every step draws the same numbers on both ways."""
-    config = configure("frozen", optimizer=optimizer, learning_rate={"sgd": 0.05}.get(optimizer, 0.01))
+    rate = {"sgd": 0.05}.get(optimizer, 0.01)
+    config = configure("frozen", optimizer=optimizer, learning_rate=rate)
     quick = train(config, tmp_path / "quick" / "a")
     through_the_network(monkeypatch)
     slow = train(config, tmp_path / "slow" / "a")
     assert not (tmp_path / "slow" / CACHE_FOLDER).exists()
     assert changed(tmp_path / "slow" / "a", pretrained) == set()
     one, other = (weights(tmp_path / name / "a") for name in ("quick", "slow"))
-    start = torch.zeros(())
     for name in ("head.classifier.weight", "head.classifier.bias"):
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-4)
-        start = start + one[name].abs().sum()
-    assert start > 0
+    train(replace(config, learning_rate=1e-8, max_steps=1), tmp_path / "slow" / "start")
+    start = weights(tmp_path / "slow" / "start")["head.classifier.weight"]
+    assert (one["head.classifier.weight"] - start).abs().max() > 0.01
     assert (quick.val_accuracy, quick.test_accuracy) == (slow.val_accuracy, slow.test_accuracy)
 
 
@@ -189,12 +190,12 @@ def test_frozen_with_augmentation_goes_through_pictures(tmp_path, configure, pre
         step(self, index, part, share)
 
     monkeypatch.setattr(trainer.Trainer, "_add_gradients", listen)
-    train(configure("frozen", augment={"flip": 1.0, "noise": 0.5}), tmp_path / "a")
+    augmented = train(configure("frozen", augment={"flip": 1.0, "noise": 0.5}), tmp_path / "a")
     assert set(shapes) == {(8, 3, 64, 64)}
     assert changed(tmp_path / "a", pretrained) == set()
     assert not (tmp_path / CACHE_FOLDER).exists()
     plain = train(configure("frozen"), tmp_path / "b")
-    assert plain.weights_sha256 != json.loads((tmp_path / "a" / "status.json").read_text())["result"]["weights_sha256"]
+    assert plain.weights_sha256 != augmented.weights_sha256
     assert shapes[-1] == (8, 1280)  # features
 
 
@@ -230,9 +231,9 @@ def test_stop_while_features_are_computed(tmp_path, configure, monkeypatch):
 
 def test_half_precision_is_not_chosen_for_backbones(tmp_path, configure, monkeypatch):
     asked = []
-    choose = trainer.choose_precision
+    choose = training_setup.choose_precision
     monkeypatch.setattr(
-        trainer, "choose_precision", lambda *a, **options: asked.append(options) or choose(*a, **options)
+        training_setup, "choose_precision", lambda *a, **options: asked.append(options) or choose(*a, **options)
     )
     train(configure("frozen", max_steps=1), tmp_path / "a")
     assert asked == [{"half_on_cpu": False}]

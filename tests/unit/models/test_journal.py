@@ -1,8 +1,8 @@
 """What a training leaves behind while it goes on: bounded, complete, and only from the process that writes."""
 
 import json
-import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,7 +102,7 @@ def test_snapshots_are_dense_at_first_and_even_afterwards():
     steps = sorted(snapshot_steps(3000, 1000))
     assert steps[:5] == [0, 1, 2, 4, 8]
     late = [step for step in steps if step > 600]
-    gaps = {after - before for before, after in zip(late, late[1:], strict=False)}
+    gaps = {after - before for before, after in pairwise(late)}
     assert len(steps) >= 30 and max(gaps) - min(gaps) <= 1 and max(gaps) <= 150
 
 
@@ -120,7 +120,7 @@ def test_examples_are_different_pictures_within_the_bound(num, room):
         picked = pick_examples(split).tolist()
     assert len(picked) == len(set(picked)) == min(num, room) and picked == sorted(picked)
     assert picked[0] == 0 and (len(picked) == 1 or picked[-1] == num - 1)
-    gaps = [after - before for before, after in zip(picked, picked[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(picked)]
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
@@ -135,8 +135,8 @@ def lines_of(epochs: int, steps_per_epoch: int) -> list[dict]:
     """As a training writes them: lines of steps on the way, then one of layers and one of the epoch."""
     lines = []
     for epoch in range(1, epochs + 1):
-        for step in range((epoch - 1) * steps_per_epoch + 1, epoch * steps_per_epoch + 1):
-            lines.append({"kind": "step", "epoch": epoch, "step": step})
+        steps = range((epoch - 1) * steps_per_epoch + 1, epoch * steps_per_epoch + 1)
+        lines += [{"kind": "step", "epoch": epoch, "step": step} for step in steps]
         lines += [{"kind": kind, "epoch": epoch, "step": epoch * steps_per_epoch} for kind in ("layers", "epoch")]
     return lines
 
@@ -211,9 +211,11 @@ def test_reports_reach_the_file_the_status_and_the_listener(make):
     entry = make(listener=heard.append)
     for step in (1, 2):
         entry.report({"kind": "step", "step": step, "epoch": 1}, {"step": step})
-    assert heard == read_lines(entry.run_dir / "metrics.jsonl") == [
-        {"kind": "step", "step": step, "epoch": 1} for step in (1, 2)
-    ]
+    assert (
+        heard
+        == read_lines(entry.run_dir / "metrics.jsonl")
+        == [{"kind": "step", "step": step, "epoch": 1} for step in (1, 2)]
+    )
     assert json.loads((entry.run_dir / "status.json").read_text())["step"] == 2
 
 
@@ -223,7 +225,9 @@ def test_models_snapshots_and_the_best_come_back_to_the_bit(make):
     entry.save_best(nets[1])
     entry.save_model(nets[2])
     description = entry.run_dir / "model.json"
-    kept, categories, preprocessing = load_checkpoint(description, entry.run_dir / "snapshots" / "0000012.safetensors")
+    kept, categories, preprocessing = load_checkpoint(
+        description, entry.run_dir / "snapshots" / "0000012.safetensors"
+    )
     assert same_weights(kept, nets[0])
     assert categories == entry.dataset.categories and preprocessing == entry.dataset.preprocessing()
     assert same_weights(load_checkpoint(description, entry.run_dir / "weights.safetensors")[0], nets[2])
@@ -285,9 +289,9 @@ def test_examples_are_validation_pictures_and_predictions_are_theirs(make, datas
     assert torch.equal(examples["images"], validation.images[places])
     assert torch.equal(examples["labels"], validation.labels[places])
     assert torch.equal(predictions["logits"], logits[places])
-    written = os.stat(entry.run_dir / "examples.safetensors").st_mtime_ns
+    written = (entry.run_dir / "examples.safetensors").stat().st_mtime_ns
     entry.save_examples()  # they do not change
-    assert os.stat(entry.run_dir / "examples.safetensors").st_mtime_ns == written
+    assert (entry.run_dir / "examples.safetensors").stat().st_mtime_ns == written
 
 
 def test_when_things_are_due(make, monkeypatch):

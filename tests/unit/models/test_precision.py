@@ -33,9 +33,9 @@ def test_auto_is_half_precision_on_cpus_made_for_it(machine, name):
 
 def test_auto_on_a_gpu_does_not_ask_the_cpu(machine):
     for can_half, half_on_cpu in itertools.product((True, False), repeat=2):
-        machine({name: can_half for name in NATIVE}, cuda=True)
+        machine(dict.fromkeys(NATIVE, can_half), cuda=True)
         assert choose_precision("auto", "cuda", half_on_cpu=half_on_cpu) == "bf16"
-        machine({name: can_half for name in NATIVE}, cuda=False)
+        machine(dict.fromkeys(NATIVE, can_half), cuda=False)
         assert choose_precision("auto", "cuda", half_on_cpu=half_on_cpu) == "fp16"
         assert choose_precision("auto", "mps", half_on_cpu=half_on_cpu) == "no"
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def u_shaped(bottom: float) -> list[float]:
 def test_rates_rise_by_the_same_factor():
     rates = [rate_at(step) for step in range(STEPS)]
     assert rates[0] == pytest.approx(LOWEST) and rates[-1] == pytest.approx(HIGHEST)
-    factors = [after / before for before, after in zip(rates, rates[1:], strict=False)]
+    factors = [after / before for before, after in pairwise(rates)]
     assert factors == pytest.approx([(HIGHEST / LOWEST) ** (1 / (STEPS - 1))] * (STEPS - 1))
     assert [rate_at(step, 3) for step in range(3)] == pytest.approx([LOWEST, math.sqrt(LOWEST * HIGHEST), HIGHEST])
 
@@ -114,7 +115,7 @@ def test_whatever_the_losses_are_the_answer_is_json(losses):
     assert document["rates"] == list(found.rates) and len(document["rates"]) == len(document["losses"])
     if found.suggestion is not None:
         assert min(found.rates) * 0.9 < found.suggestion < max(found.rates) * 1.1
-        assert min(after - before for before, after in zip(found.losses, found.losses[1:], strict=False)) < 0
+        assert min(after - before for before, after in pairwise(found.losses)) < 0
 
 
 def test_a_few_losses_are_too_few_for_a_suggestion():
@@ -222,7 +223,9 @@ def folder(tmp_path):
     from PIL import Image
 
     data = load_dataset("shapes", data_root="", seed=1, shapes=TrainingConfig.from_dict(TINY).shapes, image_size=64)
-    for number, (image, label) in enumerate(zip(data.train.images[:60], data.train.labels[:60].tolist(), strict=True)):
+    for number, (image, label) in enumerate(
+        zip(data.train.images[:60], data.train.labels[:60].tolist(), strict=True)
+    ):
         path = tmp_path / "pictures" / data.categories[label] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)

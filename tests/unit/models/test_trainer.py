@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models import trainer
+from models import trainer, training_setup
 from models.data import load_dataset
 from models.feed import Feed
 from models.journal import BEST
 from models.resume_point import FILE as RESUME_POINT
-from models.runs import RunWriter, create_run, load_run_model, read_run, write_json
+from models.runs import load_run_model, read_run, write_json
 from models.training import TrainingConfig, load_data, resume, train
 from tests.unit.models.test_resuming import Killed
 
@@ -71,7 +71,9 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
     predictions = load_file(tmp_path / "a" / "predictions.safetensors")["logits"]
     torch.testing.assert_close(predictions, logits, rtol=1e-4, atol=1e-4)
     assert (logits.argmax(1) == examples["labels"]).float().mean().item() == pytest.approx(found[best])
-    again = train(tiny(**dict(config.to_dict(), patience=None, max_steps=(best + 1) * steps_per_epoch)), tmp_path / "b")
+    again = train(
+        tiny(**dict(config.to_dict(), patience=None, max_steps=(best + 1) * steps_per_epoch)), tmp_path / "b"
+    )
     assert again.weights_sha256 == result.weights_sha256
     assert again.test_accuracy == result.test_accuracy
     assert not {path.name for path in (tmp_path / "a").iterdir()} & {BEST, RESUME_POINT}
@@ -181,7 +183,7 @@ def seen(monkeypatch):
             splits.append(split)
             super().__init__(split, *arguments)
 
-    monkeypatch.setattr(trainer, "Feed", Listening)
+    monkeypatch.setattr(training_setup, "Feed", Listening)
     return splits
 
 
@@ -206,7 +208,7 @@ def test_wrong_labels_are_among_the_pictures_that_are_used(tmp_path, data, seen)
     assert torch.equal(clean.labels, data.train.labels[places]) and places == sorted(set(places))
 
 
-def test_corrections_reach_the_right_pictures_of_every_split(tmp_path, data):
+def test_corrections_reach_the_right_pictures_of_every_split(data):
     splits = ("train", "validation", "test")
     relabelled, dropped = {}, []
     for name in splits:
@@ -214,8 +216,7 @@ def test_corrections_reach_the_right_pictures_of_every_split(tmp_path, data):
         relabelled[int(split.ids[1])] = (int(split.labels[1]) + 2) % 6
         dropped.append(int(split.ids[4]))
     config = tiny(corrections={str(number): label for number, label in (relabelled | dict.fromkeys(dropped)).items()})
-    writer = RunWriter(create_run(tmp_path, "a", config.to_dict()))
-    corrected = load_data(config, writer)
+    corrected = load_data(config)
     for name in splits:
         before, after = getattr(data, name), getattr(corrected, name)
         expected = {
@@ -264,3 +265,15 @@ def test_compiling_is_an_option_that_leaves_no_trace_in_the_names(tmp_path, monk
     compiled, plain = (load_file(tmp_path / name / "weights.safetensors") for name in "ab")
     assert compiled.keys() == plain.keys()
     assert all(torch.equal(compiled[name], tensor) for name, tensor in plain.items())
+
+
+def test_a_network_trained_in_half_precision_is_measured_in_float32(tmp_path):
+    result = train(tiny(precision="bfloat16"), tmp_path / "a")
+    assert result.weights_sha256 != train(tiny(), tmp_path / "b").weights_sha256
+    model, _, preprocessing = load_run_model(tmp_path / "a")
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    examples = load_file(tmp_path / "a" / "examples.safetensors")
+    with torch.no_grad():
+        logits = model(preprocessing.normalize(examples["images"].float() / 255))
+    predictions = load_file(tmp_path / "a" / "predictions.safetensors")["logits"]
+    torch.testing.assert_close(predictions, logits, rtol=1e-4, atol=1e-4)

@@ -5,14 +5,21 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+import typer
 from safetensors.torch import load_file
 
+import cli  # noqa: F401 (adds the commands)
+from commands import app
 from models.resume_point import FILE as RESUME_POINT
-from models.runs import load_run_model, read_run, request_stop
+from models.runs import create_run, load_run_model, read_run, request_stop
+from models.shapes import ShapesConfig
+from models.training import train
 from models.training_config import TrainingConfig
 
 ROOT = Path(__file__).parents[3]
@@ -21,6 +28,16 @@ OPTIONS = [
     *("--dataset", "shapes", "--num-images", "200", "--clutter", "0", "--color", "by_class", "--channels", "8,12"),
     *("--epochs", "6", "--batch-size", "20", "--precision", "float32", "--json"),
 ]
+ONE = TrainingConfig(
+    dataset="shapes",
+    shapes=ShapesConfig(num_images=200, clutter=0.0, color="by_class"),
+    model={"channels": [8, 12]},
+    epochs=6,
+    batch_size=20,
+    precision="float32",
+    device="cpu",
+)
+"""The same."""
 PER_EPOCH = 140
 """Training pictures: 200 without 30 for validation and 30 for the test; 7 batches of 20."""
 
@@ -32,11 +49,10 @@ def environment(root: Path) -> dict[str, str]:
     return inherited | settings | {"OMP_NUM_THREADS": "1"}
 
 
-def start(root: Path, *arguments: str, processes: int = 2, separator: tuple[str, ...] = ("--",)) -> subprocess.Popen:
+def start(root: Path, *arguments: str) -> subprocess.Popen:
     # torchrun takes --run for an abbreviation of its own option unless told where the program begins.
-    launcher = [*LAUNCHER, *separator] if processes == 2 else [sys.executable]
     return subprocess.Popen(
-        [*launcher, str(ROOT / "cli.py"), *arguments],
+        [*LAUNCHER, "--", str(ROOT / "cli.py"), *arguments],
         cwd=ROOT,
         env=environment(root),
         stdout=subprocess.PIPE,
@@ -45,9 +61,14 @@ def start(root: Path, *arguments: str, processes: int = 2, separator: tuple[str,
     )
 
 
-def finish(process: subprocess.Popen) -> tuple[str, str]:
+def finish(process: subprocess.Popen, timeout: float = 180) -> tuple[str, str]:
+    """What it printed; nothing that it started outlives a failure."""
     try:
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        raise
     finally:
         process.kill()
     assert process.returncode == 0, err
@@ -62,7 +83,7 @@ def epochs_of(run) -> list[dict]:
 def runs(tmp_path_factory):
     """The folder with the runs "one" and "two", each on as many processes, and what the latter printed."""
     root = tmp_path_factory.mktemp("runs")
-    finish(start(root, "train", "--run", "one", *OPTIONS, processes=1))
+    train(ONE, root / "one")
     return root, finish(start(root, "train", "--run", "two", *OPTIONS))[0]
 
 
@@ -109,17 +130,30 @@ def test_two_processes_print_one_document(runs):
     assert document["weights_sha256"] == read_run(runs[0], "two").result["weights_sha256"]
 
 
-def test_the_command_is_the_documented_one(tmp_path):
-    """Without anything between torchrun's options and the program."""
-    finish(start(tmp_path, "train", "--run", "two", *OPTIONS, "--max-steps", "2", separator=()))
-    assert read_run(tmp_path, "two").state == "finished"
+def test_torchrun_takes_no_option_of_the_command_for_its_own():
+    """It would, by abbreviation, also behind the name of the program."""
+    from torch.distributed.run import parse_args
+
+    command = typer.main.get_command(app).commands["train"]
+    flags = [flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")]
+    taken = []
+    for flag in flags:
+        try:
+            found = parse_args(["--nproc_per_node", "2", "cli.py", "train", flag, "x"])
+            if found.training_script_args != ["train", flag, "x"]:
+                taken.append(flag)
+        except SystemExit:
+            taken.append(flag)
+    assert len(flags) > 30 and taken == []
 
 
 def test_gradients_are_those_of_the_whole_batch(tmp_path):
     """Without batch normalisation, whose statistics are those of a process, only rounding differs."""
     options = [*OPTIONS, "--norm", "none", "--max-steps", "10", "--learning-rate", "0.05", "--l1", "1e-4"]
     options += ["--clip-norm", "0.5"]
-    finish(start(tmp_path, "train", "--run", "one", *options, processes=1))
+    model = {"channels": [8, 12], "norm": "none"}
+    changes = {"model": model, "max_steps": 10, "learning_rate": 0.05, "l1": 1e-4, "clip_norm": 0.5}
+    train(replace(ONE, **changes), tmp_path / "one")
     finish(start(tmp_path, "train", "--run", "two", *options))
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     first = load_file(tmp_path / "one" / "snapshots" / "0000000.safetensors")
@@ -149,6 +183,14 @@ def test_a_stopped_training_goes_on_under_torchrun(tmp_path):
     assert TrainingConfig.from_dict(run.config).epochs == 60
 
 
+def test_a_stop_before_its_turn_ends_all_processes(tmp_path):
+    """None of them is left waiting for the others."""
+    create_run(tmp_path, "two", ONE.to_dict())
+    request_stop(tmp_path / "two")
+    finish(start(tmp_path, "train", "--run", "two", *OPTIONS), timeout=90)
+    assert read_run(tmp_path, "two").state == "stopped"
+
+
 def test_early_stopping_ends_all_processes_at_the_same_epoch(tmp_path):
     options = [*OPTIONS, "--epochs", "40", "--patience", "1", "--schedule", "constant", "--learning-rate", "0.3"]
     finish(start(tmp_path, "train", "--run", "two", *options))
@@ -158,8 +200,7 @@ def test_early_stopping_ends_all_processes_at_the_same_epoch(tmp_path):
     assert run.result["val_accuracy"] == max(found) and found.index(max(found)) == len(found) - 2
 
 
-@pytest.mark.parametrize("mode", ["frozen", "frozen_then_unfrozen"])
-@pytest.mark.parametrize("changes", [(), ("--augment-by", "flip=1")], ids=["plain", "augmented"])
+@pytest.mark.parametrize(("mode", "changes"), [("frozen", ("--augment-by", "flip=1")), ("frozen_then_unfrozen", ())])
 def test_a_backbone_that_is_frozen_for_a_while_trains_on_two_processes(tmp_path, mode, changes):
     options = ["--dataset", "shapes", "--num-images", "60", "--image-size", "64", "--arch", "transfer", "--json"]
     options += ["--set", "backbone=efficientnet_lite0", "--set", f"mode={mode}", "--set", "frozen_share=0.5"]

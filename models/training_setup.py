@@ -1,0 +1,181 @@
+"""What a training needs before its first step: the network, its optimiser, and the data as it takes them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from models.approaches import find_approach
+from models.architectures import ARCHITECTURES
+from models.augment import SHIFT_AUGMENTS, augment, default_config
+from models.data import Dataset, Split
+from models.feed import Augment, Feed, Normalize
+from models.journal import MetricsListener
+from models.label_noise import corrupt
+from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
+from models.precision import choose_precision
+from models.random_streams import Purpose, derive_seed, draw_generator
+from models.runs import RunWriter
+from models.starting import Start, adopt_weights
+from models.stopping import StopRequest
+from models.trackers import check_installed, open_trackers
+
+if TYPE_CHECKING:
+    from models.training_config import TrainingConfig
+
+
+class PreparedTraining:
+    """A network and data, ready to be trained inside ``with self._accelerated():``.
+
+    Args:
+        config: What to train.
+        dataset: The data that it names.
+        device: "cpu", "cuda" or "mps".
+        writer: Of the run.
+        stop: Whether somebody asked it to end.
+        on_metrics: Told each line of metrics.
+        start: Weights to begin with.
+    """
+
+    def __init__(
+        self,
+        config: "TrainingConfig",
+        dataset: Dataset,
+        device: str,
+        writer: RunWriter,
+        stop: StopRequest,
+        on_metrics: MetricsListener | None = None,
+        start: Start | None = None,
+    ):
+        self.config, self.dataset, self.device = config, dataset, device
+        self.writer, self.stop, self.on_metrics = writer, stop, on_metrics
+        self.start = start
+
+    @contextmanager
+    def _accelerated(self) -> Iterator[None]:
+        """Accelerate keeps its settings for the whole process; they are dropped again afterwards."""
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+
+        _, model_class = ARCHITECTURES[self.config.architecture]
+        trackers = self.config.trackers
+        check_installed(trackers)
+        run_dir = self.writer.run_dir
+        self.accelerator = Accelerator(
+            cpu=self.device == "cpu",
+            mixed_precision=choose_precision(
+                self.config.precision, self.device, half_on_cpu=find_approach(model_class).half_on_cpu
+            ),
+            log_with=list(trackers) or None,
+            project_dir=run_dir if trackers else None,
+        )
+        try:
+            open_trackers(self.accelerator, trackers, run_dir, self.config.to_dict())
+            yield
+        finally:
+            self.accelerator.free_memory()
+            self.accelerator.end_training()
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+    def _prepare_network(self, augments: dict[Purpose, Augment]) -> None:
+        config, accelerator = self.config, self.accelerator
+        module = self._build()
+        self.approach = find_approach(type(module))(module, augments=bool(augments))
+        self.module = self.approach.module
+        self._load_start()
+        groups = self.approach.list_groups(config.learning_rate)
+        optimizer = OPTIMIZERS[config.optimizer](groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.module.to(accelerator.device)
+        core = torch.compile(self.approach.core) if config.compile else self.approach.core
+        self.model, self.optimizer = accelerator.prepare(core, optimizer)
+        # Takes away the half precision that is now inside every call: only training steps are meant to be in it.
+        accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.loss = LOSSES[config.loss].per_picture
+        self.schedule = SCHEDULES[config.schedule]
+
+    def _prepare_data(self, augments: dict[Purpose, Augment]) -> None:
+        config, accelerator = self.config, self.accelerator
+        self.feed = Feed(
+            self._feed(choose_pictures(config, self.dataset)),
+            _same if self.approach.takes_features else Normalize(self.preprocessing, accelerator.device),
+            config.seed,
+            augments,
+            config.batch_size,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        self.validation, self.test = self._feed(self.dataset.validation), self._feed(self.dataset.test)
+        self.total_steps = config.max_steps or self.feed.steps_per_epoch * config.epochs
+
+    def _build(self) -> nn.Module:
+        config, dataset = self.config, self.dataset
+        _, model_class = ARCHITECTURES[config.architecture]
+        torch.manual_seed(derive_seed(config.seed, Purpose.WEIGHTS))
+        return model_class(
+            config.architecture_config(
+                num_classes=len(dataset.categories),
+                in_channels=dataset.in_channels,
+                image_size=dataset.image_size,
+            )
+        ).to(memory_format=torch.channels_last)
+
+    def _load_start(self) -> None:
+        """Weights to start with, and the mean and std that they are used to."""
+        own = self.dataset.preprocessing()
+        if self.start is not None:
+            self.preprocessing = self.start.adapt(own)
+            self.writer.update(new_weights=adopt_weights(self.module, self.start.load_weights()))
+            return
+        self.preprocessing = self.approach.adapt(own)
+        self.approach.load(
+            lambda done, total: self.writer.update(message=f"Downloading weights ({done / max(total, 1):.0%})")
+        )
+
+    def _feed(self, split: Split) -> Split:
+        """A split on the device, as the trained part of the network takes it."""
+
+        def tell(done: int, total: int) -> None:
+            self.writer.update(message=f"Computing features ({done / total:.0%})")
+
+        def is_stopped() -> bool:
+            return self.stop.requested
+
+        device = self.accelerator.device
+        split = Split(split.images.to(device), split.labels.to(device), split.ids)
+        found = self.approach.feed(split, self.preprocessing, self.writer.run_dir.parent, tell, is_stopped)
+        if found is None:
+            raise Stopped
+        return found
+
+    def _list_augments(self) -> dict[Purpose, Augment]:
+        wanted = self.config.augment
+        if isinstance(wanted, bool):
+            wanted = default_config(self.dataset.augmentations if wanted else ())
+        found = {
+            Purpose.AUGMENT: wanted and (lambda images, generator: augment(images, wanted, generator)),
+            Purpose.SHIFT: SHIFT_AUGMENTS[self.config.shift_augment],
+        }
+        return {purpose: change for purpose, change in found.items() if change}
+
+
+def choose_pictures(config: "TrainingConfig", dataset: Dataset) -> Split:
+    """The training pictures, as many and with as many wrong labels as the configuration wants."""
+    split = dataset.train
+    if config.train_limit is not None and config.train_limit < len(split):
+        generator = draw_generator(config.seed, Purpose.LIMIT)
+        split = split.take(torch.randperm(len(split), generator=generator)[: config.train_limit].sort().values)
+    if config.label_noise:
+        seed = derive_seed(config.seed, Purpose.LABEL_NOISE)
+        split = replace(split, labels=corrupt(split.labels, config.label_noise, len(dataset.categories), seed))
+    return split
+
+
+class Stopped(Exception):
+    """The training was asked to end before its first step."""
+
+
+def _same(features: Tensor) -> Tensor:
+    return features
