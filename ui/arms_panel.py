@@ -67,7 +67,7 @@ def build_arms_panel(
         seeds = gr.Slider(1, MAX_SEEDS, ArmsConfig.seeds, step=1, label="Seeds", elem_id="arms-seeds", min_width=160)
         on_form = gr.Checkbox(
             False,
-            label="Use the data chosen above",
+            label="Use the data of “Single run”",
             info="Instead of the claim's own",
             elem_id="arms-on-form",
             min_width=220,
@@ -114,7 +114,7 @@ def build_arms_panel(
         if obstacle := variation.obstacle(base):
             raise ModelsError(f"{variation.title} cannot be varied here: {obstacle}")
         texts = list(variation.suggest(base))
-        text = f"The other settings are those of the form above. The verdict is about: {_title(variation.question)}."
+        text = f"The other settings are those of “Single run”. The verdict is about: {_title(variation.question)}."
         return gr.update(choices=texts, value=texts), variation.shifts, _note(text)
 
     @shows_errors
