@@ -60,18 +60,14 @@ def train(
     ] = None,
     label_noise: Annotated[float, typer.Option(help="Share of wrong labels.")] = TrainingConfig.label_noise,
     train_limit: Annotated[int | None, typer.Option(help="Use only so many training pictures.")] = None,
-    start_from: Annotated[
-        str | None, typer.Option(help="Weights to begin with: run/NAME or fashion_cnn.")
-    ] = None,
+    start_from: Annotated[str | None, typer.Option(help="Weights to begin with: run/NAME or fashion_cnn.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; the data set's own if not given.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     tracker: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TRACKERS)}; repeat.")] = None,
     position: Annotated[str, typer.Option(help="Shapes: where the object is.")] = ShapesConfig.position,
     color: Annotated[str, typer.Option(help="Shapes: how it is coloured.")] = ShapesConfig.color,
     clutter: Annotated[float, typer.Option(help="Shapes: distracting marks, 0 to 1.")] = ShapesConfig.clutter,
-    occlusion: Annotated[
-        float, typer.Option(help=f"Shapes: hidden, 0 to {MAX_OCCLUSION}.")
-    ] = ShapesConfig.occlusion,
+    occlusion: Annotated[float, typer.Option(help=f"Shapes: hidden, 0 to {MAX_OCCLUSION}.")] = ShapesConfig.occlusion,
     num_images: Annotated[int, typer.Option(help="Shapes: how many pictures.")] = ShapesConfig.num_images,
     channels: Annotated[str | None, typer.Option(help="Small CNN: one number per block.")] = None,
     kernel_size: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,

@@ -27,10 +27,12 @@ class WholeNetwork:
         module: The network; what is saved.
         core: The part of it that is run and trained on what :meth:`feed` gives.
         takes_features: Whether ``core`` takes features instead of pictures.
+        freezes: Whether some weights are left as they are for some steps.
         half_on_cpu: Whether half precision makes it faster on a CPU that has it.
     """
 
     takes_features = False
+    freezes = False
     half_on_cpu = True
 
     def __init__(self, module: nn.Module, *, augments: bool):
@@ -65,6 +67,7 @@ class TransferLearning(WholeNetwork):
         augments: Whether pictures change from epoch to epoch, so that their features do, too.
     """
 
+    freezes = True
     half_on_cpu = False  # depthwise convolutions, which most backbones have, take twice as long in it
 
     def __init__(self, module: TransferNet, *, augments: bool):

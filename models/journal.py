@@ -41,10 +41,13 @@ def snapshot_steps(total_steps: int, num_bytes: int) -> frozenset[int]:
         num_bytes: Of one snapshot.
     """
     count = min(MAX_SNAPSHOTS, MAX_SNAPSHOT_BYTES // max(num_bytes, 1))
+    if count < 2:  # the first and the last alone say what the curves say
+        return frozenset()
     num_early = count // 4
+    num_even = count - 1 - num_early
     early = [2**power for power in range(num_early) if 2**power < total_steps]
-    even = [round(total_steps * number / (count - num_early)) for number in range(1, count - num_early + 1)]
-    return frozenset([0, *early, *even]) if count else frozenset()
+    even = [round(total_steps * number / num_even) for number in range(1, num_even + 1)]
+    return frozenset([0, *early, *even])
 
 
 def load_best(run_dir: Path, module: nn.Module) -> None:

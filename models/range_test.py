@@ -20,6 +20,7 @@ from models.stopping import StopRequest
 from models.trainer import Trainer
 from models.training import prepare_data
 from models.training_config import TrainingConfig
+from models.training_setup import Stopped
 
 STEPS = 100
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -27,6 +28,8 @@ SMOOTHING = 0.9
 """Weight of what was before in the running mean of the loss."""
 DIVERGED = 4.0
 """The test is over once the loss is so many times its lowest."""
+LEAST_FALL = 1e-3
+"""Share of the first loss by which it has to fall within two steps; less is noise."""
 EDGE = 10
 """Steps at the beginning in which the running mean is not yet to be trusted."""
 
@@ -70,7 +73,7 @@ def read_losses(losses: list[float]) -> RangeTest:
         step: smoothed[step + 1] - smoothed[step - 1] for step in range(min(EDGE, len(smoothed)), len(smoothed) - 1)
     }
     steepest = min(slopes, key=slopes.get, default=None)
-    falls = steepest is not None and slopes[steepest] < 0
+    falls = steepest is not None and slopes[steepest] < -LEAST_FALL * abs(smoothed[0])
     rates = tuple(rate_at(step) for step in range(len(smoothed)))
     return RangeTest(rates, tuple(smoothed), float(f"{rates[steepest]:.2g}") if falls else None)
 
@@ -84,7 +87,10 @@ class RangeTester(Trainer):
         """The loss of every step until it is no number any more; None if it was asked to stop."""
         losses: list[float] = []
         with self._accelerated():
-            self._prepare()
+            try:
+                self._prepare()
+            except Stopped:
+                return None
             self.model.train()
             while self.step < self.total_steps and (not losses or math.isfinite(losses[-1])):
                 if self.stop.requested:

@@ -45,6 +45,7 @@ class Trainer(PreparedTraining):
         """
         with self._accelerated():
             try:
+                self._start_together(True)
                 self._prepare()
             except Stopped:
                 return dict.fromkeys(_RESULT) | {"state": "stopped", "seconds": 0.0, "epochs": 0}
@@ -101,6 +102,7 @@ class Trainer(PreparedTraining):
         """Puts everything back to the last resume point, if there is one."""
         found = read_resume_point(self.writer.run_dir, self.module, self.optimizer)
         if found is None:
+            self.journal.go_on(0, 0)
             return
         sums, progress = found
         self.step, self.epoch, self.val_accuracy = progress["step"], progress["epoch"], progress["val_accuracy"]
@@ -145,7 +147,7 @@ class Trainer(PreparedTraining):
         for number, part in enumerate(parts):
             is_last = number == len(parts) - 1
             with nullcontext() if is_last else accelerator.no_sync(self.model):
-                self._add_gradients(part, number, len(part) / len(index))
+                self._add_gradients(part, number)
         if config.clip_norm is not None:  # in half precision this takes the loss scale out of the gradients
             accelerator.clip_grad_norm_(self.module.parameters(), config.clip_norm)
         elif config.l1:
@@ -155,12 +157,13 @@ class Trainer(PreparedTraining):
         self.optimizer.step()
         self.step += 1
 
-    def _add_gradients(self, index: Tensor, part: int, share: float) -> None:
+    def _add_gradients(self, index: Tensor, part: int) -> None:
         inputs, labels = self.feed.batch(index, self.step, part)
         with self.accelerator.autocast():
             logits = self.model(inputs)
         losses = self.loss(logits.float(), labels, self.config.label_smoothing)
-        self.accelerator.backward(losses.mean() * share)
+        # Gradients are averaged over processes, whose shares of a batch may differ by a picture.
+        self.accelerator.backward(losses.sum() * (self.accelerator.num_processes / self.feed.batch_size))
         self.meter.add(losses.detach(), logits.detach(), labels, self.step)
 
     def _finish_epoch(self) -> None:
@@ -258,8 +261,5 @@ class Trainer(PreparedTraining):
         return self.config.learning_rate * self.schedule(step, self.total_steps)
 
     def _must_stop(self) -> bool:
-        if self.accelerator.num_processes == 1:
-            return self.stop.requested
         # All processes leave the loop at the same step, or the others would wait forever.
-        asked = torch.tensor(float(self.stop.requested), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(asked, reduction="sum").item())
+        return self._any(self.stop.requested)

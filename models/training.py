@@ -121,6 +121,8 @@ def _train_in_turn(config, writer: RunWriter, stop: StopRequest, on_metrics) -> 
     writer.update(device=device)
     with device_turn(writer.run_dir, device, stop) as my_turn:
         if not my_turn:
+            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                Trainer(config, None, device, writer, stop).decline()
             return TrainingResult(name, "stopped", None, None, 0.0, 0, None)
         # Inside, because loading a set may import libraries that draw random numbers.
         with reproducible(config.seed):

@@ -1,7 +1,7 @@
 """What a training needs before its first step: the network, its optimiser, and the data as it takes them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from models.approaches import find_approach
 from models.architectures import ARCHITECTURES
 from models.augment import SHIFT_AUGMENTS, augment, default_config
 from models.data import Dataset, Split
+from models.errors import ModelsError
 from models.feed import Augment, Feed, Normalize
 from models.journal import MetricsListener
 from models.label_noise import corrupt
@@ -32,7 +33,7 @@ class PreparedTraining:
 
     Args:
         config: What to train.
-        dataset: The data that it names.
+        dataset: The data that it names; None where there is only something to :meth:`decline`.
         device: "cpu", "cuda" or "mps".
         writer: Of the run.
         stop: Whether somebody asked it to end.
@@ -43,7 +44,7 @@ class PreparedTraining:
     def __init__(
         self,
         config: "TrainingConfig",
-        dataset: Dataset,
+        dataset: Dataset | None,
         device: str,
         writer: RunWriter,
         stop: StopRequest,
@@ -57,18 +58,18 @@ class PreparedTraining:
     @contextmanager
     def _accelerated(self) -> Iterator[None]:
         """Accelerate keeps its settings for the whole process; they are dropped again afterwards."""
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedDataParallelKwargs
         from accelerate.state import AcceleratorState
 
         _, model_class = ARCHITECTURES[self.config.architecture]
         trackers = self.config.trackers
         check_installed(trackers)
         run_dir = self.writer.run_dir
+        approach = find_approach(model_class)
         self.accelerator = Accelerator(
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=approach.freezes)],
             cpu=self.device == "cpu",
-            mixed_precision=choose_precision(
-                self.config.precision, self.device, half_on_cpu=find_approach(model_class).half_on_cpu
-            ),
+            mixed_precision=choose_precision(self.config.precision, self.device, half_on_cpu=approach.half_on_cpu),
             log_with=list(trackers) or None,
             project_dir=run_dir if trackers else None,
         )
@@ -146,9 +147,30 @@ class PreparedTraining:
         device = self.accelerator.device
         split = Split(split.images.to(device), split.labels.to(device), split.ids)
         found = self.approach.feed(split, self.preprocessing, self.writer.run_dir.parent, tell, is_stopped)
-        if found is None:
+        if self._any(found is None):
             raise Stopped
         return found
+
+    def decline(self) -> None:
+        """Tells the other processes, which wait for this one, that there will be no training."""
+        with self._accelerated(), suppress(Stopped):
+            self._start_together(False)
+
+    def _start_together(self, ready: bool) -> None:
+        if self._any(not ready):
+            raise Stopped
+        if self.config.batch_size < self.accelerator.num_processes:
+            raise ModelsError(
+                f"A batch of {self.config.batch_size} pictures cannot be divided among "
+                f"{self.accelerator.num_processes} processes."
+            )
+
+    def _any(self, flag: bool) -> bool:
+        """Whether it is so in one of the processes; all of them have to ask."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        asked = torch.tensor(float(flag), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, reduction="sum").item())
 
     def _list_augments(self) -> dict[Purpose, Augment]:
         wanted = self.config.augment

@@ -185,9 +185,9 @@ def test_frozen_with_augmentation_goes_through_pictures(tmp_path, configure, pre
     shapes = []
     step = trainer.Trainer._add_gradients
 
-    def listen(self, index, part, share):
+    def listen(self, index, part):
         shapes.append(tuple(self.feed.batch(index, self.step, part)[0].shape))
-        step(self, index, part, share)
+        step(self, index, part)
 
     monkeypatch.setattr(trainer.Trainer, "_add_gradients", listen)
     augmented = train(configure("frozen", augment={"flip": 1.0, "noise": 0.5}), tmp_path / "a")

@@ -13,9 +13,9 @@ import torch
 from models import trainer, training
 from models.data import load_dataset
 from models.errors import ModelsError
+from models.optimization import OPTIMIZERS, one_cycle
 from models.runs import create_run, load_run_model, read_run
 from models.shapes import ShapesConfig
-from models.optimization import OPTIMIZERS, one_cycle
 from models.training import TrainingConfig, train
 
 TINY = {
