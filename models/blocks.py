@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from models.blur_pool import BLUR_SIZES
 from models.errors import ModelsError
@@ -107,7 +108,7 @@ def build_conv_block(
     *,
     halve: bool,
     between: dict[str, nn.Module] | None = None,
-) -> nn.Sequential:
+) -> "ConvBlock":
     """Parts ``conv``, ``norm``, one named as the activation, and ``pool`` where it halves.
 
     ``between`` has further parts that go before the activation.
@@ -129,7 +130,27 @@ def build_conv_block(
     block[config.activation] = ACTIVATIONS[config.activation].build()
     if halve and pooling.build is not None:
         block["pool"] = pooling.build(config)
-    return nn.Sequential(block)
+    return ConvBlock(block)
+
+
+class ConvBlock(nn.Sequential):
+    """Its parts in turn; while it is trained, in a way that costs less.
+
+    A ReLU and the max-pooling behind it then change places, with the same values and gradients to the last bit, as
+    the largest number of a window is still the largest: the ReLU has a quarter of the work. And gradients are brought
+    into the memory layout of the maps they belong to, or the steps before this one would crawl.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, in_channels, H, W)`` to ``(N, out_channels, h, w)``."""
+        parts = list(self)
+        if self.training and [type(part) for part in parts[-2:]] == [nn.ReLU, nn.MaxPool2d]:
+            parts[-2:] = parts[-1], parts[-2]
+        for part in parts:
+            x = part(x)
+        if self.training and x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
+            x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+        return x
 
 
 def count_conv(in_channels: int, out_channels: int, kernel_size: int, norm: str) -> int:

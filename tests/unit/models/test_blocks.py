@@ -1,5 +1,6 @@
 """The shared parts: normalisations against PyTorch's own, heads against each other, signals that keep their size."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from models.blocks import build_head, check_norm, check_padding, count_linear, halve_size, initialise
+from models.blocks import (
+    build_conv_block,
+    build_head,
+    check_norm,
+    check_padding,
+    count_linear,
+    halve_size,
+    initialise,
+)
 from models.errors import ModelsError
 from models.parts import ACTIVATIONS, HEADS, NORMS, POOLING, count_groups
 
@@ -148,3 +157,32 @@ def test_a_signal_keeps_its_size_through_sixteen_layers(activation):
         torch.manual_seed(0)
         initialise(model, activation)
     assert 0.1 < model(x).std() < 20
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_trained_block_has_the_values_and_gradients_of_its_parts_in_turn(layout):
+    torch.manual_seed(0)
+    block = build_conv_block(config(), 3, 8, 3, 1, halve=True).to(memory_format=layout).train()
+    plain = nn.Sequential(*copy.deepcopy(list(block)))
+    found = []
+    for module in (block, plain):
+        inputs = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(1)).contiguous(
+            memory_format=layout
+        )
+        inputs.requires_grad_()
+        output = module(inputs)
+        # Windows without a positive number have to hand on no gradient at all.
+        (output * torch.arange(output.numel()).view(output.shape)).sum().backward()
+        found.append([output, inputs.grad, *(parameter.grad for parameter in module.parameters())])
+    assert (found[1][0] == 0).any()
+    for own, expected in zip(*found, strict=True):
+        assert torch.equal(own, expected)
+
+
+def test_a_block_that_is_not_trained_keeps_its_order():
+    block = build_conv_block(config(), 3, 8, 3, 1, halve=True)
+    sizes = []
+    block.relu.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[-1]))
+    for training in (False, True):
+        block.train(training)(torch.zeros(2, 3, 12, 12))
+    assert sizes == [12, 6]

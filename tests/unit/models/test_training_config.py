@@ -48,8 +48,8 @@ CHOICES = {
     "device": DEVICES,
     "shift_augment": SHIFT_AUGMENTS,
 }
-FLAGS = {"compile", "snapshots"}
-OTHERS = {"dataset", "model", "augment", "corrections", "data_root", "shapes", "start_from", "trackers"}
+FLAGS = ("compile", "snapshots")
+OTHERS = ("dataset", "model", "augment", "corrections", "data_root", "shapes", "start_from", "trackers")
 NAMES = [field.name for field in fields(TrainingConfig)]
 
 
