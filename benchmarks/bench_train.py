@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, from anywhe
 import torch
 from torch import nn
 
-from benchmarks.plain_script import Pictures, train_steps
+from benchmarks.plain_script import Pictures, build_network, train_steps
 from models.architectures import ARCHITECTURES
 from models.data import Dataset, load_dataset
 from models.optimization import OPTIMIZERS
@@ -100,6 +100,8 @@ def measure_throughput(config: TrainingConfig, dataset: Dataset) -> dict:
     """Images per second of the trainer, the plain script and the bare step, measured in turns."""
     from models.precision import choose_precision
 
+    sizes = [sum(p.numel() for p in net.parameters()) for net in (build(config, dataset), build_network())]
+    assert sizes[0] == sizes[1], "the plain script trains another network"
     train_split, preprocessing = dataset.train, dataset.preprocessing()
     pictures = Pictures(train_split.images[:, 0].numpy(), train_split.labels.numpy(), preprocessing)
     precision = choose_precision(config.precision, config.device)
@@ -113,7 +115,7 @@ def measure_throughput(config: TrainingConfig, dataset: Dataset) -> dict:
         kinds = {
             "own": own_steps(replace(config, max_steps=10**6, snapshots=False), dataset, Path(folder)),
             "resident": resident_steps(config, dataset, precision),
-            **{f"plain_{n}": train_steps(build(config, dataset), pictures, num_workers=n, **steps) for n in WORKERS},
+            **{f"plain_{n}": train_steps(build_network(), pictures, num_workers=n, **steps) for n in WORKERS},
         }
         seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
         for number in range(ROUNDS + 1):

@@ -33,6 +33,16 @@ class Pictures(Dataset):
         return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
 
 
+def build_network(channels: tuple[int, ...] = (16, 48, 96), num_classes: int = 10) -> nn.Sequential:
+    """The layers of the default small CNN, written down in their order."""
+    layers, before = [], 1
+    for number, width in enumerate(channels):
+        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)] if number < len(channels) - 1 else []
+        before = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes))
+
+
 def train_steps(
     model: nn.Module,
     data: Dataset,
