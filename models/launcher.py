@@ -42,6 +42,8 @@ ANSWER_SECONDS = 5.0
 END_SECONDS = 5.0
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 GO = b"1"
+NICE = 5
+"""By how much a program gives way to the page, in the units of the operating system."""
 
 
 class Launcher:
@@ -230,6 +232,7 @@ def _be_child(request: dict, gate: int) -> None:
 def _become_program(request: dict) -> None:
     """Makes the fork what a newly started ``python -m MODULE RUN_DIR`` is."""
     os.setsid()
+    _give_way()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -240,6 +243,14 @@ def _become_program(request: dict) -> None:
     sys.argv = [request["module"], request["run_dir"]]
     gc.enable()
     np.random.seed()  # a fork continues the launcher's random numbers; Python's own generator knows of that
+
+
+def _give_way() -> None:
+    """Lets the page come first where both have something to compute; where it has nothing, that costs nothing."""
+    with suppress(OSError):
+        os.nice(NICE)
+    with suppress(OSError):  # Linux may weigh sessions and not processes, and this process has one of its own
+        Path("/proc/self/autogroup").write_text(str(NICE), encoding="ascii")
 
 
 def _say(stream, message: dict) -> None:

@@ -33,7 +33,7 @@ def main(arguments):
             signal.getsignal(number) == handler for number, handler in (
                 (signal.SIGCHLD, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL),
                 (signal.SIGINT, signal.default_int_handler))],
-        "sum": product.sum().item(), "tasks": tasks, "random": float(numpy.random.rand()),
+        "nice": os.nice(0), "sum": product.sum().item(), "tasks": tasks, "random": float(numpy.random.rand()),
     }
     print("printed")
     print("said", file=sys.stderr)
@@ -98,6 +98,7 @@ def test_a_program_begins_as_if_newly_started(launcher, environment, tmp_path):
     assert first["files"] == {"0": "/dev/null", "1": log, "2": log}
     assert sorted((paths[0] / "log.txt").read_text().split()) == ["printed", "said"]
     assert first["random"] != second["random"]
+    assert first["nice"] == min(os.nice(0) + module.NICE, 19)  # the page comes first
     pid = json.loads((paths[0] / "process.json").read_text())["pid"]
     wait_for(lambda: not psutil.pid_exists(pid), "the zombie to be collected")
 
