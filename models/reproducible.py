@@ -12,21 +12,27 @@ import torch
 def reproducible(seed: int) -> Iterator[None]:
     """Seeds PyTorch and asks for deterministic algorithms; everything is as before after the block.
 
+    PyTorch would also fill all memory that it allocates: an aid to find operations that read what nobody wrote, which
+    costs a training some 5 % of its time.
+
     The states of Python's and NumPy's generators are kept as well: some libraries draw from them when
     they are imported.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    filling = torch.utils.deterministic.fill_uninitialized_memory
     benchmark = torch.backends.cudnn.benchmark
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         try:
             torch.manual_seed(seed)
             torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False
             torch.backends.cudnn.benchmark = False
             yield
         finally:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.utils.deterministic.fill_uninitialized_memory = filling
             torch.backends.cudnn.benchmark = benchmark
             random.setstate(python_state)
             np.random.set_state(numpy_state)

@@ -6,7 +6,6 @@ It knows the run directory only through its journal, and nothing of who reads th
 import math
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,13 +15,10 @@ from models.data import Split
 from models.journal import Journal, load_best, snapshot_steps
 from models.layer_norms import measure_norms
 from models.optimization import add_l1_gradients
-from models.random_streams import Purpose, derive_seed
+from models.random_streams import Purpose, derive_seed, seed_generators
 from models.resume_point import read_resume_point
 from models.running_sums import RunningSums, check_finite
 from models.training_setup import PreparedTraining, Stopped
-
-if TYPE_CHECKING:
-    pass
 
 REPORT_SECONDS = 0.5
 _RESULT = ("state", "val_accuracy", "test_accuracy", "seconds", "epochs", "weights_sha256")
@@ -138,11 +134,12 @@ class Trainer(PreparedTraining):
 
     def _train_step(self, index: Tensor) -> None:
         config, accelerator = self.config, self.accelerator
-        torch.manual_seed(derive_seed(config.seed, Purpose.FORWARD, self.step, accelerator.process_index))
+        seed = derive_seed(config.seed, Purpose.FORWARD, self.step, accelerator.process_index)
+        seed_generators(accelerator.device, seed)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.step) * group["rate_factor"]
         self.approach.before_step(self.step, self.total_steps)
-        self.optimizer.zero_grad()
+        self.module.zero_grad()  # Accelerate's looks the signature up first
         parts = index.chunk(config.accumulate)
         for number, part in enumerate(parts):
             is_last = number == len(parts) - 1

@@ -10,7 +10,11 @@ from models.reproducible import reproducible
 
 
 def snapshot():
-    flags = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    flags = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
     return torch.random.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist(), flags
 
 
@@ -22,6 +26,7 @@ def test_state_is_kept_also_after_errors(error):
             first = torch.rand(3)
             random.random(), np.random.rand()
             assert torch.are_deterministic_algorithms_enabled()
+            assert not torch.utils.deterministic.fill_uninitialized_memory
             if error:
                 raise error
     except KeyError:
