@@ -42,6 +42,8 @@ def main() -> int:
         result = train(config, run_dir, on_metrics=show_epoch)
     except ModelsError as error:
         print(f"error: {error}", file=sys.stderr)
+        if start := read("config.json").get("start_from"):
+            print(f"It begins with the weights of {start}, which --runs-root must have.", file=sys.stderr)
         return 2
     if result.state != "finished":
         print(f"The training was {result.state}; there is nothing to compare.", file=sys.stderr)

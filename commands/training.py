@@ -9,7 +9,7 @@ import typer
 from commands import BoundaryName, JsonOption, app, environment, print_json, print_training, show_epoch
 from lab.repair_config import RepairConfig
 from models.architectures import ARCHITECTURES
-from models.augment import TRANSFORMS, AugmentConfig
+from models.augment import SHIFT_AUGMENTS, TRANSFORMS, AugmentConfig
 from models.data import DATASETS
 from models.errors import ModelsError
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
@@ -58,16 +58,25 @@ def train(
     augment_by: Annotated[
         list[str] | None, typer.Option(help=f"NAME=STRENGTH, 0 to 1, out of {', '.join(TRANSFORMS)}; repeat.")
     ] = None,
+    shift_augment: Annotated[
+        str, typer.Option(help=f"Move each picture, up to an eighth of its side: {', '.join(SHIFT_AUGMENTS)}.")
+    ] = TrainingConfig.shift_augment,
     label_noise: Annotated[float, typer.Option(help="Share of wrong labels.")] = TrainingConfig.label_noise,
     train_limit: Annotated[int | None, typer.Option(help="Use only so many training pictures.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Divides (and draws) the data instead of --seed.")] = None,
     start_from: Annotated[str | None, typer.Option(help="Weights to begin with: run/NAME or fashion_cnn.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; the data set's own if not given.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    snapshots: Annotated[bool, typer.Option(help="Keep weights on the way, for the time slider.")] = (
+        TrainingConfig.snapshots
+    ),
     tracker: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TRACKERS)}; repeat.")] = None,
     position: Annotated[str, typer.Option(help="Shapes: where the object is.")] = ShapesConfig.position,
     color: Annotated[str, typer.Option(help="Shapes: how it is coloured.")] = ShapesConfig.color,
     clutter: Annotated[float, typer.Option(help="Shapes: distracting marks, 0 to 1.")] = ShapesConfig.clutter,
     occlusion: Annotated[float, typer.Option(help=f"Shapes: hidden, 0 to {MAX_OCCLUSION}.")] = ShapesConfig.occlusion,
+    min_size: Annotated[float, typer.Option(help="Shapes: smallest, in sides.")] = ShapesConfig.min_size,
+    max_size: Annotated[float, typer.Option(help="Shapes: largest, in sides.")] = ShapesConfig.max_size,
     num_images: Annotated[int, typer.Option(help="Shapes: how many pictures.")] = ShapesConfig.num_images,
     channels: Annotated[str | None, typer.Option(help="Small CNN: one number per block.")] = None,
     kernel_size: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
@@ -118,10 +127,19 @@ def train(
         data_root=environment("DATA_ROOT", "data"),
         image_size=image_size,
         shapes=ShapesConfig(
-            num_images=num_images, position=position, color=color, clutter=clutter, occlusion=occlusion
+            num_images=num_images,
+            position=position,
+            color=color,
+            clutter=clutter,
+            min_size=min_size,
+            max_size=max_size,
+            occlusion=occlusion,
         ),
         train_limit=train_limit,
         start_from=start_from,
+        shift_augment=shift_augment,
+        split_seed=split_seed,
+        snapshots=snapshots,
         trackers=tuple(tracker or ()),
     )
     run_dir = Path(environment("RUNS_ROOT", "runs")) / check_name(run)

@@ -16,6 +16,7 @@ from analysis.errors import AnalysisError
 from lab.run_examples import read_examples, read_predictions
 from models.checkpoints import ModelCard, read_json, read_model_card
 from models.errors import ModelsError
+from models.provenance import describe_config
 from models.runs import Run, read_run
 
 MAX_POINTS = 500
@@ -71,7 +72,7 @@ def build_run_report(run_dir: str | Path) -> str:
         _section("Curves", _curves(run)),
         _section("Validation pictures", _mistakes(_read_confusion(run))),
         _section("Notes", _notes(run)),
-        _section("Settings", _table(_flat(run.config))),
+        _section("Settings", _table(_flat(describe_config(run.config)))),
         _section("Data", _data(run_dir)),
         _section("Environment", _environment(run_dir)),
     ]

@@ -1,8 +1,8 @@
 """A finished training in one zip: to hand in, to keep, or to drop back in as a model with equal logits.
 
 The zip holds what somebody else needs to check the run and to do it again; pictures only if asked for, because
-one's own may be private. (The settings do name the folder that the pictures came from.) A zip to be opened may
-come from anyone: its files have fixed names and bounded sizes, the bytes that really come out are counted,
+one's own may be private, and of the path that they came from only its last part. A zip to be opened may come from
+anyone: its files have fixed names and bounded sizes, the bytes that really come out are counted,
 everything is checked before the run becomes visible, and its report and script, which nobody has checked, are not
 kept.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from models.capsule_zip import add_member, extract_members
 from models.checkpoints import MAX_JSON_BYTES, load_checkpoint, read_json
 from models.errors import ModelsError
-from models.provenance import check_data, is_sha256
+from models.provenance import check_data, describe_config, is_sha256
 from models.runs import MAX_METRICS_BYTES, check_name, next_name, read_lines, read_run, write_json
 from models.validation import check_integer, check_number
 
@@ -75,6 +75,7 @@ def pack_capsule(run_dir: str | Path, out_path: str | Path, report_html: str, *,
         "metrics.jsonl": _write_lines(read_lines(run_dir / "metrics.jsonl", MAX_METRICS_BYTES)),
     }
     _check_files(run_dir, result["weights_sha256"], besides=made)
+    made["config.json"] = json.dumps(describe_config(read_json(run_dir / "config.json")), indent=1).encode()
     scratch = out_path.with_name(f".{out_path.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(scratch, "w") as archive:

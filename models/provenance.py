@@ -4,7 +4,9 @@ import hashlib
 import json
 import platform
 import re
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePath
 
 import torch
 from torch import Tensor
@@ -37,6 +39,12 @@ def describe_data(dataset: Dataset) -> dict:
         "sha256": hashlib.sha256(whole.encode()).hexdigest(),
         "splits": splits,
     }
+
+
+def describe_config(config: Mapping) -> dict:
+    """A training's configuration without where data lie on this machine: of a path it keeps the last part."""
+    places = {"dataset": PurePath(str(config.get("dataset"))).name, "data_root": "data"}
+    return {**config, **{name: place for name, place in places.items() if name in config}}
 
 
 def describe_environment(device: str) -> dict:

@@ -4,11 +4,13 @@
 
 import os
 import sys
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from models.data import Dataset, Progress, load_dataset
-from models.device_turn import device_turn
+from models.device_turn import POLL_SECONDS, device_turn
 from models.devices import resolve_device
 from models.errors import ModelsError
 from models.journal import MetricsListener
@@ -24,6 +26,7 @@ from models.runs import (
     read_json,
     read_run,
     record_process,
+    request_stop,
     write_json,
 )
 from models.starting import read_start
@@ -122,6 +125,7 @@ def _train_in_turn(config, writer: RunWriter, stop: StopRequest, on_metrics) -> 
     with device_turn(writer.run_dir, device, stop) as my_turn:
         if not my_turn:
             if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                request_stop(writer.run_dir)  # the others, if a signal reached only this process
                 Trainer(config, None, device, writer, stop).decline()
             return TrainingResult(name, "stopped", None, None, 0.0, 0, None)
         # Inside, because loading a set may import libraries that draw random numbers.
@@ -133,7 +137,21 @@ def _take_part(config: TrainingConfig, run_dir: Path) -> TrainingResult:
     """The part of every process but the first: the same steps on other pictures, without the run's files."""
     device = resolve_device(config.device).type
     with StopRequest(run_dir) as stop, reproducible(config.seed):
+        wait_for_turn(run_dir, stop)
         return _load_and_fit(config, device, SilentWriter(run_dir), stop, None)
+
+
+def wait_for_turn(run_dir: Path, stop: StopRequest) -> None:
+    """Returns when the run no longer waits for its device, or is asked to end.
+
+    Only the first process stands in the queue. The others must not wait for it where processes meet: they would give
+    up after half an hour.
+    """
+    while not stop.requested:
+        with suppress(ModelsError):  # the first process has not made it yet
+            if read_run(run_dir.parent, run_dir.name).state != "queued":
+                return
+        time.sleep(POLL_SECONDS)
 
 
 def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:

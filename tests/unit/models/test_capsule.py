@@ -81,6 +81,14 @@ def refused(path: Path, root: Path, message: str, **options) -> None:
     assert snapshot(root) == before
 
 
+def test_a_capsule_names_no_folder(root, tmp_path):
+    config = read_run(root, "tiny").config
+    write_json(root / "tiny" / "config.json", config | {"dataset": "/home/alice/photos.zip", "data_root": "/home/a"})
+    files = read_zip(pack_capsule(root / "tiny", tmp_path / "tiny.zip", REPORT))
+    assert json.loads(files["config.json"]) == config | {"dataset": "photos.zip", "data_root": "data"}
+    assert not any(b"/home" in data for data in files.values())
+
+
 def test_a_capsule_is_a_model_with_equal_logits(root, packed, tmp_path):
     other = tmp_path / "elsewhere"
     assert unpack_capsule(packed, other) == "tiny"

@@ -13,6 +13,7 @@ from models.errors import ModelsError
 from models.provenance import (
     SPLITS,
     check_data,
+    describe_config,
     describe_data,
     describe_environment,
     format_ids,
@@ -20,6 +21,7 @@ from models.provenance import (
     read_ranges,
 )
 from models.shapes import ShapesConfig
+from models.training_config import TrainingConfig
 
 
 def make_split(seed: int, count: int, first_id: int) -> Split:
@@ -144,6 +146,15 @@ def test_contradictions_are_refused(dataset, change, message):
 def test_what_is_no_sha256(value):
     assert not is_sha256(value)
     assert is_sha256(hashlib.sha256().hexdigest())
+
+
+@pytest.mark.parametrize("place", ["/home/alice/secret/photos.zip", "photos.zip", "/home/alice/photos.zip/"])
+def test_a_configuration_to_hand_on_names_no_folder(place):
+    config = TrainingConfig(dataset=place, data_root="/home/alice/data").to_dict()
+    found = describe_config(config)
+    assert found == config | {"dataset": "photos.zip", "data_root": "data"}
+    assert TrainingConfig.from_dict(found).dataset == "photos.zip"
+    assert describe_config({"seed": 1}) == {"seed": 1}
 
 
 def test_the_environment_has_versions_and_no_name_of_the_machine():

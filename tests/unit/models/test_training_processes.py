@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,10 @@ from safetensors.torch import load_file
 import cli  # noqa: F401 (adds the commands)
 from commands import app
 from models.resume_point import FILE as RESUME_POINT
-from models.runs import create_run, load_run_model, read_run, request_stop
+from models.runs import RunWriter, create_run, find_process, load_run_model, read_run, record_process, request_stop
 from models.shapes import ShapesConfig
-from models.training import train
+from models.stopping import StopRequest
+from models.training import train, wait_for_turn
 from models.training_config import TrainingConfig
 
 ROOT = Path(__file__).parents[3]
@@ -189,6 +191,38 @@ def test_a_stop_before_its_turn_ends_all_processes(tmp_path):
     request_stop(tmp_path / "two")
     finish(start(tmp_path, "train", "--name", "two", *OPTIONS), timeout=90)
     assert read_run(tmp_path, "two").state == "stopped"
+
+
+def test_a_signal_to_the_first_process_in_the_queue_ends_all(tmp_path):
+    create_run(tmp_path, "before", ONE.to_dict())  # nobody's process: it waits for ever, and was there earlier
+    record_process(tmp_path / "before", os.getpid())
+    process = start(tmp_path, "train", "--name", "two", *OPTIONS)
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "two" / "process.json").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    first = find_process(tmp_path / "two")
+    time.sleep(3)  # the others wait by now
+    assert read_run(tmp_path, "two").state == "queued"
+    first.terminate()
+    finish(process, timeout=60)
+    assert read_run(tmp_path, "two").state == "stopped"
+
+
+def test_the_other_processes_wait_for_the_turn_of_the_first(tmp_path):
+    run_dir = tmp_path / "two"
+    with StopRequest(run_dir) as stop:
+        waiting = threading.Thread(target=wait_for_turn, args=(run_dir, stop), daemon=True)
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()  # there is no run yet
+        create_run(tmp_path, "two", ONE.to_dict())
+        record_process(run_dir, os.getpid())
+        waiting.join(0.8)
+        assert waiting.is_alive()
+        with RunWriter(run_dir) as writer:
+            writer.update(state="preparing")
+            waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_early_stopping_ends_all_processes_at_the_same_epoch(tmp_path):
