@@ -170,13 +170,14 @@ def measure_confusion(logits: Tensor, labels: Tensor, categories: Sequence[str])
     logits, labels = logits.detach().cpu().float(), labels.detach().cpu()
     _check(logits, labels, categories)
     labels = labels.long()
-    probability, predicted = logits.softmax(1).max(1)
+    # As torchmetrics has it: probabilities may be equal where scores are not.
+    predicted = logits.argmax(1)
     return Confusion(
         categories=tuple(categories),
         counts=multiclass_confusion_matrix(logits, labels, num_classes=len(categories), validate_args=False),
         labels=labels,
         predicted=predicted,
-        probability=probability,
+        probability=logits.softmax(1).gather(1, predicted[:, None])[:, 0],
         losses=F.cross_entropy(logits.double(), labels, reduction="none"),
     )
 

@@ -37,7 +37,7 @@ def plot_confusion(counts: Tensor, categories: Sequence[str]) -> "Figure":
     shares = [
         [count / totals[true] if totals[true] else None for count in counts[true, chosen].tolist()] for true in chosen
     ]
-    figure = _plot_matrix(counts, shares, chosen, categories, "%{customdata[2]}")
+    figure = _plot_matrix(counts, shares, chosen, categories, "most confused", "%{customdata[2]}")
     figure.update_traces(colorscale=SHADES, zmin=0, zmax=1, colorbar={"title": "share", "tickformat": ".0%"})
     return figure
 
@@ -54,7 +54,8 @@ def plot_confusion_difference(difference: Tensor, categories: Sequence[str]) -> 
     chosen = select_classes(difference, MAX_SHOWN)
     values = difference[chosen][:, chosen]
     limit = int(values.abs().max()) or 1
-    figure = _plot_matrix(difference, values.tolist(), chosen, categories, "%{customdata[2]:+d}", sign="+")
+    number = "%{customdata[2]:+d}"
+    figure = _plot_matrix(difference, values.tolist(), chosen, categories, "most changed", number, sign="+")
     figure.update_traces(colorscale=CHANGES, zmin=-limit, zmax=limit, zmid=0, colorbar={"title": "change"})
     return figure
 
@@ -96,6 +97,7 @@ def _plot_matrix(
     values: Sequence[Sequence[float | None]],
     chosen: Sequence[int],
     categories: Sequence[str],
+    choice: str,
     number: str,
     sign: str = "",
 ) -> "Figure":
@@ -123,7 +125,7 @@ def _plot_matrix(
         )
     )
     if len(chosen) < len(categories):
-        _set_title(figure, f"The {len(chosen)} most confused of {len(categories)} classes")
+        _set_title(figure, f"The {len(chosen)} {choice} of {len(categories)} classes")
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
     return figure.update_layout(height=min(max(140 + 26 * len(chosen), 320), 900))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from analysis.errors import AnalysisError
 from analysis.figures import ACCENT, SECOND, THIRD, build_figure
+from analysis.training_figures import shorten
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -27,6 +28,7 @@ def plot_class_balance(categories: Sequence[str], counts: Mapping[str, Sequence[
     from plotly.graph_objects import Bar
 
     figure = build_figure("pictures", "class")
+    names = [shorten(name) for name in categories]
     for split, numbers in counts.items():
         if len(numbers) != len(categories):
             raise AnalysisError(f"There are {len(categories)} classes, but {len(numbers)} counts for {split}.")
@@ -34,7 +36,7 @@ def plot_class_balance(categories: Sequence[str], counts: Mapping[str, Sequence[
             Bar(
                 x=list(range(len(categories))),
                 y=list(numbers),
-                customdata=list(categories),
+                customdata=names,
                 name=split,
                 marker={"color": COLORS[split]},
                 hovertemplate=f"%{{customdata}}<br>{split}: %{{y}}<extra></extra>",
@@ -43,4 +45,4 @@ def plot_class_balance(categories: Sequence[str], counts: Mapping[str, Sequence[
     figure.update_layout(barmode="stack", bargap=0.2).update_yaxes(rangemode="tozero")
     if len(categories) > MAX_NAMED:
         return figure.update_xaxes(showticklabels=False)
-    return figure.update_xaxes(tickvals=list(range(len(categories))), ticktext=list(categories))
+    return figure.update_xaxes(tickvals=list(range(len(categories))), ticktext=names)

@@ -25,7 +25,6 @@ def main() -> int:
         import torch
 
         from models.errors import ModelsError
-        from models.provenance import describe_environment
         from models.training import TrainingConfig, train
     except ImportError as error:
         print(f"ConvScope cannot be imported ({error}); name its folder with --project.", file=sys.stderr)
@@ -55,8 +54,7 @@ def main() -> int:
     print(f"weights_sha256 {result.weights_sha256}\nin the capsule {expected['weights_sha256']}")
     print("EQUAL: the weights are the same, bit for bit." if is_equal else "DIFFERENT: the weights are not the same.")
     if not is_equal:
-        status = json.loads((run_dir / "status.json").read_text(encoding="utf-8"))
-        tell_differences(before, describe_environment(str(status.get("device", "cpu"))), run_dir)
+        tell_differences(before, run_dir)
     return 0 if is_equal else 1
 
 
@@ -72,9 +70,9 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read(name: str) -> dict:
-    """A JSON file of the capsule; empty where it has none."""
-    path = HERE / name
+def read(name: str, folder: Path = HERE) -> dict:
+    """A JSON file of the capsule, or of another folder; empty where it has none."""
+    path = folder / name
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
@@ -84,12 +82,12 @@ def show_epoch(metrics: dict) -> None:
         print(f"epoch {metrics['epoch']}: validation accuracy {metrics['val_accuracy']:.2%}", flush=True)
 
 
-def tell_differences(before: dict, now: dict, run_dir: Path) -> None:
-    """Why the weights may differ: other data, versions or hardware."""
-    data = run_dir / "data.json"
-    if data.is_file() and read("data.json"):
-        same = json.loads(data.read_text(encoding="utf-8"))["sha256"] == read("data.json")["sha256"]
+def tell_differences(before: dict, run_dir: Path) -> None:
+    """Why the weights may differ: other data, versions, hardware, precision or number of processes."""
+    if read("data.json"):
+        same = read("data.json", run_dir)["sha256"] == read("data.json")["sha256"]
         print("The data are the same." if same else "The DATA are not the same as they were.")
+    now = read("environment.json", run_dir)
     for name in before:
         if before[name] != now.get(name):
             print(f"{name} is {now.get(name)}, and was {before[name]}")

@@ -29,6 +29,8 @@ from tests.server import run_server
 
 SAMPLE = "chelsea"
 STARTS = 3
+WARM_UP_SECONDS = 15
+"""Until the process that trainings are forked from has loaded its libraries."""
 
 
 def measure(action: Callable[[], object], repeats: int) -> float:
@@ -107,6 +109,42 @@ def measure_page(url: str, repeats: int) -> dict[str, float]:
     return found
 
 
+def measure_training(url: str, repeats: int) -> dict[str, float]:
+    """From the click that starts a training to its first sign of life and its first numbers; a call meanwhile."""
+    chromium = find_chromium()
+    if chromium is None:
+        return {}
+    from playwright.sync_api import sync_playwright
+
+    says = "word => RegExp(word).test(document.querySelector('#train-status').innerText)"
+    signs = {"progress": ": (preparing|running)", "numbers": "pictures a second"}
+    times: dict[str, list[float]] = {sign: [] for sign in signs}
+    calls = []
+    client = Client(url, verbose=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.goto(f"{url}/?tab=train")
+        page.wait_for_selector("#train-start")
+        time.sleep(WARM_UP_SECONDS)
+        for _ in range(STARTS):
+            start = time.perf_counter()
+            page.click("#train-start")
+            for sign, words in signs.items():
+                page.wait_for_function(says, arg=words)
+                times[sign].append(time.perf_counter() - start)
+            calls.append(measure(lambda: client.predict(image=SAMPLE, api_name="/classify"), repeats))
+            page.click("#train-stop")
+            page.wait_for_function(says, arg=": stopped")
+        browser.close()
+    return {
+        "training_first_progress_s": statistics.median(times["progress"]),
+        "training_first_numbers_s": statistics.median(times["numbers"]),
+        "training_first_numbers_max_s": max(times["numbers"]),
+        "api_classify_while_training_ms": statistics.median(calls),
+    }
+
+
 def measure_startup() -> dict[str, float]:
     """Seconds until the page is served, against importing torch and gradio; medians, taken in turns."""
     imports, starts = [], []
@@ -132,6 +170,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, run_server(Path(folder)) as server:
         result |= measure_endpoints(server.url, options.repeats)
         result |= measure_page(server.url, options.repeats)
+        result |= measure_training(server.url, options.repeats)
     result = {name: round(value, 3) for name, value in result.items()}
     for name in ("api_classify", "browser_classify"):
         if f"{name}_ms" in result:
@@ -139,6 +178,9 @@ def main() -> None:
     for name in ("api_shift", "browser_shift"):
         if f"{name}_ms" in result:
             result[f"{name}_vs_forward"] = round(result[f"{name}_ms"] / result["forward_2_ms"], 2)
+    if "api_classify_while_training_ms" in result:
+        slower = result["api_classify_while_training_ms"] / result["api_classify_ms"]
+        result["api_classify_while_training_vs_idle"] = round(slower, 2)
     result["startup_vs_imports"] = round(result["startup_s"] / result["imports_s"], 2)
     result |= {
         "n": options.repeats,

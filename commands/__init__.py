@@ -34,13 +34,19 @@ def environment(name: str, default: str) -> str:
     return os.environ.get(f"CONVSCOPE_{name}", default)
 
 
+def data_root() -> Path:
+    """Where data sets are kept."""
+    return Path(environment("DATA_ROOT", "data")).resolve()
+
+
+def runs_root() -> Path:
+    """Where runs are kept."""
+    return Path(environment("RUNS_ROOT", "runs")).resolve()
+
+
 def make_lab() -> Lab:
     """The lab that the environment describes."""
-    return Lab(
-        device=environment("DEVICE", "auto"),
-        data_root=Path(environment("DATA_ROOT", "data")),
-        runs_root=Path(environment("RUNS_ROOT", "runs")),
-    )
+    return Lab(device=environment("DEVICE", "auto"), data_root=data_root(), runs_root=runs_root())
 
 
 def print_json(document) -> None:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from commands import JsonOption, app, environment, print_json
+from commands import JsonOption, app, data_root, environment, print_json, runs_root
 from lab.arms_presets import PRESETS, configure_preset
 from lab.arms_report import MEASURES
 from lab.arms_variations import VARIATIONS, vary
+from models.data import full_path
 from models.errors import ModelsError
 from models.runs import check_name
 from models.training_config import TrainingConfig
@@ -37,19 +38,21 @@ def arms(
     """Train networks that differ in one thing, with the same data and seeds; goes on where it was stopped."""
     from lab.arms import start_here
 
-    settings = {"data_root": environment("DATA_ROOT", "data"), "device": environment("DEVICE", "auto")}
+    settings = {"data_root": str(data_root()), "device": environment("DEVICE", "auto")}
     settings |= _read_base(base) | {key: v for key, v in {"dataset": dataset, "device": device}.items() if v}
+    if isinstance(settings.get("dataset"), str):
+        settings["dataset"] = full_path(settings["dataset"])
     if (preset is None) == (variation is None):
         raise ModelsError("Give either --preset or --vary, which say what to compare.")
     if preset is not None:
-        config = configure_preset(preset, seeds, **settings)
+        config = configure_preset(preset, seeds, settings)
     else:
         varied, is_pair, values = variation.partition("=")
         if not is_pair:
             raise ModelsError(f"--vary takes NAME=V1,V2,..., not {variation[:60]!r}.")
         number = {} if seeds is None else {"seeds": seeds}
         config = vary(build_config(TrainingConfig, settings), varied.strip(), values.split(","), **number)
-    document = start_here(config, Path(environment("RUNS_ROOT", "runs")) / check_name(name))
+    document = start_here(config, runs_root() / check_name(name))
     if as_json:
         print_json(document)
         return

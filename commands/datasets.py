@@ -11,15 +11,41 @@ import typer
 
 from analysis.errors import no_progress
 from analysis.protocols import PROTOCOLS
-from commands import BoundaryName, JsonOption, app, environment, make_lab, print_json
+from commands import BoundaryName, JsonOption, app, data_root, environment, make_lab, print_json, runs_root
 from lab.evaluation import evaluate as start_evaluation
 from lab.evaluation import evaluate_as_run
 from lab.evaluation_config import EvaluationConfig
+from models.data import DATASETS
 from models.errors import ModelsError
 from models.runs import check_name
 from models.shapes import ShapesConfig
+from models.training_config import TrainingConfig
 
 ProtocolName = StrEnum("ProtocolName", {name: name for name in PROTOCOLS})
+
+
+@app.command("data")
+def look_at_data(
+    dataset: Annotated[str, typer.Argument(metavar="DATA", help=f"{', '.join(DATASETS)}, or a folder or zip.")],
+    seed: Annotated[int, typer.Option(help="Of the split, and of what is drawn.")] = TrainingConfig.seed,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels; the data set's own if not given.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at a data set before it is trained on: classes, splits, unreadable files, near-duplicates."""
+    from lab.data_overview import describe_data
+
+    found = describe_data(dataset, data_root=data_root(), seed=seed, image_size=image_size).to_json()
+    if as_json:
+        print_json(found)
+        return
+    image = found["image"]
+    sizes = ", ".join(f"{count:,} {split}" for split, count in found["sizes"].items())
+    typer.echo(f"{found['name']}: {sizes}; {image['channels']} x {image['height']} x {image['width']}")
+    for number, category in enumerate(found["categories"]):
+        counts = ", ".join(f"{found['counts'][split][number]:,} {split}" for split in found["counts"])
+        typer.echo(f"  {category}: {counts}")
+    for warning in found["warnings"]:
+        typer.echo(warning)
 
 
 @app.command()
@@ -126,7 +152,7 @@ def experiment(
         "epochs": epochs,
         "model": model,
         "data": data,
-        "data_root": data and environment("DATA_ROOT", "data"),
+        "data_root": data and str(data_root()),
         "protocol": protocol,
         "scale": scale,
         "limit": limit,
@@ -135,7 +161,7 @@ def experiment(
     }
     settings = {key: value for key, value in given.items() if value is not None} | _read_settings(more or [])
     config = configure(experiment, settings, full=full)
-    document = run_job(start_run(environment("RUNS_ROOT", "runs"), config, name), _show_measurement)
+    document = run_job(start_run(runs_root(), config, name), _show_measurement)
     if as_json:
         print_json(document)
         return

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from commands import JsonOption, app, environment, make_lab, print_json, print_training, show_download, show_epoch
+from commands import JsonOption, app, make_lab, print_json, print_training, runs_root, show_download, show_epoch
+from models.device_turn import jobs_before
+from models.jobs import JobManager
 from models.runs import delete_run, list_runs, read_run
 
 RunArgument = Annotated[str, typer.Argument(metavar="NAME", help="A run that `runs` lists.")]
@@ -17,16 +19,24 @@ def resume(name: RunArgument, as_json: JsonOption = False) -> None:
     """Go on with a training that was stopped or killed, as if nothing had happened."""
     from models.training import resume as resume_training
 
-    run = read_run(_runs_root(), name)
+    run = read_run(runs_root(), name)
     print_training(resume_training(run.path, show_epoch), as_json)
 
 
 @app.command()
 def runs(as_json: JsonOption = False) -> None:
-    """List all runs, newest first."""
+    """List all runs, newest first; `before` counts the jobs before one that waits."""
+    everything = list_runs(runs_root())
     found = [
-        {"name": run.name, "kind": run.kind, "state": run.state, "message": run.message, "result": run.result}
-        for run in list_runs(_runs_root())
+        {
+            "name": run.name,
+            "kind": run.kind,
+            "state": run.state,
+            "before": jobs_before(run, everything),
+            "message": run.message,
+            "result": run.result,
+        }
+        for run in everything
     ]
     if as_json:
         print_json(found)
@@ -34,7 +44,20 @@ def runs(as_json: JsonOption = False) -> None:
     for run in found:
         accuracy = (run["result"] or {}).get("test_accuracy")
         shown = f"test accuracy {accuracy:.1%}" if isinstance(accuracy, float) else ""
+        shown = f"{run['before']} before it" if run["before"] else shown
         typer.echo(f"{run['name']:30} {run['kind']:10} {run['state']:10} {shown} {run['message']}".rstrip())
+
+
+@app.command()
+def stop(name: RunArgument) -> None:
+    """Ask a run, of whatever kind, to end after its current step; `resume` goes on with a training."""
+    JobManager(runs_root()).stop(name)
+
+
+@app.command()
+def kill(name: RunArgument) -> None:
+    """End a run's process at once."""
+    JobManager(runs_root()).kill(name)
 
 
 @app.command()
@@ -42,7 +65,7 @@ def rename(old: RunArgument, new: Annotated[str, typer.Argument(help="The new na
     """Give a run, and with it its model, another name."""
     from models.run_changes import rename_run
 
-    rename_run(_runs_root(), old, new)
+    rename_run(runs_root(), old, new)
     typer.echo(f"{old} is now {new}")
 
 
@@ -51,27 +74,27 @@ def note(name: RunArgument, text: Annotated[str, typer.Argument(help="Takes the 
     """Write a note beside a run."""
     from models.run_changes import write_notes
 
-    write_notes(_runs_root(), name, text)
+    write_notes(runs_root(), name, text)
 
 
 @app.command()
 def delete(name: RunArgument) -> None:
     """Remove a run and its model for good."""
-    delete_run(_runs_root(), name)
+    delete_run(runs_root(), name)
 
 
 @app.command()
 def capsule(
     name: RunArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to write.")],
-    pictures: Annotated[bool, typer.Option(help="Add the validation pictures that the run keeps.")] = False,
+    pictures: Annotated[bool, typer.Option(help="Add the pictures that the run keeps.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Pack a finished training as one zip: settings, data hash, metrics, weights, report, reproduce.py."""
     from lab.run_report import build_run_report
     from models.capsule import pack_capsule
 
-    run = read_run(_runs_root(), name)
+    run = read_run(runs_root(), name)
     path = pack_capsule(run.path, out, build_run_report(run.path), pictures=pictures)
     document = {"run": run.name, "path": str(path), "num_bytes": path.stat().st_size}
     if as_json:
@@ -89,7 +112,7 @@ def open_capsule(
     """Make a finished run, and a model run/NAME, out of a capsule."""
     from models.capsule import unpack_capsule
 
-    run = unpack_capsule(file, _runs_root(), name)
+    run = unpack_capsule(file, runs_root(), name)
     if as_json:
         print_json({"run": run, "model": f"run/{run}"})
         return
@@ -114,7 +137,3 @@ def export_onnx(
         f"{report.path}: {report.num_bytes / 1e6:.1f} MB, opset {report.opset}, {report.input_name} "
         f"{list(report.input_shape)}; logits differ from PyTorch's by at most {report.max_difference:.1e}"
     )
-
-
-def _runs_root() -> Path:
-    return Path(environment("RUNS_ROOT", "runs"))

@@ -1,22 +1,33 @@
 """Commands that train."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from commands import BoundaryName, JsonOption, app, environment, print_json, print_training, show_epoch
+from commands import (
+    BoundaryName,
+    JsonOption,
+    app,
+    data_root,
+    environment,
+    print_json,
+    print_training,
+    runs_root,
+    show_epoch,
+)
 from lab.repair_config import RepairConfig
 from models.architectures import ARCHITECTURES
 from models.augment import SHIFT_AUGMENTS, TRANSFORMS, AugmentConfig
-from models.data import DATASETS
+from models.data import DATASETS, full_path
 from models.errors import ModelsError
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.options import list_options
 from models.precision import PRECISIONS
 from models.repairs import ARMS
-from models.runs import check_name
+from models.runs import check_name, create_run, delete_run
 from models.shapes import MAX_OCCLUSION, ShapesConfig
 from models.trackers import TRACKERS
 from models.training import train as start_training
@@ -70,6 +81,7 @@ def train(
     snapshots: Annotated[bool, typer.Option(help="Keep weights on the way, for the time slider.")] = (
         TrainingConfig.snapshots
     ),
+    snapshot_every: Annotated[int | None, typer.Option(help="Keep them every so many steps.")] = None,
     tracker: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TRACKERS)}; repeat.")] = None,
     position: Annotated[str, typer.Option(help="Shapes: where the object is.")] = ShapesConfig.position,
     color: Annotated[str, typer.Option(help="Shapes: how it is coloured.")] = ShapesConfig.color,
@@ -86,6 +98,7 @@ def train(
     head: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
     norm: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
     dropout: Annotated[str | None, typer.Option(help="Where the architecture has it.")] = None,
+    find_rate: Annotated[bool, typer.Option("--find-rate", help="Only try learning rates, and suggest one.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network; it is a model named run/NAME afterwards. `resume NAME` goes on after an interruption."""
@@ -102,7 +115,7 @@ def train(
     texts = {name: text for name, text in named.items() if text is not None} | _read_pairs("--set", option)
     strengths = {name: _read_number(name, text) for name, text in _read_pairs("--augment-by", augment_by).items()}
     config = TrainingConfig(
-        dataset=dataset,
+        dataset=full_path(dataset),
         architecture=arch,
         model=_read_model_options(arch, texts),
         epochs=epochs,
@@ -124,7 +137,7 @@ def train(
         label_noise=label_noise,
         seed=seed,
         device=device or environment("DEVICE", TrainingConfig.device),
-        data_root=environment("DATA_ROOT", "data"),
+        data_root=str(data_root()),
         image_size=image_size,
         shapes=ShapesConfig(
             num_images=num_images,
@@ -140,10 +153,36 @@ def train(
         shift_augment=shift_augment,
         split_seed=split_seed,
         snapshots=snapshots,
+        snapshot_every=snapshot_every,
         trackers=tuple(tracker or ()),
     )
-    run_dir = Path(environment("RUNS_ROOT", "runs")) / check_name(run)
+    run_dir = runs_root() / check_name(run)
+    if find_rate:
+        _find_rate(config, run_dir, as_json)
+        return
     print_training(start_training(config, run_dir, show_epoch), as_json)
+
+
+def _find_rate(config: TrainingConfig, run_dir: Path, as_json: bool) -> None:
+    """Tries rates in the place of a training; nothing of it stays in the runs root."""
+    from models.range_test import run_job
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ModelsError("--find-rate is for one process.")
+    create_run(run_dir.parent, run_dir.name, config.to_dict(), "range_test")
+    try:
+        found = run_job(run_dir)
+    finally:
+        delete_run(run_dir.parent, run_dir.name)
+    if found is None:
+        raise ModelsError("The test of learning rates was stopped.")
+    if as_json:
+        print_json(found.to_json())
+        return
+    if found.suggestion is None:
+        typer.echo("the loss never fell: no rate can be suggested for these settings")
+        return
+    typer.echo(f"suggested: --learning-rate {found.suggestion:g}, where the loss falls fastest")
 
 
 def _read_pairs(flag: str, pairs: list[str] | None) -> dict[str, str]:
@@ -197,7 +236,7 @@ def repair(
 
     config = RepairConfig(
         start_from=start_from,
-        dataset=dataset,
+        dataset=full_path(dataset),
         arms=tuple(map(str, arm)) if arm else RepairConfig.arms,
         steps=steps,
         batch_size=batch_size,
@@ -209,10 +248,10 @@ def repair(
         max_shift=max_shift,
         shifts=shifts,
         boundary=str(boundary),
-        data_root=environment("DATA_ROOT", "data"),
+        data_root=str(data_root()),
         device=device or environment("DEVICE", RepairConfig.device),
     )
-    document = start_here(config, Path(environment("RUNS_ROOT", "runs")) / check_name(name))
+    document = start_here(config, runs_root() / check_name(name))
     if as_json:
         print_json(document)
         return

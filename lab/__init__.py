@@ -66,7 +66,8 @@ class Lab:
     _guard: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self):
-        self.data_root, self.runs_root = Path(self.data_root), Path(self.runs_root)
+        # In full, for programs that it starts work in another folder.
+        self.data_root, self.runs_root = Path(self.data_root).resolve(), Path(self.runs_root).resolve()
         self.registry = Registry(self.runs_root)
         self.models = ModelCache(self.registry, self.device)
 

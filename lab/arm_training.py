@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from analysis.errors import Cancelled
+from models.checkpoints import read_json
 from models.errors import ModelsError
 from models.journal import MetricsListener
+from models.run_files import is_ordinary
 from models.runs import BROKEN_OFF, Run, check_name, delete_run, list_runs, read_run, request_stop
 from models.stopping import StopRequest
 from models.training import resume, train
@@ -18,14 +20,14 @@ STOP_SECONDS = 0.2
 
 
 def find_arm(config: TrainingConfig, run_dir: Path) -> Run | None:
-    """The run of this very training, in whatever state, or None.
+    """The run of this very training, in whatever state, or None; also one so damaged that nobody can tell.
 
     Raises:
         ModelsError: The name cannot name a run, or there is another run of that name.
     """
     check_name(run_dir.name)
     run = next((run for run in list_runs(run_dir.parent) if run.name == run_dir.name), None)
-    if run is not None and run.config != json.loads(json.dumps(config.to_dict())):
+    if run is not None and _read_settings(run) not in (None, json.loads(json.dumps(config.to_dict()))):
         raise ModelsError(f"There is another run named {run.name}; delete it or choose another name.")
     return run
 
@@ -33,7 +35,7 @@ def find_arm(config: TrainingConfig, run_dir: Path) -> Run | None:
 def train_arm(
     config: TrainingConfig, run_dir: Path, stop: StopRequest, on_metrics: MetricsListener | None = None
 ) -> Run:
-    """Trains one arm; one that was broken off goes on, and a finished one stays as it is.
+    """Trains one arm; one that was broken off goes on, a finished one stays as it is, a damaged one begins anew.
 
     Args:
         config: What to train.
@@ -60,6 +62,17 @@ def train_arm(
     if result.state != "finished":
         raise Cancelled
     return read_run(run_dir.parent, run_dir.name)
+
+
+def _read_settings(run: Run) -> dict | None:
+    """What it was told, as far as that can be read: of a damaged run, another file may be the damaged one."""
+    if run.state != "damaged":
+        return run.config
+    path = run.path / "config.json"
+    try:
+        return read_json(path) if is_ordinary(path) else None
+    except ModelsError:
+        return None
 
 
 @contextmanager

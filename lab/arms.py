@@ -70,7 +70,7 @@ class _Comparison:
     def __init__(self, config: ArmsConfig, writer: RunWriter, stop: StopRequest):
         self.config, self.writer, self.stop = config, writer, stop
         self.run_dir, self.root = writer.run_dir, writer.run_dir.parent
-        self.started, self.epochs_done = time.monotonic(), 0
+        self.started, self.epochs_here, self.epochs_before = time.monotonic(), 0, 0
         self._data: tuple[object, Dataset] | None = None
 
     def run(self) -> dict:
@@ -103,14 +103,15 @@ class _Comparison:
         per_seed = len(self.config.arms)
         place = f"Seed {treatment.seed}, arm {number % per_seed + 1} of {per_seed}: {treatment.arm.title}"
         self.writer.update(state="running", message=place)
-        self.epochs_done = sum(self.epochs[:number])
+        self.epochs_before = sum(self.epochs[:number])
         known = {"arm": treatment.arm.name, "seed": treatment.seed, "run": treatment.run}
         try:
             run = train_arm(treatment.training, self.root / treatment.run, self.stop, self._listen(treatment))
+            found = self._measure(treatment, run)
         except ModelsError as error:  # one arm that diverges is a finding, and the others go on
             self.networks.append({**known, "state": "failed", "message": str(error)})
             return
-        self.networks.append({**known, "state": "finished", **self._measure(treatment, run)})
+        self.networks.append({**known, "state": "finished", **found})
 
     def _measure(self, treatment: Treatment, run: Run) -> dict:
         result = run.result or {}
@@ -138,15 +139,15 @@ class _Comparison:
             module, _, preprocessing = load_run_model(self.root / treatment.run)
             module = module.to(device).eval()
             pictures = choose_pictures(treatment.training, dataset)
-            until = _until(self.stop)
-            found = {"train_accuracy": measure_accuracy(module, preprocessing, pictures, until)}
+            options = {"batch_size": treatment.training.batch_size, "progress": _until(self.stop)}
+            found = {"train_accuracy": measure_accuracy(module, preprocessing, pictures, **options)}
             if self.config.shifts:
-                moved = measure_translation(module, preprocessing, dataset.test, progress=until)
+                moved = measure_translation(module, preprocessing, dataset.test, **options)
                 found |= {"consistency": moved.consistency, "shifted_accuracy": moved.accuracy}
             return found
 
     def _open(self, config: TrainingConfig) -> Dataset:
-        key = config.seed if config.split_seed is None else config.split_seed
+        key = (config.seed if config.split_seed is None else config.split_seed, config.picture_size)
         if self._data is None or self._data[0] != key:
             self._data = (key, open_data(config))
         return self._data[1]
@@ -155,8 +156,9 @@ class _Comparison:
         def listen(line: dict) -> None:
             if line["kind"] == "epoch":
                 self.writer.add_metrics(_to_line(treatment, line))
-                done = self.epochs_done + line["epoch"]
-                left = (time.monotonic() - self.started) / done * (sum(self.epochs) - done)
+                self.epochs_here += 1  # since the last "Go on", as the clock
+                done = self.epochs_before + line["epoch"]
+                left = (time.monotonic() - self.started) / self.epochs_here * (sum(self.epochs) - done)
                 self.writer.update(step=done, seconds_left=left)
 
         return listen
@@ -166,7 +168,7 @@ class _Comparison:
         lines = [
             _to_line(treatment, line)
             for treatment, run in zip(self.treatments, runs, strict=True)
-            if run is not None
+            if run is not None and run.state != "damaged"  # that one begins anew
             for line in _epochs(run)
         ]
         write_bytes(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -199,7 +201,7 @@ class _Comparison:
             "confidence": CONFIDENCE,
             "max_shift": MAX_SHIFT if config.shifts else None,
             "chance": 1 / self.facts.num_classes,
-            "seconds": time.monotonic() - self.started,
+            "seconds": sum(network.get("seconds") or 0.0 for network in self.networks),
             "environment": describe_environment(resolve_device(config.base.device).type),
             "config": config.to_dict(),
         }
@@ -232,7 +234,7 @@ def _describe(dataset: Dataset) -> DataFacts:
 
 
 def _count_parameters(training: TrainingConfig, facts: DataFacts) -> int:
-    return training.architecture_config(**facts.shape).num_parameters
+    return training.architecture_config(**facts.shape | {"image_size": training.picture_size}).num_parameters
 
 
 def _count_epochs(training: TrainingConfig, facts: DataFacts) -> int:

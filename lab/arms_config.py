@@ -20,7 +20,8 @@ SHARED = frozenset(
     ("dataset", "data_root", "image_size", "shapes", "corrections", "seed", "split_seed", "device", "trackers")
 )
 """What matched arms have in common by definition."""
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]{0,23}")
+MAX_NAME = 24
+NAME_PATTERN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._]{{0,{MAX_NAME - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def _take_share(base: TrainingConfig, share: float, facts: DataFacts) -> dict:
 
 
 def _build_equal_mlp(base: TrainingConfig, num_hidden: int, facts: DataFacts) -> dict:
-    return {"architecture": "mlp", "model": match_mlp(base, num_hidden, facts)}
+    # Without a size, an MLP would take the data set's own, where the base network may prefer another.
+    return {"architecture": "mlp", "model": match_mlp(base, num_hidden, facts), "image_size": facts.image_size}
 
 
 DERIVED = {
@@ -120,7 +122,7 @@ class Arm:
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not NAME_PATTERN.fullmatch(self.name):
-            raise ModelsError("An arm's name has 1 to 24 letters, digits, dots or underscores.")
+            raise ModelsError(f"An arm's name has 1 to {MAX_NAME} letters, digits, dots or underscores.")
         if not isinstance(self.title, str) or not 0 < len(self.title) <= MAX_TEXT:
             raise ModelsError(f"An arm's title must be a text of at most {MAX_TEXT} characters.")
         if not isinstance(self.changes, dict):

@@ -22,7 +22,7 @@ MAX_SHIFT = 3
 """Pixels each way: 49 shifts of each picture."""
 BOUNDARY = "replicate"
 """What fills the uncovered border: no edge appears that was not there."""
-CHUNK = 256
+MAX_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,12 @@ def open_data(config: TrainingConfig) -> Dataset:
 
 
 def measure_accuracy(
-    module: nn.Module, preprocessing: Preprocessing, split: Split, progress: Progress = no_progress
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    split: Split,
+    *,
+    batch_size: int = MAX_CHUNK,
+    progress: Progress = no_progress,
 ) -> float:
     """The share of right answers of a network in eval mode, on at most ``MAX_TRAIN_PICTURES`` of the pictures.
 
@@ -57,11 +62,12 @@ def measure_accuracy(
         module: In eval mode.
         preprocessing: What it needs.
         split: Pictures, evenly thinned out where there are too many.
+        batch_size: Of its training, which there was memory for: no more go through it at a time.
         progress: Counts pictures; may cancel.
     """
     count = min(len(split), MAX_TRAIN_PICTURES)
     split = split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
-    predicted = _predict(module, preprocessing, split.images, progress)
+    predicted = _predict(module, preprocessing, split.images, batch_size, progress)
     return float((predicted == split.labels).double().mean())
 
 
@@ -73,6 +79,7 @@ def measure_translation(
     num_pictures: int = NUM_MOVED,
     max_shift: int = MAX_SHIFT,
     boundary: str = BOUNDARY,
+    batch_size: int = MAX_CHUNK,
     progress: Progress = no_progress,
 ) -> Translation:
     """Tests a network on pictures moved by all whole shifts up to ``max_shift`` pixels each way.
@@ -84,6 +91,7 @@ def measure_translation(
         num_pictures: How many.
         max_shift: Pixels each way.
         boundary: A key of ``analysis.shift.BOUNDARIES`` other than "crop".
+        batch_size: As for :func:`measure_accuracy`.
         progress: Counts shifts; may cancel.
     """
     count = min(len(split), num_pictures)
@@ -93,7 +101,7 @@ def measure_translation(
     answers = []
     for number, (dx, dy) in enumerate(shifts):
         progress(number, len(shifts))
-        answers.append(_predict(module, preprocessing, scene.window(dx, dy)))
+        answers.append(_predict(module, preprocessing, scene.window(dx, dy), batch_size))
     votes = torch.stack(answers, dim=1)  # (N, S)
     consistency = [measure_agreement(torch.bincount(row)) for row in votes]
     accuracy = float((votes == split.labels[:, None]).double().mean())
@@ -102,13 +110,17 @@ def measure_translation(
 
 @torch.inference_mode()
 def _predict(
-    module: nn.Module, preprocessing: Preprocessing, images: Tensor, progress: Progress = no_progress
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    images: Tensor,
+    batch_size: int,
+    progress: Progress = no_progress,
 ) -> Tensor:
     """Predicted classes ``(N,)`` on the CPU, of uint8 pictures ``(N, C, H, W)``."""
     device = next(module.parameters()).device
     normalize: Callable[[Tensor], Tensor] = Normalize(preprocessing, device)
-    parts = []
-    for start in range(0, len(images), CHUNK):
+    parts, chunk = [], min(batch_size, MAX_CHUNK)
+    for start in range(0, len(images), chunk):
         progress(start, len(images))
-        parts.append(module(normalize(images[start : start + CHUNK].to(device))).argmax(1).cpu())
+        parts.append(module(normalize(images[start : start + chunk].to(device))).argmax(1).cpu())
     return torch.cat(parts)

@@ -30,6 +30,7 @@ class Measure:
         low: The smallest possible value, which an interval does not leave.
         high: The largest one.
         words: For a larger and a smaller value.
+        is_shifted: Whether it is only known of networks that were tested on moved pictures.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Measure:
     low: float = 0.0
     high: float = 1.0
     words: tuple[str, str] = ("higher", "lower")
+    is_shifted: bool = False
 
     def show(self, value: float, sign: str = "") -> str:
         """A value without its unit; with ``sign`` "+", a plus before a positive one."""
@@ -67,8 +69,8 @@ MEASURES = {
         "gap between training and validation", "gap", unit=" points", low=-1.0, words=("larger", "smaller")
     ),
     "steps": _count("steps to the common accuracy", "steps", "", 0, ("more", "fewer")),
-    "consistency": Measure("shift consistency", "consistency"),
-    "shifted_accuracy": Measure("accuracy on moved pictures", "moved pictures"),
+    "consistency": Measure("shift consistency", "consistency", is_shifted=True),
+    "shifted_accuracy": Measure("accuracy on moved pictures", "moved pictures", is_shifted=True),
     "seconds": _count("training time", "time", " s", 1, ("longer", "shorter")),
 }
 """Name -> what it is. Training accuracy is measured after the training, without dropout and on unchanged pictures,
@@ -243,9 +245,10 @@ def _compare(by_seed: Mapping[int, Mapping], base: Mapping[int, Mapping], name: 
 
 
 def _describe_changes(rows: Sequence[Mapping], name: str) -> str:
-    """Every arm compared with the first one."""
-    base, *others = [row for row in rows if row[name] is not None]
-    if base is not rows[0] or not others or any(row["differences"][name] is None for row in others):
+    """Every arm compared with the first one; nothing where one of the two is not known."""
+    base, *others = rows
+    others = [row for row in others if row[name] is not None]
+    if base[name] is None or not others or any(row["differences"][name] is None for row in others):
         return ""
     measure, num = MEASURES[name], min(row["differences"][name]["n"] for row in others)
     title = f"{measure.title[0].upper()}{measure.title[1:]}"

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lab.arms_config import Arm, ArmsConfig
+from lab.arms_config import MAX_NAME, Arm, ArmsConfig
+from lab.arms_report import MEASURES, QUESTIONS
 from models.architectures import ARCHITECTURES
 from models.augment import TRANSFORMS
 from models.errors import ModelsError
@@ -44,7 +45,7 @@ def _options(base: Base) -> dict[str, Option]:
 
 
 def _vary_option(name: str, title: str, *texts: str, **more) -> Variation:
-    """One option of the architecture; of a choice, all its values are suggested if no texts are given."""
+    """One option of the architecture; a choice that has not two of the texts suggests all its values."""
 
     def obstacle(base: Base) -> str:
         if name in _options(base):
@@ -58,7 +59,12 @@ def _vary_option(name: str, title: str, *texts: str, **more) -> Variation:
     def show(base: Base, text: str) -> str:
         return _options(base)[name].choices.get(text, text)
 
-    return Variation(title, lambda base: texts or tuple(_options(base)[name].choices), read, show, obstacle, **more)
+    def suggest(base: Base) -> Sequence[str]:
+        choices = _options(base)[name].choices
+        known = tuple(text for text in texts if text in choices) if choices else texts
+        return known if len(known) > 1 else tuple(choices)
+
+    return Variation(title, suggest, read, show, obstacle, **more)
 
 
 def _vary_number(name: str, title: str, *texts: str, **more) -> Variation:
@@ -157,7 +163,7 @@ def vary(base: Base, name: str, texts: Sequence[str], seeds: int = ArmsConfig.se
         name: A key of ``VARIATIONS``.
         texts: Its value for each arm; the first one is what the others are compared with.
         seeds: How often each arm is trained.
-        **more: Further settings of the ArmsConfig.
+        **more: Further settings of the ArmsConfig. Without ``shifts``, what only those tell is not the question.
 
     Raises:
         ModelsError: It cannot be varied for this base, or a value is not possible.
@@ -170,19 +176,20 @@ def vary(base: Base, name: str, texts: Sequence[str], seeds: int = ArmsConfig.se
     if len(texts) < 2:
         example = ", ".join(variation.suggest(base)[:3])
         raise ModelsError(f"Give at least two values of {variation.title.lower()} to compare, such as {example}.")
-    arms = []
-    for text in texts:
+    arms: list[Arm] = []
+    for number, text in enumerate(texts, 1):
         changes = variation.read(base, text)
+        if any(changes == arm.changes for arm in arms):
+            raise ModelsError("Two arms are the same; name each value once.")
         shown = f"{variation.title.lower()}: {variation.show(base, text)}"
-        arms.append(Arm(_to_name(name, text), shown, changes))
-    settings = {
-        "question": variation.question,
-        "shifts": variation.shifts,
-        "title": f"Varied: {variation.title.lower()}",
-    }
-    return ArmsConfig(base, tuple(arms), seeds, **{**settings, **more})
+        arms.append(Arm(_to_name(name, text, number), shown, changes))
+    settings = {"shifts": variation.shifts, "title": f"Varied: {variation.title.lower()}", **more}
+    decisive = MEASURES[QUESTIONS[variation.question].measures[0]]
+    question = variation.question if settings["shifts"] or not decisive.is_shifted else "accuracy"
+    return ArmsConfig(base, tuple(arms), seeds, **{"question": question, **settings})
 
 
-def _to_name(name: str, text: str) -> str:
-    """Fit for the name of a run."""
-    return re.sub(r"[^A-Za-z0-9.]+", "_", f"{name}_{text}").strip("_.")[:24]
+def _to_name(name: str, text: str, number: int) -> str:
+    """Fit for the name of a run; what has to be cut off may be all that tells two arms apart, but not the number."""
+    whole = re.sub(r"[^A-Za-z0-9.]+", "_", f"{name}_{text}").strip("_.")
+    return whole if len(whole) <= MAX_NAME else f"{whole[: MAX_NAME - 3]}_{number}"

@@ -1,8 +1,6 @@
 """What a data set holds, before anything is trained on it: balance, mean pictures, examples, and warnings."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import Progress, no_progress
+from lab.recent_results import RecentResults
 from models.data import DATASETS, Dataset, Split, find_spec, load_dataset
 from models.duplicates import NearDuplicates, find_near_duplicates
 from models.folders import hash_files, list_files
@@ -24,7 +23,10 @@ MAX_RATIO = 10
 """Training pictures of the largest class for each one of the smallest before it is said."""
 SHOWN_SKIPPED = 100
 CACHE_BYTES = 64 * 2**20
-_CHUNK = 1024
+_CHUNK_VALUES = 2**24
+"""Numbers that are added up at a time: eight times as many bytes."""
+
+_RECENT = RecentResults(CACHE_BYTES)
 
 
 @dataclass(frozen=True)
@@ -78,33 +80,6 @@ class DataOverview:
         }
 
 
-class OverviewCache:
-    """The overviews asked for last, within a number of bytes; safe in several threads."""
-
-    def __init__(self, max_bytes: int = CACHE_BYTES):
-        self.max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, DataOverview] = OrderedDict()
-
-    def get(self, key: Hashable) -> DataOverview | None:
-        """The overview kept under this key."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def keep(self, key: Hashable, overview: DataOverview) -> None:
-        """Keeps an overview, and drops the ones that were not asked for the longest."""
-        with self._lock:
-            self._kept[key] = overview
-            self._kept.move_to_end(key)
-            while self._kept and sum(kept.num_bytes for kept in self._kept.values()) > self.max_bytes:
-                self._kept.popitem(last=False)
-
-
-_recent = OverviewCache()
-
-
 def describe_data(
     name_or_path: str | Path,
     *,
@@ -114,7 +89,7 @@ def describe_data(
     shapes: ShapesConfig | None = None,
     per_class: int = 8,
     progress: Progress = no_progress,
-    cache: OverviewCache | None = None,
+    cache: RecentResults | None = None,
 ) -> DataOverview:
     """Loads a data set and looks at it; the same question about the same files is answered from memory.
 
@@ -133,7 +108,7 @@ def describe_data(
     """
     check_integer("per_class", per_class, 1, 100)
     check_integer("seed", seed, 0, 2**32 - 1)
-    cache, spec = cache or _recent, find_spec(name_or_path)
+    cache, spec = _RECENT if cache is None else cache, find_spec(name_or_path)
     shapes = shapes or ShapesConfig()
     version = "" if str(name_or_path) in DATASETS else hash_files(Path(name_or_path), list_files(Path(name_or_path)))
     key = (str(name_or_path), version, str(data_root), seed, image_size or spec.image_size, shapes, per_class)
@@ -146,7 +121,7 @@ def describe_data(
     if spec.check_duplicates:
         duplicates = find_near_duplicates(dataset, progress=_percent(progress, 80, 100))
     overview = _summarize(dataset, class_means, duplicates, per_class)
-    cache.keep(key, overview)
+    cache.keep(key, overview, overview.num_bytes)
     progress(100, 100)
     return overview
 
@@ -156,13 +131,17 @@ def measure_class_means(
 ) -> Tensor:
     """The mean picture of each class, ``(K, C, H, W)`` uint8; black for a class without pictures."""
     shape = split.images.shape[1:]
-    sums = torch.zeros((num_classes, shape.numel()), dtype=torch.int64)
-    for start in range(0, len(split), _CHUNK):
-        progress(start / len(split), "Averaging pictures")
-        chunk = slice(start, start + _CHUNK)
-        sums.index_add_(0, split.labels[chunk], split.images[chunk].flatten(1).long())
-    counts = torch.bincount(split.labels, minlength=num_classes).clamp(min=1)
-    return (sums.double() / counts[:, None]).round().to(torch.uint8).view(num_classes, *shape)
+    chunk, done = max(_CHUNK_VALUES // shape.numel(), 1), 0
+    means = torch.zeros((num_classes, *shape), dtype=torch.uint8)
+    counts = torch.bincount(split.labels, minlength=num_classes).tolist()
+    for mean, places in zip(means, split.labels.argsort(stable=True).split(counts), strict=True):
+        total = torch.zeros(shape, dtype=torch.int64)
+        for part in places.split(chunk):
+            progress(done / len(split), "Averaging pictures")
+            total += split.images[part].sum(0)
+            done += len(part)
+        mean.copy_((total.double() / max(len(places), 1)).round())
+    return means
 
 
 def _summarize(

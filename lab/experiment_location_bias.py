@@ -17,6 +17,7 @@ from analysis.errors import Cancelled, Progress
 from models.data import load_dataset
 from models.devices import DEVICES, resolve_device
 from models.errors import ModelsError
+from models.journal import forget_way
 from models.preprocessing import Preprocessing
 from models.reproducible import reproducible
 from models.runs import RunWriter, create_run, delete_run, list_runs, load_run_model
@@ -143,6 +144,7 @@ def _train(config: TrainingConfig, run_dir: Path, done: int, total: int, progres
         writer.update(state=result.pop("state"), result=result, message="", seconds_left=0.0)
     if result["test_accuracy"] is None:
         raise Cancelled
+    forget_way(run_dir)
 
 
 def _test(module: nn.Module, preprocessing: Preprocessing, side: str, seed: int, config: LocationBiasConfig) -> float:

@@ -1,7 +1,7 @@
 """A network before it exists: what each layer would make, cost and see for the pictures of a data set."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -59,6 +59,22 @@ def find_kind(dataset: str | Path | None, image_size: int | None = None, num_cla
     return DataKind(3, num_classes, side)
 
 
+def fit_kind(architecture: str, options: Mapping[str, object], kind: DataKind) -> DataKind:
+    """The pictures as a training sees them that is told no size: pretrained networks have one of their own.
+
+    Args:
+        architecture: A key of ``ARCHITECTURES``.
+        options: What is chosen of it.
+        kind: The pictures, at the size that the data set has them.
+
+    Raises:
+        ModelsError: As for :func:`summarize_network`.
+    """
+    if _find_config(architecture).image_size is not None:
+        return kind
+    return replace(kind, image_size=_build_config(architecture, options, kind, None).image_size)
+
+
 def summarize_network(architecture: str, options: Mapping[str, object], kind: DataKind) -> Summary:
     """The layers of a network for one picture, worked out from shapes alone; the last answers are remembered.
 
@@ -70,11 +86,21 @@ def summarize_network(architecture: str, options: Mapping[str, object], kind: Da
     Raises:
         ModelsError: There is no such architecture or option, or what is chosen cannot work with such pictures.
     """
+    return _summarize(_build_config(architecture, options, kind, kind.image_size))
+
+
+def _find_config(architecture: str) -> type[ArchitectureConfig]:
     if architecture not in ARCHITECTURES:
         raise ModelsError(f"There is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}.")
-    from_data = {"num_classes": kind.num_classes, "in_channels": kind.in_channels, "image_size": kind.image_size}
     config_class, _ = ARCHITECTURES[architecture]
-    return _summarize(build_config(config_class, {**options, **from_data}))
+    return config_class
+
+
+def _build_config(
+    architecture: str, options: Mapping[str, object], kind: DataKind, image_size: int | None
+) -> ArchitectureConfig:
+    from_data = {"num_classes": kind.num_classes, "in_channels": kind.in_channels, "image_size": image_size}
+    return build_config(_find_config(architecture), {**options, **from_data})
 
 
 @lru_cache(maxsize=64)

@@ -1,47 +1,24 @@
-"""Looking into a training run: its errors with their pictures, and its network at any step that was kept."""
+"""Looking into a training run: how good and how healthy its network was at any step that was kept."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from analysis.confusion import Confusion, measure_confusion
 from analysis.errors import AnalysisError, Progress, no_progress
-from analysis.layer_health import LayerHealth, measure_health
-from analysis.pictures import draw_filters
 from analysis.shift import extend
 from analysis.shift_map import map_shifts
 from lab import Lab
 from lab.recent_results import RecentResults
-from lab.run_comparison import Comparison, RunRow, compare_runs
-from lab.run_errors import ErrorView, open_errors
-from lab.run_examples import Examples, list_snapshots, read_examples, read_predictions
+from lab.run_examples import Examples, read_examples
 from models.cache import LoadedModel
 from models.errors import ModelsError
+from models.layer_health import LayerHealth, measure_health
 from models.registry import RUN_PREFIX
 from models.runs import Run
-
-__all__ = [
-    "Comparison",
-    "ErrorView",
-    "Examples",
-    "RunRow",
-    "SnapshotConsistency",
-    "compare_runs",
-    "evaluate_snapshot",
-    "list_snapshots",
-    "open_errors",
-    "read_examples",
-    "read_predictions",
-    "snapshot_consistency",
-    "snapshot_filters",
-    "snapshot_health",
-    "snapshot_model",
-]
 
 CHUNK_PIXELS = 2**20
 """Input values per forward pass, so that others get the model in between and a cancel is heard soon."""
@@ -51,9 +28,10 @@ SMALL_BYTES = 4096
 """What a result takes besides its tensors, roughly."""
 NUM_PICTURES = 12
 NUM_HEALTH = 256
+HEALTH_VALUES = 2**23
+"""Input values of the one forward pass for that: of large pictures there are fewer."""
 MAX_SHIFT = 2
 """Pixels each way: 25 shifts of each picture."""
-MAX_FILTERS = 64
 
 Answer = TypeVar("Answer")
 
@@ -99,7 +77,7 @@ def evaluate_snapshot(
     Args:
         lab: Where the network is.
         run: The run.
-        step: Of :func:`list_snapshots`; None takes the latest weights.
+        step: Of :func:`lab.run_examples.list_snapshots`; None takes the latest weights.
         examples: Of the same run, if they have been read already.
         limit: At most so many of the examples, evenly spread and the same at every step; None takes all.
         progress: Counts pictures; may cancel.
@@ -135,7 +113,7 @@ def snapshot_consistency(
     Args:
         lab: Where the network is.
         run: The run.
-        step: Of :func:`list_snapshots`; None takes the latest weights.
+        step: Of :func:`lab.run_examples.list_snapshots`; None takes the latest weights.
         num_pictures: How many examples.
         max_shift: Pixels each way.
         boundary: A key of ``analysis.shift.BOUNDARIES`` other than ``crop``: the examples have no surroundings.
@@ -167,47 +145,21 @@ def snapshot_consistency(
 
 
 def snapshot_health(lab: Lab, run: Run, step: int | None) -> tuple[LayerHealth, ...]:
-    """Dead and saturated channels of a run's network, as it was at a step, on up to ``NUM_HEALTH`` of its examples.
+    """Dead and saturated channels of a run's network, as it was at a step, on some of its examples.
+
+    These are up to ``NUM_HEALTH``, and no more input values than ``HEALTH_VALUES``.
 
     Raises:
         ModelsError: No such snapshot, or a file is missing or damaged.
     """
 
     def compute(name: str, loaded: LoadedModel, examples: Examples) -> tuple[LayerHealth, ...]:
-        inputs = prepare_images(loaded, spread(examples.images, NUM_HEALTH))
+        count = min(NUM_HEALTH, max(HEALTH_VALUES // examples.images[0].numel(), 1))
+        inputs = prepare_images(loaded, spread(examples.images, count))
         with lab.use(name):
             return tuple(measure_health(loaded.module, inputs))
 
     return answer(lab, run, step, ("health",), compute)
-
-
-def snapshot_filters(lab: Lab, run: Run, step: int | None) -> list[NDArray[np.uint8]]:
-    """The first layer's filters of a run's network, as it was at a step, as small pictures on one scale.
-
-    Of a network that begins with a linear layer, these are its templates, as large as the picture. At most
-    ``MAX_FILTERS`` are drawn.
-
-    Raises:
-        ModelsError: No such snapshot, or a file is damaged.
-        AnalysisError: The first layer sees no picture.
-    """
-    name = snapshot_model(run, step)
-    with lab.use(name) as (loaded, _):
-        filters = find_filters(loaded)
-    if filters is None:
-        raise AnalysisError(f"The first layer of {name} has no filters that could be drawn as pictures.")
-    return draw_filters(filters[:MAX_FILTERS])
-
-
-def find_filters(loaded: LoadedModel) -> Tensor | None:
-    """``(N, C, h, w)`` on the CPU, of the first layer that multiplies with weights."""
-    prep = loaded.spec.preprocessing
-    shape = (prep.num_channels, prep.crop_size, prep.crop_size)
-    first = next((part for part in loaded.module.modules() if isinstance(part, nn.Conv2d | nn.Linear)), None)
-    if first is None or (isinstance(first, nn.Linear) and first.in_features != np.prod(shape)):
-        return None
-    weights = first.weight.detach().float().cpu().clone()
-    return weights if isinstance(first, nn.Conv2d) else weights.unflatten(1, shape)
 
 
 def _compute_logits(lab: Lab, name: str, loaded: LoadedModel, images: Tensor, progress: Progress) -> Tensor:
@@ -264,7 +216,7 @@ def answer(
     Args:
         lab: Where the network is.
         run: The run.
-        step: Of :func:`list_snapshots`; None takes the latest weights.
+        step: Of :func:`lab.run_examples.list_snapshots`; None takes the latest weights.
         question: What is asked, apart from the network, the pictures and the device.
         compute: Makes a dataclass, whose tensors count as its size; it borrows the network by ``lab.use(name)``.
         examples: Of the same run, if they have been read already.

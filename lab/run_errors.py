@@ -1,23 +1,24 @@
 """What a run's network got wrong, with the pictures; most of it is read from files, without the network."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.attribution import attribute
 from analysis.confusion import Confusion, measure_confusion
-from analysis.contrast import contrast
 from analysis.errors import AnalysisError, Progress, no_progress
 from analysis.overlay import measure_scale
 from analysis.pictures import draw_pixels
 from lab import Lab
 from lab.recent_results import RecentResults
-from lab.run_examples import Examples, read_examples, read_predictions
+from lab.run_examples import Examples, read_examples, read_hard_examples, read_predictions
 from models.errors import ModelsError
 from models.registry import RUN_PREFIX
 from models.runs import Run, next_name
@@ -25,23 +26,53 @@ from models.training_config import TrainingConfig
 
 MAX_KEPT_BYTES = 160 * 2**20
 """Of the pictures and predictions that are kept in memory."""
-FILES = ("examples.safetensors", "predictions.safetensors", "model.json")
+LINEAR = ("saliency", "input_x_gradient", "integrated_gradients", "smoothgrad", "occlusion", "grad_cam")
+"""Methods whose map of a difference of logits is the difference of the two maps; the others cut signals off."""
 CORRECTED = "-corrected"
 """In the name of a run that another one's corrections have led to."""
 _CORRECTED_NAME = re.compile(rf"{CORRECTED}-[0-9]+$")
 
-Correction = tuple[int, int | None]
-"""Id of a picture, and the class it ought to have; None to leave the picture out."""
-
 _VIEWS = RecentResults(MAX_KEPT_BYTES)
+
+
+class Correction(NamedTuple):
+    """What is to be changed about one picture.
+
+    Attributes:
+        number: Its id.
+        label: The class it ought to have; None to leave the picture out.
+        part: Of the data set, a key of ``PARTS``.
+        before: Name of the class that it has in the run.
+        after: Name of the class it ought to have, or that it is left out.
+    """
+
+    number: int
+    label: int | None
+    part: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table entry: a title, the files of a run that the pictures are in, and what reads them with their logits."""
+
+    title: str
+    files: tuple[str, ...]
+    read: Callable[[Run], tuple[Examples, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
 class ErrorView:
-    """What a network got wrong, with the pictures."""
+    """What a network said about the pictures of one part of its data, a key of ``PARTS``.
 
+    ``runners_up (N,)`` are the classes that would have been predicted without the ones that were.
+    """
+
+    part: str
     examples: Examples
     confusion: Confusion
+    runners_up: Tensor
 
     def draw(self, index: int, size: int = 112) -> NDArray[np.uint8]:
         """One picture ``(H', W', 3)``, enlarged in whole pixels to about ``size``."""
@@ -52,7 +83,7 @@ class ErrorView:
         found, names = self.confusion, self.confusion.categories
         true, predicted = names[found.labels[index]], names[found.predicted[index]]
         said = f"predicted {predicted} ({found.probability[index]:.0%}), loss {found.losses[index]:.2f}"
-        return f"true {true}, {said}, picture {self.examples.ids[index]}"
+        return f"true {true}, {said}, {self.part} picture {self.examples.ids[index]}"
 
     def select(self, true: int | None, predicted: int | None) -> list[int]:
         """The pictures of one true and one predicted class, largest loss first; None stands for any class.
@@ -92,33 +123,38 @@ class PictureContrast:
     scale: float
 
 
-def open_errors(run: Run) -> ErrorView:
+def open_errors(run: Run, part: str = "validation") -> ErrorView:
     """The confusion matrix and the pictures of a run, from its files alone: no network is loaded.
 
     What was opened last is kept until the files change.
+
+    Args:
+        run: The run.
+        part: A key of ``PARTS``.
 
     Raises:
         ModelsError: A file is missing or damaged.
         AnalysisError: More classes than a matrix is made for.
     """
-    key = (str(run.path.absolute()), find_version(run))
+    key = (str(run.path.absolute()), part, find_version(run, part))
     if (known := _VIEWS.get(key)) is not None:
         return known
-    examples = read_examples(run)
-    logits = read_predictions(run, examples)
-    view = ErrorView(examples, measure_confusion(logits, examples.labels, examples.categories))
-    _VIEWS.keep(key, view, examples.images.nbytes + logits.nbytes + 64 * len(examples))
+    examples, logits = PARTS[part].read(run)
+    found = measure_confusion(logits, examples.labels, examples.categories)
+    runners_up = logits.scatter(1, found.predicted[:, None], -torch.inf).argmax(1)
+    view = ErrorView(part, examples, found, runners_up)
+    _VIEWS.keep(key, view, examples.images.nbytes + 64 * len(examples))
     return view
 
 
-def find_version(run: Run) -> tuple[int | None, ...]:
+def find_version(run: Run, part: str = "validation") -> tuple[int | None, ...]:
     """Changes whenever what :func:`open_errors` reads does: when the files were written, None for missing ones."""
-    return tuple(_find_time(run.path / name) for name in FILES)
+    return tuple(_find_time(run.path / name) for name in (*PARTS[part].files, "model.json"))
 
 
-def has_errors(run: Run) -> bool:
+def has_errors(run: Run, part: str = "validation") -> bool:
     """Whether :func:`open_errors` can be expected to work."""
-    return run.kind == "training" and None not in find_version(run)
+    return run.kind == "training" and None not in find_version(run, part)
 
 
 def contrast_picture(
@@ -131,7 +167,7 @@ def contrast_picture(
         run: The run.
         view: Of the same run.
         index: Which picture of the view.
-        method: Of ``analysis.contrast.LINEAR``, so that the third map is the difference of the first two.
+        method: Of ``LINEAR``, so that the difference of two maps is the map of a difference.
         progress: Counts pictures; may cancel.
 
     Raises:
@@ -147,12 +183,12 @@ def contrast_picture(
         inputs = loaded.to_inputs(pixels)
         predicted, other = int(found.predicted[index]), int(found.labels[index])
         if predicted == other:
-            other = _find_second_best(run, view, index)
+            other = int(view.runners_up[index])
         maps = [
             attribute(loaded.module, inputs, target, method, progress=progress).values
             for target in (predicted, other)
         ]
-        difference = contrast(loaded.module, inputs, predicted, other, method, progress=progress).values
+    difference = maps[0] - maps[1]
     scale = measure_scale(*maps, difference, sign="signed")
     return PictureContrast(predicted, other, *maps, difference, float(scale))
 
@@ -172,22 +208,16 @@ def correct(view: ErrorView, trail: Sequence[Correction], index: int, label: int
     names, number = view.confusion.categories, int(view.examples.ids[index])
     if label is not None and not 0 <= label < len(names):
         raise AnalysisError(f"There is no class {label}; there are the classes 0 to {len(names) - 1}.")
-    before = dict(trail).get(number, int(view.examples.labels[index]))
-    if before == label:
-        said = "is left out" if label is None else f"is {names[label]}"
-        raise AnalysisError(f"Picture {number} {said} already; choose another class.")
-    return *trail, (number, label)
+    own, after = int(view.examples.labels[index]), "left out" if label is None else names[label]
+    known = {earlier.number: earlier.label for earlier in trail}
+    if known.get(number, own) == label:
+        raise AnalysisError(f"Picture {number} is {after} already; choose another class.")
+    return *trail, Correction(number, label, view.part, names[own], after)
 
 
-def describe_corrections(view: ErrorView, trail: Iterable[Correction]) -> list[tuple[int, str, str]]:
-    """For each picture with a correction: its id, its class in the run, and what it is to be."""
-    names, labels = view.confusion.categories, view.examples.labels
-    places = {number: place for place, number in enumerate(view.examples.ids.tolist())}
-    return [
-        (number, names[labels[places[number]]], "left out" if label is None else names[label])
-        for number, label in dict(trail).items()
-        if number in places and (label is None or label < len(names))
-    ]
+def latest_corrections(trail: Iterable[Correction]) -> list[Correction]:
+    """Of each picture the last correction, in the order in which the pictures were first corrected."""
+    return list({correction.number: correction for correction in trail}.values())
 
 
 def plan_corrected_run(run: Run, trail: Iterable[Correction], runs_root: Path) -> tuple[TrainingConfig, str]:
@@ -196,7 +226,7 @@ def plan_corrected_run(run: Run, trail: Iterable[Correction], runs_root: Path) -
     Raises:
         ModelsError: There are no corrections, or the run's configuration is damaged.
     """
-    corrections = {str(number): label for number, label in trail}
+    corrections = {str(correction.number): correction.label for correction in trail}
     if not corrections:
         raise ModelsError("There is no correction yet; choose a picture, then relabel or exclude it.")
     config = TrainingConfig.from_dict(run.config)
@@ -222,9 +252,9 @@ def find_uncorrected(run: Run, runs: Iterable[Run]) -> Run | None:
     return best and best[1]
 
 
-def _find_second_best(run: Run, view: ErrorView, index: int) -> int:
-    """The class that would have been predicted for a picture without the one that was."""
-    return int(read_predictions(run, view.examples)[index].topk(2).indices[1])
+def _read_validation(run: Run) -> tuple[Examples, Tensor]:
+    examples = read_examples(run)
+    return examples, read_predictions(run, examples)
 
 
 def _split_config(run: Run) -> tuple[dict, dict]:
@@ -240,3 +270,10 @@ def _find_time(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except OSError:
         return None
+
+
+PARTS = {
+    "validation": Part("validation", ("examples.safetensors", "predictions.safetensors"), _read_validation),
+    "training": Part("training, the largest losses", ("hard_examples.safetensors",), read_hard_examples),
+}
+"""Of the pictures of a data set, those that are kept with a run."""

@@ -16,11 +16,14 @@ MAX_BYTES = 256 * 2**20
 MAX_EXAMPLES = 100_000
 MAX_SNAPSHOTS = 10_000
 SNAPSHOT_PATTERN = re.compile(r"[0-9]{7,12}")
+PICTURES = {"images": ("U8", 4), "labels": ("I64", 1), "ids": ("I64", 1)}
+LOGITS = {"logits": ("F32", 2)}
+"""What the tensors of a file are: name -> type and number of dimensions."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Validation pictures of a run.
+    """Pictures that a run keeps, of one of its splits.
 
     Attributes:
         images: ``(N, C, H, W)`` uint8 with 1 or 3 channels, at the size of the network's input.
@@ -39,30 +42,13 @@ class Examples:
 
 
 def read_examples(run: Run) -> Examples:
-    """The pictures of ``examples.safetensors``, which must fit the run's model.
+    """The validation pictures of ``examples.safetensors``, which must fit the run's model.
 
     Raises:
         ModelsError: Missing, damaged, too large, or not what the model takes; says what.
     """
     path = run.path / "examples.safetensors"
-    card = read_model_card(run.path / "model.json")
-    prep = card.preprocessing
-    found = _read_tensors(path, {"images": ("U8", 4), "labels": ("I64", 1), "ids": ("I64", 1)})
-    images, labels, ids = (found[name] for name in ("images", "labels", "ids"))
-    expected = (prep.num_channels, prep.crop_size, prep.crop_size)
-    if not 1 <= len(images) <= MAX_EXAMPLES or len(images) != len(labels) or len(labels) != len(ids):
-        counts = f"{len(images)} pictures, {len(labels)} labels and {len(ids)} ids"
-        raise ModelsError(f"{path} is damaged: it has {counts}; there must be equally many, 1 to {MAX_EXAMPLES}.")
-    if tuple(images.shape[1:]) != expected or prep.num_channels not in (1, 3):
-        raise ModelsError(f"{path} holds pictures of shape {tuple(images.shape[1:])}; the model takes {expected}.")
-    if labels.min() < 0 or labels.max() >= len(card.categories):
-        raise ModelsError(
-            f"{path} is damaged: its labels go from {labels.min()} to {labels.max()}, "
-            f"for {len(card.categories)} classes."
-        )
-    if len(ids.unique()) != len(ids):
-        raise ModelsError(f"{path} is damaged: two pictures have the same id.")
-    return Examples(images, labels, ids, card.categories)
+    return _check_examples(run, path, _read_tensors(path, PICTURES))
 
 
 def read_predictions(run: Run, examples: Examples | None = None) -> Tensor:
@@ -77,15 +63,19 @@ def read_predictions(run: Run, examples: Examples | None = None) -> Tensor:
     """
     examples = examples or read_examples(run)
     path = run.path / "predictions.safetensors"
-    logits = _read_tensors(path, {"logits": ("F32", 2)})["logits"]
-    expected = (len(examples), len(examples.categories))
-    if tuple(logits.shape) != expected:
-        raise ModelsError(
-            f"{path} does not fit the run's pictures: its shape is {tuple(logits.shape)}, not {expected}."
-        )
-    if not torch.isfinite(logits).all():
-        raise ModelsError(f"{path} has values that are not finite numbers.")
-    return logits
+    return _check_logits(path, _read_tensors(path, LOGITS)["logits"], examples)
+
+
+def read_hard_examples(run: Run) -> tuple[Examples, Tensor]:
+    """The training pictures with the largest losses, of ``hard_examples.safetensors``, and the logits ``(N, K)``.
+
+    Raises:
+        ModelsError: As for :func:`read_examples` and :func:`read_predictions`.
+    """
+    path = run.path / "hard_examples.safetensors"
+    found = _read_tensors(path, PICTURES | LOGITS)
+    examples = _check_examples(run, path, found)
+    return examples, _check_logits(path, found["logits"], examples)
 
 
 def list_snapshots(run: Run) -> list[int]:
@@ -103,6 +93,37 @@ def list_snapshots(run: Run) -> list[int]:
 def snapshot_path(run: Run, step: int) -> Path:
     """Where the weights of a step are."""
     return run.path / "snapshots" / f"{step:07d}.safetensors"
+
+
+def _check_examples(run: Run, path: Path, found: Mapping[str, Tensor]) -> Examples:
+    card = read_model_card(run.path / "model.json")
+    prep = card.preprocessing
+    images, labels, ids = (found[name] for name in PICTURES)
+    expected = (prep.num_channels, prep.crop_size, prep.crop_size)
+    if not 1 <= len(images) <= MAX_EXAMPLES or len(images) != len(labels) or len(labels) != len(ids):
+        counts = f"{len(images)} pictures, {len(labels)} labels and {len(ids)} ids"
+        raise ModelsError(f"{path} is damaged: it has {counts}; there must be equally many, 1 to {MAX_EXAMPLES}.")
+    if tuple(images.shape[1:]) != expected or prep.num_channels not in (1, 3):
+        raise ModelsError(f"{path} holds pictures of shape {tuple(images.shape[1:])}; the model takes {expected}.")
+    if labels.min() < 0 or labels.max() >= len(card.categories):
+        raise ModelsError(
+            f"{path} is damaged: its labels go from {labels.min()} to {labels.max()}, "
+            f"for {len(card.categories)} classes."
+        )
+    if len(ids.unique()) != len(ids):
+        raise ModelsError(f"{path} is damaged: two pictures have the same id.")
+    return Examples(images, labels, ids, card.categories)
+
+
+def _check_logits(path: Path, logits: Tensor, examples: Examples) -> Tensor:
+    expected = (len(examples), len(examples.categories))
+    if tuple(logits.shape) != expected:
+        raise ModelsError(
+            f"{path} does not fit the run's pictures: its shape is {tuple(logits.shape)}, not {expected}."
+        )
+    if not torch.isfinite(logits).all():
+        raise ModelsError(f"{path} has values that are not finite numbers.")
+    return logits
 
 
 def _read_tensors(path: Path, expected: Mapping[str, tuple[str, int]]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.attribution import attribute
 from analysis.errors import AnalysisError
@@ -16,13 +16,15 @@ from analysis.pictures import draw_filters
 from analysis.prediction import Prediction, predict, top_k
 from lab import Lab
 from lab.recent_results import RecentResults
-from lab.run_analysis import MAX_FILTERS, answer, find_filters, prepare_images, snapshot_model
+from lab.run_analysis import answer, prepare_images, snapshot_model
 from lab.run_examples import Examples, read_examples
 from models.cache import LoadedModel
 from models.errors import ModelsError
 from models.runs import Run
 
 TOP = 5
+MAX_FILTERS = 64
+"""Filters that are kept."""
 MAX_MAPS = 64
 """Channels of a layer that are kept."""
 MAX_KEPT_BYTES = 128 * 2**20
@@ -40,7 +42,6 @@ class SnapshotView:
         index: Which of the run's pictures.
         predictions: The most probable classes of the picture.
         target: The picture's class, which ``saliency`` is about.
-        probability: Of that class.
         filters: ``(N, C, h, w)`` of the first layer, None where they are no pictures.
         num_filters: How many the layer has.
         layer: Whose maps these are.
@@ -128,7 +129,7 @@ def view_snapshot(
     Args:
         lab: Where the network is.
         run: The run.
-        step: Of :func:`lab.run_analysis.list_snapshots`.
+        step: Of :func:`lab.run_examples.list_snapshots`.
         index: Which of the run's pictures.
         layer: Of :func:`list_map_layers`, or None.
         examples: Of the same run, if they have been read already.
@@ -165,6 +166,20 @@ def _view(lab: Lab, index: int, layer: str | None, name: str, loaded: LoadedMode
         num_maps=0 if maps is None else len(maps),
         saliency=saliency,
     )
+
+
+def find_filters(loaded: LoadedModel) -> Tensor | None:
+    """``(N, C, h, w)`` on the CPU, of the first layer that multiplies with weights.
+
+    Of a network that begins with a linear layer, these are its templates, as large as the picture.
+    """
+    prep = loaded.spec.preprocessing
+    shape = (prep.num_channels, prep.crop_size, prep.crop_size)
+    first = next((part for part in loaded.module.modules() if isinstance(part, nn.Conv2d | nn.Linear)), None)
+    if first is None or (isinstance(first, nn.Linear) and first.in_features != np.prod(shape)):
+        return None
+    weights = first.weight.detach().float().cpu().clone()
+    return weights if isinstance(first, nn.Conv2d) else weights.unflatten(1, shape)
 
 
 def measure_scales(view: SnapshotView) -> Scales:

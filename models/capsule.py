@@ -52,7 +52,7 @@ def pack_capsule(run_dir: str | Path, out_path: str | Path, report_html: str, *,
         run_dir: The run.
         out_path: The zip.
         report_html: A page about the run, such as ``lab.run_report.build_run_report`` makes.
-        pictures: Whether to add the validation pictures that the run keeps, and what it says about them.
+        pictures: Whether to add the pictures that the run keeps, and what it says about them.
 
     Returns:
         ``out_path``.
@@ -246,6 +246,7 @@ MEMBERS = {
     "weights.safetensors": Member(MAX_WEIGHTS_BYTES),
     "examples.safetensors": Member(256 * 2**20, required=False, pictures=True),
     "predictions.safetensors": Member(256 * 2**20, required=False, pictures=True),
+    "hard_examples.safetensors": Member(64 * 2**20, required=False, pictures=True),
 }
 """Every file that a capsule may have, in this order; status.json is written anew from capsule.json's result.
 

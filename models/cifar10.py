@@ -9,6 +9,7 @@ pixels and labels are taken from their arguments, and nothing in the file is car
 import pickletools
 import struct
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,18 +112,18 @@ class _Archive(WeightsFile):
 
 
 def _download(data_root: Path, names: tuple[str, ...], progress: Progress) -> tuple[Path, ...]:
-    archive = _Archive(URL, ARCHIVE_BYTES, data_root)
     try:
-        download(archive, lambda done, total: progress(done / max(total, 1), "Downloading CIFAR-10"))
-        paths = tuple(_unpack(archive.path, f"{name}.bin", data_root) for name in names)
+        data_root.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own, for a page and a training may fetch it at the same time.
+        with tempfile.TemporaryDirectory(prefix=".cifar-10-", dir=data_root) as scratch:
+            archive = _Archive(URL, ARCHIVE_BYTES, Path(scratch))
+            download(archive, lambda done, total: progress(done / max(total, 1), "Downloading CIFAR-10"))
+            return tuple(_unpack(archive.path, f"{name}.bin", data_root) for name in names)
     except (ModelsError, OSError, tarfile.TarError, KeyError, EOFError, zlib.error) as error:
         raise ModelsError(
             f"CIFAR-10 is not on this machine and could not be downloaded from {URL} ({_reason(error)}); "
             f"{_by_hand(data_root, TEST_NAME)}, or choose shapes or digits, which need no files."
         ) from error
-    finally:
-        archive.path.unlink(missing_ok=True)
-    return paths
 
 
 def _reason(error: Exception) -> str:
@@ -141,7 +142,7 @@ def _unpack(archive: Path, name: str, data_root: Path) -> Path:
         if member is None:
             raise KeyError(f"{name} is no file")
         data = member.read(MAX_FILE_BYTES)
-    part = path.with_suffix(".part")
+    part = archive.with_name(name)
     part.write_bytes(data)
     return part.replace(path)
 

@@ -170,16 +170,24 @@ def find_spec(name_or_path: str | Path) -> DatasetSpec:
     """The table entry for a name, or the one for own pictures if it is a path that exists.
 
     Raises:
-        ModelsError: Neither a known name nor an existing path.
+        ModelsError: Neither a known name nor an existing path, or one that may not be looked at.
     """
     if str(name_or_path) in DATASETS:
         return DATASETS[str(name_or_path)]
-    if Path(name_or_path).exists():
-        return OWN_PICTURES
+    try:
+        if Path(name_or_path).exists():
+            return OWN_PICTURES
+    except OSError as error:  # no permission, or far too long a name
+        raise ModelsError(f"{str(name_or_path)[:200]} cannot be read ({error.strerror}).") from error
     raise ModelsError(
         f"There is no data set or folder {str(name_or_path)!r}; choose {' or '.join(DATASETS)}, or give a "
         "folder or zip with one folder of pictures per class."
     )
+
+
+def full_path(name_or_path: str) -> str:
+    """The name of a known set, or the whole path of another: what means the same in every folder."""
+    return name_or_path if name_or_path in DATASETS else str(Path(name_or_path).resolve())
 
 
 def _load_fashion_mnist(name: str, *, data_root, seed, image_size, progress, **rest) -> Dataset:

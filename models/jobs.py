@@ -13,13 +13,10 @@ from pathlib import Path
 import psutil
 
 from models.data import DATASETS, find_spec
-from models.device_turn import jobs_before
 from models.errors import ModelsError
 from models.launcher import PRELOADED, PROJECT_ROOT, Launcher
-from models.resume_point import FILE as RESUME_FILE
 from models.run_changes import rename_run, requeue_run, write_notes
 from models.runs import (
-    BROKEN_OFF,
     UNFINISHED,
     Run,
     create_run,
@@ -129,14 +126,12 @@ class JobManager:
         """Starts the process of a run again that ended before its work was done; it goes on where it was.
 
         Raises:
-            ModelsError: No such run, it is still at work, has finished, is a training that ended before its
-                state was first saved, too many runs wait, or the run cannot be stored or started.
+            ModelsError: No such run, it is still at work, has finished, too many runs wait, or the run cannot be
+                stored or started.
         """
         with self._starting:
             run = self.read(name)
             self._check_queue()
-            if run.kind == "training" and run.state in BROKEN_OFF and not (run.path / RESUME_FILE).is_file():
-                raise ModelsError(f"The run {name} ended before its first state was saved; start it anew instead.")
             requeue_run(run)
             self._launch(run.path, run.kind)
 
@@ -154,7 +149,7 @@ class JobManager:
                 raise ModelsError(f"The run {name} cannot be told to stop ({error.strerror}).") from error
 
     def kill(self, name: str) -> None:
-        """Ends a run's process at once; its model stays that of the last full epoch.
+        """Ends a run's process at once; its model stays that of the last epoch that was kept.
 
         Raises:
             ModelsError: No such run, or the process cannot be ended.
@@ -208,10 +203,6 @@ class JobManager:
             ModelsError: No such run, too long a text, or it cannot be written.
         """
         write_notes(self.runs_root, name, text)
-
-    def jobs_before(self, name: str) -> int:
-        """How many runs have to end before a waiting one begins; 0 for one that does not wait."""
-        return jobs_before(self.read(name), self.list())
 
     def read(self, name: str) -> Run:
         """One run as it is now; ModelsError if there is none of that name."""

@@ -2,19 +2,21 @@
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from models.checkpoints import describe_model, pack_weights, read_json
 from models.data import Dataset, Split
 from models.errors import ModelsError
+from models.pace import Pace
 from models.preprocessing import Preprocessing
 from models.provenance import describe_data, describe_environment
+from models.random_streams import Purpose, draw_generator
 from models.resume_point import FILE as RESUME_POINT
 from models.resume_point import save_resume_point
 from models.runs import RunWriter, read_lines, write_bytes, write_json
@@ -26,23 +28,34 @@ MAX_SNAPSHOTS = 40
 MAX_SNAPSHOT_BYTES = 256 * 2**20
 """Of all snapshots of a run together."""
 MAX_EXAMPLE_BYTES = 64 * 2**20
+MAX_CANDIDATES = 20_000
+MAX_CANDIDATE_VALUES = 2**28
+"""Of the training pictures among which the hardest are looked for, all channels and pixels together."""
+MAX_HARD_EXAMPLES = 300
+MAX_HARD_BYTES = 32 * 2**20
 MAX_DATA_BYTES = 64 * 2**20
 RESUME_SECONDS = 5.0
-"""How much work a killed training loses at most."""
+"""About how much work a killed training loses: more where a state takes long to save, or an epoch to validate."""
 EPOCH_SECONDS = 1.0
-"""Where epochs are shorter, not every one is kept: writing a large network would take longer than training it."""
+"""Where epochs are shorter, not every one is kept."""
 
 
-def snapshot_steps(total_steps: int, num_bytes: int) -> frozenset[int]:
+def snapshot_steps(total_steps: int, num_bytes: int, every: int | None = None) -> frozenset[int]:
     """When weights are kept on the way: from the first step on, when most changes, and then evenly.
 
     Args:
         total_steps: Of the training.
         num_bytes: Of one snapshot.
+        every: Keeps them at the multiples of this, and at the last step; of a larger multiple of it where those
+            would be too many.
     """
     count = min(MAX_SNAPSHOTS, MAX_SNAPSHOT_BYTES // max(num_bytes, 1))
     if count < 2:  # the first and the last alone say what the curves say
         return frozenset()
+    if every is not None:
+        # Without the last step: so many multiples from 0 on leave a place for it.
+        distance = every * math.ceil(total_steps / (every * (count - 1)))
+        return frozenset([*range(0, total_steps, distance), total_steps])
     num_early = count // 4
     num_even = count - 1 - num_early
     early = [2**power for power in range(num_early) if 2**power < total_steps]
@@ -57,11 +70,32 @@ def load_best(run_dir: Path, module: nn.Module) -> None:
     load_model(module, run_dir / BEST, device=str(next(module.parameters()).device))
 
 
+def forget_way(run_dir: Path) -> None:
+    """Removes what only an unfinished training needs; for when its state says that it is finished."""
+    for name in (RESUME_POINT, BEST):
+        (run_dir / name).unlink(missing_ok=True)
+
+
 def pick_examples(split: Split) -> Tensor:
     """Indices of the validation pictures that are kept with the run, evenly spread where not all of them can be."""
     per_image = split.images[0].numel()
     count = min(len(split), max(1, MAX_EXAMPLE_BYTES // per_image))
     return torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long()
+
+
+def pick_candidates(split: Split, seed: int, limit: int) -> Tensor:
+    """Indices of the training pictures among which the hardest are looked for: all, or as many at random.
+
+    Args:
+        split: The training pictures, or their features.
+        seed: Decides which.
+        limit: How many at most, for example all that were trained on, so that looking costs less than training did.
+    """
+    count = min(limit, MAX_CANDIDATES, max(1, MAX_CANDIDATE_VALUES // split.images[0].numel()))
+    if count >= len(split):
+        return torch.arange(len(split))
+    generator = draw_generator(seed, Purpose.HARD_EXAMPLES)
+    return torch.randperm(len(split), generator=generator)[:count].sort().values
 
 
 class Journal:
@@ -88,8 +122,7 @@ class Journal:
         self.writer, self.listener, self.is_silent = writer, listener, is_silent
         self.architecture, self.dataset, self.preprocessing = architecture, dataset, preprocessing
         self._examples = pick_examples(dataset.validation)
-        self._resume_saved = time.monotonic()
-        self._epoch_kept = -math.inf
+        self.epochs, self.resume_points = Pace(EPOCH_SECONDS, is_due=True), Pace(RESUME_SECONDS)
 
     @property
     def run_dir(self) -> Path:
@@ -142,8 +175,13 @@ class Journal:
             write_json(self.run_dir / "model.json", description)
         write_bytes(folder / f"{step:07d}.safetensors", pack_weights(module)[0])
 
-    def save_provenance(self, device: str) -> None:
+    def save_provenance(self, device: str, processes: int, precision: str) -> None:
         """Notes which data these are, bit for bit, and what the training runs on.
+
+        Args:
+            device: "cpu", "cuda" or "mps".
+            processes: How many share every batch.
+            precision: Of the training steps: "no", "bf16" or "fp16".
 
         Raises:
             ModelsError: The run began with other data.
@@ -153,7 +191,8 @@ class Journal:
             raise ModelsError("The data have changed since this training began, so it cannot go on; start it anew.")
         if not self.is_silent:
             write_json(path, found)
-            write_json(self.run_dir / "environment.json", describe_environment(device))
+            environment = describe_environment(device) | {"processes": processes, "precision": precision}
+            write_json(self.run_dir / "environment.json", environment)
 
     def save_examples(self) -> None:
         """Keeps validation pictures, for whoever looks at the run without having the data."""
@@ -168,31 +207,30 @@ class Journal:
         if not self.is_silent:
             self._write_tensors("predictions", {"logits": logits.cpu()[self._examples]})
 
-    def is_epoch_due(self) -> bool:
-        """Whether the model of an epoch that has ended should be kept; asking counts as keeping it."""
-        now = time.monotonic()
-        is_due = now - self._epoch_kept >= EPOCH_SECONDS
-        if is_due:
-            self._epoch_kept = now
-        return is_due
+    def save_hard_examples(self, split: Split, index: Tensor, logits: Tensor) -> None:
+        """Keeps the training pictures with the largest losses: where wrong labels turn up, to be put right.
 
-    def is_resume_point_due(self) -> bool:
-        """Whether the last one is some seconds old."""
-        return time.monotonic() - self._resume_saved >= RESUME_SECONDS
+        Args:
+            split: The training pictures, with the labels that were trained on.
+            index: Those among which they are looked for.
+            logits: Of these, ``(N, K)``.
+        """
+        if self.is_silent:
+            return
+        count = min(MAX_HARD_EXAMPLES, max(1, MAX_HARD_BYTES // split.images[0].numel()))
+        losses = F.cross_entropy(logits.cpu().double(), split.labels[index].cpu(), reduction="none")
+        places = losses.argsort(descending=True, stable=True)[:count]
+        hard = split.take(index[places])
+        tensors = {"images": hard.images, "labels": hard.labels, "ids": hard.ids}
+        self._write_tensors("hard_examples", tensors | {"logits": logits[places]})
 
     def save_resume_point(
         self, module: nn.Module, optimizer: Optimizer, meter: Mapping[str, Tensor], progress: dict
     ) -> None:
         """See :func:`models.resume_point.save_resume_point`."""
-        self._resume_saved = time.monotonic()
-        if not self.is_silent:
-            save_resume_point(self.run_dir, module, optimizer, meter, progress)
-
-    def forget_way(self) -> None:
-        """Removes what only an unfinished training needs."""
-        if not self.is_silent:
-            for name in (RESUME_POINT, BEST):
-                (self.run_dir / name).unlink(missing_ok=True)
+        with self.resume_points.saving():
+            if not self.is_silent:
+                save_resume_point(self.run_dir, module, optimizer, meter, progress)
 
     def _write_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
         from safetensors.torch import save

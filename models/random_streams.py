@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     FORWARD = 4
     LIMIT = 5
     LABEL_NOISE = 6
+    HARD_EXAMPLES = 7
 
 
 def derive_seed(seed: int, purpose: Purpose, *numbers: int) -> int:

@@ -5,6 +5,7 @@
 
 import math
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +17,10 @@ from models.devices import resolve_device
 from models.programs import run_program
 from models.reproducible import reproducible
 from models.runs import RunWriter, write_json
-from models.stopping import StopRequest
+from models.stopping import Stopped, StopRequest
 from models.trainer import Trainer
 from models.training import prepare_data
 from models.training_config import TrainingConfig
-from models.training_setup import Stopped
 
 STEPS = 100
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -83,18 +83,14 @@ class RangeTester(Trainer):
 
     keeps_records = False
 
-    def measure(self) -> list[float] | None:
-        """The loss of every step until it is no number any more; None if it was asked to stop."""
+    def measure(self) -> list[float]:
+        """The loss of every step until it is no number any more; raises Stopped if it was asked to stop."""
         losses: list[float] = []
         with self._accelerated():
-            try:
-                self._prepare()
-            except Stopped:
-                return None
+            self._prepare()
             self.model.train()
             while self.step < self.total_steps and (not losses or math.isfinite(losses[-1])):
-                if self.stop.requested:
-                    return None
+                self.stop.check()
                 before = self.meter.sums["loss"].item()
                 index = self.feed.index(self.step)
                 self._train_step(index)
@@ -123,8 +119,9 @@ def run_job(run_dir: Path) -> RangeTest | None:
         losses = None
         with device_turn(run_dir, device, stop) as my_turn:
             if my_turn:
-                with reproducible(config.seed), torch.enable_grad():
-                    losses = RangeTester(config, prepare_data(config, writer), device, writer, stop).measure()
+                with suppress(Stopped), reproducible(config.seed), torch.enable_grad():
+                    dataset = prepare_data(config, writer, stop)
+                    losses = RangeTester(config, dataset, device, writer, stop).measure()
         if losses is None:
             writer.update(state="stopped", message="Stopped before it was done.")
             return None

@@ -127,11 +127,14 @@ def check_name(name: object) -> str:
 
 
 def next_name(root: str | Path, title: str) -> str:
-    """The title, made fit for a folder name, with the first number that no run below ``root`` has."""
-    taken = {run.name for run in list_runs(root)}
+    """The title, made fit for a folder name, with the first number that no run below ``root`` has.
+
+    Nor a part of one, NAME-ARM-SEED, that has outlived the rest.
+    """
+    taken = [f"{run.name}-" for run in list_runs(root)]
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(title).stem).strip("._-")[:50] or "run"
     number = 1
-    while f"{stem}-{number}" in taken:
+    while any(name.startswith(f"{stem}-{number}-") for name in taken):
         number += 1
     return f"{stem}-{number}"
 

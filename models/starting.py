@@ -33,7 +33,7 @@ class Start:
 
 
 def read_start(name: str, runs_root: str | Path) -> Start:
-    """The model called ``name``: a run ("run/NAME"), "fashion_cnn", or a ResNet of torchvision in torch's cache.
+    """The model called ``name``: "run/NAME" or "run/NAME@STEP", "fashion_cnn", or a cached ResNet of torchvision.
 
     Raises:
         ModelsError: No such model, it has no weights yet, or it is of a kind that cannot be changed.
@@ -50,7 +50,8 @@ def read_start(name: str, runs_root: str | Path) -> Start:
     if name == "fashion_cnn":
         card_path = ASSETS / "fashion_cnn.json"
     elif name.startswith(RUN_PREFIX):
-        card_path = Path(runs_root) / name.removeprefix(RUN_PREFIX) / "model.json"
+        run, _, _ = name.removeprefix(RUN_PREFIX).partition("@")  # snapshots share the card of their run
+        card_path = Path(runs_root) / run / "model.json"
     else:
         raise ModelsError(f"{name} cannot be changed; start from a run, fashion_cnn, {' or '.join(BUILDERS)}.")
     config = read_model_card(card_path).module.config

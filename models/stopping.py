@@ -7,6 +7,10 @@ from pathlib import Path
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+class Stopped(Exception):
+    """Somebody asked the work to end; what is raised where it is to be given up."""
+
+
 class StopRequest:
     """Inside the ``with`` block, signals only set a flag; the handlers found before are put back after it."""
 
@@ -16,9 +20,19 @@ class StopRequest:
         self._handlers = {}
 
     @property
+    def signalled(self) -> bool:
+        """Whether this very process was asked to end."""
+        return self._signalled
+
+    @property
     def requested(self) -> bool:
         """Whether somebody asked this run to end."""
         return self._signalled or self._file.exists()
+
+    def check(self) -> None:
+        """Raises Stopped if somebody asked this run to end; for use inside of progress reports."""
+        if self.requested:
+            raise Stopped
 
     def __enter__(self) -> "StopRequest":
         # Python lets only the main thread receive signals.

@@ -3,6 +3,7 @@
 It knows the run directory only through its journal, and nothing of who reads there.
 """
 
+import logging
 import math
 import time
 from contextlib import nullcontext
@@ -12,15 +13,20 @@ from torch import Tensor
 
 from models.assessment import Assessment, assess
 from models.data import Split
-from models.journal import Journal, load_best, snapshot_steps
+from models.journal import Journal, load_best, pick_candidates, snapshot_steps
+from models.layer_health import measure_health
 from models.layer_norms import measure_norms
 from models.optimization import add_l1_gradients
 from models.random_streams import Purpose, derive_seed, seed_generators
 from models.resume_point import read_resume_point
 from models.running_sums import RunningSums, check_finite
-from models.training_setup import PreparedTraining, Stopped
+from models.stopping import Stopped
+from models.training_setup import PreparedTraining, choose_pictures
 
 REPORT_SECONDS = 0.5
+HEALTH_PICTURES, HEALTH_VALUES = 256, 2**23
+"""Validation pictures that dead channels are looked for on: at most so many, with so many input values together."""
+log = logging.getLogger(__name__)
 _RESULT = ("state", "val_accuracy", "test_accuracy", "seconds", "epochs", "weights_sha256")
 
 
@@ -45,22 +51,20 @@ class Trainer(PreparedTraining):
                 self._prepare()
             except Stopped:
                 return dict.fromkeys(_RESULT) | {"state": "stopped", "seconds": 0.0, "epochs": 0}
-            stopped = False
-            while not self._is_over() and not stopped:
-                stopped = not self._train_epoch()
-                if stopped:
-                    self._save_resume_point()
-                else:
-                    self._finish_epoch()
-            if not stopped and self.config.patience:
-                self._take_best()
-            sha256 = self.journal.save_model(self.module) if self.step else None
-            if not stopped:
-                self.journal.forget_way()
+            tested = None
+            try:
+                self._train()
+                if self.config.patience:
+                    self._take_best()
+                sha256 = self.journal.save_model(self.module)
+                self._keep_hard_examples()
+                tested = self._assess(self.test)
+            except Stopped:
+                sha256 = self.journal.save_model(self.module) if self.step else None
             return {
-                "state": "stopped" if stopped else "finished",
-                "val_accuracy": None if stopped else self.val_accuracy,
-                "test_accuracy": None if stopped else self._assess(self.test).accuracy,
+                "state": "finished" if tested else "stopped",
+                "val_accuracy": self.val_accuracy if tested else None,
+                "test_accuracy": tested.accuracy if tested else None,
                 "seconds": self._seconds(),
                 "epochs": self.epoch,
                 "weights_sha256": sha256,
@@ -83,13 +87,12 @@ class Trainer(PreparedTraining):
         )
         self.step, self.epoch, self.val_accuracy, self.best = 0, 0, None, None
         self.seconds_before, self.meter = 0.0, RunningSums(accelerator.device)
-        self.journal.save_provenance(self.device)
+        self.epochs = math.ceil(self.total_steps / self.feed.steps_per_epoch)
+        self.journal.save_provenance(self.device, accelerator.num_processes, accelerator.mixed_precision)
         self._go_on()
-        size = sum(tensor.numel() * tensor.element_size() for tensor in self.module.state_dict().values())
-        self.snapshots = snapshot_steps(self.total_steps, size) if config.snapshots else frozenset()
+        self.snapshots = self._plan_snapshots() if config.snapshots else frozenset()
         self.journal.save_examples()
-        epochs = math.ceil(self.total_steps / self.feed.steps_per_epoch)
-        numbers = {"step": self.step, "total_steps": self.total_steps, "epoch": self.epoch, "epochs": epochs}
+        numbers = {"step": self.step, "total_steps": self.total_steps, "epoch": self.epoch, "epochs": self.epochs}
         self.writer.update(state="running", message="", **numbers)
         if self.step == 0:
             self._keep_snapshot()
@@ -109,28 +112,47 @@ class Trainer(PreparedTraining):
         self.journal.go_on(self.step, self.epoch)
         self.accelerator.wait_for_everyone()  # before one of several processes saves the next one
 
+    def _plan_snapshots(self) -> frozenset[int]:
+        size, every = sum(tensor.nbytes for tensor in self.module.state_dict().values()), self.config.snapshot_every
+        steps = snapshot_steps(self.total_steps, size, every)
+        if not self.journal.is_silent:
+            if not steps:
+                log.warning("No weights are kept on the way: those of this network take %.0f MB.", size / 2**20)
+            elif every and len(steps) < math.ceil(self.total_steps / every) + 1:
+                log.warning("Weights are kept every %d steps: more often, they would be too many.", sorted(steps)[1])
+        return steps
+
     def _is_over(self) -> bool:
         patience = self.config.patience
         is_patient = not patience or self.best is None or self.epoch - self.best["epoch"] < patience
-        return self.step >= self.total_steps or not is_patient
+        return self.epoch >= self.epochs or not is_patient
 
-    def _train_epoch(self) -> bool:
-        """What is left of an epoch, or of the steps; False if it was asked to stop on the way."""
+    def _train(self) -> None:
+        """All epochs; a stop leaves a state to go on from, be it between two steps or in a validation."""
+        while not self._is_over():
+            try:
+                self._train_epoch()
+                self._finish_epoch()
+            except Stopped:
+                self._save_resume_point()
+                raise
+
+    def _train_epoch(self) -> None:
+        """What is left of an epoch, or of the steps."""
         self.model.train()
         end = min(self.total_steps, (self.epoch + 1) * self.feed.steps_per_epoch)
         while self.step < end:
             if self._must_stop():
                 if self.meter.count:
                     self._report_step()
-                return False
+                raise Stopped
             self._train_step(self.feed.index(self.step))
             if self.step in self.snapshots:
                 self._keep_snapshot()
             if self.meter.seconds_since_report >= REPORT_SECONDS:
                 self._report_step()
-            if self.step < end and self.journal.is_resume_point_due():
+            if self.step < end and self.journal.resume_points.is_due():
                 self._save_resume_point()
-        return True
 
     def _train_step(self, index: Tensor) -> None:
         config, accelerator = self.config, self.accelerator
@@ -164,25 +186,32 @@ class Trainer(PreparedTraining):
         self.meter.add(losses.detach(), logits.detach(), labels, self.step)
 
     def _finish_epoch(self) -> None:
-        """Measures, saves and reports."""
-        self.epoch += 1
+        """Measures, reports and saves; where it is stopped, nothing has changed."""
         metrics = self._measure()
         found = self._assess(self.validation)
+        self.epoch += 1
         check_finite(found.loss, self.step, metrics["learning_rate"], self.accelerator.mixed_precision)
         self.val_accuracy = self._agree_on(found.accuracy)
         if self.config.patience and (self.best is None or self.val_accuracy > self.best["val_accuracy"]):
             self.best = {"epoch": self.epoch, "val_accuracy": self.val_accuracy}
             self.journal.save_best(self.module)
-        is_kept = self.journal.is_epoch_due() or self._is_over()
-        if is_kept:
-            self.journal.save_model(self.module)
-            self.journal.save_predictions(found.logits)
-        self._report({"kind": "layers", "epoch": self.epoch, "step": self.step, "layers": measure_norms(self.module)})
+        is_kept = self.journal.epochs.is_due() or self._is_over()
+        layers = measure_norms(self.module) + (self._measure_health() if is_kept else [])
+        self._report({"kind": "layers", "epoch": self.epoch, "step": self.step, "layers": layers})
         measured = {"val_loss": found.loss, "val_accuracy": self.val_accuracy}
         self._report({"kind": "epoch", **metrics, **measured, "class_accuracy": list(found.class_accuracy)})
         self.meter = RunningSums(self.accelerator.device)
         if is_kept:
-            self._save_resume_point()
+            with self.journal.epochs.saving():
+                self.journal.save_model(self.module)
+                self.journal.save_predictions(found.logits)
+                self._save_resume_point()
+
+    def _measure_health(self) -> list[dict]:
+        """Dead and saturated channels of every activation, on some of the validation pictures."""
+        images = self.validation.images
+        count = min(HEALTH_PICTURES, max(1, HEALTH_VALUES // images[0].numel()))
+        return [layer.to_json() for layer in measure_health(self.approach.core, self.feed.normalize(images[:count]))]
 
     def _report_step(self) -> None:
         self._report({"kind": "step", **self._measure()})
@@ -190,7 +219,8 @@ class Trainer(PreparedTraining):
 
     def _measure(self) -> dict:
         loss, accuracy = self.meter.read()
-        rate = self.optimizer.param_groups[0]["lr"]
+        # Not the optimiser's own: after a restart that has nothing left to train, it has none of the last step.
+        rate = self._rate(self.step - 1) * self.optimizer.param_groups[0]["rate_factor"]
         if (bad_step := self.meter.bad_step) is not None:
             check_finite(math.nan, bad_step + 1, self._rate(bad_step), self.accelerator.mixed_precision)
         return {
@@ -218,7 +248,14 @@ class Trainer(PreparedTraining):
             *(self.approach.core, split, self.feed.normalize),
             lambda logits, labels: self.loss(logits, labels, 0.0),
             self.feed.batch_size,
+            self._check_stop,
         )
+
+    def _keep_hard_examples(self) -> None:
+        """Keeps the training pictures that the finished network finds hardest, as they are without augmentation."""
+        index = pick_candidates(self.feed.split, self.config.seed, self.step * self.feed.batch_size)
+        found = self._assess(self.feed.split.take(index))
+        self.journal.save_hard_examples(choose_pictures(self.config, self.dataset), index, found.logits)
 
     def _keep_snapshot(self) -> None:
         if self.step in self.snapshots:
@@ -260,3 +297,7 @@ class Trainer(PreparedTraining):
     def _must_stop(self) -> bool:
         # All processes leave the loop at the same step, or the others would wait forever.
         return self._any(self.stop.requested)
+
+    def _check_stop(self) -> None:
+        if self._must_stop():
+            raise Stopped

@@ -4,33 +4,21 @@
 
 import os
 import sys
-import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from models.data import Dataset, Progress, load_dataset
-from models.device_turn import POLL_SECONDS, device_turn
+from models.device_turn import device_turn
 from models.devices import resolve_device
 from models.errors import ModelsError
-from models.journal import MetricsListener
+from models.journal import MetricsListener, forget_way
 from models.label_noise import apply_corrections
 from models.precision import choose_precision
 from models.reproducible import reproducible
-from models.runs import (
-    BROKEN_OFF,
-    RunWriter,
-    SilentWriter,
-    check_name,
-    create_run,
-    read_json,
-    read_run,
-    record_process,
-    request_stop,
-    write_json,
-)
+from models.run_changes import requeue_run
+from models.runs import Run, RunWriter, SilentWriter, check_name, create_run, find_process, read_json, read_run
 from models.starting import read_start
-from models.stopping import StopRequest
+from models.stopping import Stopped, StopRequest
 from models.trackers import check_installed
 from models.trainer import Trainer
 from models.training_config import TrainingConfig
@@ -55,6 +43,7 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
     Waits until no other run beside it uses the same device. SIGTERM, Ctrl-C or a file named "stop" in the
     directory end it within one step, with the weights so far as the run's model. The same configuration on
     the same machine gives the same weights, bit for bit. A queued run that has a resume point goes on from it.
+    A run that waits in another process is that one's.
 
     Args:
         config: What to train.
@@ -71,14 +60,14 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
     if not run_dir.exists():
         check_here(config)
         create_run(run_dir.parent, run_dir.name, config.to_dict())
-    state = read_run(run_dir.parent, run_dir.name).state
-    if state != "queued":
-        raise ModelsError(f"There is already a run named {run_dir.name}, and it is {state}; choose another name.")
+    _check_mine(read_run(run_dir.parent, run_dir.name), config)
     try:
         with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
             result = _train_in_turn(config, writer, stop, on_metrics)
             outcome = {name: value for name, value in asdict(result).items() if name not in ("run", "state")}
             writer.update(state=result.state, result=outcome, message="", seconds_left=0.0)
+            if result.state == "finished":  # not before everybody can see it: until then it may have to go on
+                forget_way(run_dir)
             return result
     except OSError as error:
         raise ModelsError(f"The run cannot be written to {run_dir} ({error.strerror or error}).") from error
@@ -99,11 +88,9 @@ def resume(run_dir: str | Path, on_metrics: MetricsListener | None = None) -> Tr
     run_dir = Path(run_dir)
     if not _is_helper():
         run = read_run(run_dir.parent, run_dir.name)
-        if run.kind != "training" or run.state not in BROKEN_OFF:
-            raise ModelsError(f"The run {run.name} is {run.state} and cannot be resumed.")
-        (run_dir / "stop").unlink(missing_ok=True)
-        write_json(run_dir / "status.json", {**run.status, "state": "queued", "message": ""})
-        record_process(run_dir, os.getpid())
+        if run.kind != "training":
+            raise ModelsError(f"The run {run.name} is no training and cannot be resumed like one.")
+        requeue_run(run)
     return train(TrainingConfig.from_dict(read_json(run_dir / "config.json")), run_dir, on_metrics)
 
 
@@ -118,16 +105,26 @@ def _is_helper() -> bool:
     return int(os.environ.get("RANK", "0")) > 0
 
 
+def _check_mine(run: Run, config: TrainingConfig) -> None:
+    """Raises ModelsError unless the run waits for this very process, or for any that trains it."""
+    problem = f"is {run.state}"
+    if run.state == "queued":
+        process = find_process(run.path)
+        is_other = TrainingConfig.from_dict(run.config).to_dict() != config.to_dict()
+        if not is_other and (process is None or process.pid == os.getpid()):
+            return
+        problem = "waits for its turn"
+    raise ModelsError(f"There is already a run named {run.name}, and it {problem}; choose another name.")
+
+
 def _train_in_turn(config, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
     name = check_name(writer.run_dir.name)
     device = resolve_device(config.device).type
     writer.update(device=device)
     with device_turn(writer.run_dir, device, stop) as my_turn:
         if not my_turn:
-            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-                request_stop(writer.run_dir)  # the others, if a signal reached only this process
-                Trainer(config, None, device, writer, stop).decline()
-            return TrainingResult(name, "stopped", None, None, 0.0, 0, None)
+            Trainer(config, None, device, writer, stop).decline()
+            return _stopped_early(name)
         # Inside, because loading a set may import libraries that draw random numbers.
         with reproducible(config.seed):
             return _load_and_fit(config, device, writer, stop, on_metrics)
@@ -137,33 +134,41 @@ def _take_part(config: TrainingConfig, run_dir: Path) -> TrainingResult:
     """The part of every process but the first: the same steps on other pictures, without the run's files."""
     device = resolve_device(config.device).type
     with StopRequest(run_dir) as stop, reproducible(config.seed):
-        wait_for_turn(run_dir, stop)
         return _load_and_fit(config, device, SilentWriter(run_dir), stop, None)
-
-
-def wait_for_turn(run_dir: Path, stop: StopRequest) -> None:
-    """Returns when the run no longer waits for its device, or is asked to end.
-
-    Only the first process stands in the queue. The others must not wait for it where processes meet: they would give
-    up after half an hour.
-    """
-    while not stop.requested:
-        with suppress(ModelsError):  # the first process has not made it yet
-            if read_run(run_dir.parent, run_dir.name).state != "queued":
-                return
-        time.sleep(POLL_SECONDS)
 
 
 def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
     start = config.start_from and read_start(config.start_from, writer.run_dir.parent)
-    trainer = Trainer(config, prepare_data(config, writer), device, writer, stop, on_metrics, start=start)
+    try:
+        dataset = prepare_data(config, writer, stop)
+    except Stopped:
+        Trainer(config, None, device, writer, stop).decline()
+        return _stopped_early(writer.run_dir.name)
+    trainer = Trainer(config, dataset, device, writer, stop, on_metrics, start=start)
     return TrainingResult(writer.run_dir.name, **trainer.fit())
 
 
-def prepare_data(config: TrainingConfig, writer: RunWriter) -> Dataset:
-    """:func:`load_data`, with the run's status saying how far it is and which files were left out."""
+def _stopped_early(name: str) -> TrainingResult:
+    """The result of a training that was stopped before there was anything to train."""
+    return TrainingResult(name, "stopped", None, None, 0.0, 0, None)
+
+
+def prepare_data(config: TrainingConfig, writer: RunWriter, stop: StopRequest) -> Dataset:
+    """:func:`load_data`, with the run's status saying how far it is and which files were left out.
+
+    Raises:
+        Stopped: Somebody asked for it on the way.
+        ModelsError: As for :func:`load_data`.
+    """
+
+    def tell(fraction: float, message: str) -> None:
+        # The file of an earlier stop may still be there, which the first process is about to remove.
+        if stop.signalled if _is_helper() else stop.requested:
+            raise Stopped
+        writer.update(message=f"{message} ({fraction:.0%})")
+
     writer.update(state="preparing")
-    dataset = load_data(config, lambda fraction, message: writer.update(message=f"{message} ({fraction:.0%})"))
+    dataset = load_data(config, tell)
     writer.update(skipped=list(dataset.skipped[:100]), message="")
     return dataset
 

@@ -28,6 +28,7 @@ _OPTIONAL_INTEGERS = {
     "max_steps": (1, 10**9),
     "split_seed": (0, 2**32 - 1),
     "patience": (1, 1000),
+    "snapshot_every": (1, 10**9),
 }
 _FLAGS = ("compile", "snapshots")
 _CHOICES = {
@@ -55,7 +56,8 @@ class TrainingConfig:
     best epoch's weights are kept. ``augment`` says how much pictures are changed at random; True is what suits the
     data set. ``accumulate`` computes each batch in so many parts. ``label_noise`` gives so large
     a share of the training pictures a wrong class; ``corrections`` maps ids of pictures to their right class, or
-    to None where they are left out. ``snapshots`` keeps weights on the way, ``trackers`` reports to others.
+    to None where they are left out. ``snapshots`` keeps weights on the way, every ``snapshot_every`` steps (None:
+    often at first and then rarely), ``trackers`` reports to others.
 
     ``start_from`` names the model whose weights the training starts with, and whose mean and std it keeps;
     ``max_steps`` takes the place of ``epochs``; ``shift_augment`` moves every picture at random, up to an eighth
@@ -94,6 +96,7 @@ class TrainingConfig:
     shift_augment: str = "none"
     split_seed: int | None = None
     snapshots: bool = True
+    snapshot_every: int | None = None
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self):

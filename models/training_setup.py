@@ -1,8 +1,10 @@
 """What a training needs before its first step: the network, its optimiser, and the data as it takes them."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,17 +17,21 @@ from models.data import Dataset, Split
 from models.errors import ModelsError
 from models.feed import Augment, Feed, Normalize
 from models.journal import MetricsListener
-from models.label_noise import corrupt
+from models.label_noise import apply_corrections, corrupt
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.precision import choose_precision
 from models.random_streams import Purpose, derive_seed, draw_generator
 from models.runs import RunWriter
 from models.starting import Start, adopt_weights
-from models.stopping import StopRequest
+from models.stopping import Stopped, StopRequest
 from models.trackers import check_installed, open_trackers
 
 if TYPE_CHECKING:
     from models.training_config import TrainingConfig
+
+
+MEETING_TIMEOUT = timedelta(weeks=1)
+"""How long processes wait for each other."""
 
 
 class PreparedTraining:
@@ -58,7 +64,7 @@ class PreparedTraining:
     @contextmanager
     def _accelerated(self) -> Iterator[None]:
         """Accelerate keeps its settings for the whole process; they are dropped again afterwards."""
-        from accelerate import Accelerator, DistributedDataParallelKwargs
+        from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
         from accelerate.state import AcceleratorState
 
         _, model_class = ARCHITECTURES[self.config.architecture]
@@ -67,7 +73,12 @@ class PreparedTraining:
         run_dir = self.writer.run_dir
         approach = find_approach(model_class)
         self.accelerator = Accelerator(
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=approach.freezes)],
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=approach.freezes),
+                # The first process may stand in the queue for days while the others wait where processes meet; they
+                # need no patience of their own, as torchrun ends them all if one fails.
+                InitProcessGroupKwargs(timeout=MEETING_TIMEOUT),
+            ],
             cpu=self.device == "cpu",
             mixed_precision=choose_precision(self.config.precision, self.device, half_on_cpu=approach.half_on_cpu),
             log_with=list(trackers) or None,
@@ -131,9 +142,18 @@ class PreparedTraining:
             self.writer.update(new_weights=adopt_weights(self.module, self.start.load_weights()))
             return
         self.preprocessing = self.approach.adapt(own)
-        self.approach.load(
-            lambda done, total: self.writer.update(message=f"Downloading weights ({done / max(total, 1):.0%})")
-        )
+
+        def tell(done: int, total: int) -> None:
+            self.stop.check()
+            self.writer.update(message=f"Downloading weights ({done / max(total, 1):.0%})")
+
+        is_stopped = False
+        try:
+            self.approach.load(tell)
+        except Stopped:
+            is_stopped = True
+        if self._any(is_stopped):
+            raise Stopped
 
     def _feed(self, split: Split) -> Split:
         """A split on the device, as the trained part of the network takes it."""
@@ -152,7 +172,9 @@ class PreparedTraining:
         return found
 
     def decline(self) -> None:
-        """Tells the other processes, which wait for this one, that there will be no training."""
+        """Tells the other processes, if there are some, which wait for this one, that there will be no training."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return
         with self._accelerated(), suppress(Stopped):
             self._start_together(False)
 
@@ -192,11 +214,8 @@ def choose_pictures(config: "TrainingConfig", dataset: Dataset) -> Split:
     if config.label_noise:
         seed = derive_seed(config.seed, Purpose.LABEL_NOISE)
         split = replace(split, labels=corrupt(split.labels, config.label_noise, len(dataset.categories), seed))
+        split = apply_corrections(split, config.corrections)  # once more: what was put right is not made wrong again
     return split
-
-
-class Stopped(Exception):
-    """The training was asked to end before its first step."""
 
 
 def _same(features: Tensor) -> Tensor:

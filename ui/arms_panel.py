@@ -121,15 +121,14 @@ def build_arms_panel(
     def begin(name, seeds, on_form, varied, values, shifts, *settings):
         """Starts the comparison in the background."""
         place = {
-            "data_root": str(services.lab.data_root.resolve()),
+            "data_root": str(services.lab.data_root),
             "device": services.lab.models.device.type,
         }
         if name == OWN:
             config = vary(base_config(*settings), varied, values, int(seeds), shifts=bool(shifts))
         else:
-            config = configure_preset(
-                name, int(seeds), **place, **(_find_data(base_config(*settings)) if on_form else {})
-            )
+            data = _find_data(base_config(*settings)) if on_form else {}
+            config = configure_preset(name, int(seeds), {**place, **data})
         title = f"arms-{varied if name == OWN else name}"
         is_file = config.dataset not in DATASETS and Path(config.dataset).is_file()  # an upload, which may vanish
         run = services.jobs.start_program("arms", config.to_dict(), title, "dataset" if is_file else None)

@@ -5,16 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from analysis.errors import AnalysisError
-from lab.run_errors import (
-    Correction,
-    ErrorView,
-    correct,
-    describe_corrections,
-    has_errors,
-    is_upload,
-    open_errors,
-    plan_corrected_run,
-)
+from lab.run_errors import Correction, correct, is_upload, latest_corrections, open_errors, plan_corrected_run
 from models.runs import Run
 from ui import Services
 from ui.components import sentence_html, table_html
@@ -37,7 +28,7 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
     Args:
         services: The lab and what goes with it.
         run: The dropdown with the name of the run; the corrected run is chosen in it.
-        picked: Holds the index of the picture that is shown.
+        picked: Holds the part of the data and the index of the picture that is shown.
         method: A control of the picture that is shown, to stand beside the tools; not rendered yet.
     """
     with gr.Row(elem_classes="controls", visible=False) as tools:
@@ -53,42 +44,40 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
         )
     trails = gr.State({})  # of every run that was looked at
 
-    def reopen(name: str | None) -> tuple[Run, ErrorView]:
+    def add(name, picked, label, trails, is_excluded: bool) -> tuple:
         current = services.jobs.read(name or "")
-        return current, open_errors(current)
-
-    def add(name, index, label, trails, is_excluded: bool) -> tuple:
-        current, view = reopen(name)
-        if index is None or (label is None and not is_excluded):
+        if picked is None or (label is None and not is_excluded):
             raise AnalysisError("Choose a picture first, and the class that it ought to have.")
+        part, index = picked
+        view = open_errors(current, part)
         trail = correct(view, _find_trail(current, trails), index, None if is_excluded else label)
         trails = {**trails, _key(current): trail}
-        return trails, *_list(current, view, trail)
+        return trails, *_list(current, trail)
 
     @shows_errors
-    def add_label(name, index, label, trails):
+    def add_label(name, picked, label, trails):
         """Notes that a picture has the chosen class."""
-        return add(name, index, label, trails, is_excluded=False)
+        return add(name, picked, label, trails, is_excluded=False)
 
     @shows_errors
-    def add_exclusion(name, index, trails):
+    def add_exclusion(name, picked, trails):
         """Notes that a picture is left out."""
-        return add(name, index, None, trails, is_excluded=True)
+        return add(name, picked, None, trails, is_excluded=True)
 
     @shows_errors
     def take_back(name, trails):
         """Forgets the last correction."""
-        current, view = reopen(name)
+        current = services.jobs.read(name or "")
         trail = _find_trail(current, trails)[:-1]
-        return {**trails, _key(current): trail}, *_list(current, view, trail)
+        return {**trails, _key(current): trail}, *_list(current, trail)
 
     @shows_errors
     def refresh(name, trails):
         """Lists the corrections of the run that is shown."""
-        current = services.jobs.read(name) if name else None
-        if current is None or not has_errors(current):
+        if not name:
             return "", gr.update(visible=False)
-        return _list(current, open_errors(current), _find_trail(current, trails))
+        current = services.jobs.read(name)
+        return _list(current, _find_trail(current, trails))
 
     @shows_errors
     def train(name, trails):
@@ -97,7 +86,8 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
         trail = _find_trail(current, trails)
         config, new = plan_corrected_run(current, trail, services.jobs.runs_root)
         services.jobs.start(config, new, is_upload=is_upload(current))
-        services.jobs.write_notes(new, f"{current.name} with {count(len(dict(trail)), 'more correction')}.")
+        more = count(len(latest_corrections(trail)), "more correction")
+        services.jobs.write_notes(new, f"{current.name} with {more}.")
         gr.Info(f"{new} has been started; as soon as it has predictions, it is compared with {current.name} here.")
         return gr.update(choices=[found.name for found in services.jobs.list("training")], value=new)
 
@@ -118,14 +108,14 @@ def _key(run: Run) -> str:
 
 
 def _find_trail(run: Run, trails: dict) -> tuple[Correction, ...]:
-    return tuple((number, label) for number, label in trails.get(_key(run), ()))
+    return trails.get(_key(run), ())
 
 
-def _list(run: Run, view: ErrorView, trail: tuple[Correction, ...]) -> tuple[str, dict]:
+def _list(run: Run, trail: tuple[Correction, ...]) -> tuple[str, dict]:
     """The corrections as a table, and whether there is anything to do with them."""
-    rows = describe_corrections(view, trail)
+    rows = [(each.number, each.part, each.before, each.after) for each in latest_corrections(trail)]
     if not rows:
         return "", gr.update(visible=False)
-    table = table_html(["picture", "label now", "will be"], rows)
+    table = table_html(["picture", "of", "label now", "will be"], rows)
     text = sentence_html(f"{count(len(rows), 'correction')} to {run.name}, not trained with yet.")
     return f'{text}{table}<p class="note">{CORRECTED}</p>', gr.update(visible=True)

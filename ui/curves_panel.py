@@ -7,11 +7,11 @@ from html import escape
 import gradio as gr
 
 from analysis.training_figures import plot_accuracy, plot_layers, plot_learning_rate, plot_loss, plot_throughput
-from models.device_turn import jobs_before
 from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
 from ui import Services
 from ui.components import empty_html, format_count, progress_html, sentence_html
+from ui.job_view import count_before, describe_wait
 
 WATCH_SECONDS = 1.0
 NO_RUN = "No training yet. Click an example above, or choose settings and start: curves appear here within seconds."
@@ -21,6 +21,8 @@ EXTRA_CURVES = {
     "speed": lambda run, steps: plot_throughput(run.metrics, steps),
     "weights": lambda run, steps: plot_layers(run.metrics, "weight_norm"),
     "gradients": lambda run, steps: plot_layers(run.metrics, "gradient_norm"),
+    "dead": lambda run, steps: plot_layers(run.metrics, "dead"),
+    "saturated": lambda run, steps: plot_layers(run.metrics, "saturated"),
 }
 """Charts that are folded away."""
 
@@ -30,6 +32,7 @@ class CurvesPanel:
     """``refresh(run_name)`` gives the values of ``outputs``, and never raises; ``timer`` follows the run."""
 
     refresh: Callable[[str | None], tuple]
+    inputs: list
     outputs: list
     timer: gr.Timer
 
@@ -66,7 +69,7 @@ def build_curves_panel(services: Services, run: gr.Dropdown) -> CurvesPanel:
             return gr.skip() if last == NO_RUN else nothing(NO_RUN)
         try:
             current = services.jobs.read(name)
-            before = jobs_before(current, services.jobs.list()) if current.state == "queued" else 0
+            before = count_before(services, current)
         except ModelsError as error:
             return gr.skip() if last == str(error) else nothing(str(error))
         version = [name, current.state, current.message, before, len(current.metrics)]
@@ -81,7 +84,7 @@ def build_curves_panel(services: Services, run: gr.Dropdown) -> CurvesPanel:
 
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     timer.tick(watch, [run, seen], outputs, **quiet)
-    return CurvesPanel(refresh, [*outputs, timer], timer)
+    return CurvesPanel(refresh, [run], [*outputs, timer], timer)
 
 
 def _show(run: Run, before: int) -> tuple:
@@ -112,9 +115,8 @@ def describe_run(run: Run, before: int = 0) -> str:
         epochs, seconds = run.result_number("epochs") or 0, run.result_number("seconds") or 0
         text = f"{run.name}: {run.state} after {epochs:.0f} epochs and {seconds:.0f} s, {measured}. {run.message}"
         return text.rstrip()
-    jobs = f"{before} job{'' if before == 1 else 's'}"
     notes = {
-        "queued": f"It waits: {jobs} before it on this device." if before else "It is about to start.",
+        "queued": describe_wait(before),
         "stopped": "The model so far can be used, and “Go on” continues the training." if run.has_model else "",
     }
     return f"{run.name}: {run.state}. {run.message} {notes.get(run.state, '')}".rstrip()
@@ -124,7 +126,8 @@ def _list_skipped(run: Run) -> str:
     """The files that were left out; the run keeps at most the first hundred."""
     skipped = run.status.get("skipped") or []
     lines = "".join(f"<li>{escape(str(line))}</li>" for line in skipped)
-    summary = f"{len(skipped)}{' or more' if len(skipped) >= 100 else ''} files were left out"
+    number = f"{len(skipped)}{' or more' if len(skipped) >= 100 else ''}"
+    summary = f"{number} {'file was' if len(skipped) == 1 else 'files were'} left out"
     return f'<details class="note"><summary>{summary}</summary><ul>{lines}</ul></details>' if skipped else ""
 
 

@@ -12,10 +12,11 @@ from lab.data_overview import DataOverview, describe_data
 from lab.network_summary import DataKind
 from models.data import DATASETS, OWN_PICTURES
 from models.shapes import COLORS, MAX_OCCLUSION, POSITIONS, ShapesConfig
+from models.training_config import TrainingConfig
 from ui import Services
 from ui.components import empty_html
 from ui.data_preview import describe_overview, draw_classes
-from ui.data_values import SEED, Samples, find_subject, is_quick, read_data, read_kind
+from ui.data_values import Samples, find_subject, is_quick, read_data, read_kind
 from ui.errors import Superseded, answers_errors, clears_on_errors
 from ui.own_data import OWN, OwnPictures, build_own_pictures, list_folders
 
@@ -42,7 +43,8 @@ class DataPanel:
         fields: What can be chosen, by key: ``dataset`` (a key of ``DATASETS`` or ``own_data.OWN``), ``image_size``
             (0: the set's own), ``train_limit`` (0: all), ``label_noise`` (share), of own pictures those of
             ``own_data.OwnPictures``, and of shapes those of ``ShapesConfig``: ``position``, ``color``, ``clutter``,
-            ``min_size``, ``max_size``, ``occlusion``, ``num_images``.
+            ``min_size``, ``max_size``, ``occlusion``, ``num_images``. Also ``seed``, which divides or draws them: it
+            belongs to the whole training, and whoever lays that out renders it.
         read: Values by key -> the arguments of ``TrainingConfig`` that they stand for: dataset, shapes, image_size,
             train_limit, label_noise. ModelsError where own pictures are not chosen or cannot be used.
         is_upload: Values by key -> whether the data set is a file that may vanish, so that a run must copy it.
@@ -80,7 +82,7 @@ def build_data_panel(services: Services) -> DataPanel:
         subject = find_subject(values)
         with services.watch(request, progress, "Looking at the data", VIEW, subject=subject) as report:
             settings = read_data(values, own)
-            overview = _describe(services, settings, report)
+            overview = _describe(services, settings, values["seed"], report)
         samples.keep(subject, overview)
         figure = plot_class_balance(overview.categories, overview.counts)
         text = describe_overview(overview, _name(values["dataset"]))
@@ -151,11 +153,11 @@ def _name(dataset: str) -> str:
     return DATASETS[dataset].title.partition(",")[0] if dataset in DATASETS else "Your pictures"
 
 
-def _describe(services: Services, settings: dict, progress: Progress) -> DataOverview:
+def _describe(services: Services, settings: dict, seed: int, progress: Progress) -> DataOverview:
     return describe_data(
         settings["dataset"],
         data_root=services.lab.data_root,
-        seed=SEED,
+        seed=seed,
         image_size=settings["image_size"],
         shapes=settings["shapes"],
         progress=progress,
@@ -178,6 +180,7 @@ def _build_fields(services: Services) -> tuple[dict[str, gr.components.Component
         )
         f["train_limit"] = gr.Number(*(0,), precision=0, minimum=0, label="Training pictures (0: all)", min_width=200)
         f["label_noise"] = gr.Slider(0, 1, 0, step=0.05, label="Share of wrong labels", min_width=260)
+    f["seed"] = gr.Number(TrainingConfig.seed, precision=0, minimum=0, label="Seed", min_width=90, render=False)
     with gr.Column(visible=False) as own_group:
         own = build_own_pictures(services, "train")
     with gr.Group(visible=False) as shapes_group, gr.Row():

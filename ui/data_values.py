@@ -16,8 +16,6 @@ from models.fashion_mnist import find_files
 from models.shapes import ShapesConfig
 from ui.own_data import OWN, OwnPictures, count_boxes
 
-SEED = 0
-"""Of the split that is shown."""
 SHAPES_KEYS = ("position", "color", "clutter", "min_size", "max_size", "occlusion", "num_images")
 IS_QUICK: dict[str, Callable[[Path], bool]] = {
     "shapes": lambda data_root: True,
@@ -37,7 +35,7 @@ def is_quick(dataset: str, data_root: Path) -> bool:
 
 
 def find_subject(values: Mapping) -> Hashable:
-    """What a look at the data is about: it is stale once this changes."""
+    """What a look at the data is about: it is stale once this changes. The seed divides every set, or draws it."""
     keys: tuple[str, ...] = ()
     if values["dataset"] == "shapes":
         keys = SHAPES_KEYS
@@ -46,7 +44,8 @@ def find_subject(values: Mapping) -> Hashable:
         if values["own_source"] == "boxes":
             keys = tuple(key for key in values if key.startswith("box_"))
     lists = (values[key] for key in keys)
-    return values["dataset"], int(values["image_size"] or 0), *(tuple(v) if isinstance(v, list) else v for v in lists)
+    drawn = values["dataset"], values["seed"], int(values["image_size"] or 0)
+    return *drawn, *(tuple(value) if isinstance(value, list) else value for value in lists)
 
 
 def read_shapes(values: Mapping) -> ShapesConfig:
@@ -127,7 +126,7 @@ class Samples:
         overview = describe_data(
             values["dataset"],
             data_root=self.data_root,
-            seed=SEED,
+            seed=values["seed"],
             image_size=int(values["image_size"] or 0) or None,
             # The first drawings are the same however many there are.
             shapes=replace(read_shapes(values), num_images=SAMPLED_SHAPES) if values["dataset"] == "shapes" else None,

@@ -7,16 +7,24 @@ import gradio as gr
 
 from analysis.attribution import METHODS
 from analysis.confusion_figures import plot_class_scores, plot_confusion
-from analysis.contrast import LINEAR
 from analysis.errors import AnalysisError
-from lab.run_errors import ErrorView, contrast_picture, find_uncorrected, find_version, has_errors, open_errors
+from lab.run_errors import LINEAR, PARTS, contrast_picture, find_uncorrected, find_version, has_errors, open_errors
 from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
 from ui import Services
 from ui.components import empty_html, explain_this
 from ui.corrections import build_corrections
 from ui.errors import clears_on_errors, shows_errors
-from ui.errors_view import ANY, compare_errors, describe_errors, draw_contrast, list_pairs, list_pictures, read_pair
+from ui.errors_view import (
+    ANY,
+    compare_errors,
+    describe_errors,
+    draw_contrast,
+    explain_no_training,
+    list_pairs,
+    list_pictures,
+    read_pair,
+)
 from ui.thumbnails import build_thumbnails, write_thumbnails
 
 WATCH_SECONDS = 2.0
@@ -27,7 +35,12 @@ Every **row** of the matrix is a true class, every **column** a predicted one; t
 number counts pictures. Click a cell to see them, the largest loss $-\log p_{true}$ first: there the network was most
 certain and wrong, which is where wrong labels turn up. The **contrastive map** explains the difference of two logits:
 red speaks for the predicted class rather than the true one, blue the other way round. The second class of a picture
-that is recognised is the second best. Everything is measured on validation pictures after the latest epoch.
+that is recognised is the second best.
+
+Matrix and accuracies are those of the **validation** pictures after the latest epoch. When a training is over, the
+**training** pictures with the largest losses are kept too, as they are without augmentation: relabel or exclude some,
+and *Retrain with corrections* trains on what you have put right. Correcting a validation picture changes only what is
+measured.
 """
 
 
@@ -39,6 +52,7 @@ class ErrorsPanel:
     """
 
     refresh: Callable[[str | None], tuple]
+    inputs: list
     outputs: list
     timer: gr.Timer
 
@@ -57,6 +71,12 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
             classes = gr.Plot(show_label=False, elem_id="errors-classes", min_width=320)
         gr.HTML(js_on_load=_CLICKS)
         clicked = gr.Button("Show the chosen cell", elem_id="errors-cell", elem_classes="beyond-view")
+        part = gr.Radio(
+            [(entry.title, name) for name, entry in PARTS.items()],
+            value="validation",
+            label="Pictures of",
+            elem_id="errors-part",
+        )
         with gr.Row(elem_classes="controls"):
             true = gr.Dropdown([], label="True class", elem_id="errors-true", min_width=140)
             predicted = gr.Dropdown([], label="Predicted class", elem_id="errors-predicted", min_width=140)
@@ -78,29 +98,40 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
     shown, seen, timer = gr.State(()), gr.State(None), gr.Timer(WATCH_SECONDS, active=False)
 
     results = [finding, body, matrix, classes, pairs, heading, gallery, shown, change, difference]
-    lists = [true, predicted, corrections.label, compare]
+    lists = [part, true, predicted, corrections.label, compare]
     picture = [detail, corrections.tools, picked]
     no_picture = ("", gr.update(visible=False), None)
     outputs = [*results, *lists, *picture, timer, seen]
 
-    def list_chosen(view: ErrorView, true, predicted) -> tuple:
+    def list_chosen(current: Run, part: str, true, predicted) -> tuple:
+        """The pairs of the part that are confused most, and its pictures; or why there are none."""
+        try:
+            if not has_errors(current, part):
+                raise ModelsError(explain_no_training(current))
+            view = open_errors(current, part)
+        except (ModelsError, AnalysisError) as error:
+            return gr.update(choices=[]), empty_html(str(error)), None, ()
         text, pictures, chosen = list_pictures(view, true, predicted)
-        return text, write_thumbnails(services, pictures), chosen
+        shown = tuple((part, index) for index in chosen)
+        return gr.update(choices=list_pairs(view.confusion)), text, write_thumbnails(services, pictures), shown
 
-    def draw(current: Run, view: ErrorView, true, predicted, compared) -> tuple:
+    def draw(current: Run, part: str, true, predicted, compared) -> tuple:
+        view = open_errors(current)
         found = view.confusion
+        pairs, *chosen = list_chosen(current, part, true, predicted)
         return (
             describe_errors(current, found),
             gr.update(visible=True),
             plot_confusion(found.counts, found.categories),
             plot_class_scores(found.score_classes()),
-            gr.update(choices=list_pairs(found), value=None),
-            *list_chosen(view, true, predicted),
+            pairs | {"value": None},
+            *chosen,
             *compare_errors(services, current, view, compared),
         )
 
     def clear(message: str, follows: bool = False, version: tuple | None = None) -> tuple:
-        pairs, *no_choices = [gr.update(choices=[], value=None) for _ in range(1 + len(lists))]
+        pairs, *no_choices = [gr.update(choices=[], value=None) for _ in range(len(lists))]
+        no_choices = ["validation", *no_choices]
         results = [gr.update(visible=False), None, None, pairs, "", None, (), "", None]
         return empty_html(message), *results, *no_choices, *no_picture, gr.update(active=follows), version
 
@@ -123,11 +154,11 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
         others = [found for found in services.jobs.list("training") if found.name != name and has_errors(found)]
         first = getattr(find_uncorrected(current, others), "name", None)
         chosen = gr.update(choices=[other.name for other in others], value=first)
-        choices = *either, gr.update(choices=names, value=None), chosen
-        results = draw(current, view, ANY, ANY, first)
+        choices = "validation", *either, gr.update(choices=names, value=None), chosen
+        results = draw(current, "validation", ANY, ANY, first)
         return *results, *choices, *no_picture, gr.update(active=follows), version
 
-    def follow(name, true, predicted, compared, seen):
+    def follow(name, part, true, predicted, compared, seen):
         """Shows what the latest epoch has changed; nothing is sent while nothing changes."""
         try:
             current = services.jobs.read(name or "")
@@ -136,28 +167,29 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
                 return gr.skip()
             if seen is None or seen[0] != name or None in seen[2]:
                 return refresh(name)
-            results = draw(current, open_errors(current), true, predicted, compared)
+            results = draw(current, part, true, predicted, compared)
         except (ModelsError, AnalysisError):  # refresh says what is wrong, and stops the timer
             return refresh(name)
         kept = [gr.skip()] * (len(lists) + len(picture))
         return *results, *kept, gr.update(active=current.state in UNFINISHED), version
 
     @shows_errors
-    def show_pictures(name, true, predicted):
+    def show_pictures(name, part, true, predicted):
         """The pictures of the two classes that are chosen."""
-        return *list_chosen(open_errors(services.jobs.read(name or "")), true, predicted), *no_picture
+        return *list_chosen(services.jobs.read(name or ""), part, true, predicted), *no_picture
 
     def choose(shown, event: gr.SelectData):
         """Which picture was clicked."""
         return shown[event.index] if event.index < len(shown) else None
 
     @clears_on_errors(lambda message: (empty_html(message), gr.update(visible=True)))
-    def explain(name, index, method, request: gr.Request, progress=gr.Progress()):
+    def explain(name, picked, method, request: gr.Request, progress=gr.Progress()):
         """Shows one picture large, with what speaks for the one class and the other."""
-        if index is None:
+        if picked is None:
             return gr.skip()
+        part, index = picked
         current = services.jobs.read(name or "")
-        view = open_errors(current)
+        view = open_errors(current, part)
         with services.watch(request, progress, METHODS[method].title, "errors-detail") as report:
             maps = contrast_picture(services.lab, current, view, index, method, progress=report)
         return draw_contrast(view, index, maps), gr.update(visible=True)
@@ -171,18 +203,21 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
     private = {"api_visibility": "private"}
     hidden = {**private, "show_progress": "hidden"}
     quick = {**hidden, "queue": False}
-    fill = {"fn": show_pictures, "inputs": [run, true, predicted], "outputs": [heading, gallery, shown, *picture]}
+    found = [pairs, heading, gallery, shown, *picture]
+    fill = {"fn": show_pictures, "inputs": [run, part, true, predicted], "outputs": found}
     explained = {"fn": explain, "inputs": [run, picked, method], "outputs": [detail, corrections.tools], **private}
-    clicked.click(None, None, [true, predicted], js="() => window.convscopeCell").then(**fill, **hidden)
+    cell = "() => ['validation', ...window.convscopeCell, null]"  # the matrix is theirs
+    clicked.click(None, None, [part, true, predicted, pairs], js=cell).then(**fill, **hidden)
     gr.on([true.input, predicted.input], **fill, **hidden, trigger_mode="always_last")
+    part.input(lambda: None, None, pairs, **quick).then(**fill, **hidden)
     pairs.input(read_pair, pairs, [true, predicted], **quick).then(**fill, **hidden)
     top.click(lambda: (ANY, ANY, None), None, [true, predicted, pairs], **quick).then(**fill, **hidden)
     gallery.select(choose, shown, picked, **quick).then(**explained)
     method.input(**explained)
     seen.change(**corrections.refresh)
     compare.input(compare_with, [run, compare], [change, difference], **hidden)
-    timer.tick(follow, [run, true, predicted, compare, seen], outputs, **quick)
-    return ErrorsPanel(refresh, outputs, timer)
+    timer.tick(follow, [run, part, true, predicted, compare, seen], outputs, **quick)
+    return ErrorsPanel(refresh, [run], outputs, timer)
 
 
 def _find_version(run: Run) -> tuple:

@@ -18,8 +18,9 @@ MAX_PICTURES = 24
 MAX_PAIRS = 12
 SIDE = 224
 CORRECTED = (
-    "The validation pictures of a corrected run have the corrected labels too, so part of a change is the labels'."
+    "Corrections of training pictures change what is trained on; those of validation pictures only what is measured."
 )
+MATRIX = "The matrix above is that of the validation pictures."
 
 
 def describe_errors(run: Run, found: Confusion) -> str:
@@ -53,6 +54,16 @@ def read_pair(pair: str | None) -> tuple[int, int]:
     return int(true), int(predicted)
 
 
+def explain_no_training(run: Run) -> str:
+    """Why a run has no training pictures to show."""
+    if run.state in UNFINISHED:
+        return "No training pictures yet: those with the largest losses are kept when the training is over."
+    return (
+        f"{run.name} ({run.state}) has kept no training pictures: it ended early, or was made by a version that kept "
+        "none."
+    )
+
+
 def list_pictures(view: ErrorView, true: int | None, predicted: int | None) -> tuple[str, list, tuple[int, ...]]:
     """A heading, the pictures of two classes with captions, and which pictures these are.
 
@@ -63,19 +74,22 @@ def list_pictures(view: ErrorView, true: int | None, predicted: int | None) -> t
     """
     true, predicted = (None if chosen in (None, ANY) else chosen for chosen in (true, predicted))
     found = view.select(true, predicted)
-    text = _describe_pictures(view.confusion.categories, len(found), true, predicted)
+    text = _describe_pictures(view, len(found), true, predicted)
     if len(found) > MAX_PICTURES:
         text += f"; the first {MAX_PICTURES} are shown"
+    text = f"{text}." if view.part == "validation" else f"{text}. {MATRIX}"
     chosen = tuple(found[:MAX_PICTURES])
-    return sentence_html(f"{text}."), [(view.draw(index), _caption(view, index)) for index in chosen], chosen
+    return sentence_html(text), [(view.draw(index), _caption(view, index)) for index in chosen], chosen
 
 
-def _describe_pictures(names: tuple[str, ...], number: int, true: int | None, predicted: int | None) -> str:
+def _describe_pictures(view: ErrorView, number: int, true: int | None, predicted: int | None) -> str:
+    names = view.confusion.categories
     if true is None and predicted is None:
-        return "The pictures with the largest losses"
+        return f"The {view.part} pictures with the largest losses"
     kind = "" if true is None else f" of {names[true]}"
     said = "" if predicted is None else " recognised" if predicted == true else f" taken for {names[predicted]}"
-    return f"{count(number, 'picture')}{kind}{said}, largest loss first"
+    text = f"{count(number, f'{view.part} picture')}{kind}{said}, largest loss first"
+    return text if view.part == "validation" else f"Of the {len(view.confusion)} that are kept, {text}"
 
 
 def _caption(view: ErrorView, index: int) -> str:

@@ -95,7 +95,7 @@ def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
             seed=int(seed),
             twin=bool(twin),
             device=services.lab.models.device.type,
-            data_root=str(services.lab.data_root.resolve()),
+            data_root=str(services.lab.data_root),
             checks=True,
         )
         title = f"evaluate-{Path(chosen).stem}"

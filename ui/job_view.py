@@ -1,11 +1,13 @@
-"""Watching work that goes on in a process of its own: choose a run, see how far it is, stop it, go on, delete it."""
+"""Watching work that goes on in a process of its own: choose a run, see how far it is, end it, go on, delete it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import gradio as gr
 
+from models.device_turn import jobs_before
 from models.errors import ModelsError
+from models.jobs import JobManager
 from models.runs import UNFINISHED, Run
 from ui import Services
 from ui.components import empty_html, progress_html, sentence_html
@@ -13,6 +15,13 @@ from ui.errors import shows_errors
 
 WATCH_SECONDS = 1.0
 TONES = {"finished": "good", "failed": "bad", "damaged": "bad"}
+ACTIONS = {
+    "stop": ("Stop", "stop", JobManager.stop),
+    "kill": ("Kill", "secondary", JobManager.kill),
+    "resume": ("Go on", "secondary", JobManager.resume),
+    "delete": ("Delete run", "secondary", JobManager.delete),
+}
+"""What can be done with a run: title, looks, and what it does."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,10 @@ def build_job_view(
     """
     with gr.Row(elem_classes="controls"):
         run = gr.Dropdown([], label="Run shown below", elem_id=f"{kind}-run", min_width=240, scale=2)
-        stop = gr.Button("Stop", variant="stop", elem_id=f"{kind}-stop", size="md", min_width=90)
-        resume = gr.Button("Go on", elem_id=f"{kind}-resume", size="md", min_width=90)
-        delete = gr.Button("Delete run", elem_id=f"{kind}-delete", size="md", min_width=110)
+        buttons = {
+            name: gr.Button(title, variant=variant, elem_id=f"{kind}-{name}", size="md", min_width=100)
+            for name, (title, variant, _) in ACTIONS.items()
+        }
     status = gr.HTML(empty_html(empty), elem_id=f"{kind}-status")
     parts, show = build_result()
     timer, seen = gr.Timer(WATCH_SECONDS, active=False), gr.State(None)
@@ -63,39 +73,48 @@ def build_job_view(
             current = services.jobs.read(name)
         except ModelsError as error:
             return gr.skip() if last == str(error) else (empty_html(str(error)), *show(None), str(error))
-        version = [name, current.state, current.message, current.status.get("step"), current.status.get("sentence")]
-        return gr.skip() if version == last else (_describe(current), *show(current), version)
+        before = count_before(services, current)
+        progress = [current.status.get("step"), current.status.get("sentence")]
+        version = [name, current.state, current.message, before, *progress]
+        return gr.skip() if version == last else (_describe(current, before), *show(current), version)
 
-    def act(action: Callable[[str], None]) -> Callable:
+    def act(action: Callable[[JobManager, str], None]) -> Callable:
         @shows_errors
         def handler(name):
             if not name:
                 raise ModelsError("There is no run to do this with; start one first.")
-            action(name)
+            action(services.jobs, name)
             names = choices()
             return gr.update(choices=names, value=name if name in names else (names or [None])[0])
 
         return handler
 
     hidden = {"api_visibility": "private", "show_progress": "hidden"}
-    for button, action in (
-        (stop, services.jobs.stop),
-        (resume, services.jobs.resume),
-        (delete, services.jobs.delete),
-    ):
-        button.click(act(action), run, run, **hidden)
+    for name, button in buttons.items():
+        button.click(act(ACTIONS[name][-1]), run, run, **hidden)
     gr.on([timer.tick, run.change], watch, [run, seen], [status, *parts, seen], queue=False, **hidden)
     return JobView(run, timer, seen, choices)
 
 
-def _describe(run: Run) -> str:
+def count_before(services: Services, run: Run) -> int:
+    """How many jobs come before a run that waits; of others, 0 without looking at all runs."""
+    return jobs_before(run, services.jobs.list()) if run.state == "queued" else 0
+
+
+def describe_wait(before: int) -> str:
+    """What a queued run waits for, given how many jobs come before it."""
+    if not before:
+        return "It is about to start."
+    return f"It waits: {before} job{'' if before == 1 else 's'} before it on this device."
+
+
+def _describe(run: Run, before: int) -> str:
     if run.state not in UNFINISHED:
         return sentence_html(f"{run.name}: {run.state}. {run.message}".rstrip(), TONES.get(run.state, ""))
     step, total = run.status.get("step") or 0, run.status.get("total_steps") or 0
     left = run.status.get("seconds_left")
     text = f"{run.name}: {run.state}"
-    if run.state == "queued":
-        text += ". It waits until the device is free"
-    elif total:
+    if total and run.state != "queued":
         text += f", {step} of {total}" + (f", about {left:.0f} s left" if isinstance(left, int | float) else "")
-    return sentence_html(f"{text}. {run.message}".rstrip()) + progress_html(step / total if total else 0)
+    said = f"{describe_wait(before)} {run.message}" if run.state == "queued" else run.message
+    return sentence_html(f"{text}. {said}".rstrip()) + progress_html(step / total if total else 0)

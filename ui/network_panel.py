@@ -7,7 +7,7 @@ from html import escape
 import gradio as gr
 
 from analysis.summary import Summary
-from lab.network_summary import DataKind, summarize_network
+from lab.network_summary import DataKind, fit_kind, summarize_network
 from models.architectures import ARCHITECTURES
 from models.backbones import BACKBONES, find_backbone
 from models.options import Option, list_options
@@ -81,7 +81,10 @@ def build_network_panel(services: Services, data: DataPanel) -> NetworkPanel:
             return gr.skip()
         values = dict(zip(settings, values, strict=True))
         chosen, kind = read_network(values), data.find_kind(values)
-        return describe_network(summarize_network(chosen["architecture"], chosen["model"], kind), kind)
+        network = chosen["architecture"], chosen["model"]
+        if not values["image_size"]:
+            kind = fit_kind(*network, kind)
+        return describe_network(summarize_network(*network, kind), kind)
 
     architecture = fields["architecture"]
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}

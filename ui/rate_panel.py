@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import gradio as gr
 
-from analysis.errors import Cancelled
 from analysis.rate_figures import plot_rates
 from models.errors import ModelsError
 from models.range_test import STEPS
@@ -14,8 +14,11 @@ from models.training_config import TrainingConfig
 from ui import Services
 from ui.components import sentence_html
 from ui.errors import shows_errors
+from ui.job_view import count_before, describe_wait
 
 POLL_SECONDS = 0.25
+FORGET_SECONDS = 5
+"""How long a test that begins or ends at this very moment is tried to be deleted."""
 
 
 def build_rate_panel(
@@ -42,10 +45,8 @@ def build_rate_panel(
         name = services.jobs.start_program("range_test", config.to_dict(), "learning-rate")
         try:
             found = _wait(services, name, request, progress)
-        except Cancelled:
-            services.jobs.stop(name)
-            raise
-        _forget(services, name)
+        finally:
+            _forget(services, name)
         suggestion = found.get("suggestion")
         figure = plot_rates(found["rates"], found["losses"], suggestion)
         shown = gr.update(value=figure, visible=True)
@@ -69,7 +70,12 @@ def build_rate_panel(
 
 def _wait(services: Services, name: str, request: gr.Request, progress: gr.Progress) -> dict:
     """The job's result, once it is there."""
-    with services.watch(request, progress, "Trying learning rates", "learning-rate") as report:
+
+    def say(done: tuple, desc: str) -> None:
+        wait = f". {describe_wait(count_before(services, run))}" if run.state == "queued" else ""
+        progress(done, desc=desc + wait)
+
+    with services.watch(request, say, "Trying learning rates", "learning-rate") as report:
         while (run := services.jobs.read(name)).state in UNFINISHED:
             report(run.status.get("step", 0), STEPS)
             time.sleep(POLL_SECONDS)
@@ -79,11 +85,11 @@ def _wait(services: Services, name: str, request: gr.Request, progress: gr.Progr
 
 
 def _forget(services: Services, name: str) -> None:
-    """The test is no run that anybody wants to find again."""
-    deadline = time.monotonic() + 2
+    """Ends the test, however far it is, and deletes it: it is no run that anybody wants to find again."""
+    deadline = time.monotonic() + FORGET_SECONDS
     while time.monotonic() < deadline:
-        try:
+        with suppress(ModelsError):  # its process is just about to begin or to end
+            services.jobs.kill(name)
             services.jobs.delete(name)
             return
-        except ModelsError:  # its process is just about to end
-            time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)

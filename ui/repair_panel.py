@@ -86,7 +86,7 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
             limit=int(limit),
             max_shift=int(max_shift),
             seed=int(seed),
-            data_root=str(services.lab.data_root.resolve()),
+            data_root=str(services.lab.data_root),
             device=services.lab.models.device.type,
         )
         title = f"repair-{model.removeprefix(RUN_PREFIX)}"

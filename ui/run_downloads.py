@@ -156,7 +156,7 @@ def _capsule_writer(pictures: bool) -> Callable[[Services, Run, Path, Progress],
         page = build_run_report(run.path)
         report(1, 3)
         pack_capsule(run.path, path, page, pictures=pictures)
-        extra = "with its validation pictures" if pictures else "without pictures"
+        extra = "with the pictures that it keeps" if pictures else "without pictures"
         return f"settings, data hash, metrics, weights, report and reproduce.py of {run.name}, {extra}."
 
     return write

@@ -8,7 +8,8 @@ import gradio as gr
 
 from analysis.confusion_figures import plot_confusion
 from analysis.errors import AnalysisError
-from lab.run_analysis import evaluate_snapshot, list_snapshots, snapshot_consistency, snapshot_health
+from lab.run_analysis import evaluate_snapshot, snapshot_consistency, snapshot_health
+from lab.run_examples import list_snapshots
 from lab.snapshot_view import (
     list_map_layers,
     measure_scales,
@@ -64,6 +65,7 @@ class TimePanel:
     """
 
     refresh: Callable[[str | None], tuple]
+    inputs: list
     outputs: list
     timer: gr.Timer
     player: gr.Timer
@@ -243,7 +245,7 @@ def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
     play.click(toggle, [play, slider, seen], [play, slider, player], **quick)
     player.tick(advance, [slider, seen], [slider, play, player], **quick)
     timer.tick(follow, [run, slider, seen], outputs, **quick)
-    return TimePanel(refresh, outputs, timer, player)
+    return TimePanel(refresh, [run], outputs, timer, player)
 
 
 def _find_version(run: Run) -> tuple:

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.confusion import Confusion
-from analysis.layer_health import LayerHealth, describe_health
 from analysis.overlay import render_map
 from analysis.pictures import draw_pixels
 from lab.run_analysis import SnapshotConsistency
 from lab.run_examples import Examples
 from lab.snapshot_view import Scales, SnapshotView, draw_filters_on
+from models.layer_health import LayerHealth, describe_health
 from models.runs import Run
 from ui.components import (
     bars_html,
@@ -90,7 +90,6 @@ def list_health(layers: Sequence[LayerHealth]) -> str:
     rows = [
         [layer.name, f"{layer.dead} of {layer.channels}", "–" if layer.saturated is None else layer.saturated]
         for layer in layers
-        if layer.channels
     ]
     if not rows:
         return empty_html("This network has no activations whose channels could be dead.")

@@ -31,7 +31,7 @@ PLAIN = (
     *("label_smoothing", "accumulate", "precision", "compile", "seed", "device", "trackers"),
 )
 """Fields whose value is that of the setting of the same name."""
-OFF_AT_ZERO = ("clip_norm", "patience")
+OFF_AT_ZERO = ("clip_norm", "patience", "snapshot_every")
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,11 @@ class TrainForm:
         fields: Components by name; those of ``DataPanel``, ``NetworkPanel`` and ``AugmentPanel`` are among them.
         read: Values by name -> the configuration and the name of the run (None: to be chosen). ModelsError.
         is_upload: Values by name -> whether the data are a file that may vanish.
-        on_open: What to listen with when the form comes into view.
     """
 
     fields: dict[str, gr.components.Component]
     read: Callable[[Mapping], tuple[TrainingConfig, str | None]]
     is_upload: Callable[[Mapping], bool]
-    on_open: tuple[dict, ...]
 
 
 def build_train_form(services: Services) -> TrainForm:
@@ -62,7 +60,7 @@ def build_train_form(services: Services) -> TrainForm:
         with gr.Tab("Network", id="network") as network_tab:
             network = build_network_panel(services, data)
         with gr.Tab("Training", id="training"):
-            own = _build_training(services)
+            own = _build_training(services, data.fields["seed"])
             fields = data.fields | augment.fields | network.fields | own
 
             def read(values: Mapping) -> tuple[TrainingConfig, str | None]:
@@ -73,16 +71,16 @@ def build_train_form(services: Services) -> TrainForm:
     for tab, panel in ((data_tab, data), (augment_tab, augment), (network_tab, network)):
         tab.select(**panel.on_open)
     fields["optimizer"].input(LEARNING_RATES.get, fields["optimizer"], fields["learning_rate"], **quiet)
-    fields["loss"].input(
+    fields["loss"].change(  # also by a preset
         lambda loss: gr.update(interactive=LOSSES[loss].allows_smoothing, value=0.0),
         fields["loss"],
         fields["label_smoothing"],
         **quiet,
     )
-    return TrainForm(fields, read, data.is_upload, (data.on_open,))
+    return TrainForm(fields, read, data.is_upload)
 
 
-def _build_training(services: Services) -> dict[str, gr.components.Component]:
+def _build_training(services: Services, seed: gr.Number) -> dict[str, gr.components.Component]:
     f: dict[str, gr.components.Component] = {}
     default = TrainingConfig
     with gr.Row():
@@ -110,7 +108,7 @@ def _build_training(services: Services) -> dict[str, gr.components.Component]:
         f["label_smoothing"] = gr.Slider(0, 0.5, 0, step=0.05, label="Label smoothing", min_width=150)
         f["weight_decay"] = gr.Number(default.weight_decay, label="Weight decay (L2)", min_width=130)
         f["l1"] = gr.Number(default.l1, label="L1 penalty", min_width=110)
-        f["seed"] = gr.Number(default.seed, precision=0, minimum=0, label="Seed", min_width=90)
+        seed.render()
     with gr.Accordion("More: stopping early, clipping, precision, device, name", open=False):
         with gr.Row():
             f["patience"] = gr.Slider(
@@ -121,6 +119,9 @@ def _build_training(services: Services) -> dict[str, gr.components.Component]:
                 1, 16, 1, step=1, label="Parts of a batch", info="More: less memory", min_width=160
             )
             f["precision"] = gr.Dropdown(list(PRECISIONS), value=default.precision, label="Precision", min_width=120)
+            f["snapshot_every"] = gr.Number(
+                0, precision=0, label="Snapshot every", info="Steps; 0: chosen for you", min_width=140
+            )
         with gr.Row():
             f["compile"] = gr.Checkbox(False, label="torch.compile", info="Pays for long trainings", min_width=160)
             f["trackers"] = gr.CheckboxGroup(list(TRACKERS), value=[], label="Report also to", min_width=200)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import gradio as gr
 
 from models.errors import ModelsError
-from models.pretrained import DEFAULT_MODEL
 from models.registry import RUN_PREFIX
 from models.training_config import TrainingConfig
 from ui import Services
@@ -14,6 +13,7 @@ from ui.components import Tab, explain_this
 from ui.curves_panel import build_curves_panel
 from ui.errors import shows_errors
 from ui.errors_panel import build_errors_panel
+from ui.run_actions import list_trainings
 from ui.runs_panel import build_runs_panel, follow_change
 from ui.time_panel import build_time_panel
 from ui.train_form import TrainForm, build_train_form
@@ -30,7 +30,7 @@ PRESETS = {
     "Drawn shapes, a few seconds": SHAPES_SMALL | {"position": "anywhere", "small_cnn.head": "gap"},
     "Shapes only on the left, flatten": SHAPES_SMALL | {"position": "left", "small_cnn.head": "flatten"},
 }
-"""Title -> the settings it changes, before it starts a training."""
+"""Title -> the settings of a training that it starts; all others become those of a new page."""
 TRANSFER = {
     "architecture": "transfer",
     "transfer.mode": "frozen",
@@ -40,6 +40,8 @@ TRANSFER = {
     "epochs": 20,
 }
 """Settings with which own pictures are learned in seconds, once there are any."""
+KEPT = ("name", "device", "trackers", "seed", "own_source", "zip", "folder")
+"""Settings that no preset changes, and neither the boxes of own pictures."""
 PARTS = {
     "curves": ("Curves", build_curves_panel),
     "errors": ("Errors", build_errors_panel),
@@ -52,7 +54,6 @@ BUTTONS = {
     "stop": ("Stop", 90, "stop"),
     "resume": ("Go on", 90, "secondary"),
     "use": ("Use this model", 130, "secondary"),
-    "delete": ("Delete run", 110, "secondary"),
 }
 EXPLANATION = """
 The network is trained on mini-batches: forward, loss, gradient, step. The **training** curve is the running mean
@@ -66,7 +67,7 @@ also after a stop and “Go on”.
 def build_train_tab(services: Services, bench: Workbench) -> Tab:
     """Lays out the tab and wires what happens inside it."""
     with gr.Tabs(elem_id="train-parts"):
-        with gr.Tab("Single run", id="train-one"):
+        with gr.Tab("Single run", id="train-one") as one_tab:
             form, one = _build_training(services, bench)
         with gr.Tab("Compare arms", id="train-arms") as arms_tab:
             arms = build_arms_panel(
@@ -75,19 +76,23 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
                 list(form.fields.values()),
             )
 
+    is_comparing = gr.State(False)
+
     def open_arms(chosen):
         """Lists the comparisons, and follows the chosen one."""
         names = arms.choices()
         chosen = chosen if chosen in names else (names or [None])[0]
-        return gr.update(choices=names, value=chosen), gr.update(active=True)
+        return gr.update(choices=names, value=chosen), gr.update(active=True), True
 
-    def refresh(tab, *values):
-        """As for a single training; a comparison is followed again once its part is opened."""
-        return *one.refresh(tab, *values), gr.skip() if tab == "train" else gr.update(active=False)
+    def refresh(tab, is_comparing, *values):
+        """As for a single training; a comparison is followed while it is on the screen."""
+        return *one.refresh(tab, *values), gr.update(active=tab == "train" and is_comparing)
 
     quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    arms_tab.select(open_arms, arms.run, [arms.run, arms.timer], **quiet)
-    return Tab(refresh, one.inputs, [*one.outputs, arms.timer], on_every_tab=True)
+    arms_tab.select(open_arms, arms.run, [arms.run, arms.timer, is_comparing], **quiet)
+    one_tab.select(lambda: (gr.update(active=False), False), None, [arms.timer, is_comparing], **quiet)
+    tab, *others = one.inputs
+    return Tab(refresh, [tab, is_comparing, *others], [*one.outputs, arms.timer], on_every_tab=True)
 
 
 def _build_training(services: Services, bench: Workbench) -> tuple[TrainForm, Tab]:
@@ -137,33 +142,35 @@ def _wire_parts(run: gr.Dropdown, part: gr.State, panels: dict, tabs: dict) -> N
             **quiet,
             queue=False,
         )
-        opened.then(panel.refresh, run, panel.outputs, **quiet)
-        run.change(_if_open(name, panel), [part, run], panel.outputs, **quiet, queue=False)
+        opened.then(panel.refresh, panel.inputs, panel.outputs, **quiet)
+        run.change(_if_open(name, panel), [part, *panel.inputs], panel.outputs, **quiet, queue=False)
 
 
 def _if_open(name: str, panel) -> Callable:
-    def follow(part, chosen):
+    def follow(part, *values):
         """Shows the run that is chosen now, where it is looked at."""
-        return panel.refresh(chosen) if part == name else gr.skip()
+        return panel.refresh(*values) if part == name else gr.skip()
 
     return follow
 
 
 def _make_refresh(services: Services, bench: Workbench, run: gr.Dropdown, part: gr.State, panels: dict) -> Tab:
-    def refresh(tab, name, part):
+    def refresh(tab, part, name, *others):
         """Lists the runs, and follows the chosen one while the tab is open."""
         if tab != "train":
             return gr.skip(), *(update for panel in panels.values() for update in _rest(panel))
-        names = list_runs(services)
+        names = list_trainings(services)
         name = name if name in names else (names or [None])[0]
-        updates = []
+        updates, others = [], iter(others)
         for kind, panel in panels.items():
-            found = panel.refresh(name) if kind == part else None
+            values = [next(others) for _ in panel.inputs[1:]]
+            found = panel.refresh(name, *values) if kind == part else None
             updates += found if isinstance(found, tuple) else [gr.skip()] * len(panel.outputs)
         return gr.update(choices=names, value=name), *updates
 
     outputs = [run, *(output for panel in panels.values() for output in panel.outputs)]
-    return Tab(refresh, [bench.tab, run, part], outputs)
+    inputs = [bench.tab, part, run, *(value for panel in panels.values() for value in panel.inputs[1:])]
+    return Tab(refresh, inputs, outputs)
 
 
 def _rest(panel) -> list:
@@ -182,21 +189,9 @@ def _wire_actions(services: Services, bench: Workbench, form: TrainForm, run: gr
         @shows_errors
         def handler(name):
             action(_chosen(name))
-            return gr.update(choices=list_runs(services), value=name)
+            return gr.update(choices=list_trainings(services), value=name)
 
         return handler
-
-    @shows_errors
-    def remove(name, model, compared):
-        """Deletes a run that has ended."""
-        services.jobs.delete(_chosen(name))
-        names, models = list_runs(services), list_model_choices(services)
-        lost = RUN_PREFIX + name
-        return (
-            gr.update(choices=names, value=(names or [None])[0]),
-            gr.update(choices=models, value=DEFAULT_MODEL if model == lost else model),
-            gr.update(choices=models, value=[other for other in compared or [] if other != lost]),
-        )
 
     @shows_errors
     def choose(name):
@@ -211,9 +206,7 @@ def _wire_actions(services: Services, bench: Workbench, form: TrainForm, run: gr
     asked = {"api_visibility": "private", "show_progress": "hidden"}  # queued: gradio shows no errors of the others
     buttons["stop"].click(act(services.jobs.stop), run, run, **asked)
     buttons["resume"].click(act(services.jobs.resume), run, run, **asked)
-    models = [bench.model, bench.compare]
-    buttons["delete"].click(remove, [run, *models], [run, *models], **asked)
-    buttons["use"].click(choose, run, models, **asked)
+    buttons["use"].click(choose, run, [bench.model, bench.compare], **asked)
 
 
 def _wire_presets(services: Services, form: TrainForm, run: gr.Dropdown, presets: dict, transfer: gr.Button) -> None:
@@ -224,7 +217,10 @@ def _wire_presets(services: Services, form: TrainForm, run: gr.Dropdown, presets
         """Starts a training with the settings of the page."""
         return _begin(services, form, values)
 
-    def fill(button: gr.Button, settings: dict):
+    new = {key: field.value for key, field in form.fields.items() if key not in KEPT and not key.startswith("box_")}
+
+    def fill(button: gr.Button, preset: dict):
+        settings = new | preset
         return button.click(lambda: list(settings.values()), None, [form.fields[key] for key in settings], **quiet)
 
     for title, button in presets.items():
@@ -236,15 +232,10 @@ def _begin(services: Services, form: TrainForm, values: tuple):
     settings = dict(zip(form.fields, values, strict=True))
     config, name = form.read(settings)
     name = services.jobs.start(config, name, is_upload=form.is_upload(settings))
-    return gr.update(choices=list_runs(services), value=name)
+    return gr.update(choices=list_trainings(services), value=name)
 
 
 def _chosen(name: str | None) -> str:
     if not name:
         raise ModelsError("There is no run to do this with; start a training first.")
     return name
-
-
-def list_runs(services: Services) -> list[str]:
-    """The names of all trainings, newest first."""
-    return [run.name for run in services.jobs.list("training")]

@@ -132,3 +132,5 @@ def test_on_a_phone_no_part_is_wider_than_the_screen(page, server, part, start):
     page.get_by_role("tab", name=part, exact=True).click()
     expect(page.locator(start)).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    boxes = "[...document.querySelectorAll('.block:has(> .checkbox-container)')]"
+    assert page.evaluate(f"{boxes}.filter((box) => box.scrollWidth > box.clientWidth).length") == 0  # none is cut off

@@ -1,6 +1,7 @@
 """The Train tab: training is a process of its own, which pages come and go around."""
 
 import io
+import re
 import zipfile
 
 import pytest
@@ -20,8 +21,8 @@ def train(open_tab) -> Page:
     return page
 
 
-def make_zip() -> bytes:
-    """Two classes of 30 pictures, one broken picture, and a path that wants out."""
+def make_zip(*paths: str) -> bytes:
+    """Two classes of 30 pictures, one broken picture, and files under other paths."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for index in range(30):
@@ -32,6 +33,8 @@ def make_zip() -> bytes:
                 image.save(picture, format="PNG")
                 archive.writestr(f"set/{name}/{index}.png", picture.getvalue())
         archive.writestr("set/sea/broken.png", b"not a picture")
+        for path in paths:
+            archive.writestr(path, picture.getvalue())
     return file.getvalue()
 
 
@@ -54,6 +57,14 @@ def train_shapes(page: Page, epochs: int) -> str:
 
 def open_part(page: Page, title: str) -> None:
     page.locator("#train-results").get_by_role("tab", name=title, exact=True).click()
+
+
+def upload_zip(page: Page, name: str, data: bytes) -> None:
+    choose(page, "train-dataset", "Own pictures")
+    page.locator("input[type=file][accept='.zip']").set_input_files(
+        {"name": name, "mimeType": "application/zip", "buffer": data}
+    )
+    expect(page.get_by_text(name.removesuffix(".zip"))).to_be_visible()
 
 
 def start_long_training(page: Page) -> str:
@@ -85,15 +96,19 @@ def test_a_stopped_training_goes_on_from_where_it_was(train, server):
     name = start_long_training(train)
     train.locator("#train-stop").click()
     expect(train.locator(STATUS)).to_contain_text(f"{name}: stopped", timeout=30_000)
-    step = read_run(server.runs_root, name).status["step"]
+    before = read_run(server.runs_root, name)
     train.locator("#train-resume").click()
     expect(train.locator(STATUS)).to_contain_text(f"{name}: running", timeout=30_000)
+    expect(train.locator(STATUS)).to_contain_text("pictures a second", timeout=60_000)
     train.wait_for_timeout(1500)
-    run = read_run(server.runs_root, name)
-    epochs = [line["epoch"] for line in run.metrics if line["kind"] == "epoch"]
-    assert run.status["step"] > step and epochs == list(range(1, len(epochs) + 1))
     train.locator("#train-stop").click()
     expect(train.locator(STATUS)).to_contain_text(f"{name}: stopped", timeout=30_000)
+    run = read_run(server.runs_root, name)
+    epochs = [line["epoch"] for line in run.metrics if line["kind"] == "epoch"]
+    assert run.status["step"] > before.status["step"] and epochs == list(range(1, len(epochs) + 1))
+    # Had it begun anew, losses would be equal too, but not the speeds that were measured.
+    first = [line for line in before.metrics if "samples_per_second" in line]
+    assert first and [line for line in run.metrics if "samples_per_second" in line][: len(first)] == first
 
 
 def test_a_finished_model_is_used_in_the_other_tabs(train):
@@ -110,16 +125,37 @@ def test_a_finished_model_is_used_in_the_other_tabs(train):
 
 
 def test_own_pictures_from_a_zip_are_trained_on(train, server):
-    choose(train, "train-dataset", "Own pictures")
-    train.locator("input[type=file][accept='.zip']").set_input_files(
-        {"name": "skies.zip", "mimeType": "application/zip", "buffer": make_zip()}
-    )
-    expect(train.get_by_text("skies")).to_be_visible()
+    upload_zip(train, "skies.zip", make_zip())
     train.locator("#train-start").click()
     expect(train.locator(STATUS)).to_contain_text("skies-1: finished", timeout=120_000)
-    expect(train.locator(STATUS)).to_contain_text("1 files were left out")
+    expect(train.locator(STATUS)).to_contain_text("1 file was left out")
     name = train.locator("#train-run input").input_value()
     assert any("broken.png" in line for line in read_run(server.runs_root, name).status["skipped"])
+
+
+def test_a_zip_that_wants_out_of_its_folder_is_refused(train, server):
+    upload_zip(train, "evil.zip", make_zip("../../escaped/1.png"))
+    train.locator("#train-start").click()
+    expect(train.locator(STATUS)).to_contain_text("unsafe name '../../escaped/1.png'", timeout=60_000)
+    assert not list(server.runs_root.parent.rglob("escaped"))
+
+
+def test_a_comparison_is_followed_again_after_a_visit_to_another_tab(train):
+    train.get_by_role("tab", name="Compare arms", exact=True).click()
+    choose(train, "arms-preset", "A CNN against an MLP")
+    seeds = train.get_by_label("number input for Seeds")
+    seeds.fill("1")
+    seeds.press("Enter")
+    train.locator("#arms-start").click()
+    status = train.locator("#arms-status")
+    expect(status).to_contain_text(": running", timeout=60_000)
+    train.get_by_role("tab", name="Classify", exact=True).click()
+    expect(train.locator("#classify-result .finding")).to_be_visible()
+    train.get_by_role("tab", name="Train", exact=True).click()
+    expect(status).to_be_visible()
+    expect(status).not_to_have_text(status.inner_text(), timeout=30_000)
+    train.locator("#arms-stop").click()
+    expect(status).to_contain_text(": stopped", timeout=60_000)
 
 
 def test_leaving_the_tab_ends_the_polling(train):
@@ -191,7 +227,8 @@ def test_two_runs_are_compared_and_a_capsule_comes_back(train, server, tmp_path)
     table = train.locator("#runs-table")
     for name in (first, second):
         table.get_by_role("row").filter(has_text=name).get_by_role("checkbox").check()
-    expect(train.locator("#train-results")).to_contain_text("epochs")  # the setting in which they differ
+    expect(train.locator("#runs-results")).to_contain_text("setting that differs")
+    expect(train.locator("#runs-results tr", has_text="epochs")).to_have_text(re.compile(r"epochs\s*[23]\s*[23]"))
     with train.expect_download(timeout=60_000) as caught:
         train.get_by_role("button", name="Capsule (zip)", exact=True).click()
     path = tmp_path / "capsule.zip"

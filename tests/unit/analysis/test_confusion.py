@@ -80,6 +80,15 @@ def test_every_picture_is_in_exactly_one_cell_and_cells_are_sorted_by_loss(probl
     assert found.top_losses(3) == found.top_losses(10**6)[:3]
 
 
+def test_scores_nearer_to_each_other_than_probabilities_can_be():
+    """A cell's number is counted from scores; its pictures must be chosen by them too."""
+    logits = torch.tensor([[0.0, 1e-9], [1e-9, 0.0]])
+    found = confusion_of(logits, torch.tensor([0, 0]))
+    assert found.counts.tolist() == [[1, 1], [0, 0]]
+    assert (found.cell(0, 0), found.cell(0, 1)) == ([1], [0])
+    assert found.probability.tolist() == [0.5, 0.5]
+
+
 def test_losses_and_probabilities_are_those_of_a_loop_in_double_precision():
     logits, labels = logits_for(PREDICTED), LABELS
     found = confusion_of(logits, labels)

@@ -78,6 +78,13 @@ def test_a_difference_is_centred_at_zero():
     assert map_["colorscale"][1] == [0.5, "rgb(247, 247, 247)"]
 
 
+def test_the_classes_that_changed_most_are_called_so():
+    difference = torch.zeros(MAX_SHOWN + 1, MAX_SHOWN + 1, dtype=torch.int64)
+    difference[3, 4] = -2
+    figure = read(plot_confusion_difference(difference, [f"c{n}" for n in range(MAX_SHOWN + 1)]))
+    assert figure["layout"]["title"]["text"] == f"The {MAX_SHOWN} most changed of {MAX_SHOWN + 1} classes"
+
+
 def test_no_difference_at_all_is_white():
     (map_,) = read(plot_confusion_difference(torch.zeros(3, 3, dtype=torch.int64), NAMES))["data"]
     assert (map_["zmin"], map_["zmax"]) == (-1, 1)

@@ -23,6 +23,15 @@ def test_every_split_is_a_bar_on_top_of_the_others():
     assert figure["layout"]["xaxis"]["ticktext"] == ["ant", "bee", "ant"]
 
 
+def test_hostile_names_are_short_plain_text():
+    """Names of classes are folders of a zip that anybody may have made."""
+    names = ("<a href='//evil'>x</a>", "%{y}", "x" * 5000)
+    figure = read(plot_class_balance(names, COUNTS))
+    shown = ["&lt;a href='//evil'&gt;x&lt;/a&gt;", "% {y}", "x" * 39 + "…"]
+    assert figure["layout"]["xaxis"]["ticktext"] == shown
+    assert all(bar["customdata"] == shown for bar in figure["data"])
+
+
 def test_many_classes_are_not_named_under_the_axis():
     names = [str(i) for i in range(MAX_NAMED + 1)]
     figure = read(plot_class_balance(names, {"train": [1] * len(names)}))

@@ -2,45 +2,15 @@
 
 import hashlib
 import json
+import signal
+import subprocess
 import sys
 
 import pytest
 import torch
 
-import cli
 from models.registry import Registry
-from models.runs import list_runs, read_run, write_json
-
-
-@pytest.fixture(autouse=True)
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(tmp_path / "runs"))
-    monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def run(monkeypatch, capfd):
-    """Runs one command in this process: its exit code, and what it wrote to stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cli.py", *map(str, arguments)])
-        capfd.readouterr()
-        code = cli.main()
-        return code, *capfd.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def run_json(run):
-    def run_json(*arguments):
-        code, out, err = run(*arguments, "--json")
-        assert (code, err) == (0, "")
-        return json.loads(out)
-
-    return run_json
+from models.runs import create_run, list_runs, read_run, record_process, write_json
 
 
 @pytest.fixture
@@ -62,6 +32,26 @@ def test_runs_lists_every_run(run, run_json, tiny, root):
     assert found["tiny"]["kind"] == "training" and found["tiny"]["result"]["test_accuracy"] == 0.5
     code, out, _ = run("runs")
     assert code == 0 and "test accuracy 50.0%" in out and len(out.splitlines()) == 2
+
+
+def test_runs_that_wait_say_for_how_many_and_can_be_stopped_and_killed(run, run_json, root):
+    """Processes of their own, as they would be: one that works, and two that wait."""
+    processes = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(3)]
+    try:
+        for number, (name, process) in enumerate(zip(("works", "next", "last"), processes, strict=True)):
+            path = create_run(root, name, {})
+            record_process(path, process.pid)
+            state = {"state": "queued" if number else "running", "device": "cpu"}
+            write_json(path / "status.json", read_run(root, name).status | state)
+        assert {entry["name"]: entry["before"] for entry in run_json("runs")} == {"works": 0, "next": 1, "last": 2}
+        assert "queued     2 before it" in run("runs")[1]
+        assert run("stop", "next")[0] == 0 and (root / "next" / "stop").exists()
+        assert run("kill", "works")[0] == 0
+        assert processes[0].wait(10) == -signal.SIGKILL and read_run(root, "works").state == "stopped"
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def test_rename_note_and_delete(run, tiny, root):
@@ -102,6 +92,8 @@ def test_export_onnx_writes_a_checked_file(run_json, tiny, tmp_path):
         ("rename", "tiny", "../x"),
         ("note", "none", "x"),
         ("delete", "none"),
+        ("stop", "none"),
+        ("kill", "../tiny"),
         ("capsule", "none", "a.zip"),
         ("capsule", "tiny", "no/folder/a.zip"),
         ("open-capsule", "none.zip"),

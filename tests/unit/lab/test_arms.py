@@ -1,8 +1,11 @@
 """Matched arms end to end on drawn shapes: equal data, numbers against oracles, stopping and going on."""
 
+import itertools
 import json
+import shutil
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -136,6 +139,43 @@ def test_a_network_that_ignores_the_picture_is_consistent():
     assert measure_accuracy(module, preprocessing, dataset.test) == pytest.approx(share)
 
 
+def test_no_more_pictures_at_a_time_than_in_training():
+    dataset, seen = open_data(TrainingConfig.from_dict(BASE)), set()
+
+    class Counting(torch.nn.Linear):
+        def forward(self, x):
+            seen.add(len(x))
+            return torch.zeros(len(x), 6)
+
+    for measure in (measure_accuracy, measure_translation):
+        measure(Counting(1, 1), dataset.preprocessing(), dataset.train, batch_size=20)
+    assert max(seen) == 20 and len(dataset.train) > 20
+
+
+def test_arms_whose_networks_prefer_different_pictures(tmp_path, monkeypatch):
+    """A pretrained network, an MLP as large for the same pictures, and one that takes those of the data set."""
+    names = ("base", "mlp", "small")
+    changes = ({}, {"equal_mlp": 1}, {"architecture": "small_cnn"})
+    chosen = [{"name": n, "title": n, "changes": change} for n, change in zip(names, changes, strict=True)]
+    base = {"architecture": "transfer", "model": {}, "image_size": None, "epochs": 1, "learning_rate": 0.001}
+    config = configure(arms=chosen, base=base | {"shapes": {"num_images": 60}}, seeds=1, question="accuracy")
+    seen, real = [], arms.measure_accuracy
+
+    def measure(module, preprocessing, split, **options):
+        seen.append((split.images.shape[-1], options["batch_size"]))
+        return real(module, preprocessing, split, **options)
+
+    monkeypatch.setattr(arms, "measure_accuracy", measure)
+    document = start_here(config, tmp_path / "sizes")
+    size = config.base.picture_size
+    assert [network["state"] for network in document["networks"]] == ["finished"] * 3 and size > 32
+    assert seen == [(size, 24), (size, 24), (32, 24)]
+    counted = [row["parameters"] for row in document["rows"]]
+    modules = [load_run_model(tmp_path / f"sizes-{name}-3")[0] for name in names]
+    assert counted == [sum(p.numel() for p in module.parameters()) for module in modules]
+    assert counted[1] == pytest.approx(counted[0], rel=0.05) and counted[2] < counted[0]
+
+
 def test_what_is_finished_is_neither_trained_nor_measured_again(comparison, monkeypatch):
     root, document = comparison
     path = root / "heads" / "status.json"
@@ -144,6 +184,8 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(comparison, monk
     monkeypatch.setattr(arm_training, "train", None)
     again = run_job(root / "heads")
     assert again["networks"] == document["networks"] and again["rows"] == document["rows"]
+    # Not what looking at them took, but training them.
+    assert again["seconds"] == document["seconds"] == sum(network["seconds"] for network in document["networks"])
     with pytest.raises(ModelsError, match="already a run named heads, and it is finished"):
         start_here(configure(shifts=True), root / "heads")
 
@@ -187,6 +229,62 @@ def test_a_broken_off_arm_goes_on_to_the_same_weights(comparison, tmp_path, monk
         assert one["weights_sha256"] == other["weights_sha256"]
     assert again["rows"][1]["consistency"] == document["rows"][1]["consistency"]
     assert len(read_run(tmp_path, "heads").metrics) == 12
+
+
+def break_off(comparison, tmp_path) -> None:
+    """Copies the finished comparison as one that was stopped; this process is none that works on it."""
+    shutil.copytree(comparison[0], tmp_path, dirs_exist_ok=True)
+    for path in tmp_path.glob("*/process.json"):
+        path.unlink()
+    path = tmp_path / "heads" / "status.json"
+    write_json(path, {**read_json(path), "state": "stopped"})
+
+
+def test_time_left_counts_from_where_it_went_on(comparison, tmp_path, monkeypatch):
+    break_off(comparison, tmp_path)
+    shutil.rmtree(tmp_path / "heads-gap-4")
+    left, real, seconds = [], RunWriter.update, itertools.count()
+
+    def update(writer, **values):
+        if writer.run_dir.name == "heads" and "seconds_left" in values:
+            left.append(values["seconds_left"])
+        real(writer, **values)
+
+    monkeypatch.setattr(RunWriter, "update", update)
+    monkeypatch.setattr(arms, "time", SimpleNamespace(monotonic=lambda: next(seconds)))  # one for each epoch
+    run_job(tmp_path / "heads")
+    assert left == [2, 1, 0, 0]
+
+
+@pytest.mark.parametrize("broken", ["config.json", "status.json"])
+def test_a_damaged_arm_begins_anew(comparison, tmp_path, broken):
+    _, document = comparison
+    break_off(comparison, tmp_path)
+    (tmp_path / "heads-gap-4" / broken).write_bytes(b"{")
+    assert read_run(tmp_path, "heads-gap-4").state == "damaged"
+    again = run_job(tmp_path / "heads")
+    assert [n["weights_sha256"] for n in again["networks"]] == [n["weights_sha256"] for n in document["networks"]]
+    assert read_run(tmp_path, "heads-gap-4").state == "finished"
+    lines = [(line["arm"], line["seed"], line["epoch"]) for line in read_run(tmp_path, "heads").metrics]
+    assert len(lines) == len(set(lines)) == 12
+
+
+def test_a_damaged_run_that_is_known_to_be_another_is_left_alone(comparison, tmp_path):
+    break_off(comparison, tmp_path)
+    write_json(tmp_path / "heads-gap-4" / "config.json", {"mine": True})
+    (tmp_path / "heads-gap-4" / "status.json").write_bytes(b"{")
+    with pytest.raises(ModelsError, match="another run named heads-gap-4"):
+        run_job(tmp_path / "heads")
+    assert (tmp_path / "heads-gap-4" / "weights.safetensors").exists()
+
+
+def test_an_arm_whose_weights_are_damaged_is_a_finding(comparison, tmp_path):
+    break_off(comparison, tmp_path)
+    (tmp_path / "heads" / "measurements.jsonl").unlink()
+    (tmp_path / "heads-gap-4" / "weights.safetensors").write_bytes(b"")
+    again = run_job(tmp_path / "heads")
+    assert [network["state"] for network in again["networks"]] == ["finished"] * 3 + ["failed"]
+    assert again["sentence"].startswith("heads-gap-4 failed: ") and "damaged" in again["networks"][3]["message"]
 
 
 def test_an_arm_that_diverges_is_a_finding(tmp_path):

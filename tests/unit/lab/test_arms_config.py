@@ -34,21 +34,21 @@ def test_config_round_trip_through_json():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name):
-    preset, config = PRESETS[name], configure_preset(name, seeds=2, seed=7, epochs=1)
+    preset, config = PRESETS[name], configure_preset(name, 2, {"seed": 7, "epochs": 1})
     assert config.all_seeds == (7, 8) and config.base.epochs == 1 and config.claim and config.question in QUESTIONS
     facts = FACTS[config.dataset]
     trainings = [arm.configure(config.base, facts) for arm in config.arms]
     assert len({str(training.to_dict()) for training in trainings}) == len(config.arms)
     for training in trainings:
         changed = {key for key, value in training.to_dict().items() if value != config.base.to_dict()[key]}
-        assert changed <= {"model", "architecture", "augment", "loss", "label_noise"}
-        assert training.seed == 7
+        assert changed <= {"model", "architecture", "augment", "loss", "label_noise", "image_size"}
+        assert training.seed == 7 and training.picture_size == config.base.picture_size
     assert preset.minutes > 0
 
 
 def test_a_preset_on_own_pictures_takes_all_of_them():
     assert configure_preset("frozen_unfrozen").base.train_limit is not None
-    config = configure_preset("frozen_unfrozen", dataset="/somewhere/fruit.zip")
+    config = configure_preset("frozen_unfrozen", base={"dataset": "/somewhere/fruit.zip"})
     assert (config.dataset, config.base.train_limit) == ("/somewhere/fruit.zip", None)
 
 
@@ -72,8 +72,22 @@ def test_variations(name):
     trainings = [arm.configure(base, facts) for arm in config.arms]
     assert len({str(training.to_dict()) for training in trainings}) == len(texts)
     assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
-    if obstacles := [variation.obstacle(TrainingConfig(architecture=other)) for other in ("linear",)]:
-        assert all(not text or "has no such option" in text for text in obstacles)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_every_network_has_an_obstacle_or_values(architecture, name):
+    variation, base = VARIATIONS[name], TrainingConfig(architecture=architecture, image_size=64)
+    if obstacle := variation.obstacle(base):
+        assert "has no such option" in obstacle and "these have: " in obstacle
+        assert architecture not in obstacle.partition("these have: ")[2].rstrip(".").split(", ")
+        return
+    config = vary(base, name, variation.suggest(base))
+    facts = DataFacts(1000, 10, 3, 64)
+    trainings = [arm.configure(base, facts) for arm in config.arms]
+    assert len({arm.name for arm in config.arms}) == len(config.arms) >= 2
+    for training in trainings:
+        assert training.architecture_config(**facts.shape).num_parameters > 0
 
 
 def test_a_share_is_one_of_the_pictures_that_the_base_takes():
@@ -86,6 +100,36 @@ def test_strengths_of_augmentation():
     config = vary(TrainingConfig(), "augmentation", ["none", "flip=1 crop=0.5", "flip"])
     strengths = [arm.configure(config.base).augment for arm in config.arms]
     assert strengths[0] is False and (strengths[1].flip, strengths[1].crop) == (1.0, 0.5) and strengths[2].flip == 1.0
+
+
+def test_strengths_that_differ_at_the_end_of_a_long_text():
+    texts = ["none", "translate=0.2", "translate=0.4", "translate=0.2 crop=0.5"]
+    config = vary(TrainingConfig(), "augmentation", texts)
+    assert [arm.configure(config.base).augment.translate for arm in config.arms[1:]] == [0.2, 0.4, 0.2]
+    assert len({arm.name for arm in config.arms}) == 4
+    for text in ("translate=0.4", "translate=0.40"):
+        with pytest.raises(ModelsError, match="Two arms are the same"):
+            vary(TrainingConfig(), "augmentation", [*texts, text])
+
+
+def test_what_only_moved_pictures_tell_is_no_question_without_them():
+    questions = [
+        vary(TrainingConfig(), name, VARIATIONS[name].suggest(TrainingConfig()), shifts=shifts).question
+        for name, shifts in (("head", True), ("head", False), ("dropout", False))
+    ]
+    assert questions == ["translation", "accuracy", "gap"]
+
+
+def test_an_equal_mlp_takes_the_pictures_that_the_base_network_prefers():
+    """A pretrained network has a picture size of its own, an MLP that of the data set."""
+    base = TrainingConfig(architecture="transfer", dataset="shapes")
+    facts = DataFacts(1000, 6, 3, base.picture_size)
+    assert facts.image_size != TrainingConfig(dataset="shapes").picture_size
+    trainings = [arm.configure(base, facts) for arm in vary(base, "network", ["base", "mlp", "mlp2"]).arms]
+    assert {training.picture_size for training in trainings} == {facts.image_size}
+    data = {"num_classes": 6, "in_channels": 3}
+    sizes = [t.architecture_config(**data, image_size=t.picture_size).num_parameters for t in trainings]
+    assert sizes[1:] == pytest.approx([sizes[0]] * 2, rel=0.05)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -179,6 +223,10 @@ def test_from_dict_of_no_table():
             ArmsConfig.from_dict(values)
     with pytest.raises(ModelsError, match="preset must be one of"):
         configure_preset("magic")
+    for base in ({"seeds": 5}, {"name": "x"}, {"self": 1}):
+        with pytest.raises(ModelsError, match=next(iter(base))):
+            configure_preset("bn_faster", base=base)
+    with pytest.raises(ModelsError, match="seeds"):
+        configure_preset("bn_faster", 0)
     with pytest.raises(ModelsError, match="must be a table"):
         Arm("a", "A", [])
-    assert set(ABLE.values()) <= set(ARCHITECTURES)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 
 import pytest
 import scipy.stats
@@ -75,11 +74,30 @@ def test_no_steps_before_all_arms_of_a_seed_are_there():
     assert found["targets"] == {} and found["rows"][0]["steps"] is None and found["sentence"] == ""
 
 
+def test_no_common_accuracy_where_no_seed_has_all_arms():
+    """Each arm has diverged with another seed."""
+    found = summarize(ARMS, [network("a", 0), network("b", 1)], "steps", -1)
+    assert [row["n"] for row in found["rows"]] == [1, 1] and found["sentence"] == ""
+
+
+@pytest.mark.parametrize("known", ["", "a", "b", "bc"])
+def test_a_measure_that_is_not_there_is_not_talked_about(known):
+    """Nobody asked for moved pictures, or not yet when the first networks were measured."""
+    arms = [*ARMS, {"name": "c", "title": "C", "parameters": 1}]
+    measured = [network(arm, 0, **({"consistency": 0.5} if arm in known else {})) for arm in "abc"]
+    found = summarize(arms, measured, "translation", 1)
+    assert found["sentence"] == "" and found["also"].startswith("Test accuracy, against 50.0 % (A)")
+
+
 def test_factor_is_a_geometric_mean():
     curves = {("a", 0): 400, ("b", 0): 100, ("a", 1): 900, ("b", 1): 900}
     networks = [network(arm, seed, curve=[(step, 0.5)]) for (arm, seed), step in curves.items()]
-    change = summarize(ARMS, networks, "steps")["rows"][1]["differences"]["steps"]
+    rows = summarize(ARMS, networks, "steps")["rows"]
+    change = rows[1]["differences"]["steps"]
     assert change["factor"] == pytest.approx(2.0) and change["factor_low"] < 1 < change["factor_high"]
+    # There is a smallest number of steps, but no largest.
+    expected = scipy.stats.t.interval(0.95, 1, 650, scipy.stats.sem([400, 900]))
+    assert (rows[0]["steps"]["low"], rows[0]["steps"]["high"]) == (0, pytest.approx(expected[1]))
 
 
 @pytest.mark.parametrize(
@@ -155,4 +173,3 @@ def test_shown_numbers():
     assert measure.show_estimate({"mean": -0.0123, "low": -0.02, "high": 0.01}) == "−1.2 points [−2.0, 1.0]"
     assert measure.show(0.02, "+") == "+2.0"
     assert MEASURES["steps"].show_estimate({"mean": 12.4, "low": None, "high": None}) == "12"
-    assert math.isinf(MEASURES["steps"].high)

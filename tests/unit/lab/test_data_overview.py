@@ -1,16 +1,17 @@
 """What is said about a data set is what is in it; asking again costs nothing; cancelling works."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from analysis.errors import Cancelled
 from lab import data_overview
-from lab.data_overview import OverviewCache, describe_data, measure_class_means
+from lab.data_overview import CACHE_BYTES, describe_data, measure_class_means
+from lab.recent_results import RecentResults
 from models import cifar10
 from models.data import Split, load_dataset
 from models.errors import ModelsError
@@ -20,7 +21,7 @@ SMALL = ShapesConfig(num_images=300)
 
 
 def describe(name="shapes", **options):
-    given = {"data_root": "unused", "seed": 0, "shapes": SMALL, "cache": OverviewCache()}
+    given = {"data_root": "unused", "seed": 0, "shapes": SMALL, "cache": RecentResults(CACHE_BYTES)}
     return describe_data(name, **given | options)
 
 
@@ -48,15 +49,35 @@ def test_means_are_those_of_a_loop():
         for image, its_label in zip(images, labels, strict=True):
             if its_label == label:
                 total, count = total + image, count + 1
-        assert np.abs(means[label].numpy() - total / count).max() <= 0.5 + 1e-9
+        np.testing.assert_array_equal(means[label].numpy(), (total / count).round())
     assert means[4].max() == 0 and means.dtype == torch.uint8
 
 
 def test_means_in_parts_are_means_at_once(monkeypatch):
     split = load_dataset("shapes", data_root="", seed=0, shapes=SMALL).train
     whole = measure_class_means(split, 6)
-    monkeypatch.setattr(data_overview, "_CHUNK", 7)
-    assert torch.equal(measure_class_means(split, 6), whole)
+    for values in (1, 7 * split.images[0].numel()):
+        monkeypatch.setattr(data_overview, "_CHUNK_VALUES", values)
+        assert torch.equal(measure_class_means(split, 6), whole)
+
+
+def test_means_of_large_pictures_take_little_memory(monkeypatch):
+    """Of many pictures and classes, too: no step may make more than its chunk, eight bytes a number."""
+
+    class Largest(TorchDispatchMode):
+        num_bytes = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            made = function(*args, **(kwargs or {}))
+            if isinstance(made, torch.Tensor) and not function.is_view:
+                self.num_bytes = max(self.num_bytes, made.nbytes)
+            return made
+
+    split = Split(torch.zeros(200, 3, 40, 40, dtype=torch.uint8), torch.arange(200) % 20)
+    monkeypatch.setattr(data_overview, "_CHUNK_VALUES", 3 * 4800)
+    with Largest() as largest:
+        means = measure_class_means(split, 20)
+    assert largest.num_bytes <= max(8 * 3 * 4800, means.nbytes)
 
 
 @pytest.mark.parametrize("name", ["shapes", "digits"])
@@ -104,7 +125,7 @@ def test_copies_and_imbalance_are_warned_of(pets, tmp_path):
 def test_asking_again_costs_nothing_until_something_changes(pets, monkeypatch):
     loads = []
     monkeypatch.setattr(data_overview, "load_dataset", lambda *a, **o: loads.append(a) or load_dataset(*a, **o))
-    cache = OverviewCache()
+    cache = RecentResults(CACHE_BYTES)
     first = describe(pets, cache=cache)
     assert describe(pets, cache=cache) is first and len(loads) == 1
     (pets / "cats" / "0.png").rename(pets / "dogs" / "1000.png")
@@ -115,20 +136,12 @@ def test_asking_again_costs_nothing_until_something_changes(pets, monkeypatch):
     assert len(loads) == 5
 
 
-def test_the_cache_is_bounded_and_forgets_the_oldest(monkeypatch):
-    overviews = [describe(seed=seed) for seed in range(4)]
-    cache = OverviewCache(max_bytes=overviews[0].num_bytes * 2 + 10)
-    for seed in (0, 1):
-        cache.keep(seed, overviews[seed])
-    assert cache.get(0) is overviews[0]
-    cache.keep(2, overviews[2])
-    assert cache.get(1) is None and cache.get(0) is overviews[0] and cache.get(2) is overviews[2]
-    small = OverviewCache(max_bytes=10)
-    small.keep(0, overviews[0])
-    assert small.get(0) is None
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda i: (cache.keep(i, overviews[i % 4]), cache.get(i % 3)), range(200)))
-    assert sum(cache.get(i) is not None for i in range(200)) == 2
+def test_answers_are_kept_as_far_as_they_fit():
+    size = describe().num_bytes
+    cache, small = RecentResults(2 * size + 10), RecentResults(10)
+    overviews = [describe(seed=seed, cache=cache) for seed in range(3)]
+    assert len(cache) == 2 and describe(seed=2, cache=cache) is overviews[2]
+    assert describe(cache=small).counts == overviews[0].counts and len(small) == 0
 
 
 def test_many_classes_show_fewer_pictures_each(monkeypatch):
@@ -143,7 +156,7 @@ def test_progress_rises_to_the_end_and_may_cancel_anywhere(pets):
     describe(pets, progress=lambda done, total: heard.append((done, total)))
     assert heard == sorted(heard) and heard[-1] == (100, 100) and {total for _, total in heard} == {100}
     for stop in range(len(heard) - 1):
-        calls, cache = iter(range(1000)), OverviewCache()
+        calls, cache = iter(range(1000)), RecentResults(CACHE_BYTES)
 
         def cancel(done, total, calls=calls, stop=stop):
             if next(calls) == stop:

@@ -109,6 +109,7 @@ def test_location_bias_leaves_models_with_the_same_budget(tmp_path):
     for name, head in zip(names, HEADS, strict=True):
         run = read_run(tmp_path, name)
         assert run.state == "finished" and run.config["shapes"]["position"] == "left"
+        assert not (run.path / "resume.safetensors").exists()
         assert run.config["model"].pop("head") == head
         configs.append(run.config)
         assert Registry(tmp_path).get(f"run/{name}").accuracy == run.result["test_accuracy"]

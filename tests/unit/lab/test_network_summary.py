@@ -5,12 +5,13 @@ import zipfile
 import pytest
 import torch
 
-from lab.network_summary import CONTENTS, find_kind, summarize_network
+from lab.network_summary import CONTENTS, find_kind, fit_kind, summarize_network
 from models.architectures import ARCHITECTURES
 from models.data import DATASETS, load_dataset
 from models.errors import ModelsError
 from models.fashion_mnist import find_files
 from models.shapes import ShapesConfig
+from models.training_config import TrainingConfig
 from models.validation import build_config
 
 
@@ -92,11 +93,37 @@ def test_pretrained_backbones_take_grey_and_colour(dataset):
     assert summary.rows[-1].num_params == 1281 * find_kind(dataset).num_classes
 
 
+@pytest.mark.parametrize("dataset", ["fashion_mnist", "shapes", None])
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [
+        ("small_cnn", {}),
+        ("mlp", {}),
+        *(("transfer", {"backbone": name}) for name in ("vit_b_16", "mobilenet_v3_small")),
+    ],
+)
+def test_without_a_chosen_size_pictures_are_as_large_as_in_training(dataset, architecture, options):
+    kind = fit_kind(architecture, options, find_kind(dataset))
+    config = TrainingConfig(dataset=dataset or "/pictures", architecture=architecture, model=options)
+    assert kind.image_size == config.picture_size
+    assert fit_kind(architecture, options, kind) == kind
+
+
+def test_a_backbone_costs_what_it_costs_at_its_own_size():
+    """The summary had it at the size of the data set: a twelfth of the multiply-adds, and no vision transformers."""
+    options, kind = {"backbone": "mobilenet_v3_small"}, find_kind(None, num_classes=1000)
+    summary = summarize_network("transfer", options, fit_kind("transfer", options, kind))
+    assert summary.multiply_adds == pytest.approx(57e6, rel=0.05)  # as torchvision states for 224 pixels
+    transformer = {"backbone": "vit_b_16"}
+    assert summarize_network("transfer", transformer, fit_kind("transfer", transformer, kind)).num_params > 85e6
+
+
 def test_what_cannot_work_is_refused_with_the_numbers():
     kind = find_kind("fashion_mnist")
     with pytest.raises(ModelsError, match="28 x 28 image 7 times"):
         summarize_network("small_cnn", {"channels": (8,) * 8}, kind)
-    with pytest.raises(ModelsError, match="no architecture"):
-        summarize_network("hugenet", {}, kind)
+    for ask in (summarize_network, fit_kind):
+        with pytest.raises(ModelsError, match="no architecture"):
+            ask("hugenet", {}, kind)
     with pytest.raises(ModelsError, match="no setting 'colour'"):
         summarize_network("small_cnn", {"colour": 1}, kind)

@@ -5,18 +5,25 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from captum import attr as captum
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
 
+from analysis.attribution import default_layer
 from analysis.errors import AnalysisError, Cancelled
 from lab import Lab
 from lab.run_errors import (
+    LINEAR,
+    PARTS,
+    Correction,
     contrast_picture,
     correct,
-    describe_corrections,
     find_uncorrected,
     find_version,
     has_errors,
     is_upload,
+    latest_corrections,
     open_errors,
     plan_corrected_run,
 )
@@ -24,12 +31,12 @@ from models.errors import ModelsError
 from models.runs import Run, create_run, read_run
 from models.training_config import TrainingConfig
 
-COUNT = 30
+COUNT, HARD = 30, 12
 
 
 @pytest.fixture
 def run(tmp_path, make_run) -> Run:
-    """A finished run with examples and predictions."""
+    """A finished run with examples, predictions and hard examples."""
     root = tmp_path / "runs"
     model = make_run(root)
     generator = torch.Generator().manual_seed(0)
@@ -39,6 +46,8 @@ def run(tmp_path, make_run) -> Run:
     save_file({"images": images, "labels": labels, "ids": torch.arange(COUNT) * 7}, path / "examples.safetensors")
     with torch.no_grad():
         save_file({"logits": model(images.float() / 255)}, path / "predictions.safetensors")
+        hard = {"images": images[:HARD].flip(3), "labels": labels[:HARD], "ids": 1000 + torch.arange(HARD)}
+        save_file(hard | {"logits": model(hard["images"].float() / 255)}, path / "hard_examples.safetensors")
     return read_run(root, "tiny")
 
 
@@ -81,20 +90,60 @@ def test_a_run_without_predictions_has_no_errors_to_show(run):
     assert find_version(run)[1] is None
 
 
-@pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "occlusion", "grad_cam"])
-def test_the_map_of_the_difference_is_the_difference_of_the_maps(run, method):
-    lab, view = Lab("cpu", runs_root=run.path.parent), open_errors(run)
+class Difference(nn.Module):
+    """The logit of one class minus that of another, as a network with one output."""
+
+    def __init__(self, module: nn.Module, first: int, second: int):
+        super().__init__()
+        self.module, self.first, self.second = module, first, second
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = self.module(x)
+        return logits[:, [self.first]] - logits[:, [self.second]]
+
+
+def smooth(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    sigma = 0.15 * (x.max() - x.min())
+    noise = torch.cat([torch.randn(x.shape, generator=generator) for _ in range(32)])
+    return captum.Saliency(net).attribute((x + sigma * noise).requires_grad_(), 0, abs=False).mean(0, keepdim=True)
+
+
+def average_channels(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    layer = net.module.get_submodule(default_layer(net.module, x))
+    small = captum.LayerGradCam(net, layer).attribute(x, 0)
+    return functional.interpolate(small, x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+CAPTUM = {
+    "saliency": lambda net, x: captum.Saliency(net).attribute(x.requires_grad_(), 0, abs=False),
+    "input_x_gradient": lambda net, x: captum.InputXGradient(net).attribute(x.requires_grad_(), 0),
+    "integrated_gradients": lambda net, x: captum.IntegratedGradients(net).attribute(x, None, 0, n_steps=32),
+    "smoothgrad": smooth,
+    "occlusion": lambda net, x: captum.Occlusion(net).attribute(x, (1, 1, 1), (1, 1, 1), 0, 0),
+    "grad_cam": average_channels,
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("method", LINEAR)
+def test_the_difference_of_the_maps_is_what_captum_says_of_the_difference_of_the_logits(run, method, part):
+    lab, view = Lab("cpu", runs_root=run.path.parent), open_errors(run, part)
     found = view.confusion
     wrong = int((found.labels != found.predicted).nonzero()[0])
     maps = contrast_picture(lab, run, view, wrong, method)
     assert (maps.predicted, maps.other) == (int(found.predicted[wrong]), int(found.labels[wrong]))
-    expected = maps.for_predicted - maps.for_other
+    with lab.use("run/tiny") as (loaded, _):
+        net = Difference(loaded.module, maps.predicted, maps.other).eval()
+        inputs = loaded.to_inputs(view.examples.images[[wrong]].float() / 255)
+        expected = CAPTUM[method](net, inputs)[0].detach()
     torch.testing.assert_close(maps.difference, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     assert maps.scale > 0
 
 
-def test_a_recognised_picture_is_compared_with_the_second_best_class(run):
-    lab, view = Lab("cpu", runs_root=run.path.parent), open_errors(run)
+@pytest.mark.parametrize("part", PARTS)
+def test_a_recognised_picture_is_compared_with_the_second_best_class(run, part):
+    lab, view = Lab("cpu", runs_root=run.path.parent), open_errors(run, part)
     found = view.confusion
     right = int((found.labels == found.predicted).nonzero()[0])
     maps = contrast_picture(lab, run, view, right, "saliency")
@@ -120,12 +169,36 @@ def test_the_last_correction_of_a_picture_counts(run):
     names = view.confusion.categories
     trail = correct(view, correct(view, correct(view, (), 4, others[0]), 4, None), 4, others[1])
     trail = correct(view, trail, 6, None)
-    assert [entry[0] for entry in trail] == [28, 28, 28, 42]
-    rows = {number: (before, after) for number, before, after in describe_corrections(view, trail)}
-    assert rows == {
-        28: (names[label], names[others[1]]),
-        42: (names[view.examples.labels[6]], "left out"),
-    }
+    assert [entry.number for entry in trail] == [28, 28, 28, 42]
+    left_out = Correction(42, None, "validation", names[view.examples.labels[6]], "left out")
+    assert latest_corrections(trail) == [
+        Correction(28, others[1], "validation", names[label], names[others[1]]),
+        left_out,
+    ]
+
+
+def test_corrections_of_both_parts_are_collected_together(run):
+    """A network that mistakes a picture it was trained on is where a wrong label may have been learned."""
+    validation, training = (open_errors(run, part) for part in PARTS)
+    trail = correct(training, correct(validation, (), 0, None), 3, None)
+    assert [(entry.number, entry.part) for entry in trail] == [(0, "validation"), (1003, "training")]
+
+
+def test_the_hard_training_pictures_are_those_of_the_file(run):
+    view, kept = open_errors(run, "training"), load_file(run.path / "hard_examples.safetensors")
+    assert len(view.examples) == HARD and torch.equal(view.examples.images, kept["images"])
+    losses = functional.cross_entropy(kept["logits"].double(), kept["labels"], reduction="none")
+    assert view.select(None, None) == losses.argsort(descending=True).tolist()
+    assert f"training picture {kept['ids'][2]}" in view.describe(2)
+    assert open_errors(run, "training") is view and open_errors(run) is not view
+
+
+def test_a_run_without_hard_training_pictures_still_has_errors_to_show(run):
+    (run.path / "hard_examples.safetensors").unlink()
+    assert has_errors(run) and not has_errors(run, "training")
+    assert len(open_errors(run).examples) == COUNT
+    with pytest.raises(ModelsError, match="no hard_examples"):
+        open_errors(run, "training")
 
 
 def test_corrections_that_change_nothing_or_cannot_be_are_refused(run):
@@ -138,6 +211,10 @@ def test_corrections_that_change_nothing_or_cannot_be_are_refused(run):
         correct(view, (), 0, 3)
 
 
+def relabel(number: int, label: int | None) -> Correction:
+    return Correction(number, label, "training", "circle", "other")
+
+
 def make_training(root, name: str, **settings) -> Run:
     config = TrainingConfig(dataset="shapes", **settings)
     create_run(root, name, config.to_dict())
@@ -146,17 +223,17 @@ def make_training(root, name: str, **settings) -> Run:
 
 def test_a_corrected_run_has_the_settings_and_corrections_of_the_first_and_a_free_name(tmp_path):
     first = make_training(tmp_path, "shapes-1", epochs=3, seed=9, corrections={5: 1, 8: None})
-    config, name = plan_corrected_run(first, [(5, 2), (6, None)], tmp_path)
+    config, name = plan_corrected_run(first, [relabel(5, 2), relabel(6, None)], tmp_path)
     assert name == "shapes-1-corrected-1"
     assert config.corrections == {"5": 2, "6": None, "8": None}
     assert replace(config, corrections={}) == TrainingConfig(dataset="shapes", epochs=3, seed=9)
     second = make_training(tmp_path, name, epochs=3, seed=9, corrections=config.corrections)
-    assert plan_corrected_run(second, [(5, 0)], tmp_path)[1] == "shapes-1-corrected-2"
+    assert plan_corrected_run(second, [relabel(5, 0)], tmp_path)[1] == "shapes-1-corrected-2"
 
 
 def test_a_name_with_a_dot_in_it_stays_whole(tmp_path):
     run = make_training(tmp_path, "v1.5-shapes")
-    assert plan_corrected_run(run, [(5, 2)], tmp_path)[1] == "v1.5-shapes-corrected-1"
+    assert plan_corrected_run(run, [relabel(5, 2)], tmp_path)[1] == "v1.5-shapes-corrected-1"
 
 
 def test_without_corrections_there_is_nothing_to_train(tmp_path):

@@ -1,6 +1,7 @@
 """One moment of a training, against plain forwards and gradients of the same network."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ from analysis.errors import AnalysisError
 from analysis.pictures import draw_filters
 from lab import Lab, run_analysis
 from lab.recent_results import RecentResults
-from lab.run_analysis import evaluate_snapshot, list_snapshots
+from lab.run_analysis import evaluate_snapshot
+from lab.run_examples import list_snapshots
 from lab.snapshot_view import (
+    MAX_FILTERS,
     draw_filters_on,
     list_map_layers,
     measure_scales,
@@ -124,6 +127,24 @@ def test_a_part_of_the_examples_is_enough_to_test_on(lab, run):
     assert few.predicted.tolist() == every.predicted[places].tolist()
     assert few.labels.tolist() == every.labels[places].tolist()
     assert list_snapshots(run) == [0, 40]
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "count"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), (3, 1, 8, 8), 3),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 500), nn.Linear(500, 3)), (MAX_FILTERS, 1, 8, 8), 500),
+        (nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)), None, 0),
+        (nn.Sequential(nn.AdaptiveAvgPool2d((1, 3)), nn.Flatten()), None, 0),
+    ],
+)
+def test_a_linear_layer_has_templates_as_large_as_the_picture(lab, run, module, shape, count, monkeypatch):
+    spec = lab.registry.get("run/tiny@0")
+    monkeypatch.setattr(lab.registry, "get", lambda name: replace(spec, build=lambda: module, version=5))
+    view = view_snapshot(lab, run, 0, 0)
+    assert (view.filters if shape is None else tuple(view.filters.shape)) == shape and view.num_filters == count
+    if shape is not None:
+        assert torch.equal(view.filters.flatten(1), module[1].weight[:MAX_FILTERS])
 
 
 @given(labels=st.lists(st.integers(0, 6), max_size=60), count=st.integers(1, 20))

@@ -138,6 +138,11 @@ def test_a_frozen_backbone_does_not_move_and_the_head_learns(tmp_path, configure
         logits = model(preprocessing.normalize(examples["images"].float() / 255))
     predictions = load_file(tmp_path / "a" / "predictions.safetensors")["logits"]
     torch.testing.assert_close(predictions, logits, rtol=1e-3, atol=1e-3)
+    hard = load_file(tmp_path / "a" / "hard_examples.safetensors")  # pictures, not the features that were trained on
+    assert hard["images"].dtype == torch.uint8 and hard["images"].shape[1:] == (3, 64, 64)
+    with torch.no_grad():
+        logits = model(preprocessing.normalize(hard["images"].float() / 255))
+    torch.testing.assert_close(hard["logits"], logits, rtol=1e-3, atol=1e-3)
     # A second training finds the features and comes to the same bits.
     assert train(configure("frozen", epochs=6), tmp_path / "b").weights_sha256 == result.weights_sha256
 

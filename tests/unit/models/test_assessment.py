@@ -71,6 +71,42 @@ def test_the_loss_is_the_one_that_was_asked_for():
     assert found.loss == pytest.approx(sum(margins) / len(margins), rel=1e-5)
 
 
+def test_the_mean_loss_is_taken_where_there_is_float64():
+    """As on Apple's devices, which have none: only what has come to the CPU may be made longer."""
+
+    class OnDevice:
+        def __init__(self, values):
+            self.values = values
+
+        def double(self):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+        def cpu(self):
+            return self.values
+
+    def loss(logits, labels):
+        return OnDevice(loss_of()(logits, labels))
+
+    expected = assess(net(), pictures(20), scale, loss_of(), 7).loss
+    assert assess(net(), pictures(20), scale, loss, 7).loss == expected
+
+
+def test_it_can_be_ended_before_every_batch():
+    module, calls = net().train(), []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        assess(module, pictures(20), scale, loss_of(), 4, check)
+    assert len(calls) == 3 and all(part.training for part in module.modules())
+    calls.clear()
+    assess(module, pictures(7), scale, loss_of(), 4, check)
+    assert len(calls) == 2
+
+
 def test_a_class_without_pictures_has_no_accuracy():
     found = assess(net(), pictures(30, classes=(0, 3)), scale, loss_of(), 8)
     assert [value is None for value in found.class_accuracy] == [False, True, True, False, True]

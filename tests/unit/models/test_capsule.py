@@ -25,7 +25,7 @@ from models.training import TrainingConfig, train
 
 ROOT = Path(__file__).parents[3]
 REPORT = "<p>Report</p>"
-PICTURES = {"examples.safetensors", "predictions.safetensors"}
+PICTURES = {"examples.safetensors", "predictions.safetensors", "hard_examples.safetensors"}
 
 
 @pytest.fixture
@@ -46,6 +46,8 @@ def root(tmp_path, make_run) -> Path:
     examples = {"images": torch.zeros(2, 1, 8, 8, dtype=torch.uint8), "labels": torch.tensor([0, 1])}
     write_bytes(path / "examples.safetensors", save(examples | {"ids": torch.tensor([4, 7])}))
     write_bytes(path / "predictions.safetensors", save({"logits": torch.zeros(2, 3)}))
+    hard = examples | {"ids": torch.tensor([5, 6]), "logits": torch.zeros(2, 3)}
+    write_bytes(path / "hard_examples.safetensors", save(hard))
     write_bytes(path / "log.txt", b"/home/alice")
     return root
 
@@ -374,11 +376,15 @@ def test_the_script_trains_the_run_again_and_compares(tmp_path, monkeypatch, cap
 
     config = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", config | {"seed": 1})
+    environment = json.loads((folder / "environment.json").read_text())
+    write_json(folder / "environment.json", environment | {"processes": 2, "precision": "fp16"})
     monkeypatch.setattr(sys, "argv", ["reproduce.py", "--name", "other"])
     with pytest.raises(SystemExit) as ended:  # in this process, which is quicker
         runpy.run_path(str(folder / "reproduce.py"), run_name="__main__")
     output = capsys.readouterr().out
     assert ended.value.code == 1 and "DIFFERENT" in output and "The DATA are not the same" in output
+    assert "processes is 1, and was 2" in output and ", and was fp16" in output
+    assert "torch is" not in output  # what is the same is not told
 
 
 def test_the_script_says_what_it_needs(packed, tmp_path):

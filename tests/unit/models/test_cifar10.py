@@ -9,6 +9,7 @@ import pickle
 import struct
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -204,6 +205,22 @@ def test_missing_files_are_downloaded_once(tmp_path, server):
     assert heard[0][1] == "Downloading CIFAR-10" and all(0 <= fraction <= 1 for fraction, _ in heard)
     (tmp_path / "site" / "cifar.tar.gz").unlink()
     assert np.array_equal(load_cifar10(root)[1][0], images)
+
+
+def test_two_that_fetch_it_at_once_do_not_disturb_each_other(tmp_path, server):
+    """As a page and a training do."""
+    batches = make_batches()
+    server({f"cifar-10-batches-bin/{name}.bin": as_binary(*batch) for name, batch in batches.items()})
+    both = threading.Barrier(2, timeout=20)
+
+    def meet(fraction, message):
+        if message == "Downloading CIFAR-10" and fraction == 1:
+            both.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: load_cifar10(tmp_path / "data", meet)[1][0], range(2)))
+    assert all(np.array_equal(images, batches["test_batch"][0]) for images in found)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["cifar-10-batches-bin"]
 
 
 @pytest.mark.parametrize("problem", ["gone", "other content", "no archive", "files missing"])

@@ -20,8 +20,7 @@ from PIL import Image
 from models import jobs, launcher
 from models.errors import ModelsError
 from models.jobs import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
-from models.resume_point import FILE as RESUME_FILE
-from models.runs import UNFINISHED, create_run, find_process, load_run_model, record_process, write_json
+from models.runs import UNFINISHED, create_run, find_process, load_run_model, write_json
 from models.training import TrainingConfig
 
 PATIENCE = 60
@@ -144,13 +143,6 @@ def test_a_training_that_was_forked_equals_one_that_was_not(manager, monkeypatch
     assert all(results), [manager.read(name).message for name in names]
     assert len({result["weights_sha256"] for result in results}) == 1
     assert len({result["test_accuracy"] for result in results}) == 1
-
-
-def test_the_place_in_the_queue_is_told(idle):
-    names = [idle.start_program("evaluation", {}, "a") for _ in range(3)]
-    end(idle, names[0], "running", device="cpu")
-    record_process(idle.runs_root / names[0], os.getpid())
-    assert [idle.jobs_before(name) for name in names] == [0, 1, 2]
 
 
 def test_full_disk_is_told_and_leaves_other_runs_intact(idle, monkeypatch):
@@ -380,21 +372,17 @@ def test_runs_that_have_not_ended_early_cannot_be_resumed(idle, state):
 
 
 @pytest.mark.parametrize("state", ["stopped", "failed"])
-def test_trainings_go_on_from_their_saved_state(idle, state):
-    path = create_run(idle.runs_root, "t", {"epochs": 3})
+def test_trainings_go_on_also_where_no_state_was_saved_yet(idle, state):
+    """They begin anew then, as the command line has it."""
+    create_run(idle.runs_root, "t", {"epochs": 3})
     end(idle, "t", state, step=4)
-    with pytest.raises(ModelsError, match="The run t ended before its first state was saved"):
-        idle.resume("t")
-    assert idle.read("t").state == state
-    (path / RESUME_FILE).write_bytes(b"")
     idle.resume("t")
     assert (idle.read("t").state, idle.read("t").status["step"]) == ("queued", 4)
     assert idle.launched == [("t", "training")]
 
 
 def test_finished_and_unknown_runs_cannot_be_resumed(idle):
-    path = create_run(idle.runs_root, "t", {})
-    (path / RESUME_FILE).write_bytes(b"")
+    create_run(idle.runs_root, "t", {})
     end(idle, "t", "finished")
     with pytest.raises(ModelsError, match="The run t is finished and cannot be resumed"):
         idle.resume("t")

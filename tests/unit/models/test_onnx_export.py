@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -168,8 +169,13 @@ def test_a_wrong_answer_of_the_other_program_is_noticed(tmp_path, tiny, monkeypa
     )
     with pytest.raises(ModelsError, match="onnxruntime and PyTorch differ by"):
         export_onnx(tiny, PREPROCESSING, tmp_path / "model.onnx")
-    monkeypatch.setattr(onnx_export, "_run_elsewhere", lambda data, batches: [torch.zeros(1, 3)] * 2)
-    with pytest.raises(ModelsError, match="for 3 pictures onnxruntime gives"):
+    monkeypatch.setattr(
+        onnx_export, "_run_elsewhere", lambda data, batches: [torch.full((len(b), 3), math.nan) for b in batches]
+    )
+    with pytest.raises(ModelsError, match="differ by nan"):
+        export_onnx(tiny, PREPROCESSING, tmp_path / "model.onnx")
+    monkeypatch.setattr(onnx_export, "_run_elsewhere", lambda data, batches: [torch.zeros(2, 3)] * 2)
+    with pytest.raises(ModelsError, match="for a batch of 1 onnxruntime gives"):
         export_onnx(tiny, PREPROCESSING, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -194,6 +194,20 @@ def test_stop_ends_it_without_a_result(tmp_path, monkeypatch):
     assert (run.state, run.status["step"], run.document) == ("stopped", 5, None)
 
 
+def test_stop_while_data_are_read_is_a_stop_too(tmp_path, monkeypatch):
+    run_dir = create_run(tmp_path, "rate", TINY, "range_test")
+
+    def load(config, progress):
+        request_stop(run_dir)
+        progress(0.5, "Reading pictures")
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("models.training.load_data", load)
+    assert run_job(run_dir) is None
+    run = read_run(tmp_path, "rate")
+    assert (run.state, run.document) == ("stopped", None)
+
+
 def test_stop_while_features_are_computed_is_a_stop_too(tmp_path, folder):
     config = {
         "dataset": str(folder),

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from models import journal
+from models import journal, pace, run_changes, trainer
 from models.errors import ModelsError
 from models.resume_point import FILE, read_resume_point, save_resume_point
-from models.runs import read_run, write_json
+from models.runs import RunWriter, create_run, read_run, record_process, write_json
 from models.trainer import Trainer
 from models.training import TrainingConfig, resume, train
 
@@ -50,16 +50,44 @@ def break_off(monkeypatch, config, run_dir, at_step: int) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_step", step_or_die)
-        with pytest.raises(Killed):
-            train(config, run_dir)
+        die(config, run_dir)
+
+
+def die(config, run_dir) -> None:
+    """Runs until something kills it, and leaves what is left then."""
+    with pytest.raises(Killed):
+        train(config, run_dir)
     status = json.loads((run_dir / "status.json").read_text())
     write_json(run_dir / "status.json", status | {"state": "failed", "message": ""})
 
 
+@pytest.fixture
+def saved_always(monkeypatch):
+    """There is a resume point after every step."""
+    monkeypatch.setattr(journal, "RESUME_SECONDS", 0.0)
+    monkeypatch.setattr(pace, "LONGER", 0)
+
+
 def without_times(metrics: list[dict]) -> list[dict]:
+    """The lines without what depends on the clock: lines of steps, and which epochs were kept and looked at."""
     timed = ("seconds", "samples_per_second")
-    lines = [line for line in metrics if line["kind"] != "step"]  # those depend on the clock
-    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
+    lines = [
+        {name: value for name, value in line.items() if name not in timed}
+        for line in metrics
+        if line["kind"] != "step"
+    ]
+    for line in lines:
+        if line["kind"] == "layers":
+            line["layers"] = [layer for layer in line["layers"] if "weight_norm" in layer]
+    return lines
+
+
+def without_gradients(lines: list[dict]) -> list[dict]:
+    """The same without the gradients of the last step, which a resume point does not hold."""
+    return [
+        line | {"layers": [layer | {"gradient_norm": None} for layer in line["layers"]]} if "layers" in line else line
+        for line in lines
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +98,8 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("at_step", [0, 1, 6, 7, 8, 13, 20])
-def test_it_goes_on_from_any_step(tmp_path, monkeypatch, uninterrupted, at_step):
+def test_it_goes_on_from_any_step(tmp_path, monkeypatch, uninterrupted, saved_always, at_step):
     expected, lines = uninterrupted
-    monkeypatch.setattr(journal, "RESUME_SECONDS", 0.0)  # a resume point after every step
     break_off(monkeypatch, tiny(), tmp_path / "a", at_step)
     result = resume(tmp_path / "a")
     assert (result.weights_sha256, result.val_accuracy, result.test_accuracy, result.epochs) == (
@@ -102,9 +129,8 @@ def test_it_goes_on_from_an_older_resume_point_and_takes_back_the_lines_since(tm
         {"precision": "bfloat16"},
     ],
 )
-def test_every_kind_of_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, options):
+def test_every_kind_of_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, saved_always, options):
     expected = train(tiny(**options), tmp_path / "whole")
-    monkeypatch.setattr(journal, "RESUME_SECONDS", 0.0)
     break_off(monkeypatch, tiny(**options), tmp_path / "a", 10)
     result = resume(tmp_path / "a")
     assert result.weights_sha256 == expected.weights_sha256 and result.val_accuracy == expected.val_accuracy
@@ -117,6 +143,115 @@ def test_a_stopped_training_goes_on(tmp_path, uninterrupted):
 
     assert train(tiny(), tmp_path / "a", on_metrics=stop_early).state == "stopped"
     assert resume(tmp_path / "a").weights_sha256 == uninterrupted[0].weights_sha256
+
+
+def stop_in_assessment(monkeypatch, config, run_dir, number: int):
+    """Trains and asks for a stop while the network is assessed for the ``number``-th time."""
+    assess, calls = trainer.assess, []
+
+    def assess_and_stop(*arguments):
+        calls.append(1)
+        if len(calls) == number:
+            (run_dir / "stop").touch()
+        return assess(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "assess", assess_and_stop)
+        return train(config, run_dir)
+
+
+@pytest.mark.parametrize(
+    ("number", "epochs"), [(1, 0), (2, 1), (3, 2), (4, 3)], ids=["first", "second", "last validation", "test"]
+)
+def test_a_stop_in_a_validation_or_the_test_is_heard_and_goes_on_to_the_same(
+    tmp_path, monkeypatch, uninterrupted, number, epochs
+):
+    expected, lines = uninterrupted
+    stopped = stop_in_assessment(monkeypatch, tiny(), tmp_path / "a", number)
+    assert (stopped.state, stopped.epochs, stopped.test_accuracy) == ("stopped", epochs, None)
+    run = read_run(tmp_path, "a")
+    assert run.state == "stopped" and run.has_model and run.status["step"] <= 7 * min(number, 3)
+    assert [line["epoch"] for line in run.metrics if line["kind"] == "epoch"] == list(range(1, epochs + 1))
+    result = resume(tmp_path / "a")
+    assert (result.weights_sha256, result.test_accuracy) == (expected.weights_sha256, expected.test_accuracy)
+    assert without_gradients(without_times(read_run(tmp_path, "a").metrics)) == without_gradients(lines)
+
+
+@pytest.mark.parametrize("number", [-2, -1], ids=["the best epoch's validation", "test"])
+def test_a_stop_after_early_stopping_goes_on_to_the_best_epoch(tmp_path, monkeypatch, number):
+    config = tiny(patience=1, epochs=8, learning_rate=0.3, schedule="constant")
+    whole = train(config, tmp_path / "whole")
+    # Every epoch's validation, then those of the best and the test.
+    stopped = stop_in_assessment(monkeypatch, config, tmp_path / "a", whole.epochs + 3 + number)
+    assert (stopped.state, stopped.epochs) == ("stopped", whole.epochs)
+    again = resume(tmp_path / "a")
+    assert (again.weights_sha256, again.epochs) == (whole.weights_sha256, whole.epochs)
+    assert (again.val_accuracy, again.test_accuracy) == (whole.val_accuracy, whole.test_accuracy)
+
+
+def kill_in_test(patch) -> None:
+    assess = Trainer._assess
+
+    def assess_or_die(self, split):
+        if split is self.test:
+            raise Killed
+        return assess(self, split)
+
+    patch.setattr(Trainer, "_assess", assess_or_die)
+
+
+def kill_before_finished(patch) -> None:
+    update = RunWriter.update
+
+    def update_or_die(self, **values):
+        if values.get("state") == "finished":
+            raise Killed
+        update(self, **values)
+
+    patch.setattr(RunWriter, "update", update_or_die)
+
+
+@pytest.mark.parametrize("kill", [kill_in_test, kill_before_finished])
+def test_a_kill_after_the_last_step_leaves_what_is_needed_to_finish(tmp_path, monkeypatch, uninterrupted, kill):
+    expected, lines = uninterrupted
+    with monkeypatch.context() as patch:
+        kill(patch)
+        die(tiny(), tmp_path / "a")
+    assert (tmp_path / "a" / FILE).exists()
+    result = resume(tmp_path / "a")
+    assert (result.weights_sha256, result.test_accuracy) == (expected.weights_sha256, expected.test_accuracy)
+    assert without_times(read_run(tmp_path, "a").metrics) == lines
+    assert not (tmp_path / "a" / FILE).exists()
+
+
+def test_a_run_that_is_resumed_stands_at_the_end_of_the_line(tmp_path, monkeypatch):
+    break_off(monkeypatch, tiny(), tmp_path / "a", 9)
+    before = read_run(tmp_path, "a").status["submitted"]
+    create_run(tmp_path, "other", {})
+    record_process(tmp_path / "other", os.getpid())
+    seen = []
+
+    def look(self):
+        seen.extend(read_run(tmp_path, name).status["submitted"] for name in ("other", "a"))
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "fit", look)
+        patch.setattr("models.device_turn._is_first", lambda run_dir, device: True)
+        with pytest.raises(Killed):
+            resume(tmp_path / "a")
+    assert before < seen[0] < seen[1]
+
+
+def test_a_directory_that_cannot_be_written_is_said_in_words(tmp_path, monkeypatch):
+    break_off(monkeypatch, tiny(), tmp_path / "a", 9)
+
+    def full(path, values):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_changes, "write_json", full)
+    with pytest.raises(ModelsError, match=r"The run a cannot be resumed \(No space left on device\)"):
+        resume(tmp_path / "a")
 
 
 def test_kill_9_and_the_command_line(tmp_path, uninterrupted):
@@ -159,6 +294,9 @@ def test_what_cannot_be_resumed(tmp_path):
         resume(tmp_path / "done")
     with pytest.raises(ModelsError, match="no run named nobody"):
         resume(tmp_path / "nobody")
+    create_run(tmp_path, "votes", {}, "evaluation")
+    with pytest.raises(ModelsError, match="votes is no training"):
+        resume(tmp_path / "votes")
 
 
 def test_a_damaged_resume_point_is_a_failed_run_and_says_so(tmp_path, monkeypatch):

@@ -90,6 +90,14 @@ def test_names_are_numbered_and_fit_for_folders(tmp_path):
     assert next_name(tmp_path, "traces") == "traces-2" and next_name(tmp_path, "/data/my set.zip") == "my-set-1"
 
 
+def test_a_name_whose_parts_are_still_there_is_not_given_again(tmp_path):
+    """A comparison was deleted and its arms were kept: another one of that number would find them in its way."""
+    create_run(tmp_path, "arms-norm-1-batch-0", {})
+    assert next_name(tmp_path, "arms-norm") == "arms-norm-2"
+    create_run(tmp_path, "arms-norm-20-batch-0", {})
+    assert next_name(tmp_path, "arms-norm") == "arms-norm-2"
+
+
 def test_newest_first(tmp_path):
     for name in ("b", "c", "a"):
         create_run(tmp_path, name, {})

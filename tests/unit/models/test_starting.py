@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from models.architectures import ARCHITECTURES
@@ -34,6 +35,16 @@ def test_a_run_is_a_start(tmp_path, make_run):
     assert start.config == module.config
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, start.load_weights()[name])
+
+
+def test_a_snapshot_is_a_start(tmp_path, make_run):
+    module = make_run(tmp_path)
+    weights = {name: torch.full_like(tensor, 3) for name, tensor in module.state_dict().items()}
+    (tmp_path / "tiny" / "snapshots").mkdir()
+    save_file(weights, tmp_path / "tiny" / "snapshots" / "0000008.safetensors")
+    start = read_start("run/tiny@8", tmp_path)
+    assert start.config == module.config
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in start.load_weights().items())
 
 
 def test_a_torchvision_network_is_a_start_once_its_weights_are_here(tmp_path, monkeypatch):

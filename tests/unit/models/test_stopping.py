@@ -4,7 +4,9 @@ import os
 import signal
 import threading
 
-from models.stopping import SIGNALS, StopRequest
+import pytest
+
+from models.stopping import SIGNALS, Stopped, StopRequest
 
 
 def test_signals_set_a_flag_and_handlers_return(tmp_path):
@@ -29,3 +31,17 @@ def test_file_works_in_any_thread(tmp_path):
     thread.start()
     thread.join()
     assert seen == [False, True]
+
+
+def test_a_check_raises_once_somebody_asked(tmp_path):
+    with StopRequest(tmp_path) as stop:
+        stop.check()
+        (tmp_path / "stop").touch()
+        assert not stop.signalled  # it was not this process that was asked
+        with pytest.raises(Stopped):
+            stop.check()
+    with StopRequest(tmp_path / "elsewhere") as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signalled
+        with pytest.raises(Stopped):
+            stop.check()

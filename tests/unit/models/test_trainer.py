@@ -1,18 +1,22 @@
 """What the settings of a training do to the weights, each against an identity or a bound."""
 
 import json
+import logging
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from models import trainer, training_setup
+from models import journal, trainer, training_setup
 from models.data import load_dataset
 from models.feed import Feed
 from models.journal import BEST
+from models.layer_health import measure_health
 from models.resume_point import FILE as RESUME_POINT
-from models.runs import load_run_model, read_run, write_json
+from models.runs import SilentWriter, load_run_model, read_run, write_json
+from models.stopping import StopRequest
 from models.training import TrainingConfig, load_data, resume, train
 from tests.unit.models.test_resuming import Killed
 
@@ -127,7 +131,7 @@ def test_clipping_bounds_every_update_and_the_reported_gradients(tmp_path):
         assert 0 < moved <= 10 * rate * clip * 1.001  # 10 = 1 / (1 - m): the sum of all earlier gradients
     for line in read_run(tmp_path, "a").metrics:
         if line["kind"] == "layers":
-            norms = [layer["gradient_norm"] for layer in line["layers"]]
+            norms = [layer["gradient_norm"] for layer in line["layers"] if "gradient_norm" in layer]
             assert sum(norm**2 for norm in norms) ** 0.5 <= clip * 1.001
 
 
@@ -277,3 +281,87 @@ def test_a_network_trained_in_half_precision_is_measured_in_float32(tmp_path):
         logits = model(preprocessing.normalize(examples["images"].float() / 255))
     predictions = load_file(tmp_path / "a" / "predictions.safetensors")["logits"]
     torch.testing.assert_close(predictions, logits, rtol=1e-4, atol=1e-4)
+    assert json.loads((tmp_path / "a" / "environment.json").read_text())["precision"] == "bf16"
+
+
+def layer_lines(run_dir) -> list[dict]:
+    return [line for line in read_run(run_dir.parent, run_dir.name).metrics if line["kind"] == "layers"]
+
+
+def channels(line: dict) -> dict[str, tuple]:
+    """What a line says about the channels of each activation."""
+    fields = ("dead", "saturated", "channels")
+    return {each["name"]: tuple(each[key] for key in fields) for each in line["layers"] if "channels" in each}
+
+
+def test_dead_and_saturated_channels_are_those_of_the_network_on_validation_pictures(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(trainer, "HEALTH_PICTURES", 20)
+    options = {"model": {"channels": [8, 12], "activation": "tanh", "norm": "none"}, "learning_rate": 0.5}
+    train(tiny(**options), tmp_path / "a")
+    model, _, preprocessing = load_run_model(tmp_path / "a")
+    pixels = preprocessing.normalize(data.validation.images[:20].float() / 255)
+    expected = {each.name: (each.dead, each.saturated, each.channels) for each in measure_health(model, pixels)}
+    found = channels(layer_lines(tmp_path / "a")[-1])
+    assert found == expected and [each[2] for each in found.values()] == [8, 12]
+
+
+def test_a_network_whose_channels_died_says_so(tmp_path):
+    # A step that is far too long leaves every unit below zero.
+    train(tiny(model={"channels": [8, 12], "norm": "none"}, learning_rate=20.0, max_steps=1), tmp_path / "a")
+    dead = [each[0] for each in channels(layer_lines(tmp_path / "a")[-1]).values()]
+    assert sum(dead) > 3
+
+
+def test_looking_for_dead_channels_changes_nothing(tmp_path, monkeypatch):
+    options = {"model": {"channels": [8, 12], "dropout": 0.3}, "augment": True, "clip_norm": 1.0}
+    monkeypatch.setattr(journal, "EPOCH_SECONDS", 0.0)
+    monkeypatch.setattr("models.pace.LONGER", 0)
+    watched = train(tiny(**options), tmp_path / "a")
+    assert all(channels(line) for line in layer_lines(tmp_path / "a"))
+    monkeypatch.setattr(trainer, "measure_health", lambda module, inputs: [])
+    assert train(tiny(**options), tmp_path / "b").weights_sha256 == watched.weights_sha256
+    assert not any(channels(line) for line in layer_lines(tmp_path / "b"))
+
+
+def test_dead_channels_are_looked_for_where_an_epoch_is_kept_and_on_few_values(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(journal, "EPOCH_SECONDS", 1e9)  # the first and the last epoch
+    monkeypatch.setattr(trainer, "HEALTH_VALUES", 5 * 3 * 32 * 32 + 1)
+    monkeypatch.setattr(trainer, "measure_health", lambda module, inputs: seen.append(inputs.shape) or [])
+    train(tiny(), tmp_path / "a")
+    assert seen == [(5, 3, 32, 32)] * 2
+
+
+def test_weights_are_kept_every_so_many_steps(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        train(tiny(snapshot_every=5), tmp_path / "a")
+    kept = [int(path.stem) for path in sorted((tmp_path / "a" / "snapshots").iterdir())]
+    assert kept == [0, 5, 10, 15, 20, 21] and not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("bounds", "kept", "words"),
+    [
+        ({"MAX_SNAPSHOTS": 4}, [0, 10, 20, 21], "kept every 10 steps: more often"),
+        ({"MAX_SNAPSHOT_BYTES": 100}, [], "No weights are kept on the way"),
+    ],
+)
+def test_what_is_not_kept_is_said(tmp_path, monkeypatch, caplog, bounds, kept, words):
+    for name, value in bounds.items():
+        monkeypatch.setattr(journal, name, value)
+    with caplog.at_level(logging.WARNING):
+        train(tiny(snapshot_every=5), tmp_path / "a")
+    folder = tmp_path / "a" / "snapshots"
+    assert [int(path.stem) for path in sorted(folder.glob("*"))] == kept
+    (message,) = caplog.messages
+    assert words in message
+
+
+def test_processes_wait_for_each_other_as_long_as_a_queue_may_last(tmp_path):
+    """The first one stands in the line for its device; PyTorch would end the others after half an hour."""
+    (tmp_path / "a").mkdir()
+    prepared = training_setup.PreparedTraining(
+        tiny(), None, "cpu", SilentWriter(tmp_path / "a"), StopRequest(tmp_path / "a")
+    )
+    with prepared._accelerated():
+        assert prepared.accelerator.init_handler.timeout >= timedelta(days=7)

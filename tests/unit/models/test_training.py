@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import random
 import signal
 
@@ -14,9 +15,9 @@ from models import trainer, training
 from models.data import load_dataset
 from models.errors import ModelsError
 from models.optimization import OPTIMIZERS, one_cycle
-from models.runs import create_run, load_run_model, read_run
+from models.runs import create_run, load_run_model, read_run, record_process, request_stop
 from models.shapes import ShapesConfig
-from models.training import TrainingConfig, train
+from models.training import TrainingConfig, resume, train
 
 TINY = {
     "dataset": "shapes",
@@ -164,6 +165,42 @@ def test_stop_file_ends_within_a_step_and_leaves_a_model(tmp_path):
     load_run_model(tmp_path / "a")
 
 
+def test_a_stop_while_data_are_prepared_is_heard(tmp_path, monkeypatch):
+    load, told = training.load_data, []
+
+    def load_and_tell(config, progress):
+        progress(0.1, "Reading pictures")
+        request_stop(tmp_path / "a")
+        told.append(1)
+        progress(0.2, "Reading pictures")
+        told.append(2)
+        return load(config, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "load_data", load_and_tell)
+        result = train(tiny(), tmp_path / "a")
+    run = read_run(tmp_path, "a")
+    assert (result.state, run.state, result.epochs, result.weights_sha256) == ("stopped", "stopped", 0, None)
+    assert told == [1] and not run.has_model
+    assert resume(tmp_path / "a").state == "finished"
+
+
+def test_a_stop_while_weights_are_downloaded_is_heard(tmp_path, monkeypatch):
+    told = []
+
+    def download(net, progress):
+        progress(1, 10)
+        request_stop(tmp_path / "a")
+        told.append(1)
+        progress(2, 10)
+        told.append(2)
+
+    monkeypatch.setattr("models.approaches.load_backbone_weights", download)
+    options = {"architecture": "transfer", "model": {"backbone": "efficientnet_lite0"}, "image_size": 64}
+    assert train(tiny(**options), tmp_path / "a").state == read_run(tmp_path, "a").state == "stopped"
+    assert told == [1]
+
+
 def test_loss_that_explodes_is_a_failed_run(tmp_path):
     with pytest.raises(ModelsError, match="smaller learning rate"):
         train(tiny(learning_rate=100.0, model={"channels": [8, 8], "norm": "none"}, epochs=20), tmp_path / "a")
@@ -185,6 +222,28 @@ def test_a_run_is_not_overwritten(tmp_path):
     train(tiny(epochs=1), tmp_path / "a")
     with pytest.raises(ModelsError, match="already a run named a, and it is finished"):
         train(tiny(epochs=1), tmp_path / "a")
+
+
+def test_a_run_that_waits_in_another_process_is_left_to_it(tmp_path):
+    """As a training of the page that stands in the queue, whose name the command line takes by mistake."""
+    run_dir = create_run(tmp_path, "a", tiny(epochs=1).to_dict())
+    record_process(run_dir, os.getppid())
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
+    with pytest.raises(ModelsError, match="already a run named a, and it waits for its turn; choose another name"):
+        train(tiny(epochs=1), run_dir)
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
+    record_process(run_dir, os.getpid())
+    assert train(tiny(epochs=1), run_dir).state == "finished"
+
+
+def test_a_run_that_waits_with_other_settings_is_another_one(tmp_path):
+    run_dir = create_run(tmp_path, "a", tiny(epochs=1).to_dict())
+    with pytest.raises(ModelsError, match="waits for its turn"):
+        train(tiny(epochs=2), run_dir)
+    assert read_run(tmp_path, "a").state == "queued"
+    # What is left to the defaults is the same, however it was written.
+    run_dir = create_run(tmp_path, "b", TINY | {"epochs": 1})
+    assert train(tiny(epochs=1), run_dir).state == "finished"
 
 
 def test_main_reports_a_bad_configuration(tmp_path, capsys):

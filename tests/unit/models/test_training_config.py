@@ -37,8 +37,10 @@ INTEGERS = {
     "max_steps": (1, 10**9),
     "split_seed": (0, 2**32 - 1),
     "patience": (1, 1000),
+    "snapshot_every": (1, 10**9),
 }
-OPTIONAL = {"clip_norm", "image_size", "train_limit", "max_steps", "split_seed", "patience", "start_from"}
+OPTIONAL = {"clip_norm", "start_from"}
+OPTIONAL |= {"image_size", "train_limit", "max_steps", "split_seed", "patience", "snapshot_every"}
 CHOICES = {
     "architecture": ARCHITECTURES,
     "optimizer": OPTIMIZERS,

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,9 @@ from safetensors.torch import load_file
 import cli  # noqa: F401 (adds the commands)
 from commands import app
 from models.resume_point import FILE as RESUME_POINT
-from models.runs import RunWriter, create_run, find_process, load_run_model, read_run, record_process, request_stop
+from models.runs import create_run, find_process, load_run_model, read_run, record_process, request_stop
 from models.shapes import ShapesConfig
-from models.stopping import StopRequest
-from models.training import train, wait_for_turn
+from models.training import train
 from models.training_config import TrainingConfig
 
 ROOT = Path(__file__).parents[3]
@@ -38,6 +36,7 @@ ONE = TrainingConfig(
     batch_size=20,
     precision="float32",
     device="cpu",
+    data_root=str(ROOT / "data"),
 )
 """The same."""
 PER_EPOCH = 140
@@ -92,6 +91,9 @@ def test_two_processes_see_as_many_pictures_in_as_many_steps(runs):
     one, two = (read_run(runs[0], name) for name in ("one", "two"))
     assert one.state == two.state == "finished"
     assert one.config == two.config
+    for number, run in enumerate((one, two), start=1):
+        environment = json.loads((run.path / "environment.json").read_text())
+        assert (environment["processes"], environment["precision"]) == (number, "no")
     for run in (one, two):
         assert (run.status["step"], run.status["total_steps"], run.status["epoch"]) == (42, 42, 6)
         assert [(line["epoch"], line["step"]) for line in epochs_of(run)] == [(i, 7 * i) for i in range(1, 7)]
@@ -206,23 +208,6 @@ def test_a_signal_to_the_first_process_in_the_queue_ends_all(tmp_path):
     first.terminate()
     finish(process, timeout=60)
     assert read_run(tmp_path, "two").state == "stopped"
-
-
-def test_the_other_processes_wait_for_the_turn_of_the_first(tmp_path):
-    run_dir = tmp_path / "two"
-    with StopRequest(run_dir) as stop:
-        waiting = threading.Thread(target=wait_for_turn, args=(run_dir, stop), daemon=True)
-        waiting.start()
-        waiting.join(0.5)
-        assert waiting.is_alive()  # there is no run yet
-        create_run(tmp_path, "two", ONE.to_dict())
-        record_process(run_dir, os.getpid())
-        waiting.join(0.8)
-        assert waiting.is_alive()
-        with RunWriter(run_dir) as writer:
-            writer.update(state="preparing")
-            waiting.join(10)
-    assert not waiting.is_alive()
 
 
 def test_early_stopping_ends_all_processes_at_the_same_epoch(tmp_path):

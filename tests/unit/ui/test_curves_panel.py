@@ -20,7 +20,10 @@ LAYERS = {
     "kind": "layers",
     "epoch": 1,
     "step": 7,
-    "layers": [{"name": "conv", "weight_norm": 2.0, "gradient_norm": 0.1}],
+    "layers": [
+        {"name": "conv", "weight_norm": 2.0, "gradient_norm": 0.1},
+        {"name": "act", "dead": 1, "saturated": 2, "channels": 8},
+    ],
 }
 
 
@@ -94,7 +97,7 @@ def test_charts_without_numbers_stay_hidden(services, panel):
     write_run(services, metrics=[STEP], state="finished", result=RESULT)  # no line about layers
     values = panel[0].refresh("a")
     assert values[1]["visible"] is True
-    assert [shown(panel[0], values)[f"train-{kind}"]["visible"] for kind in ("weights", "gradients")] == [False] * 2
+    assert [shown(panel[0], values)[f"train-{kind}"]["visible"] for kind in ("weights", "dead")] == [False] * 2
 
 
 def test_only_what_is_new_is_sent(services, panel):
@@ -152,6 +155,11 @@ def test_what_files_say_is_text_and_no_markup(services, panel):
     found = panel[0].refresh("a")
     assert EVIL not in found[0] and "2 files were left out" in found[0]
     assert not {"script", "img"} & set(Reader(found[0]).tags) and "b.png: too small" in found[0]
+
+
+def test_files_that_were_left_out_are_counted(services, panel):
+    write_run(services, state="finished", result=RESULT, skipped=["a.png: too small"])
+    assert "1 file was left out" in panel[0].refresh("a")[0]
 
 
 def test_many_left_out_files_are_counted_as_at_least_a_hundred(services, panel):

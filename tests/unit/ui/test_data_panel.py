@@ -1,5 +1,7 @@
 """What the data panel shows and stands for."""
 
+from types import SimpleNamespace
+
 import gradio as gr
 import numpy as np
 import pytest
@@ -27,9 +29,14 @@ def services(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def panel(services):
-    with gr.Blocks():
-        return build_data_panel(services)
+def built(services):
+    with gr.Blocks() as blocks:
+        return blocks, build_data_panel(services)
+
+
+@pytest.fixture
+def panel(built):
+    return built[1]
 
 
 @pytest.fixture
@@ -99,7 +106,7 @@ def test_the_network_is_told_of_the_data_without_opening_them(panel, values, fol
 def test_a_look_is_about_what_it_shows_and_nothing_else(values):
     subject = find_subject(values)
     assert find_subject(values | {"clutter": 1, "label_noise": 1, "train_limit": 5, "zip": "a.zip"}) == subject
-    for change in ({"dataset": "digits"}, {"image_size": 64}):
+    for change in ({"dataset": "digits"}, {"image_size": 64}, {"seed": 1}):
         assert find_subject(values | change) != subject
     shapes, own = values | {"dataset": "shapes"}, values | {"dataset": OWN}
     assert find_subject(shapes | {"clutter": 1}) != find_subject(shapes)
@@ -122,8 +129,24 @@ def test_three_pictures_of_three_classes_stand_for_the_data(panel, values):
     pictures = panel.find_pictures(shapes)
     assert pictures.shape == (3, 3, 32, 32) and pictures.dtype == torch.uint8
     assert torch.equal(panel.find_pictures(shapes), pictures)
-    assert not torch.equal(panel.find_pictures(shapes | {"color": "fixed"}), pictures)
+    for change in ({"color": "fixed"}, {"seed": 1}):
+        assert not torch.equal(panel.find_pictures(shapes | change), pictures)
     assert panel.find_pictures(values | {"dataset": OWN}) is None
+
+
+def test_what_is_shown_is_what_the_seed_trains_on(built, values, folder):
+    """It was always what the seed 0 divides or draws, with its warning of copies in several splits."""
+    blocks, panel = built
+    (look,) = [entry.fn for entry in blocks.fns.values() if entry.name == "look_now"]
+    own = values | {"dataset": OWN, "folder": "skies"}
+    ann, silent = SimpleNamespace(session_hash="ann"), lambda *_, **__: None
+    for seed in (0, 3):
+        text, _, classes, subject = look(ann, silent, *(own | {"seed": seed}).values())
+        overview = describe_data(folder, data_root=folder.parent, seed=seed)
+        assert text == describe_overview(overview, "Your pictures") and classes == draw_classes(overview)
+        assert subject == find_subject(own | {"seed": seed})
+    followed = {entry.name for entry in blocks.fns.values() if (panel.fields["seed"]._id, "change") in entry.targets}
+    assert "follow" in followed
 
 
 def test_an_overview_says_what_to_beware_of(folder, tmp_path):

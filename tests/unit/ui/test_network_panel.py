@@ -17,12 +17,17 @@ from ui.network_panel import build_network_panel, describe_network, list_backbon
 
 
 @pytest.fixture(scope="module")
-def panels(tmp_path_factory):
+def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     services = Services(Lab("cpu", root / "data", root / "runs"), JobManager(root / "runs"))
-    with gr.Blocks():
+    with gr.Blocks() as blocks:
         data = build_data_panel(services)
-        return data, build_augment_panel(services, data), build_network_panel(services, data)
+        return blocks, (data, build_augment_panel(services, data), build_network_panel(services, data))
+
+
+@pytest.fixture
+def panels(built):
+    return built[1]
 
 
 @pytest.fixture
@@ -81,6 +86,21 @@ def test_the_table_has_every_layer_and_the_sums():
     assert html.count("<tr>") == len(summary.rows) + 2
     assert f"{summary.num_params:,}" in html and "16 × 28 × 28" in html and "grey picture of 28 × 28" in html
     assert "Assumed &lt;something&gt;." in html
+
+
+def test_a_pretrained_network_is_summed_up_at_its_own_size_unless_another_is_chosen(built):
+    blocks, (data, _, network) = built
+    shown = next(entry for entry in blocks.fns.values() if entry.fn is network.on_open["fn"])
+    fields = network.fields | data.fields
+    values = {name: field.value for name, field in fields.items()} | {"architecture": "transfer"}
+    values |= {"dataset": "shapes", "transfer.backbone": "mobilenet_v3_small"}
+
+    def show(**changed) -> str:
+        return shown.fn(*(values | changed).values(), True)
+
+    assert "colour picture of 224 × 224 pixels in 6 classes" in show()
+    assert "picture of 64 × 64" in show(image_size=64)
+    assert "picture of 32 × 32" in show(architecture="small_cnn")
 
 
 def test_backbones_on_this_machine_come_first():

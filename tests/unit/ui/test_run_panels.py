@@ -1,5 +1,6 @@
 """The panels of a run's errors and of its time slider: what they show of runs in any state."""
 
+import os
 from types import SimpleNamespace
 
 import gradio as gr
@@ -12,7 +13,8 @@ from lab.run_errors import open_errors
 from lab.snapshot_view import measure_scales, open_examples, view_snapshot
 from models.checkpoints import pack_weights
 from models.jobs import JobManager
-from models.runs import create_run, read_run, write_json
+from models.runs import create_run, read_run, record_process, write_json
+from models.training_config import TrainingConfig
 from ui import Services
 from ui.errors_panel import NO_RUN, NOT_YET, build_errors_panel
 from ui.errors_view import (
@@ -27,7 +29,7 @@ from ui.errors_view import (
 from ui.time_panel import build_time_panel
 from ui.time_view import describe_moment, draw_filters, draw_maps, draw_picture
 
-COUNT = 30
+COUNT, HARD = 30, 9
 
 
 @pytest.fixture
@@ -43,6 +45,8 @@ def root(tmp_path, make_run):
         with torch.no_grad():
             logits = model(images.float() / 255) if name == "tiny" else torch.eye(3)[labels] * 9
         save_file({"logits": logits}, path / "predictions.safetensors")
+        hard = {"images": images.flip(2)[:HARD], "labels": labels[:HARD], "ids": 500 + torch.arange(HARD)}
+        save_file(hard | {"logits": torch.eye(3)[(labels[:HARD] + 1) % 3]}, path / "hard_examples.safetensors")
     (root / "tiny" / "snapshots").mkdir()
     (root / "tiny" / "snapshots" / "0000000.safetensors").write_bytes(pack_weights(make_run(root, "tiny"))[0])
     return root
@@ -91,6 +95,66 @@ def test_errors_begin_with_the_largest_losses(services, root):
     assert "validation pictures right" in values[0]
     pictures = next(v for v in values if isinstance(v, list) and len(v) == MAX_PICTURES)
     assert all(path.is_file() for path, _ in pictures)
+
+
+@pytest.fixture
+def press(services):
+    """``press(name, *values)``: what the handler of that name in the panel of errors returns."""
+    with gr.Blocks() as blocks:
+        build_errors_panel(services, gr.Dropdown([]))
+
+    def call(name: str, *values):
+        return next(entry.fn for entry in blocks.fns.values() if entry.name == name)(*values)
+
+    return call
+
+
+def test_hard_training_pictures_are_listed_when_asked_for(press):
+    pairs, heading, gallery, shown, *_ = press("show_pictures", "tiny", "training", ANY, ANY)
+    assert "The training pictures with the largest losses. The matrix above is that of the validation" in heading
+    assert len(gallery) == HARD and shown == tuple(("training", index) for index in range(HARD))  # equal losses
+    assert [value for _, value in pairs["choices"]] == ["0 1", "1 2", "2 0"]
+    _, heading, gallery, shown, *_ = press("show_pictures", "tiny", "training", 1, 2)
+    assert f"Of the {HARD} that are kept, 3 training pictures of bee taken for cat" in heading
+    assert shown == (("training", 1), ("training", 4), ("training", 7))
+
+
+def test_a_training_that_goes_on_or_was_stopped_has_no_training_pictures_and_says_so(press, root):
+    (root / "tiny" / "hard_examples.safetensors").unlink()
+    for state, said in (("stopped", "has kept no training pictures: it ended early"), ("running", "are kept when")):
+        write_json(root / "tiny" / "status.json", {"state": state, "kind": "training", "submitted": 1})
+        record_process(root / "tiny", os.getpid())
+        pairs, heading, gallery, shown, *_ = press("show_pictures", "tiny", "training", ANY, ANY)
+        assert said in heading and 'class="empty"' in heading
+        assert (pairs["choices"], gallery, shown) == ([], None, ())
+        assert "validation pictures of ant" in press("show_pictures", "tiny", "validation", 0, ANY)[1]
+
+
+def test_damaged_training_pictures_leave_the_rest_as_it_is(press, panel, root):
+    """A capsule may come from anyone."""
+    (root / "tiny" / "hard_examples.safetensors").write_bytes(b"no such file")
+    _, heading, gallery, shown, *_ = press("show_pictures", "tiny", "training", ANY, ANY)
+    assert "is damaged" in heading and gallery is None and shown == ()
+    assert panel.refresh("tiny")[1]["visible"]
+
+
+def test_corrections_of_both_parts_stand_in_one_list_and_become_one_run(press, services, root, monkeypatch):
+    started = []
+    monkeypatch.setattr(services.jobs, "start", lambda config, name, **options: started.append((config, name)))
+    monkeypatch.setattr(services.jobs, "write_notes", lambda name, text: started.append(text))
+    write_json(root / "tiny" / "config.json", TrainingConfig(dataset="shapes").to_dict())
+    trails, listed, _ = press("add_label", "tiny", ("training", 2), 0, {})
+    assert all(f"<td>{cell}</td>" in listed for cell in (502, "training", "cat", "ant"))
+    trails, listed, _ = press("add_exclusion", "tiny", ("validation", 3), trails)
+    assert "<td>502</td><td>training</td><td>cat</td><td>ant</td>" in listed
+    assert "<td>3</td><td>validation</td><td>ant</td><td>left out</td>" in listed
+    assert "2 corrections to tiny" in listed and "training pictures change what is trained on" in listed
+    press("train", "tiny", trails)
+    (config, name), notes = started
+    assert config.corrections == {"3": None, "502": 0} and name == "tiny-corrected-1"
+    assert notes == "tiny with 2 more corrections."
+    trails, listed, actions = press("take_back", "tiny", press("take_back", "tiny", trails)[0])
+    assert listed == "" and actions["visible"] is False
 
 
 def test_a_run_that_kept_no_snapshots_says_so(services):

@@ -42,6 +42,7 @@ OTHER_VALUES = {
     "trackers": ["tensorboard"],
     "clip_norm": 1.5,
     "patience": 3,
+    "snapshot_every": 50,
 }
 
 
@@ -173,7 +174,7 @@ def test_another_optimiser_brings_a_rate_of_its_scale(page):
 
 
 def test_a_loss_without_probabilities_takes_no_smoothing(page, values):
-    handlers = find_handler(page, "loss", "input")
+    handlers = find_handler(page, "loss", "change")
     (handler,) = [fn for fn in handlers if fn.outputs == [page[0].fields["label_smoothing"]]]
     for name, loss in LOSSES.items():
         update = handler.fn(name)

@@ -1,6 +1,5 @@
-"""Signs of trouble inside a network: channels that never fire or always saturate, and the norms of weights."""
+"""Signs of trouble inside a network: channels that never fire or always saturate."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -8,8 +7,6 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from analysis.state import preserved
 
 NEAR_BOUND = 0.01
 """Outputs this close to a bound, as a share of the distance between the bounds, count as saturated."""
@@ -21,30 +18,26 @@ CONSTANT = 1e-6
 
 @dataclass(frozen=True)
 class LayerHealth:
-    """One layer that has weights, or one call of an activation; what does not apply is None.
+    """One call of an activation.
 
     Attributes:
         name: The module's name; where a module computes an activation without a module of its own, that name
             and the activation's, ``conv1/relu``; a second call of either is ``name#2``.
         dead: Number of channels with the same output for every picture and position; of the ReLU family, those
             that are never positive.
-        saturated: Number of channels of a bounded activation that stay at a bound.
-        channels: Number of channels of the activation.
-        weight_norm: L2 norm of all weights of this layer itself, None if it is not finite.
-        gradient_norm: L2 norm of their gradients, None without any, or if it is not finite.
-        activation: What the activation is called, such as ``relu``.
+        saturated: Number of channels that stay at a bound; None for an activation without bounds.
+        channels: Number of channels.
+        activation: What it is called, such as ``relu``.
     """
 
     name: str
-    dead: int | None = None
-    saturated: int | None = None
-    channels: int | None = None
-    weight_norm: float | None = None
-    gradient_norm: float | None = None
-    activation: str | None = None
+    dead: int
+    saturated: int | None
+    channels: int
+    activation: str
 
     def to_json(self) -> dict:
-        """All attributes; every number is finite."""
+        """All attributes."""
         return asdict(self)
 
 
@@ -84,7 +77,7 @@ ACTIVATIONS: dict[str, Callable[..., Activation]] = {
 
 
 def measure_health(module: nn.Module, inputs: Tensor) -> list[LayerHealth]:
-    """Runs the network once, in eval mode and without gradients, and looks at every activation and weight.
+    """Runs the network once, in eval mode and without gradients, and looks at every activation.
 
     Activations are seen whether a module or a function computes them.
 
@@ -93,27 +86,26 @@ def measure_health(module: nn.Module, inputs: Tensor) -> list[LayerHealth]:
         inputs: ``(N, C, H, W)``, best a few hundred pictures: a channel is dead on these.
 
     Returns:
-        Layers with weights and activations in the order of computation; layers that were not called come last.
+        Every call of an activation, in the order of computation.
     """
-    norms = {name: _measure_norms(part) for name, part in module.named_modules() if _has_weights(part)}
     watch = _Watch(tuple(inputs.shape[-2:]))
-    with preserved(module), torch.no_grad(), watch.naming(module.named_modules()), watch:
-        module(inputs)
-    found = []
-    for name, health in watch.found:
-        if health is not None:
-            found.append(health)
-        elif name in norms:
-            found.append(LayerHealth(name, weight_norm=norms[name][0], gradient_norm=norms.pop(name)[1]))
-    return found + [LayerHealth(name, weight_norm=w, gradient_norm=g) for name, (w, g) in norms.items()]
+    modes = {part: part.training for part in module.modules()}
+    generator_state = torch.get_rng_state()
+    module.eval()
+    try:
+        with torch.no_grad(), watch.naming(module.named_modules()), watch:
+            module(inputs)
+    finally:
+        torch.set_rng_state(generator_state)
+        for part, mode in modes.items():
+            part.training = mode
+    return watch.found
 
 
 def describe_health(layers: Sequence[LayerHealth]) -> tuple[str, ...]:
     """What is wrong, in plain sentences, the worst layers of each kind first; one sentence if nothing is."""
-    activations = [layer for layer in layers if layer.channels]
-    dead = [layer for layer in activations if layer.dead]
-    saturated = [layer for layer in activations if layer.saturated]
-    idle = [layer.name for layer in layers if layer.gradient_norm == 0]
+    dead = [layer for layer in layers if layer.dead]
+    saturated = [layer for layer in layers if layer.saturated]
     sentences = [
         f"{layer.name}: {_count(layer.dead, layer.channels)} {_describe_dead(layer)}."
         for layer in sorted(dead, key=lambda layer: -layer.dead / layer.channels)
@@ -123,17 +115,13 @@ def describe_health(layers: Sequence[LayerHealth]) -> tuple[str, ...]:
         "where gradients vanish."
         for layer in sorted(saturated, key=lambda layer: -layer.saturated / layer.channels)
     ]
-    if idle:
-        more = f" and {len(idle) - 5} more" if len(idle) > 5 else ""
-        sentences.append(f"No gradient reaches {', '.join(idle[:5])}{more}.")
-    if not sentences and activations:
-        sentences = [f"No dead or saturated channels in {len(activations)} activations."]
+    if layers and not sentences:
+        sentences = [f"No dead or saturated channels in {len(layers)} activations."]
     return tuple(sentences)
 
 
 def _describe_dead(layer: LayerHealth) -> str:
-    fires = layer.activation in (None, "relu", "hardtanh")
-    return "never fire" if fires else "have the same output for every picture"
+    return "never fire" if layer.activation in ("relu", "hardtanh") else "have the same output for every picture"
 
 
 def _count(part: int, total: int) -> str:
@@ -146,23 +134,26 @@ class _Watch(TorchDispatchMode):
     def __init__(self, image_size: tuple[int, int]) -> None:
         super().__init__()
         self.image_size = image_size
-        self.found: list[tuple[str, LayerHealth | None]] = []
+        self.found: list[LayerHealth] = []
         self._running: list[tuple[str, bool]] = []
         self._num_calls: dict[str, int] = {}
 
     @contextmanager
     def naming(self, modules: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
-        """Follows the calls of the modules; for use inside ``preserved``, which removes the hooks."""
-        for name, part in modules:
-            # A module without parts and weights that computes an activation is that activation.
-            owner = (name, not _has_weights(part) and not any(True for _ in part.children()))
-            part.register_forward_pre_hook(lambda _module, _inputs, owner=owner: self._enter(*owner))
-            part.register_forward_hook(lambda _module, _inputs, _output: self._leave())
-        yield
-
-    def _enter(self, name: str, is_activation: bool) -> None:
-        self._running.append((name, is_activation))
-        self.found.append((name, None))
+        """Follows the calls of the modules."""
+        hooks = []
+        try:
+            for name, part in modules:
+                # A module without parts and weights that computes an activation is that activation.
+                owner = (name, not _has_weights(part) and not any(True for _ in part.children()))
+                hooks += [
+                    part.register_forward_pre_hook(lambda _module, _inputs, owner=owner: self._running.append(owner)),
+                    part.register_forward_hook(lambda _module, _inputs, _output: self._leave()),
+                ]
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _leave(self) -> None:
         self._running.pop()  # and nothing is returned, which would replace the output
@@ -174,7 +165,7 @@ class _Watch(TorchDispatchMode):
         if operation in ACTIVATIONS and isinstance(output, Tensor) and (dim := self._channel_dim(output)) is not None:
             limits = [value for value in args[1:] if isinstance(value, int | float)]
             wanted = ACTIVATIONS[operation](*limits)
-            self.found.append(("", _judge(self._name(operation), operation, wanted, output.detach(), dim)))
+            self.found.append(_judge(self._name(operation), operation, wanted, output.detach(), dim))
         return output
 
     def _name(self, operation: str) -> str:
@@ -214,15 +205,3 @@ def _judge(name: str, operation: str, wanted: Activation, output: Tensor, channe
 
 def _has_weights(part: nn.Module) -> bool:
     return any(True for _ in part.parameters(recurse=False))
-
-
-def _measure_norms(part: nn.Module) -> tuple[float | None, float | None]:
-    parameters = list(part.parameters(recurse=False))
-    return _norm(parameters), _norm([p.grad for p in parameters if p.grad is not None])
-
-
-def _norm(tensors: Sequence[Tensor]) -> float | None:
-    if not tensors:
-        return None
-    norm = math.sqrt(sum(float(tensor.detach().double().square().sum()) for tensor in tensors))
-    return norm if math.isfinite(norm) else None

@@ -1,0 +1,51 @@
+"""Putting a label right in the error view, from the first training to the change that the second one brings."""
+
+from playwright.sync_api import expect
+from safetensors.torch import load_file
+
+from models.runs import read_run
+from models.shapes import SHAPES
+from tests.browser.test_classify import choose
+from tests.browser.test_train import STATUS, open_part, train_shapes
+
+
+def test_a_relabelled_training_picture_is_trained_with_anew(open_tab, server):
+    page = open_tab("Train")
+    first = train_shapes(page, 2)
+    open_part(page, "Errors")
+    page.get_by_label("training, the largest losses", exact=True).check()
+    expect(page.locator("#errors-heading")).to_contain_text("The training pictures with the largest losses")
+    page.locator("#errors-gallery .thumbnail-lg").first.click()
+    expect(page.locator("#errors-detail")).to_contain_text("training picture")
+    hardest = load_file(server.runs_root / first / "hard_examples.safetensors")
+    number, label = int(hardest["ids"][0]), int(hardest["labels"][0])
+    new = (label + 1) % len(SHAPES)
+    choose(page, "errors-label", list(SHAPES)[new])
+    page.locator("#errors-relabel").click()
+    expect(page.locator("#errors-corrections td")).to_have_text(
+        [str(number), "training", list(SHAPES)[label], list(SHAPES)[new]]
+    )
+    page.locator("#errors-retrain").click()
+    second = f"{first}-corrected-1"
+    expect(page.locator("#train-run input")).to_have_value(second)
+    expect(page.locator(STATUS)).to_contain_text(f"{second}: finished after 2 epochs", timeout=120_000)
+    expect(page.locator("#errors-change")).to_contain_text(
+        f"the pictures in each cell of {second} minus those of {first}"
+    )
+    expect(page.locator("#errors-difference .js-plotly-plot")).to_be_visible()
+    runs = [read_run(server.runs_root, name) for name in (first, second)]
+    assert runs[1].config["corrections"] == {str(number): new}
+    assert runs[0].result["weights_sha256"] != runs[1].result["weights_sha256"]
+
+
+def test_a_cell_of_the_matrix_opens_validation_pictures_whichever_are_shown(open_tab):
+    page = open_tab("Train")
+    train_shapes(page, 2)
+    open_part(page, "Errors")
+    page.get_by_label("training, the largest losses", exact=True).check()
+    expect(page.locator("#errors-heading")).to_contain_text("training pictures")
+    cells = page.locator("#errors-confusion .nsewdrag").first
+    size = cells.bounding_box()
+    cells.click(position={"x": size["width"] / 12, "y": size["height"] / 12})
+    expect(page.locator("#errors-heading")).to_contain_text("validation pictures of circle recognised")
+    expect(page.get_by_label("validation", exact=True)).to_be_checked()

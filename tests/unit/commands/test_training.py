@@ -1,0 +1,74 @@
+"""Options of `train`, and `train --find-rate`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from models.range_test import STEPS
+from models.runs import list_runs, read_run
+from models.training_config import TrainingConfig
+
+TINY = ("--dataset", "shapes", "--num-images", 120, "--image-size", 8, "--channels", "4", "--max-steps", 2)
+
+
+def test_every_field_of_the_configuration_has_an_option(run, root):
+    """Corrections come from the page; the device and the data root also from the environment."""
+    options = {
+        "--min-size": 0.3,
+        "--max-size": 0.4,
+        "--split-seed": 7,
+        "--shift-augment": "circular",
+        "--seed": 3,
+        "--label-noise": 0.1,
+        "--clip-norm": 2,
+        "--snapshot-every": 9,
+    }
+    code, _, err = run(
+        "train", "--name", "a", *TINY, *(x for pair in options.items() for x in pair), "--no-snapshots"
+    )
+    assert code == 0, err
+    config = TrainingConfig.from_dict(read_run(root, "a").config)
+    assert (config.shapes.min_size, config.shapes.max_size) == (0.3, 0.4)
+    assert (config.split_seed, config.shift_augment, config.snapshots) == (7, "circular", False)
+    assert (config.seed, config.label_noise, config.clip_norm, config.snapshot_every) == (3, 0.1, 2.0, 9)
+    assert not list((root / "a").glob("snapshots/*"))
+
+
+def test_a_run_can_go_on_from_another_folder(run, root, tmp_path, monkeypatch, own_pictures):
+    """Its configuration has whole paths."""
+    code, _, err = run("train", "--name", "a", "--dataset", own_pictures.name, "--image-size", 8, "--max-steps", 1)
+    assert code == 0, err
+    config = read_run(root, "a").config
+    assert Path(config["dataset"]) == own_pictures and Path(config["data_root"]).is_absolute()
+
+
+@pytest.fixture
+def own_pictures(tmp_path) -> Path:
+    """A folder with five pictures of each of two classes."""
+    from PIL import Image
+
+    for number, name in enumerate(("cats", "dogs")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for index in range(5):
+            Image.new("RGB", (9, 9), (40 * index, 90 * number, 7)).save(tmp_path / "pets" / name / f"{index}.png")
+    return tmp_path / "pets"
+
+
+def test_find_rate_suggests_and_leaves_no_run(run, root):
+    code, out, err = run("train", "--name", "a", *TINY, "--find-rate", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert set(document) == {"rates", "losses", "suggestion"}
+    assert 20 < len(document["rates"]) == len(document["losses"]) <= STEPS
+    assert list_runs(root) == []
+    code, out, _ = run("train", "--name", "a", *TINY, "--find-rate")
+    assert code == 0 and out.startswith(("suggested: --learning-rate", "the loss never fell"))
+
+
+def test_find_rate_that_fails_leaves_no_run(run, root, monkeypatch):
+    assert run("train", "--name", "a", "--dataset", "none.zip", "--find-rate")[0] == 2
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = run("train", "--name", "a", *TINY, "--find-rate")
+    assert code == 2 and "one process" in err
+    assert list_runs(root) == []
