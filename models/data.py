@@ -199,6 +199,7 @@ def _load_fashion_mnist(name: str, *, data_root, seed, image_size, progress, **r
 
 
 def _load_shapes(name: str, *, seed, image_size, shapes, progress, **rest) -> Dataset:
+    _check_memory(shapes.num_images, 3, image_size, name)
     images, labels = make_shapes(
         shapes, seed=seed, image_size=image_size, progress=lambda fraction: progress(fraction, "Drawing shapes")
     )
@@ -300,18 +301,21 @@ def _resize(images: np.ndarray, image_size: int, name: str) -> Tensor:
 
     if image_size == images.shape[-1]:
         return torch.tensor(images)
-    num_bytes = images.shape[0] * images.shape[1] * image_size**2
-    if num_bytes > MAX_BYTES:
-        raise ModelsError(
-            f"{len(images)} pictures of {image_size} x {image_size} pixels from {name} take "
-            f"{num_bytes / 2**30:.1f} GB of memory; at most {MAX_BYTES / 2**30:g} GB are possible, so choose a "
-            "smaller image size."
-        )
+    _check_memory(len(images), images.shape[1], image_size, name)
     resized = torch.empty((*images.shape[:2], image_size, image_size), dtype=torch.uint8)
     for start in range(0, len(images), _RESIZED_AT_ONCE):
         chunk = torch.tensor(images[start : start + _RESIZED_AT_ONCE])
         resized[start : start + _RESIZED_AT_ONCE] = resize(chunk, [image_size, image_size], antialias=True)
     return resized
+
+
+def _check_memory(count: int, channels: int, image_size: int, name: str) -> None:
+    num_bytes = count * channels * image_size**2
+    if num_bytes > MAX_BYTES:
+        raise ModelsError(
+            f"{count} pictures of {image_size} x {image_size} pixels from {name} take {num_bytes / 2**30:.1f} GB of "
+            f"memory; at most {MAX_BYTES / 2**30:g} GB are possible, so choose a smaller image size."
+        )
 
 
 def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -209,5 +209,5 @@ def _build_shapes() -> dict[str, gr.components.Component]:
         ),
         "min_size": gr.Slider(0.2, 1, config.min_size, step=0.05, label="Smallest, of the side", min_width=150),
         "max_size": gr.Slider(0.2, 1, config.max_size, step=0.05, label="Largest, of the side", min_width=150),
-        "num_images": gr.Slider(1000, 20000, config.num_images, step=1000, label="Pictures", min_width=150),
+        "num_images": gr.Slider(1000, 50000, config.num_images, step=1000, label="Pictures", min_width=150),
     }

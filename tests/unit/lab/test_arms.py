@@ -155,7 +155,7 @@ def test_no_more_pictures_at_a_time_than_in_training():
 def test_arms_whose_networks_prefer_different_pictures(tmp_path, monkeypatch):
     """A pretrained network, an MLP as large for the same pictures, and one that takes those of the data set."""
     names = ("base", "mlp", "small")
-    changes = ({}, {"equal_mlp": 1}, {"architecture": "small_cnn"})
+    changes = ({}, {"equal_mlp": 1}, {"architecture": "small_cnn", "model": {"head": "flatten"}})
     chosen = [{"name": n, "title": n, "changes": change} for n, change in zip(names, changes, strict=True)]
     base = {"architecture": "transfer", "model": {}, "image_size": None, "epochs": 1, "learning_rate": 0.001}
     config = configure(arms=chosen, base=base | {"shapes": {"num_images": 60}}, seeds=1, question="accuracy")

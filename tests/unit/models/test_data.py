@@ -163,3 +163,9 @@ def test_table_entries_name_their_augmentations():
 
     for spec in DATASETS.values():
         assert set(spec.augmentations) <= set(TRANSFORMS) and spec.title
+
+
+def test_more_shapes_than_memory_holds_are_refused_before_they_are_drawn(tmp_path):
+    shapes = ShapesConfig(num_images=200_000)
+    with pytest.raises(ModelsError, match=r"200000 pictures of 256 x 256 pixels from shapes take 36\.6 GB"):
+        load_dataset("shapes", data_root=tmp_path, seed=0, image_size=256, shapes=shapes)
