@@ -34,6 +34,7 @@ def run_json(run):
     def run_json(*arguments):
         code, out, err = run(*arguments, "--json")
         assert (code, err) == (0, "")
+        assert out.endswith("\n") and out.count("\n") == 1
         return json.loads(out)
 
     return run_json

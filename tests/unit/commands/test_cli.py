@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-import cli
 from analysis.attribution import METHODS
 from analysis.shift import BOUNDARIES
 from lab import Lab
@@ -20,41 +19,15 @@ from models.pretrained import fashion_cnn
 from models.registry import Registry
 from models.samples import get_sample
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CATEGORIES = fashion_cnn().categories
 FASHION = ("--model", "fashion_cnn")
 
 
-@pytest.fixture(autouse=True)
-def settings(tmp_path, monkeypatch):
-    monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(tmp_path / "runs"))
-    monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def settings(tmp_path):
+    """The folder that commands run in."""
     return tmp_path
-
-
-@pytest.fixture
-def run(monkeypatch, capfd):
-    """Runs one command in this process: its exit code, and what it wrote to stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cli.py", *map(str, arguments)])
-        capfd.readouterr()
-        code = cli.main()
-        return code, *capfd.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def run_json(run):
-    def run_json(*arguments):
-        code, out, err = run(*arguments, "--json")
-        assert (code, err) == (0, "")
-        assert out.endswith("\n") and out.count("\n") == 1
-        return json.loads(out)
-
-    return run_json
 
 
 @pytest.fixture(scope="module")
