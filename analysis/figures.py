@@ -35,35 +35,6 @@ def plot_layer_errors(layers: Sequence[LayerError]) -> "Figure":
     return figure.update_yaxes(rangemode="tozero")
 
 
-def plot_training(records: Sequence[dict], measure: str, steps_per_epoch: float) -> "Figure":
-    """One curve for training, many points an epoch, and one for validation, one point an epoch.
-
-    Args:
-        records: With ``kind`` ("step" or "epoch"), ``step``, ``train_<measure>`` and, for epochs, ``val_<measure>``.
-        measure: ``loss`` or ``accuracy``.
-        steps_per_epoch: Optimiser steps, for the horizontal axis.
-    """
-    from plotly.graph_objects import Scatter
-
-    figure = build_figure(measure, "epoch")
-    for part, title, color, mode in (
-        ("train", "training", SECOND, "lines"),
-        ("val", "validation", ACCENT, "lines+markers"),
-    ):
-        points = [record for record in records if record.get(f"{part}_{measure}") is not None]
-        figure.add_trace(
-            Scatter(
-                x=[record["step"] / steps_per_epoch for record in points],
-                y=[record[f"{part}_{measure}"] for record in points],
-                name=title,
-                mode=mode,
-                line={"color": color},
-                hovertemplate=f"epoch %{{x:.2f}}<br>{title} {measure} %{{y:.4f}}<extra></extra>",
-            )
-        )
-    return figure.update_yaxes(tickformat=".0%" if measure == "accuracy" else None)
-
-
 def build_figure(y_title: str, x_title: str) -> "Figure":
     """An empty chart in the common style, with titled axes."""
     from plotly.graph_objects import Figure
