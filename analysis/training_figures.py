@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.evaluation_figures import COLORS
-from analysis.figures import ACCENT, SECOND, THIRD, build_figure
+from analysis.figures import ACCENT, HEIGHT, SECOND, THIRD, build_figure
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_POINTS = 600
 """Of one line."""
 MAX_LAYERS = 10
+LEGEND_LINE = 22
 MAX_NAME = 40
 """Characters of a name in a legend."""
 MAX_NUMBER = 1e30
@@ -132,7 +133,9 @@ def plot_layers(records: Sequence[Mapping], measure: str) -> "Figure | None":
         figure.update_yaxes(type="log", exponentformat="power")
     else:
         figure.update_yaxes(tickformat=".0%", rangemode="tozero")
-    return figure.update_layout(height=360) if figure.data else None
+    above = LEGEND_LINE * math.ceil(len(shown) / 2)  # pixels for the names, which are too many for one line
+    legend = {"yanchor": "bottom", "y": 1}
+    return figure.update_layout(height=HEIGHT + above, margin_t=28 + above, legend=legend) if figure.data else None
 
 
 def plot_runs(runs: Sequence[tuple[str, Sequence[Mapping]]], measure: str) -> "Figure | None":

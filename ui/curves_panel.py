@@ -52,7 +52,7 @@ def build_curves_panel(services: Services, run: gr.Dropdown) -> CurvesPanel:
             ]
         with gr.Accordion("Learning rate, speed and layers", open=False), gr.Row():
             extra = [
-                gr.Plot(show_label=False, elem_id=f"train-{kind}", min_width=300, visible=False)
+                gr.Plot(show_label=False, elem_id=f"train-{kind}", min_width=400, visible=False)
                 for kind in EXTRA_CURVES
             ]
     with gr.Accordion("Log", open=False):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.evaluation_figures import COLORS
+from analysis.figures import HEIGHT
 from analysis.training_figures import (
     LAYER_MEASURES,
     MAX_LAYERS,
@@ -209,3 +210,12 @@ def test_names_are_short_and_no_markup():
     assert len(shorten("x" * 500)) == 40
     (line,) = read(plot_runs([("<a href='x'>" + "y" * 99, RECORDS)], "val_loss"))["data"]
     assert line["name"].startswith("&lt;a href") and "<a" not in line["hovertemplate"]
+
+
+def test_the_names_of_layers_stand_above_their_lines():
+    """Also where they are too many for one line, and without taking the chart's height."""
+    for count in (1, 9):
+        layers = [{"name": f"features.{number}.conv", "weight_norm": 1.0} for number in range(count)]
+        layout = plot_layers([{"kind": "layers", "step": 1, "layers": layers}], "weight_norm").layout
+        assert layout.legend.y == 1 and layout.legend.yanchor == "bottom"
+        assert layout.margin.t >= 20 * count / 2 and layout.height - layout.margin.t == HEIGHT - 28
