@@ -197,7 +197,9 @@ def read_number(record: Mapping, key: str) -> float | None:
     """A value that is a number of sensible size, or None: a file may hold anything."""
     value = record.get(key)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and -MAX_NUMBER <= value <= MAX_NUMBER else None
+    if not is_number or not -MAX_NUMBER <= value <= MAX_NUMBER:
+        return None
+    return value if abs(value) < 2**63 else float(value)  # plotly writes no whole number of more than 64 bits
 
 
 def _read_gap(records: Sequence[Mapping], steps_per_epoch: float) -> Curve:

@@ -1,5 +1,7 @@
 """Experiment trackers that a training can report to beside its run directory, through Accelerate."""
 
+import sys
+from contextlib import redirect_stdout, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,4 +32,14 @@ def open_trackers(accelerator, trackers: tuple[str, ...], run_dir: Path, config:
         return
     plain = {name: value for name, value in config.items() if isinstance(value, int | float | str | bool)}
     names = {"trackio": {"name": run_dir.name}}
-    accelerator.init_trackers(PROJECT, plain, {name: names[name] for name in trackers if name in names})
+    with redirect_stdout(sys.stderr):  # trackio talks, and whoever reads the output waits for JSON
+        accelerator.init_trackers(PROJECT, plain, {name: names[name] for name in trackers if name in names})
+
+
+def close_trackers(accelerator) -> None:
+    """Ends what :func:`open_trackers` started."""
+    with redirect_stdout(sys.stderr):
+        accelerator.end_training()
+        if trackio := sys.modules.get("trackio"):
+            with suppress(RuntimeError):  # there is no run of its own
+                trackio.finish()  # or it would end the run, and say so, when the process ends

@@ -24,7 +24,7 @@ from models.random_streams import Purpose, derive_seed, draw_generator
 from models.runs import RunWriter
 from models.starting import Start, adopt_weights
 from models.stopping import Stopped, StopRequest
-from models.trackers import check_installed, open_trackers
+from models.trackers import check_installed, close_trackers, open_trackers
 
 if TYPE_CHECKING:
     from models.training_config import TrainingConfig
@@ -89,7 +89,7 @@ class PreparedTraining:
             yield
         finally:
             self.accelerator.free_memory()
-            self.accelerator.end_training()
+            close_trackers(self.accelerator)
             AcceleratorState._reset_state(reset_partial_state=True)
 
     def _prepare_network(self, augments: dict[Purpose, Augment]) -> None:
@@ -101,10 +101,11 @@ class PreparedTraining:
         groups = self.approach.list_groups(config.learning_rate)
         optimizer = OPTIMIZERS[config.optimizer](groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.module.to(accelerator.device)
-        core = torch.compile(self.approach.core) if config.compile else self.approach.core
-        self.model, self.optimizer = accelerator.prepare(core, optimizer)
+        self.model, self.optimizer = accelerator.prepare(self.approach.core, optimizer)
         # Takes away the half precision that is now inside every call: only training steps are meant to be in it.
         accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if config.compile:  # last, for Accelerate exchanges the method that a compiled network calls
+            self.model = torch.compile(self.model)
         self.loss = LOSSES[config.loss].per_picture
         self.schedule = SCHEDULES[config.schedule]
 

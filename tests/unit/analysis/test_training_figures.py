@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.evaluation_figures import COLORS
@@ -190,6 +190,7 @@ HOSTILE = st.dictionaries(st.sampled_from((*KEYS, *RUN_MEASURES)), ANYTHING, max
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
+@example([("step", {"step": 2**64, "learning_rate": -(2**63) - 1}, [])])
 @given(st.lists(st.tuples(st.sampled_from(["step", "epoch", "layers", 3]), HOSTILE, st.lists(HOSTILE, max_size=2))))
 def test_hostile_records_give_charts_that_a_browser_can_read(drawn):
     records = [values | {"kind": kind} for kind, values, _ in drawn]

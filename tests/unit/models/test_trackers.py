@@ -1,5 +1,6 @@
 """Reporting to experiment trackers: what is handed over, and what is said when a package is missing."""
 
+import sys
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 from models import trackers
 from models.errors import ModelsError
 from models.runs import read_run
-from models.trackers import PROJECT, TRACKERS, check_installed, open_trackers
+from models.trackers import PROJECT, TRACKERS, check_installed, close_trackers, open_trackers
 from models.training import train
 from models.training_config import TrainingConfig
 
@@ -50,6 +51,18 @@ def test_packages_are_looked_for_by_their_own_name(monkeypatch):
     check_installed(tuple(TRACKERS))
     check_installed(())
     assert asked == list(TRACKERS.values())
+
+
+def test_what_trackers_say_is_not_among_the_output(tmp_path, monkeypatch, capsys):
+    def finish():
+        print("finished")
+        raise RuntimeError("no run")
+
+    talker = SimpleNamespace(init_trackers=lambda *_: print("started"), end_training=lambda: print("ended"))
+    monkeypatch.setitem(sys.modules, "trackio", SimpleNamespace(finish=finish))
+    open_trackers(talker, ("trackio",), tmp_path / "a", {})
+    close_trackers(talker)
+    assert capsys.readouterr() == ("", "started\nended\nfinished\n")
 
 
 def test_only_plain_settings_are_noted(tmp_path):
