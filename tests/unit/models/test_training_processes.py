@@ -195,17 +195,20 @@ def test_a_stop_before_its_turn_ends_all_processes(tmp_path):
     assert read_run(tmp_path, "two").state == "stopped"
 
 
+def is_waiting(run_dir: Path) -> bool:
+    """Whether a run's first process stands in the queue of a device; by then it hears signals."""
+    return run_dir.exists() and read_run(run_dir.parent, run_dir.name).device is not None
+
+
 def test_a_signal_to_the_first_process_in_the_queue_ends_all(tmp_path):
     create_run(tmp_path, "before", ONE.to_dict())  # nobody's process: it waits for ever, and was there earlier
     record_process(tmp_path / "before", os.getpid())
     process = start(tmp_path, "train", "--name", "two", *OPTIONS)
     deadline = time.monotonic() + 90
-    while not (tmp_path / "two" / "process.json").exists() and time.monotonic() < deadline and process.poll() is None:
+    while not is_waiting(tmp_path / "two") and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
-    first = find_process(tmp_path / "two")
-    time.sleep(3)  # the others wait by now
     assert read_run(tmp_path, "two").state == "queued"
-    first.terminate()
+    find_process(tmp_path / "two").terminate()
     finish(process, timeout=60)
     assert read_run(tmp_path, "two").state == "stopped"
 
