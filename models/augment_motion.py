@@ -13,6 +13,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from models.devices import send
+
 MAX_ANGLE = 30.0
 """Rotation at strength 1, in degrees either way."""
 MAX_TRANSLATION = 1 / 4
@@ -93,7 +95,7 @@ def read_pixels(images: Tensor, matrices: Tensor) -> Tensor:
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     y = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2
     to_unit = torch.tensor([[2 / width], [2 / height]], dtype=torch.float64)  # -1 .. 1 is from edge to edge
-    of_x, of_y, offset = (matrices[:, :2] * to_unit).float().to(images.device)[:, :, None, None].unbind(-1)
+    of_x, of_y, offset = send((matrices[:, :2] * to_unit).float(), images.device)[:, :, None, None].unbind(-1)
     # (N, 2, H, W); torch's own affine_grid multiplies matrices here, which takes several times as long.
     grid = torch.addcmul(of_y * y + offset, of_x, x)
     return F.grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
@@ -115,7 +117,7 @@ def read_whole_pixels(images: Tensor, matrices: Tensor) -> Tensor:
         from_centre = torch.arange(size, dtype=torch.float64) - centre
         read = matrices[:, axis, axis, None] * from_centre + matrices[:, axis, 2, None]
         places.append((read + centre).round().long())
-    columns, rows = (where.to(images.device) for where in places)
+    columns, rows = (send(where, images.device) for where in places)
     return _take(images, rows, columns, _hold)
 
 
@@ -137,7 +139,7 @@ def shift_zero(images: Tensor, generator: Generator) -> Tensor:
 
 def _shift(images: Tensor, generator: Generator, limit: int, fold: Fold) -> Tensor:
     limit = max(1, limit)
-    offsets = torch.randint(-limit, limit + 1, (2, len(images), 1), generator=generator).to(images.device)
+    offsets = send(torch.randint(-limit, limit + 1, (2, len(images), 1), generator=generator), images.device)
     rows, columns = (torch.arange(size, device=images.device) for size in images.shape[-2:])
     return _take(images, rows + offsets[0], columns + offsets[1], fold)
 

@@ -10,6 +10,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from models.devices import send
+
 MAX_SIGMA = 1 / 20
 """Blur at strength 1: standard deviation of the Gaussian as a share of the shorter side."""
 MAX_CHANGE = 0.5
@@ -47,7 +49,7 @@ def color(images: Tensor, strength: float, generator: Generator) -> Tensor:
 def noise(images: Tensor, strength: float, generator: Generator) -> Tensor:
     """Adds Gaussian noise, independent for each value, whose strength is drawn anew for each picture."""
     deviations = torch.rand(len(images), dtype=torch.float64, generator=generator) * strength * MAX_NOISE
-    drawn = torch.randn(images.shape, generator=generator).to(images.device)
+    drawn = send(torch.randn(images.shape, generator=generator), images.device)
     return torch.addcmul(images, drawn, _each(deviations, images))
 
 
@@ -66,9 +68,9 @@ def erase(images: Tensor, strength: float, generator: Generator) -> Tensor:
         length = length.round().clamp(max=size)
         first = (place * (size - length + 1)).floor()
         at = torch.arange(size)
-        covered.append(((at >= first[:, None]) & (at < (first + length)[:, None])).to(images.device))
+        covered.append(send((at >= first[:, None]) & (at < (first + length)[:, None]), images.device))
     mask = (covered[0][:, :, None] & covered[1][:, None, :])[:, None]
-    return torch.where(mask, colours.to(images), images)
+    return torch.where(mask, send(colours.to(images.dtype), images.device), images)
 
 
 def largest_sigma(strength: float, side: int) -> float:
@@ -151,4 +153,4 @@ def _grey(images: Tensor) -> Tensor:
 
 def _each(numbers: Tensor, images: Tensor) -> Tensor:
     """``(..., N)`` as float32 where the pictures are, with the shape ``(..., N, 1, 1, 1)``."""
-    return numbers.float().to(images.device)[..., None, None, None]
+    return send(numbers.float(), images.device)[..., None, None, None]

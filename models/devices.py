@@ -1,6 +1,7 @@
-"""Which device computes."""
+"""Which device computes, and how it gets its numbers."""
 
 import torch
+from torch import Tensor
 
 from models.errors import ModelsError
 
@@ -24,3 +25,8 @@ def resolve_device(name: str) -> torch.device:
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise ModelsError(f"This machine has {torch.cuda.device_count()} CUDA devices, so there is no {name}.")
     return torch.device(name)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; does not wait for what a GPU has still to do before, as ``.to()`` would."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

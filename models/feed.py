@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from models.data import Split
+from models.devices import send
 from models.preprocessing import Preprocessing
 from models.random_streams import Purpose, draw_generator
 
@@ -62,17 +63,17 @@ class Feed:
         return len(self.split) // self.batch_size
 
     def index(self, step: int) -> Tensor:
-        """This process's pictures of a step, ``(B,)`` int64 on the CPU."""
+        """This process's pictures of a step, ``(B,)`` int64 on the device: copied there once an epoch."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             generator = draw_generator(self.seed, Purpose.ORDER, epoch)
-            self._epoch, self._order = epoch, torch.randperm(len(self.split), generator=generator)
+            order = torch.randperm(len(self.split), generator=generator)
+            self._epoch, self._order = epoch, send(order, self.split.labels.device)
         start = position * self.batch_size
         return self._order[start : start + self.batch_size][self.rank :: self.num_processes]
 
     def batch(self, index: Tensor, step: int, part: int = 0) -> tuple[Tensor, Tensor]:
         """Network input and labels of some pictures; ``part`` tells apart the parts of one step."""
-        index = index.to(self.split.labels.device)
         images = self.split.images.index_select(0, index)  # with the same result as [index], in half the time
         for purpose, augment in self.augments.items():
             images = augment(images, draw_generator(self.seed, purpose, step, self.rank, part))

@@ -33,10 +33,7 @@ from models.training import TrainingConfig, check_here
 
 MAX_WAITING = 8
 KILL_SECONDS = 10
-ENVIRONMENT = {
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a workspace of fixed size
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait would slow down the page
-}
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin while they wait would slow down the page
 PROGRAMS = {
     "training": "models.training",
     "evaluation": "lab.evaluation",

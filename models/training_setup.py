@@ -87,6 +87,11 @@ class PreparedTraining:
         try:
             open_trackers(self.accelerator, trackers, run_dir, self.config.to_dict())
             yield
+        except torch.OutOfMemoryError as error:
+            raise ModelsError(
+                "The device has too little memory for this training; use a smaller batch, accumulate gradients over "
+                "parts of it, or use smaller pictures or a smaller network."
+            ) from error
         finally:
             self.accelerator.free_memory()
             close_trackers(self.accelerator)

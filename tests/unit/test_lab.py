@@ -20,6 +20,7 @@ from models.errors import ModelsError
 from models.preprocessing import Preprocessing
 from models.pretrained import ModelSpec
 from models.registry import BUNDLED
+from tests.device import DEVICE
 
 MODELS = ["fashion_cnn", "efficientnet_lite0"]
 SAMPLES = {"fashion_cnn": "sneaker", "efficientnet_lite0": "chelsea"}
@@ -29,12 +30,12 @@ every_model = pytest.mark.parametrize("model", MODELS)
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory) -> Lab:
     root = tmp_path_factory.mktemp("lab")
-    return Lab(device="cpu", data_root=root / "data", runs_root=root / "runs")
+    return Lab(device=DEVICE, data_root=root / "data", runs_root=root / "runs")
 
 
 @pytest.fixture
 def fresh(tmp_path) -> Lab:
-    return Lab(device="cpu", data_root=tmp_path / "data", runs_root=tmp_path / "runs")
+    return Lab(device=DEVICE, data_root=tmp_path / "data", runs_root=tmp_path / "runs")
 
 
 @pytest.fixture

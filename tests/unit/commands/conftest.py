@@ -6,12 +6,13 @@ import sys
 import pytest
 
 import cli
+from tests.device import DEVICE
 
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(tmp_path / "runs"))
-    monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
+    monkeypatch.setenv("CONVSCOPE_DEVICE", DEVICE)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "runs"
 

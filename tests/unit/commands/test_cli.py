@@ -18,6 +18,7 @@ from lab import Lab
 from models.pretrained import fashion_cnn
 from models.registry import Registry
 from models.samples import get_sample
+from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[3]
 CATEGORIES = fashion_cnn().categories
@@ -32,7 +33,7 @@ def settings(tmp_path):
 
 @pytest.fixture(scope="module")
 def lab():
-    return Lab(device="cpu")
+    return Lab(device=DEVICE)
 
 
 def check_predictions(predictions: list[dict], num: int) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from models.registry import Registry
 from models.runs import create_run, list_runs, read_run, record_process, write_json
+from tests.device import DEVICE
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_runs_that_wait_say_for_how_many_and_can_be_stopped_and_killed(run, run_
         for number, (name, process) in enumerate(zip(("works", "next", "last"), processes, strict=True)):
             path = create_run(root, name, {})
             record_process(path, process.pid)
-            state = {"state": "queued" if number else "running", "device": "cpu"}
+            state = {"state": "queued" if number else "running", "device": DEVICE}
             write_json(path / "status.json", read_run(root, name).status | state)
         assert {entry["name"]: entry["before"] for entry in run_json("runs")} == {"works": 0, "next": 1, "last": 2}
         assert "queued     2 before it" in run("runs")[1]

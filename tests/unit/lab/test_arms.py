@@ -23,6 +23,7 @@ from models.registry import Registry
 from models.runs import RunWriter, create_run, load_run_model, read_json, read_run, request_stop, write_json
 from models.training import train
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 
 BASE = {
     "dataset": "shapes",
@@ -31,7 +32,7 @@ BASE = {
     "image_size": 16,
     "epochs": 3,
     "batch_size": 24,
-    "device": "cpu",
+    "device": DEVICE,
     "seed": 3,
     "snapshots": False,
 }
@@ -314,7 +315,7 @@ def test_a_run_of_the_same_name_is_left_alone(comparison, tmp_path):
 
 def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(tmp_path))
-    monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
+    monkeypatch.setenv("CONVSCOPE_DEVICE", DEVICE)
     path = tmp_path / "base.json"
     path.write_text(json.dumps(BASE | {"epochs": 1, "augment": {"flip": 1.0}}))
 

@@ -36,6 +36,7 @@ from models.evaluation_data import open_evaluation_data
 from models.preprocessing import Preprocessing
 from models.pretrained import ModelSpec
 from models.runs import create_run, read_run, request_stop
+from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[3]
 SIDE = 14
@@ -80,7 +81,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def lab(modules, tmp_path):
-    return Lab(device="cpu", data_root=tmp_path, runs_root=tmp_path / "runs")
+    return Lab(device=DEVICE, data_root=tmp_path, runs_root=tmp_path / "runs")
 
 
 @pytest.fixture
@@ -560,7 +561,7 @@ def test_config_round_trip_through_json():
 
 
 def test_a_job_writes_its_run(modules, folder, tmp_path, capsys):
-    config = EvaluationConfig(models=("toy",), data=str(folder), threads=1, device="cpu")
+    config = EvaluationConfig(models=("toy",), data=str(folder), threads=1, device=DEVICE)
     run_dir = create_run(tmp_path / "runs", "a", config.to_dict())
     request_stop(run_dir)
     assert run_job(run_dir) is None
@@ -578,7 +579,7 @@ def test_a_job_writes_its_run(modules, folder, tmp_path, capsys):
 
 
 def test_a_job_stops_within_a_chunk_and_goes_on(modules, folder, tmp_path, monkeypatch):
-    config = EvaluationConfig(models=("toy",), data=str(folder), threads=1, device="cpu")
+    config = EvaluationConfig(models=("toy",), data=str(folder), threads=1, device=DEVICE)
     run_dir = create_run(tmp_path / "runs", "a", config.to_dict())
     computed = []
     compute = Voter._compute
@@ -599,7 +600,7 @@ def test_a_job_stops_within_a_chunk_and_goes_on(modules, folder, tmp_path, monke
 def command(modules, monkeypatch, tmp_path, capfd):
     """Runs cli.py in this process: exit code, stdout, stderr."""
     monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(tmp_path / "runs"))
-    monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
+    monkeypatch.setenv("CONVSCOPE_DEVICE", DEVICE)
 
     def command(*arguments):
         monkeypatch.setattr(sys, "argv", ["cli.py", "evaluate", *map(str, arguments)])
@@ -658,7 +659,7 @@ def test_command_says_what_to_put_right(command, arguments, words):
 
 def test_two_processes_give_the_bytes_of_one(tmp_path):
     # Passive: threads that spin while they wait would slow down the other process.
-    settings = {"CONVSCOPE_DEVICE": "cpu", "CONVSCOPE_RUNS_ROOT": str(tmp_path), "OMP_WAIT_POLICY": "PASSIVE"}
+    settings = {"CONVSCOPE_DEVICE": DEVICE, "CONVSCOPE_RUNS_ROOT": str(tmp_path), "OMP_WAIT_POLICY": "PASSIVE"}
     environment = os.environ | settings
     for variable in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM_THREADS"):
         environment.pop(variable, None)
@@ -676,7 +677,7 @@ def test_two_processes_give_the_bytes_of_one(tmp_path):
     assert done.stdout.count("\n") == 1
     two = json.loads(done.stdout)
     config = EvaluationConfig(models=("fashion_cnn",), limit=40)
-    one = evaluate(Lab(device="cpu", runs_root=tmp_path), config, tmp_path / "work")
+    one = evaluate(Lab(device=DEVICE, runs_root=tmp_path), config, tmp_path / "work")
     assert (one["environment"]["processes"], two["environment"]["processes"]) == (1, 2)
     assert json.dumps([one["models"], one["pairs"]]) == json.dumps([two["models"], two["pairs"]])
     assert one["models"][0]["statistics"]["accuracy"]["value"] > 0.8

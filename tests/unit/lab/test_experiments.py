@@ -23,20 +23,21 @@ from models.red_green import CONVOLUTIONS
 from models.registry import Registry
 from models.runs import RunWriter, create_run, read_lines, read_run, request_stop
 from models.small_cnn import HEADS
+from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[3]
-RED_GREEN = {"repeats": 2, "epochs": 1, "num_train": 20, "num_validation": 10, "num_test": 20, "device": "cpu"}
-LOCATION = {"repeats": 1, "epochs": 1, "num_images": 120, "num_test": 60, "device": "cpu"}
+RED_GREEN = {"repeats": 2, "epochs": 1, "num_train": 20, "num_validation": 10, "num_test": 20, "device": DEVICE}
+LOCATION = {"repeats": 1, "epochs": 1, "num_images": 120, "num_test": 60, "device": DEVICE}
 TINY = {
     "red_green": RED_GREEN,
     "location_bias": LOCATION,
-    "traces": {"model": "fashion_cnn", "pictures": ["bag", "trouser"], "device": "cpu"},
+    "traces": {"model": "fashion_cnn", "pictures": ["bag", "trouser"], "device": DEVICE},
 }
 
 
 @pytest.fixture
 def lab(tmp_path):
-    return Lab(device="cpu", runs_root=tmp_path)
+    return Lab(device=DEVICE, runs_root=tmp_path)
 
 
 def start(root: Path, name: str, **options) -> Path:
@@ -156,7 +157,7 @@ def test_test_pictures_differ_only_in_the_place(tmp_path):
             return torch.zeros(len(x), 6)
 
     seen = []
-    config = configure("location_bias", {"num_test": 60, "clutter": 0.0, "device": "cpu"}).settings
+    config = configure("location_bias", {"num_test": 60, "clutter": 0.0, "device": DEVICE}).settings
     prep = Preprocessing(crop_size=32, resize_size=32, mean=(0.0,) * 3, std=(1.0,) * 3)
     accuracies = [experiment_location_bias._test(Corner(), prep, side, 0, config) for side in ("left", "right")]
     assert accuracies == pytest.approx([1 / 6, 1 / 6])  # always class 0
@@ -169,7 +170,7 @@ def test_traces_of_a_labelled_folder_follow_the_right_class(lab, tmp_path):
         (tmp_path / "data" / category).mkdir(parents=True)
         lab.open_image(name).save(tmp_path / "data" / category / "a.png")
     (tmp_path / "data" / "Bag" / "broken.png").write_bytes(b"no picture")
-    options = {"model": "fashion_cnn", "data": str(tmp_path / "data"), "device": "cpu"}
+    options = {"model": "fashion_cnn", "data": str(tmp_path / "data"), "device": DEVICE}
     document = run_job(start_run(tmp_path / "runs", configure("traces", options)))
     bag, unknown = document["rows"]
     assert (bag["category"], bag["is_labelled"], unknown["is_labelled"]) == ("bag", True, False)
@@ -182,7 +183,7 @@ def test_traces_of_a_labelled_folder_follow_the_right_class(lab, tmp_path):
 def test_traces_of_a_plain_folder(lab, tmp_path):
     for number in range(3):
         Image.new("L", (40, 40), 80 * number).save(tmp_path / f"{number}.png")
-    options = {"model": "fashion_cnn", "pictures": [str(tmp_path)], "protocol": "aw", "limit": 2, "device": "cpu"}
+    options = {"model": "fashion_cnn", "pictures": [str(tmp_path)], "protocol": "aw", "limit": 2, "device": DEVICE}
     document = EXPERIMENTS["traces"].run(lab, configure("traces", options).settings, tmp_path / "try")
     assert [Path(row["picture"]).name for row in document["rows"]] == ["0.png", "1.png"]
     assert all(len(row["probabilities"]) == 9 for row in document["rows"])
@@ -301,7 +302,7 @@ def test_a_run_that_was_broken_off_is_taken_up_again_and_no_other(tmp_path):
     [(None, 38, "within 38"), (0.4, 38, "within 38"), (1.0, 38, "within 38"), (1.9, 14, "around a picture of 14")],
 )
 def test_traces_have_the_sizes_of_azulay_and_weiss(scale, source, words, lab, tmp_path):
-    options = {"model": "fashion_cnn", "pictures": ["bag"], "protocol": "aw", "scale": scale, "device": "cpu"}
+    options = {"model": "fashion_cnn", "pictures": ["bag"], "protocol": "aw", "scale": scale, "device": DEVICE}
     document = EXPERIMENTS["traces"].run(lab, configure("traces", options).settings, tmp_path / "try")
     (row,) = document["rows"]
     assert (row["source"], len(row["probabilities"])) == (source, 9) and words in document["sentence"]
@@ -309,7 +310,7 @@ def test_traces_have_the_sizes_of_azulay_and_weiss(scale, source, words, lab, tm
 
 def test_the_scale_decides_what_is_seen(lab, tmp_path):
     def probabilities(scale):
-        options = {"model": "fashion_cnn", "pictures": ["bag"], "protocol": "aw", "scale": scale, "device": "cpu"}
+        options = {"model": "fashion_cnn", "pictures": ["bag"], "protocol": "aw", "scale": scale, "device": DEVICE}
         (row,) = EXPERIMENTS["traces"].run(lab, configure("traces", options).settings, tmp_path / "try")["rows"]
         return row["probabilities"]
 
@@ -370,7 +371,7 @@ class TestCommandLine:
     @pytest.fixture
     def run(self, tmp_path, monkeypatch, capfd):
         monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(tmp_path / "runs"))
-        monkeypatch.setenv("CONVSCOPE_DEVICE", "cpu")
+        monkeypatch.setenv("CONVSCOPE_DEVICE", DEVICE)
         monkeypatch.chdir(tmp_path)
 
         def run(*arguments):

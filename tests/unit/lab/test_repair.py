@@ -17,6 +17,7 @@ from models.errors import ModelsError
 from models.registry import Registry
 from models.runs import RunWriter, create_run, read_json, read_run, request_stop
 from models.training import TrainingConfig, train
+from tests.device import DEVICE
 
 ARMS = ("as_is", "circular_aps", "circular_aps_gap")
 START = {
@@ -26,7 +27,7 @@ START = {
     "image_size": 16,
     "epochs": 2,
     "batch_size": 24,
-    "device": "cpu",
+    "device": DEVICE,
     "seed": 3,
 }
 CONFIG = RepairConfig(
@@ -38,7 +39,7 @@ CONFIG = RepairConfig(
     limit=None,
     shifts=3,
     max_shift=2,
-    device="cpu",
+    device=DEVICE,
 )
 
 
@@ -141,7 +142,7 @@ def test_a_stop_ends_the_arm_and_the_bench_which_can_go_on(bench, monkeypatch):
 
 def test_error_of_a_network_against_a_loop(bench):
     root, _ = bench
-    with Lab(device="cpu", runs_root=root).use("run/base") as (loaded, _):
+    with Lab(device=DEVICE, runs_root=root).use("run/base") as (loaded, _):
         pixels = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
         error = measure_circular_error(loaded, pixels)
         module = loaded.module.double()
@@ -167,7 +168,7 @@ def test_command_line(bench, monkeypatch, capsys):
     root, _ = bench
     monkeypatch.setenv("CONVSCOPE_RUNS_ROOT", str(root))
     options = "--start-from run/base --dataset shapes --arm circular --steps 2 --seed 1 --limit 8 --shifts 2"
-    arguments = [*options.split(), "--max-shift", "1", "--batch-size", "24", "--device", "cpu"]
+    arguments = [*options.split(), "--max-shift", "1", "--batch-size", "24", "--device", DEVICE]
     monkeypatch.setattr(sys, "argv", ["cli.py", "repair", *arguments, "--name", "cli", "--json"])
     assert cli.main() == 0
     document = json.loads(capsys.readouterr().out)

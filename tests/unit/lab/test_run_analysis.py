@@ -26,6 +26,7 @@ from models.checkpoints import load_checkpoint, pack_weights
 from models.errors import ModelsError
 from models.layer_health import measure_health
 from models.runs import Run, read_run
+from tests.device import DEVICE
 
 COUNT, NAMES = 30, ("ant", "bee", "cat")
 
@@ -54,7 +55,7 @@ def run(tmp_path, make_run, monkeypatch) -> Run:
 @pytest.fixture
 def lab(run, monkeypatch) -> Lab:
     """A lab whose registry knows ``run/NAME@STEP``, counted in ``lab.registry.builds``."""
-    lab = Lab(device="cpu", runs_root=run.path.parent)
+    lab = Lab(device=DEVICE, runs_root=run.path.parent)
     find = lab.registry.get
     lab.registry.builds = []
 

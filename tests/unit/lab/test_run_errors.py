@@ -30,6 +30,7 @@ from lab.run_errors import (
 from models.errors import ModelsError
 from models.runs import Run, create_run, read_run
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 
 COUNT, HARD = 30, 12
 
@@ -128,7 +129,7 @@ CAPTUM = {
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("method", LINEAR)
 def test_the_difference_of_the_maps_is_what_captum_says_of_the_difference_of_the_logits(run, method, part):
-    lab, view = Lab("cpu", runs_root=run.path.parent), open_errors(run, part)
+    lab, view = Lab(DEVICE, runs_root=run.path.parent), open_errors(run, part)
     found = view.confusion
     wrong = int((found.labels != found.predicted).nonzero()[0])
     maps = contrast_picture(lab, run, view, wrong, method)
@@ -143,7 +144,7 @@ def test_the_difference_of_the_maps_is_what_captum_says_of_the_difference_of_the
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_recognised_picture_is_compared_with_the_second_best_class(run, part):
-    lab, view = Lab("cpu", runs_root=run.path.parent), open_errors(run, part)
+    lab, view = Lab(DEVICE, runs_root=run.path.parent), open_errors(run, part)
     found = view.confusion
     right = int((found.labels == found.predicted).nonzero()[0])
     maps = contrast_picture(lab, run, view, right, "saliency")
@@ -158,7 +159,7 @@ def test_explaining_can_be_cancelled(run):
 
     with pytest.raises(Cancelled):
         contrast_picture(
-            Lab("cpu", runs_root=run.path.parent), run, open_errors(run), 0, "occlusion", progress=cancel
+            Lab(DEVICE, runs_root=run.path.parent), run, open_errors(run), 0, "occlusion", progress=cancel
         )
 
 

@@ -13,6 +13,7 @@ from models.errors import ModelsError
 from models.preprocessing import Preprocessing
 from models.runs import append_line, create_run, read_run, write_bytes, write_json
 from models.small_cnn import SmallCNN, SmallCNNConfig
+from tests.device import DEVICE
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\ud800"
 CONFIG = {"dataset": "insects", "model": {"channels": [4, 6]}}
@@ -53,7 +54,7 @@ def write_run(tmp_path):
             "weights_sha256": "ab" * 32,
         }
         status = read_run(tmp_path, "tiny").status
-        write_json(path / "status.json", status | {"state": "finished", "device": "cpu", "result": result})
+        write_json(path / "status.json", status | {"state": "finished", "device": DEVICE, "result": result})
         for epoch in (1, 2):
             line = {"train_loss": 1 / epoch, "val_loss": 1.5 / epoch, "train_accuracy": 0.4 * epoch}
             append_line(path / "metrics.jsonl", {"kind": "epoch", "epoch": epoch, "val_accuracy": 0.3 * epoch} | line)

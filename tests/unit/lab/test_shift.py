@@ -17,6 +17,7 @@ from lab.results import ShiftResult
 from models.preprocessing import Preprocessing
 from models.pretrained import ModelSpec, fashion_cnn
 from models.registry import BUNDLED
+from tests.device import DEVICE
 
 MODEL = "fashion_cnn"
 FRACTION = (2.5, -1.25)
@@ -30,7 +31,7 @@ PAD_MODES = {
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory) -> Lab:
-    return Lab(device="cpu", runs_root=tmp_path_factory.mktemp("runs"))
+    return Lab(device=DEVICE, runs_root=tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def white_columns(count: int) -> Image.Image:
 def test_near_ties_before_and_after_are_told(tmp_path, brightness, count, near_tie, margins):
     """Three of the white columns leave: the mean falls by a quarter."""
     brightness(1.0, 2.0)
-    result = Lab(device="cpu", runs_root=tmp_path).shift(white_columns(count), "brightness", -3, 0)
+    result = Lab(device=DEVICE, runs_root=tmp_path).shift(white_columns(count), "brightness", -3, 0)
     assert result.near_tie == near_tie
     assert [abs(m) if near_tie else m for m in (result.margin_before, result.margin_after)] == pytest.approx(
         margins, abs=1e-5
@@ -228,5 +229,5 @@ def test_near_ties_before_and_after_are_told(tmp_path, brightness, count, near_t
 def test_a_tie_is_near_relative_to_the_logits(tmp_path, brightness, gap, near_tie):
     for scale in (1.0, 1000.0):
         brightness(scale * (1 + gap), scale * 2.0)
-        result = Lab(device="cpu", runs_root=tmp_path).shift(white_columns(6), "brightness", 0, 0)
+        result = Lab(device=DEVICE, runs_root=tmp_path).shift(white_columns(6), "brightness", 0, 0)
         assert result.near_tie == near_tie

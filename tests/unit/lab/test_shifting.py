@@ -35,6 +35,7 @@ from models.preprocessing import Preprocessing
 from models.pretrained import ModelSpec, fashion_cnn
 from models.registry import BUNDLED
 from models.samples import list_samples
+from tests.device import DEVICE
 
 MODEL = "fashion_cnn"
 PATIENCE = 30
@@ -48,7 +49,7 @@ def lab(tmp_path_factory) -> Lab:
     prep = replace(fashion_cnn().preprocessing, resize_size=34)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BUNDLED, "roomy", lambda: replace(fashion_cnn(), name="roomy", preprocessing=prep))
-        yield Lab(device="cpu", runs_root=tmp_path_factory.mktemp("runs"))
+        yield Lab(device=DEVICE, runs_root=tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_maps_grow_from_the_unshifted_picture(lab, boot, small_chunks):
 
 @pytest.mark.parametrize("twin", [False, True], ids=["as_trained", "twin"])
 def test_a_map_may_go_on_in_another_thread_and_lends_the_model_in_between(tmp_path, boot, small_chunks, twin):
-    lab = Lab(device="cpu", runs_root=tmp_path)
+    lab = Lab(device=DEVICE, runs_root=tmp_path)
     expected = last(map_picture(lab, boot, MODEL, 2, "circular", twin=twin)).to_json()
     alone = lab.shift(boot, MODEL, 1, 0).to_json()
     maps = map_picture(lab, boot, MODEL, 2, "circular", twin=twin)

@@ -28,6 +28,7 @@ from lab.snapshot_view import (
 from models.checkpoints import load_checkpoint, pack_weights
 from models.errors import ModelsError
 from models.runs import Run, read_run
+from tests.device import DEVICE
 
 COUNT = 30
 
@@ -52,7 +53,7 @@ def run(tmp_path, make_run, monkeypatch) -> Run:
 
 @pytest.fixture
 def lab(run) -> Lab:
-    return Lab("cpu", runs_root=run.path.parent)
+    return Lab(DEVICE, runs_root=run.path.parent)
 
 
 def load(run: Run, step: int) -> nn.Module:

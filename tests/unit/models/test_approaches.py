@@ -19,6 +19,7 @@ from models.small_cnn import SmallCNN, SmallCNNConfig
 from models.training import resume, train
 from models.training_config import TrainingConfig
 from models.transfer import TransferConfig, TransferNet, load_backbone_weights
+from tests.device import DEVICE
 from tests.unit.models.test_resuming import break_off
 
 COLORS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 60, 210)}
@@ -46,7 +47,7 @@ def configure(folder):
     def build(mode: str, dropout: float = 0.2, **options) -> TrainingConfig:
         model = {"backbone": "efficientnet_lite0", "mode": mode, "dropout": dropout}
         values = {"dataset": str(folder), "architecture": "transfer", "model": model, "image_size": 64}
-        values |= {"epochs": 2, "batch_size": 8, "learning_rate": 0.05, "device": "cpu", "snapshots": False}
+        values |= {"epochs": 2, "batch_size": 8, "learning_rate": 0.05, "device": DEVICE, "snapshots": False}
         return TrainingConfig.from_dict(values | options)
 
     return build

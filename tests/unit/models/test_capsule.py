@@ -22,6 +22,7 @@ from models.registry import Registry
 from models.runs import append_line, list_runs, read_run, write_bytes, write_json
 from models.shapes import ShapesConfig
 from models.training import TrainingConfig, train
+from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[3]
 REPORT = "<p>Report</p>"
@@ -36,7 +37,7 @@ def root(tmp_path, make_run) -> Path:
     path = root / "tiny"
     sha256 = hashlib.sha256((path / "weights.safetensors").read_bytes()).hexdigest()
     result = {"val_accuracy": 0.5, "test_accuracy": None, "seconds": 1.5, "epochs": 2, "weights_sha256": sha256}
-    write_json(path / "status.json", read_run(root, "tiny").status | {"result": result, "device": "cpu"})
+    write_json(path / "status.json", read_run(root, "tiny").status | {"result": result, "device": DEVICE})
     append_line(path / "metrics.jsonl", {"kind": "epoch", "epoch": 1, "train_loss": 0.25})
     write_bytes(path / "notes.txt", "größer".encode())
     write_json(path / "environment.json", {"torch": "1", "threads": 1})
@@ -362,7 +363,7 @@ def test_the_script_trains_the_run_again_and_compares(tmp_path, monkeypatch, cap
         model={"channels": (4,)},
         shapes=ShapesConfig(num_images=120),
         image_size=8,
-        device="cpu",
+        device=DEVICE,
     )
     result = train(config, tmp_path / "runs" / "first")
     path = pack_capsule(tmp_path / "runs" / "first", tmp_path / "first.zip", REPORT)

@@ -22,6 +22,7 @@ from models.errors import ModelsError
 from models.jobs import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
 from models.runs import UNFINISHED, create_run, find_process, load_run_model, write_json
 from models.training import TrainingConfig
+from tests.device import DEVICE
 
 PATIENCE = 60
 
@@ -33,7 +34,7 @@ def long_config(**options) -> TrainingConfig:
         shapes={"num_images": 200},
         model={"channels": [4, 4]},
         batch_size=20,
-        device="cpu",
+        device=DEVICE,
         **{"epochs": 1000, **options},
     )
 
@@ -252,7 +253,7 @@ def upload(tmp_path):
 
 def evaluation_of(data, **options) -> dict:
     """The config.json of an evaluation."""
-    fixed = {"models": ["fashion_cnn"], "data": str(data), "device": "cpu", "threads": 1}
+    fixed = {"models": ["fashion_cnn"], "data": str(data), "device": DEVICE, "threads": 1}
     return fixed | {"boundary": "circular", "shifts": 32} | options
 
 

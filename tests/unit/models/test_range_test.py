@@ -16,6 +16,7 @@ from models.runs import RunWriter, create_run, read_run, request_stop
 from models.stopping import StopRequest
 from models.training import train
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 
 TINY = {
     "dataset": "shapes",
@@ -23,7 +24,7 @@ TINY = {
     "model": {"channels": [8, 12]},
     "epochs": 8,
     "batch_size": 20,
-    "device": "cpu",
+    "device": DEVICE,
     "precision": "float32",
 }
 
@@ -215,7 +216,7 @@ def test_stop_while_features_are_computed_is_a_stop_too(tmp_path, folder):
         "model": {"backbone": "efficientnet_lite0", "mode": "frozen"},
         "image_size": 64,
         "batch_size": 8,
-        "device": "cpu",
+        "device": DEVICE,
     }
     run_dir = create_run(tmp_path / "runs", "rate", config, "range_test")
     tell = RunWriter.update

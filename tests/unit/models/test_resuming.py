@@ -18,6 +18,7 @@ from models.resume_point import FILE, read_resume_point, save_resume_point
 from models.runs import RunWriter, create_run, read_run, record_process, write_json
 from models.trainer import Trainer
 from models.training import TrainingConfig, resume, train
+from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[3]
 TINY = {
@@ -26,7 +27,7 @@ TINY = {
     "model": {"channels": [8, 12], "dropout": 0.2},
     "epochs": 3,
     "batch_size": 20,
-    "device": "cpu",
+    "device": DEVICE,
     "augment": True,
 }
 

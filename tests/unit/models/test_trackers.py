@@ -12,6 +12,7 @@ from models.runs import read_run
 from models.trackers import PROJECT, TRACKERS, check_installed, close_trackers, open_trackers
 from models.training import train
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 
 TINY = {
     "dataset": "shapes",
@@ -19,7 +20,7 @@ TINY = {
     "model": {"channels": [8, 12]},
     "epochs": 2,
     "batch_size": 20,
-    "device": "cpu",
+    "device": DEVICE,
 }
 
 

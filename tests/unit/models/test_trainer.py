@@ -19,6 +19,7 @@ from models.resume_point import FILE as RESUME_POINT
 from models.runs import SilentWriter, load_run_model, read_run, write_json
 from models.stopping import StopRequest
 from models.training import TrainingConfig, load_data, resume, train
+from tests.device import DEVICE
 from tests.unit.models.test_resuming import Killed
 
 TINY = {
@@ -27,7 +28,7 @@ TINY = {
     "model": {"channels": [8, 12]},
     "epochs": 3,
     "batch_size": 20,
-    "device": "cpu",
+    "device": DEVICE,
     "precision": "float32",
 }
 PLAIN = {"model": {"channels": [8, 12], "norm": "none"}, "weight_decay": 0.0, "schedule": "constant"}

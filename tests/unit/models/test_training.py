@@ -18,6 +18,7 @@ from models.optimization import OPTIMIZERS, one_cycle
 from models.runs import create_run, load_run_model, read_run, record_process, request_stop
 from models.shapes import ShapesConfig
 from models.training import TrainingConfig, resume, train
+from tests.device import DEVICE
 
 TINY = {
     "dataset": "shapes",
@@ -25,7 +26,7 @@ TINY = {
     "model": {"channels": [8, 12]},
     "epochs": 3,
     "batch_size": 20,
-    "device": "cpu",
+    "device": DEVICE,
 }
 
 

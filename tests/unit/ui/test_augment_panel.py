@@ -8,6 +8,7 @@ from models.augment import TRANSFORMS, AugmentConfig
 from models.data import DATASETS
 from models.jobs import JobManager
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 from ui import Services
 from ui.augment_panel import build_augment_panel, describe_strengths, read_augment, suited_strengths
 from ui.data_panel import build_data_panel
@@ -17,7 +18,7 @@ from ui.own_data import OWN
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
-    services = Services(Lab("cpu", root / "data", root / "runs"), JobManager(root / "runs"))
+    services = Services(Lab(DEVICE, root / "data", root / "runs"), JobManager(root / "runs"))
     with gr.Blocks():
         return build_augment_panel(services, build_data_panel(services))
 

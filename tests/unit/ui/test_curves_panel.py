@@ -9,6 +9,7 @@ import pytest
 from lab import Lab
 from models.jobs import JobManager
 from models.runs import STATES, Run, create_run, write_bytes, write_json
+from tests.device import DEVICE
 from tests.unit.ui.test_components import EVIL, Reader
 from ui import Services
 from ui.curves_panel import EXTRA_CURVES, NO_RUN, build_curves_panel, describe_run
@@ -31,7 +32,7 @@ LAYERS = {
 def services(tmp_path) -> Services:
     root = tmp_path / "runs"
     root.mkdir()
-    return Services(Lab("cpu", tmp_path, root), JobManager(root))
+    return Services(Lab(DEVICE, tmp_path, root), JobManager(root))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from models.errors import ModelsError
 from models.jobs import JobManager
 from models.shapes import ShapesConfig
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 from ui import Services
 from ui.data_panel import build_data_panel
 from ui.data_preview import GAP, describe_overview, draw_classes, draw_grid
@@ -25,7 +26,7 @@ from ui.own_data import OWN
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
-    return Services(Lab("cpu", root / "data", root / "runs"), JobManager(root / "runs"))
+    return Services(Lab(DEVICE, root / "data", root / "runs"), JobManager(root / "runs"))
 
 
 @pytest.fixture(scope="module")

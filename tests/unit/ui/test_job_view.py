@@ -10,6 +10,7 @@ import pytest
 from lab import Lab
 from models.jobs import JobManager
 from models.runs import create_run, find_process, read_run, record_process, write_json
+from tests.device import DEVICE
 from ui import Services
 from ui.job_view import build_job_view
 
@@ -21,7 +22,7 @@ def view(tmp_path):
     """The view of evaluations, its root, and a function that calls what a component's event runs."""
     root = tmp_path / "runs"
     root.mkdir()
-    services = Services(Lab("cpu", tmp_path, root), JobManager(root))
+    services = Services(Lab(DEVICE, tmp_path, root), JobManager(root))
     with gr.Blocks() as blocks:
         view = build_job_view(services, "evaluation", EMPTY, lambda: ([gr.HTML()], lambda run: ("",)))
     ids = {getattr(part, "elem_id", None): part._id for part in blocks.blocks.values()}
@@ -39,7 +40,7 @@ def make_job(root, name: str, state: str, number: int, **status) -> None:
     if not path.exists():
         create_run(root, name, {}, "evaluation")
     known = read_run(root, name).status
-    place = {"state": state, "device": "cpu", "submitted": known["submitted"] if number is None else number}
+    place = {"state": state, "device": DEVICE, "submitted": known["submitted"] if number is None else number}
     write_json(path / "status.json", known | place | status)
 
 

@@ -10,6 +10,7 @@ from models.errors import ModelsError
 from models.jobs import JobManager
 from models.options import list_options
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 from ui import Services
 from ui.augment_panel import build_augment_panel
 from ui.data_panel import build_data_panel
@@ -19,7 +20,7 @@ from ui.network_panel import build_network_panel, describe_network, list_backbon
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
-    services = Services(Lab("cpu", root / "data", root / "runs"), JobManager(root / "runs"))
+    services = Services(Lab(DEVICE, root / "data", root / "runs"), JobManager(root / "runs"))
     with gr.Blocks() as blocks:
         data = build_data_panel(services)
         return blocks, (data, build_augment_panel(services, data), build_network_panel(services, data))

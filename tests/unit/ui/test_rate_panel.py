@@ -12,6 +12,7 @@ from models.jobs import JobManager
 from models.range_test import STEPS
 from models.runs import create_run, read_run, record_process, write_json
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 from ui import Services
 from ui.rate_panel import build_rate_panel
 
@@ -21,7 +22,7 @@ FOUND = {"rates": [0.01, 0.1, 1.0], "losses": [2.0, 1.0, 3.0], "suggestion": 0.1
 
 @pytest.fixture
 def services(tmp_path) -> Services:
-    return Services(Lab("cpu", tmp_path, tmp_path / "runs"), JobManager(tmp_path / "runs"))
+    return Services(Lab(DEVICE, tmp_path, tmp_path / "runs"), JobManager(tmp_path / "runs"))
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def find(services):
     """What the button runs."""
     with gr.Blocks() as blocks:
         rate = gr.Number(0.1)
-        build_rate_panel(services, {"learning_rate": rate}, lambda values: TrainingConfig(device="cpu"))
+        build_rate_panel(services, {"learning_rate": rate}, lambda values: TrainingConfig(device=DEVICE))
     (handler,) = [fn.fn for fn in blocks.fns.values() if fn.name == "test"]
     return lambda progress=lambda *_, **__: None: handler(ANN, progress, 0.1)
 

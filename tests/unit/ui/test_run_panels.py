@@ -15,6 +15,7 @@ from models.checkpoints import pack_weights
 from models.jobs import JobManager
 from models.runs import create_run, read_run, record_process, write_json
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 from ui import Services
 from ui.errors_panel import NO_RUN, NOT_YET, build_errors_panel
 from ui.errors_view import (
@@ -54,7 +55,7 @@ def root(tmp_path, make_run):
 
 @pytest.fixture
 def services(root) -> Services:
-    return Services(Lab("cpu", runs_root=root), JobManager(root))
+    return Services(Lab(DEVICE, runs_root=root), JobManager(root))
 
 
 @pytest.fixture(params=[build_errors_panel, build_time_panel])

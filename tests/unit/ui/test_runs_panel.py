@@ -15,6 +15,7 @@ from models.jobs import JobManager
 from models.pretrained import DEFAULT_MODEL
 from models.resume_point import FILE as RESUME_FILE
 from models.runs import STATES, create_run, read_run, write_bytes, write_json
+from tests.device import DEVICE
 from tests.unit.ui.test_components import EVIL, Reader
 from ui import Services
 from ui.run_actions import ACTIONS
@@ -30,7 +31,7 @@ NOW = 1
 def services(tmp_path) -> Services:
     root = tmp_path / "runs"
     root.mkdir()
-    return Services(Lab("cpu", tmp_path, root), JobManager(root))
+    return Services(Lab(DEVICE, tmp_path, root), JobManager(root))
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_a_waiting_run_shows_its_place_behind_runs_of_every_kind(services, lists
     for number, (name, kind) in enumerate((("bench", "repair"), ("next", "training"), ("last", "training"))):
         create_run(root, name, {}, kind)
         status = {"state": "queued", "kind": kind, "submitted": read_run(root, name).status["submitted"] + number}
-        write_json(root / name / "status.json", status | {"device": "cpu"})
+        write_json(root / name / "status.json", status | {"device": DEVICE})
     html = refresh(lists)["runs-table"]
     assert "queued, 2 jobs before it" in html and "queued, 1 job before it" in html
     assert "bench" not in html

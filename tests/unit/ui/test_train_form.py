@@ -12,6 +12,7 @@ from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.precision import PRECISIONS
 from models.trackers import TRACKERS
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 from ui import Services
 from ui.train_form import LEARNING_RATES, OFF_AT_ZERO, OPTIMIZER_TITLES, PLAIN, SCHEDULE_TITLES, build_train_form
 
@@ -49,7 +50,7 @@ OTHER_VALUES = {
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
-    services = Services(Lab("cpu", root / "data", root / "runs"), JobManager(root / "runs"))
+    services = Services(Lab(DEVICE, root / "data", root / "runs"), JobManager(root / "runs"))
     with gr.Blocks() as blocks:
         form = build_train_form(services)
     return form, blocks, services

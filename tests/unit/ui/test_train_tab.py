@@ -7,6 +7,7 @@ from lab import Lab
 from models.jobs import JobManager
 from models.runs import create_run, read_run, write_json
 from models.training_config import TrainingConfig
+from tests.device import DEVICE
 from ui import Services
 from ui.runs_panel import PAGE_SIZE
 from ui.train_form import build_train_form
@@ -24,7 +25,7 @@ def services(tmp_path_factory) -> Services:
         create_run(root / "runs", name, {"dataset": "shapes"})
         status = read_run(root / "runs", name).status | {"state": "finished", "submitted": number}
         write_json(root / "runs" / name / "status.json", status)
-    return Services(Lab("cpu", root / "data", root / "runs"), JobManager(root / "runs"))
+    return Services(Lab(DEVICE, root / "data", root / "runs"), JobManager(root / "runs"))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_a_preset_is_the_training_of_its_title(form, services):
     changed |= {"label_noise": 0.5, "small_cnn.channels": "4, 4", "clutter": 1, "seed": 5, "name": "mine"}
     default = {name: field.value for name, field in form.fields.items()}
     config, name = form.read(default | changed | filled["Shapes only on the left, flatten"])
-    place = {"data_root": str(services.lab.data_root), "device": "cpu", "seed": 5, "shapes": {"position": "left"}}
+    place = {"data_root": str(services.lab.data_root), "device": DEVICE, "seed": 5, "shapes": {"position": "left"}}
     model = {"head": "flatten"}
     wanted = TrainingConfig(dataset="shapes", epochs=8, model=model, **place)
     options = {"num_classes": 6, "in_channels": 3, "image_size": 32}
