@@ -33,6 +33,7 @@ from models.data import Dataset, load_dataset
 from models.fashion_mnist import FILES, find_files
 from models.optimization import OPTIMIZERS
 from models.precision import choose_precision
+from models.recorded_passes import record_passes
 from models.reproducible import reproducible
 from models.runs import RunWriter, create_run
 from models.stopping import StopRequest
@@ -92,6 +93,11 @@ def resident_steps(config: TrainingConfig, dataset: Dataset) -> Iterator[float]:
     shape = (config.batch_size, dataset.in_channels, dataset.image_size, dataset.image_size)
     images = torch.randn(shape, device=device).contiguous(**layout)
     labels = torch.randint(len(dataset.categories), (config.batch_size,), device=device)
+    if device.type == "cuda":
+        enabled = precision != "no"
+        record_passes(
+            model, images, torch.autocast("cuda", AUTOCAST[precision], enabled=enabled, cache_enabled=False)
+        )
     while True:
         started = time.perf_counter()
         optimizer.zero_grad()

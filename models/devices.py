@@ -11,6 +11,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def resolve_device(name: str) -> torch.device:
     """The device called ``name``; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
 
+    Once it is CUDA, float32 means float32 in this process: PyTorch lets convolutions round to the 10 bits of TF32,
+    with which a pretrained network's logits, and all that is said about them, would be others than on a CPU.
+
     Raises:
         ModelsError: No such device here.
     """
@@ -24,6 +27,8 @@ def resolve_device(name: str) -> torch.device:
         raise ModelsError(f"This machine has no {kind.upper()} device; use --device auto or cpu.")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise ModelsError(f"This machine has {torch.cuda.device_count()} CUDA devices, so there is no {name}.")
+    if kind == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
 
 

@@ -96,6 +96,8 @@ class Trainer(PreparedTraining):
         self.writer.update(state="running", message="", **numbers)
         if self.step == 0:
             self._keep_snapshot()
+        if self._can_record():
+            self._record_passes(self.step)
 
     def _go_on(self) -> None:
         """Puts everything back to the last resume point, if there is one."""
@@ -110,7 +112,7 @@ class Trainer(PreparedTraining):
         if self.accelerator.scaler is not None and progress["scaler"]:
             self.accelerator.scaler.load_state_dict(progress["scaler"])
         self.journal.go_on(self.step, self.epoch)
-        self.accelerator.wait_for_everyone()  # before one of several processes saves the next one
+        self._meet()  # before one of several processes saves the next one
 
     def _plan_snapshots(self) -> frozenset[int]:
         size, every = sum(tensor.nbytes for tensor in self.module.state_dict().values()), self.config.snapshot_every
@@ -173,7 +175,8 @@ class Trainer(PreparedTraining):
             accelerator.unscale_gradients(self.optimizer)
         if config.l1:
             add_l1_gradients(self.module.parameters(), config.l1)
-        self.optimizer.step()
+        # Accelerate's optimiser scales losses; it also looks at every step for a package that nobody has.
+        (self.optimizer if accelerator.scaler else self.optimizer.optimizer).step()
         self.step += 1
 
     def _add_gradients(self, index: Tensor, part: int) -> None:
@@ -275,7 +278,7 @@ class Trainer(PreparedTraining):
         self.journal.save_resume_point(self.module, self.optimizer, self.meter.sums, progress)
 
     def _take_best(self) -> None:
-        self.accelerator.wait_for_everyone()  # one of several processes writes it
+        self._meet()  # one of several processes writes it
         load_best(self.writer.run_dir, self.module)
         self.journal.save_predictions(self._assess(self.validation).logits)
         self.val_accuracy = self.best["val_accuracy"]

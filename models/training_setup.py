@@ -21,6 +21,7 @@ from models.label_noise import apply_corrections, corrupt
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.precision import choose_precision
 from models.random_streams import Purpose, derive_seed, draw_generator
+from models.recorded_passes import record_passes
 from models.runs import RunWriter
 from models.starting import Start, adopt_weights
 from models.stopping import Stopped, StopRequest
@@ -192,6 +193,21 @@ class PreparedTraining:
                 f"A batch of {self.config.batch_size} pictures cannot be divided among "
                 f"{self.accelerator.num_processes} processes."
             )
+
+    def _meet(self) -> None:
+        """Waits until all processes are here; Accelerate's own way needs a GPU for each where there is one at all."""
+        self._any(False)
+
+    def _can_record(self) -> bool:
+        config, accelerator = self.config, self.accelerator
+        is_simple = accelerator.num_processes == config.accumulate == 1 and not config.compile
+        return accelerator.device.type == "cuda" and is_simple and not self.approach.freezes
+
+    def _record_passes(self, step: int) -> None:
+        from accelerate import AutocastKwargs
+
+        images, _ = self.feed.batch(self.feed.index(step), step)
+        record_passes(self.model.train(), images, self.accelerator.autocast(AutocastKwargs(cache_enabled=False)))
 
     def _any(self, flag: bool) -> bool:
         """Whether it is so in one of the processes; all of them have to ask."""

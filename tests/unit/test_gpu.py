@@ -1,14 +1,18 @@
 """What only a GPU can show. All other tests run on it too: ``CONVSCOPE_TEST_DEVICE=cuda make test``."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
+from torch import nn
 
 from lab import Lab
 from models import trainer
 from models.errors import ModelsError
+from models.parts import HEADS, NORMS, POOLING
 from models.precision import choose_precision
+from models.recorded_passes import record_passes
 from models.resume_point import read_resume_point
 from models.runs import RunWriter, create_run, read_run
 from models.stopping import StopRequest
@@ -102,6 +106,53 @@ def test_a_step_does_not_wait_for_the_device(tmp_path, options):
             finally:
                 torch.cuda.set_sync_debug_mode("default")
             assert found.meter.count == 80 and found.meter.bad_step is None
+
+
+SMALL = {"channels": [8, 12]}
+NETWORKS = {
+    **{norm: ("small_cnn", SMALL | {"norm": norm, "dropout": 0.2}) for norm in NORMS},
+    **{pooling: ("small_cnn", SMALL | {"pooling": pooling}) for pooling in POOLING},
+    **{head: ("small_cnn", SMALL | {"head": head}) for head in HEADS},
+    "reflect": ("small_cnn", SMALL | {"padding_mode": "reflect"}),
+    **{name: (name, {}) for name in ("linear", "mlp", "lenet5", "cifar_resnet")},
+    "vgg": ("vgg", {"width": 0.125}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_replayed_steps_are_those_that_python_asks_for(tmp_path, monkeypatch, caplog, name, precision):
+    architecture, model = NETWORKS[name]
+    wanted = config(architecture=architecture, model=model, epochs=1, max_steps=12, precision=precision)
+    with caplog.at_level("INFO"):
+        replayed = train(wanted, tmp_path / "replayed")
+    assert "not recorded" not in caplog.text
+    monkeypatch.setattr(Trainer, "_can_record", lambda self: False)
+    assert train(wanted, tmp_path / "asked").weights_sha256 == replayed.weights_sha256
+
+
+class Peeking(nn.Module):
+    """What it does depends on a value, which the processor has to wait for."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 3), nn.BatchNorm1d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(x)
+        return self.linear(x if x.sum().item() > 0 else x * 2)
+
+
+def test_what_cannot_be_recorded_stays_as_it_was(caplog):
+    net = Peeking().cuda().train()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    inputs = torch.randn(6, 4, device="cuda")
+    with caplog.at_level("INFO"):
+        record_passes(net, inputs, nullcontext())
+    assert "not recorded" in caplog.text
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    net(inputs).sum().backward()
+    assert net.linear.weight.grad.isfinite().all()
 
 
 def test_pictures_live_there_as_bytes(tmp_path):

@@ -659,7 +659,7 @@ def test_command_says_what_to_put_right(command, arguments, words):
 
 def test_two_processes_give_the_bytes_of_one(tmp_path):
     # Passive: threads that spin while they wait would slow down the other process.
-    settings = {"CONVSCOPE_DEVICE": DEVICE, "CONVSCOPE_RUNS_ROOT": str(tmp_path), "OMP_WAIT_POLICY": "PASSIVE"}
+    settings = {"CONVSCOPE_DEVICE": "cpu", "CONVSCOPE_RUNS_ROOT": str(tmp_path), "OMP_WAIT_POLICY": "PASSIVE"}
     environment = os.environ | settings
     for variable in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM_THREADS"):
         environment.pop(variable, None)
@@ -677,7 +677,7 @@ def test_two_processes_give_the_bytes_of_one(tmp_path):
     assert done.stdout.count("\n") == 1
     two = json.loads(done.stdout)
     config = EvaluationConfig(models=("fashion_cnn",), limit=40)
-    one = evaluate(Lab(device=DEVICE, runs_root=tmp_path), config, tmp_path / "work")
+    one = evaluate(Lab(device="cpu", runs_root=tmp_path), config, tmp_path / "work")
     assert (one["environment"]["processes"], two["environment"]["processes"]) == (1, 2)
     assert json.dumps([one["models"], one["pairs"]]) == json.dumps([two["models"], two["pairs"]])
     assert one["models"][0]["statistics"]["accuracy"]["value"] > 0.8

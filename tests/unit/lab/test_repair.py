@@ -145,7 +145,7 @@ def test_error_of_a_network_against_a_loop(bench):
     with Lab(device=DEVICE, runs_root=root).use("run/base") as (loaded, _):
         pixels = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
         error = measure_circular_error(loaded, pixels)
-        module = loaded.module.double()
+        module, pixels = loaded.module.double(), pixels.to(loaded.device)
         with torch.no_grad():
             base = module(loaded.spec.preprocessing.normalize(pixels[None]).double())
             worst = 0.0

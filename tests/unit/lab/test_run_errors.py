@@ -1,5 +1,6 @@
 """Choosing, explaining and correcting what a run got wrong, against plain recomputation."""
 
+import copy
 import os
 from dataclasses import replace
 
@@ -135,8 +136,8 @@ def test_the_difference_of_the_maps_is_what_captum_says_of_the_difference_of_the
     maps = contrast_picture(lab, run, view, wrong, method)
     assert (maps.predicted, maps.other) == (int(found.predicted[wrong]), int(found.labels[wrong]))
     with lab.use("run/tiny") as (loaded, _):
-        net = Difference(loaded.module, maps.predicted, maps.other).eval()
-        inputs = loaded.to_inputs(view.examples.images[[wrong]].float() / 255)
+        net = Difference(copy.deepcopy(loaded.module).cpu(), maps.predicted, maps.other).eval()
+        inputs = loaded.to_inputs(view.examples.images[[wrong]].float() / 255).cpu()
         expected = CAPTUM[method](net, inputs)[0].detach()
     torch.testing.assert_close(maps.difference, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     assert maps.scale > 0

@@ -60,7 +60,7 @@ def boot(lab) -> Image.Image:
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(shift_map, "CHUNK_PIXELS", {"cpu": 4 * 28 * 28})
+    monkeypatch.setattr(shift_map, "CHUNK_PIXELS", {DEVICE: 4 * 28 * 28})
 
 
 def last(maps) -> PictureMap:
@@ -461,8 +461,8 @@ def test_windows_of_the_scene_are_shifted_pictures_normalised(lab, boot, boundar
             else:
                 pixels = shift_pixels(prep.crop(canvas), dx, dy, boundary, prep.mean).pixels
             expected = (pixels - prep.mean[0]) / prep.std[0]
-            torch.testing.assert_close(scene.window(dx, dy), expected, rtol=0, atol=1e-6)
-            invented = scene.window(dx, dy)[0][~scene.mask(dx, dy)]
+            torch.testing.assert_close(scene.window(dx, dy).cpu(), expected, rtol=0, atol=1e-6)
+            invented = scene.window(dx, dy).cpu()[0][~scene.mask(dx, dy)]
             if boundary in ("mean", "zero") and (dx, dy) != (0, 0):
                 color = 0 if boundary == "mean" else -prep.mean[0] / prep.std[0]
                 torch.testing.assert_close(invented, torch.full_like(invented, color), rtol=0, atol=1e-6)

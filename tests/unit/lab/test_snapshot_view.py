@@ -145,7 +145,7 @@ def test_a_linear_layer_has_templates_as_large_as_the_picture(lab, run, module, 
     view = view_snapshot(lab, run, 0, 0)
     assert (view.filters if shape is None else tuple(view.filters.shape)) == shape and view.num_filters == count
     if shape is not None:
-        assert torch.equal(view.filters.flatten(1), module[1].weight[:MAX_FILTERS])
+        assert torch.equal(view.filters.cpu().flatten(1), module[1].weight[:MAX_FILTERS].cpu())
 
 
 @given(labels=st.lists(st.integers(0, 6), max_size=60), count=st.integers(1, 20))

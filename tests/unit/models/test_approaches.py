@@ -48,6 +48,7 @@ def configure(folder):
         model = {"backbone": "efficientnet_lite0", "mode": mode, "dropout": dropout}
         values = {"dataset": str(folder), "architecture": "transfer", "model": model, "image_size": 64}
         values |= {"epochs": 2, "batch_size": 8, "learning_rate": 0.05, "device": DEVICE, "snapshots": False}
+        values["precision"] = "float32"
         return TrainingConfig.from_dict(values | options)
 
     return build

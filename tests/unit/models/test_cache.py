@@ -20,7 +20,6 @@ from models.preprocessing import Preprocessing
 from models.pretrained import ModelSpec
 from models.registry import Registry
 from models.weights import WeightsFile
-from tests.device import DEVICE
 
 TIMEOUT = 10
 NUM_BYTES = 1000  # of each model below
@@ -69,7 +68,7 @@ def shelf():
 
 @pytest.fixture
 def cache(shelf):
-    return ModelCache(shelf, device=DEVICE, max_bytes=5 * NUM_BYTES // 2)
+    return ModelCache(shelf, device="cpu", max_bytes=5 * NUM_BYTES // 2)
 
 
 def use(cache, *names) -> None:
@@ -196,7 +195,7 @@ def test_a_model_in_use_is_never_evicted(cache, shelf):
 
 
 def test_a_model_larger_than_the_budget_still_works(shelf):
-    cache = ModelCache(shelf, device=DEVICE, max_bytes=NUM_BYTES - 1)
+    cache = ModelCache(shelf, device="cpu", max_bytes=NUM_BYTES - 1)
     use(cache, "a", "a")
     assert shelf.num_built == {"a": 1}
     use(cache, "b")
@@ -205,7 +204,7 @@ def test_a_model_larger_than_the_budget_still_works(shelf):
 
 @pytest.mark.parametrize(("max_bytes", "kept"), [(2 * NUM_BYTES, ["a", "b"]), (2 * NUM_BYTES - 1, ["b"])])
 def test_the_budget_counts_every_byte(shelf, max_bytes, kept):
-    cache = ModelCache(shelf, device=DEVICE, max_bytes=max_bytes)
+    cache = ModelCache(shelf, device="cpu", max_bytes=max_bytes)
     use(cache, "a", "b")
     assert cache.loaded_names() == kept
 
@@ -230,7 +229,7 @@ def test_weights_are_downloaded_before_the_model_is_built(cache, shelf, tmp_path
 
 
 def test_a_run_replaced_under_its_name_is_loaded_again(tmp_path, make_run):
-    cache = ModelCache(Registry(tmp_path), device=DEVICE)
+    cache = ModelCache(Registry(tmp_path), device="cpu")
     x = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     for seed in (0, 1):
         model = make_run(tmp_path, "tiny", seed)

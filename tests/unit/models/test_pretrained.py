@@ -11,7 +11,6 @@ from models.errors import ModelsError
 from models.images import open_image
 from models.registry import Registry
 from models.samples import get_sample
-from tests.device import DEVICE
 
 NAMES = pretrained.torchvision_names()
 
@@ -37,7 +36,7 @@ def make_weights(name: str, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def lab_cache(tmp_path, torch_home):
     torch_home.mkdir(parents=True)
-    return ModelCache(Registry(tmp_path / "runs"), device=DEVICE)
+    return ModelCache(Registry(tmp_path / "runs"), device="cpu")
 
 
 def answer(loaded, image) -> torch.Tensor:

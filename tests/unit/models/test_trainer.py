@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from models import journal, trainer, training_setup
-from models.data import load_dataset
+from models.data import Split, load_dataset
 from models.feed import Feed
 from models.journal import BEST
 from models.layer_health import measure_health
@@ -186,7 +186,7 @@ def seen(monkeypatch):
 
     class Listening(Feed):
         def __init__(self, split, *arguments):
-            splits.append(split)
+            splits.append(Split(split.images.cpu(), split.labels.cpu(), split.ids))
             super().__init__(split, *arguments)
 
     monkeypatch.setattr(training_setup, "Feed", Listening)
