@@ -33,8 +33,9 @@ class BlurPool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, C, ceil(H / 2), ceil(W / 2))``."""
-        # Made here, not kept as a buffer: checkpoints are the same with every kind of downsampling.
-        taps = torch.tensor(binomial_taps(self.size), dtype=x.dtype, device=x.device)
+        # Made here, not kept as a buffer: checkpoints are the same with every kind of downsampling. And made there,
+        # by filling: a copy from the CPU cannot be part of a CUDA graph.
+        taps = torch.stack([x.new_full((), tap) for tap in binomial_taps(self.size)])
         kernel = torch.outer(taps, taps).expand(x.shape[1], 1, -1, -1)
         return F.conv2d(pad_same(x, self.size, self.padding_mode), kernel, stride=2, groups=x.shape[1])
 

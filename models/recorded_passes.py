@@ -1,6 +1,7 @@
 """Forward and backward passes recorded once and replayed: a GPU computes small networks faster than Python asks."""
 
 import logging
+import warnings
 from contextlib import AbstractContextManager
 
 import torch
@@ -23,8 +24,10 @@ def record_passes(module: nn.Module, inputs: Tensor, precision: AbstractContextM
     """
     # Passes to warm up move running statistics; seeds are set at every step.
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    # Gradients come from the stream of the recording, which PyTorch finds odd at every new training.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     try:
-        with precision:
+        with precision, warnings.catch_warnings(action="ignore"):
             torch.cuda.make_graphed_callables(module, (inputs.clone(),))
     except RuntimeError as error:
         log.info("Steps are not recorded: %s", error)

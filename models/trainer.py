@@ -163,7 +163,7 @@ class Trainer(PreparedTraining):
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(self.step) * group["rate_factor"]
         self.approach.before_step(self.step, self.total_steps)
-        self.module.zero_grad()  # Accelerate's looks the signature up first
+        self.torch_optimizer.zero_grad()
         parts = index.chunk(config.accumulate)
         for number, part in enumerate(parts):
             is_last = number == len(parts) - 1
@@ -175,8 +175,7 @@ class Trainer(PreparedTraining):
             accelerator.unscale_gradients(self.optimizer)
         if config.l1:
             add_l1_gradients(self.module.parameters(), config.l1)
-        # Accelerate's optimiser scales losses; it also looks at every step for a package that nobody has.
-        (self.optimizer if accelerator.scaler else self.optimizer.optimizer).step()
+        (self.optimizer if accelerator.scaler else self.torch_optimizer).step()
         self.step += 1
 
     def _add_gradients(self, index: Tensor, part: int) -> None:
@@ -185,7 +184,9 @@ class Trainer(PreparedTraining):
             logits = self.model(inputs)
         losses = self.loss(logits.float(), labels, self.config.label_smoothing)
         # Gradients are averaged over processes, whose shares of a batch may differ by a picture.
-        self.accelerator.backward(losses.sum() * (self.accelerator.num_processes / self.feed.batch_size))
+        loss = losses.sum() * (self.accelerator.num_processes / self.feed.batch_size)
+        scaler = self.accelerator.scaler
+        (scaler.scale(loss) if scaler else loss).backward()
         self.meter.add(losses.detach(), logits.detach(), labels, self.step)
 
     def _finish_epoch(self) -> None:

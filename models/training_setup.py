@@ -108,6 +108,7 @@ class PreparedTraining:
         optimizer = OPTIMIZERS[config.optimizer](groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         self.module.to(accelerator.device)
         self.model, self.optimizer = accelerator.prepare(self.approach.core, optimizer)
+        self.torch_optimizer = optimizer  # Accelerate's looks for packages and signatures at every step
         # Takes away the half precision that is now inside every call: only training steps are meant to be in it.
         accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         if config.compile:  # last, for Accelerate exchanges the method that a compiled network calls

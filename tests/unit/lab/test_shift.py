@@ -82,7 +82,7 @@ def test_the_twin_is_the_network_with_circular_padding(lab, boot, circular_copy,
     agrees(result, logits)
     with lab.models.use(MODEL) as loaded, CircularPadding(), torch.no_grad():
         inputs = loaded.to_inputs(torch.stack([result.before_pixels, result.after_pixels]))
-        torch.testing.assert_close(loaded.module(inputs).double(), logits, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(loaded.module(inputs).double().cpu(), logits, rtol=1e-4, atol=1e-4)
     as_trained = lab.shift(boot, MODEL, dx, dy, boundary, top=10)
     assert not as_trained.is_twin
     assert torch.equal(as_trained.after_pixels, result.after_pixels)

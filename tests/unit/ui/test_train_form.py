@@ -79,7 +79,7 @@ def test_an_untouched_form_is_the_default_training(page, form, values):
     default, found = TrainingConfig().to_dict(), config.to_dict()
     for key in default.keys() - {"data_root", "device", "model", "shapes"}:
         assert found[key] == default[key], key
-    assert found["data_root"] == str(page[2].lab.data_root) and found["device"] == "cpu"
+    assert found["data_root"] == str(page[2].lab.data_root) and found["device"] == DEVICE
     options = {"num_classes": 10, "in_channels": 1, "image_size": 28}
     assert config.architecture_config(**options) == TrainingConfig().architecture_config(**options)
 
