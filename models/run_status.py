@@ -37,6 +37,7 @@ ENTRIES: dict[str, Callable[[object], bool]] = {
     "device": lambda value: value is None or isinstance(value, str),
     "sentence": _is_text,
     "skipped": _is_list,
+    "warning": _is_text,
     "rows": _is_list,
     "result": lambda value: isinstance(value, dict),
 }

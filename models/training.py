@@ -2,14 +2,16 @@
 ``python -m models.training RUN_DIR`` as a process of its own that runs the config.json found there.
 """
 
+import logging
 import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from models.data import Dataset, Progress, load_dataset
+from models.data import Dataset, Progress, find_spec, load_dataset
 from models.device_turn import device_turn
 from models.devices import resolve_device
+from models.duplicates import find_near_duplicates
 from models.errors import ModelsError
 from models.journal import MetricsListener, forget_way
 from models.label_noise import apply_corrections
@@ -22,6 +24,8 @@ from models.stopping import Stopped, StopRequest
 from models.trackers import check_installed
 from models.trainer import Trainer
 from models.training_config import TrainingConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,8 @@ def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_
     start = config.start_from and read_start(config.start_from, writer.run_dir.parent)
     try:
         dataset = prepare_data(config, writer, stop)
+        if find_spec(config.dataset).check_duplicates and not _is_helper():
+            _warn_of_copies(dataset, writer, stop)
     except Stopped:
         Trainer(config, None, device, writer, stop).decline()
         return _stopped_early(writer.run_dir.name)
@@ -171,6 +177,18 @@ def prepare_data(config: TrainingConfig, writer: RunWriter, stop: StopRequest) -
     dataset = load_data(config, tell)
     writer.update(skipped=list(dataset.skipped[:100]), message="")
     return dataset
+
+
+def _warn_of_copies(dataset: Dataset, writer: RunWriter, stop: StopRequest) -> None:
+    """Says in the log and in the run's status if pictures of two splits are almost the same."""
+
+    def tell(fraction: float, message: str) -> None:
+        stop.check()
+        writer.update(message=f"{message} ({fraction:.0%})")
+
+    if warning := find_near_duplicates(dataset, progress=tell).describe(dataset):
+        log.warning("%s", warning)
+    writer.update(message="", warning=warning)
 
 
 def load_data(config: TrainingConfig, progress: Progress | None = None) -> Dataset:

@@ -90,7 +90,8 @@ def build_curves_panel(services: Services, run: gr.Dropdown) -> CurvesPanel:
 def _show(run: Run, before: int) -> tuple:
     records = run.metrics
     steps_per_epoch = max(run.status.get("total_steps", 0) / max(run.status.get("epochs", 1), 1), 1)
-    text = sentence_html(describe_run(run, before), TONES.get(run.state, "")) + _bar(run) + _list_skipped(run)
+    text = sentence_html(describe_run(run, before), TONES.get(run.state, "")) + _bar(run)
+    text += _warn(run) + _list_skipped(run)
     charts = [plot(run, steps_per_epoch) for plot in EXTRA_CURVES.values()]
     return (
         text,
@@ -120,6 +121,11 @@ def describe_run(run: Run, before: int = 0) -> str:
         "stopped": "The model so far can be used, and “Go on” continues the training." if run.has_model else "",
     }
     return f"{run.name}: {run.state}. {run.message} {notes.get(run.state, '')}".rstrip()
+
+
+def _warn(run: Run) -> str:
+    warning = run.status.get("warning")
+    return sentence_html(warning, "bad") if warning else ""
 
 
 def _list_skipped(run: Run) -> str:

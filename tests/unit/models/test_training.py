@@ -10,6 +10,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models import trainer, training
 from models.data import load_dataset
@@ -308,3 +309,47 @@ def test_unknown_data_set_is_a_failed_run(tmp_path):
     with pytest.raises(ModelsError, match="no data set or folder"):
         train(tiny(dataset="nowhere"), tmp_path / "a")
     assert read_run(tmp_path, "a").state == "failed"
+
+
+@pytest.fixture
+def own_pictures(tmp_path):
+    """Two classes of 12 pictures each; half of the first class is one picture, saved again and again."""
+    folder, generator = tmp_path / "own", np.random.default_rng(0)
+    for name in ("cats", "dogs"):
+        (folder / name).mkdir(parents=True)
+        for number in range(12):
+            if number == 0 or name == "dogs" or number > 6:
+                picture = Image.fromarray(generator.integers(0, 256, (6, 6, 3), np.uint8)).resize((48, 48))
+            picture.save(folder / name / f"{number}.jpg", quality=60 + number)
+    return folder
+
+
+def own(folder, **options) -> TrainingConfig:
+    return tiny(dataset=str(folder), shapes=ShapesConfig(), image_size=32, epochs=1, batch_size=4, **options)
+
+
+def test_copies_among_own_pictures_are_warned_of(own_pictures, tmp_path, caplog):
+    train(own(own_pictures), tmp_path / "a")
+    warning = read_run(tmp_path, "a").status["warning"]
+    assert "look almost like one in another split" in warning and "cats/" in warning and "dogs/" not in warning
+    assert warning in caplog.text
+    for number in range(1, 7):
+        (own_pictures / "cats" / f"{number}.jpg").unlink()
+    caplog.clear()
+    train(own(own_pictures), tmp_path / "b")
+    assert read_run(tmp_path, "b").status["warning"] == "" and "almost" not in caplog.text
+
+
+def test_the_search_for_copies_can_be_stopped(own_pictures, tmp_path, monkeypatch):
+    def stop_there(dataset, progress):
+        request_stop(tmp_path / "a")
+        progress(0.5, "Looking for copies")
+
+    monkeypatch.setattr(training, "find_near_duplicates", stop_there)
+    result = train(own(own_pictures), tmp_path / "a")
+    assert (result.state, result.epochs, read_run(tmp_path, "a").state) == ("stopped", 0, "stopped")
+
+
+def test_drawn_shapes_are_not_searched_for_copies(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "find_near_duplicates", None)
+    assert train(tiny(max_steps=1), tmp_path / "a").state == "finished"

@@ -151,7 +151,8 @@ def test_odd_numbers_of_steps_do_no_harm(services, panel):
 
 
 def test_what_files_say_is_text_and_no_markup(services, panel):
-    path = write_run(services, metrics=[STEP], state="failed", message=EVIL, skipped=[EVIL, "b.png: too small"])
+    problems = {"message": EVIL, "warning": EVIL, "skipped": [EVIL, "b.png: too small"]}
+    path = write_run(services, metrics=[STEP], state="failed", **problems)
     (path / "log.txt").write_text(EVIL)
     found = panel[0].refresh("a")
     assert EVIL not in found[0] and "2 files were left out" in found[0]
@@ -161,6 +162,11 @@ def test_what_files_say_is_text_and_no_markup(services, panel):
 def test_files_that_were_left_out_are_counted(services, panel):
     write_run(services, state="finished", result=RESULT, skipped=["a.png: too small"])
     assert "1 file was left out" in panel[0].refresh("a")[0]
+
+
+def test_a_warning_stays_below_the_finding(services, panel):
+    write_run(services, state="finished", result=RESULT, warning="2 test pictures look almost like others.")
+    assert "2 test pictures look almost like others." in panel[0].refresh("a")[0]
 
 
 def test_many_left_out_files_are_counted_as_at_least_a_hundred(services, panel):
