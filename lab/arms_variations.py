@@ -184,9 +184,14 @@ def vary(base: Base, name: str, texts: Sequence[str], seeds: int = ArmsConfig.se
         shown = f"{variation.title.lower()}: {variation.show(base, text)}"
         arms.append(Arm(_to_name(name, text, number), shown, changes))
     settings = {"shifts": variation.shifts, "title": f"Varied: {variation.title.lower()}", **more}
-    decisive = MEASURES[QUESTIONS[variation.question].measures[0]]
-    question = variation.question if settings["shifts"] or not decisive.is_shifted else "accuracy"
+    question = find_question(variation, settings["shifts"])
     return ArmsConfig(base, tuple(arms), seeds, **{"question": question, **settings})
+
+
+def find_question(variation: Variation, shifts: bool) -> str:
+    """What decides between the arms: a key of ``QUESTIONS``; ``shifts`` is whether moved pictures are tested."""
+    decisive = MEASURES[QUESTIONS[variation.question].measures[0]]
+    return variation.question if shifts or not decisive.is_shifted else "accuracy"
 
 
 def _to_name(name: str, text: str, number: int) -> str:

@@ -11,7 +11,7 @@ from analysis.training_figures import plot_seed_bands, read_number
 from lab.arms_config import ArmsConfig
 from lab.arms_presets import PRESETS, configure_preset
 from lab.arms_report import MEASURES, QUESTIONS, write_csv
-from lab.arms_variations import VARIATIONS, vary
+from lab.arms_variations import VARIATIONS, find_question, vary
 from models.data import DATASETS
 from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
@@ -114,8 +114,7 @@ def build_arms_panel(
         if obstacle := variation.obstacle(base):
             raise ModelsError(f"{variation.title} cannot be varied here: {obstacle}")
         texts = list(variation.suggest(base))
-        text = f"The other settings are those of “Single run”. The verdict is about: {_title(variation.question)}."
-        return gr.update(choices=texts, value=texts), variation.shifts, _note(text)
+        return gr.update(choices=texts, value=texts), variation.shifts, _describe_variation(chosen, variation.shifts)
 
     @shows_errors
     def begin(name, seeds, on_form, varied, values, shifts, *settings):
@@ -136,6 +135,7 @@ def build_arms_panel(
 
     quick = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     preset.change(choose, preset, [own, on_form, note], **quick)
+    shifts.input(_describe_variation, [varied, shifts], note, **quick)
     gr.on([preset.change, varied.change], fit, [preset, varied, *form], [values, shifts, note], **quick)
     start.click(begin, [preset, seeds, on_form, varied, values, shifts, *form], view.run, api_visibility="private")
     return view
@@ -155,12 +155,13 @@ def _describe_preset(name: str) -> str:
     return _note(" ".join(filter(None, [preset.claim, preset.note, time])))
 
 
+def _describe_variation(name: str, shifts: bool) -> str:
+    question = QUESTIONS[find_question(VARIATIONS[name], shifts)].title.lower()
+    return _note(f"The other settings are those of “Single run”. The verdict is about: {question}.")
+
+
 def _note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
-
-
-def _title(question: str) -> str:
-    return QUESTIONS[question].title.lower()
 
 
 def _build_result(services: Services):

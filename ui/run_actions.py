@@ -107,8 +107,9 @@ def build_run_actions(services: Services, run: gr.Dropdown, compare: gr.Dropdown
     @shows_errors
     def take_up(name):
         """Lets a run that was broken off go on."""
-        services.jobs.resume(_chosen(name))
-        gr.Info(f"{name} goes on where it was.")
+        is_saved = (services.jobs.read(_chosen(name)).path / RESUME_FILE).exists()
+        services.jobs.resume(name)
+        gr.Info(f"{name} goes on where it was." if is_saved else f"{name} begins anew: nothing had been saved yet.")
 
     def asker(kind: str) -> Callable:
         @shows_errors

@@ -8,7 +8,7 @@ from lab.arms_config import ArmsConfig
 from lab.arms_presets import PRESETS
 from lab.arms_report import summarize
 from models.runs import create_run, read_run, write_json
-from ui.arms_panel import _describe, _describe_preset, _read_curves, _tabulate
+from ui.arms_panel import _describe, _describe_preset, _describe_variation, _read_curves, _tabulate
 
 CONFIG = ArmsConfig.from_dict(
     {
@@ -117,3 +117,11 @@ def test_verdict_is_escaped(make):
 def test_every_preset_says_how_long_it_takes():
     for name in PRESETS:
         assert "minute" in _describe_preset(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "shifts", "question"),
+    [("head", True, "translation"), ("head", False, "accuracy"), ("dropout", True, "gap"), ("dropout", False, "gap")],
+)
+def test_the_note_names_what_will_decide(name, shifts, question):
+    assert question in _describe_variation(name, shifts).split("about:")[1]
