@@ -73,7 +73,10 @@ class Feed:
         return self._order[start : start + self.batch_size][self.rank :: self.num_processes]
 
     def batch(self, index: Tensor, step: int, part: int = 0) -> tuple[Tensor, Tensor]:
-        """Network input and labels of some pictures; ``part`` tells apart the parts of one step."""
+        """Network input and labels of the pictures ``index``, ``(B,)`` on the device.
+
+        ``part`` tells apart the parts of one step.
+        """
         images = self.split.images.index_select(0, index)  # with the same result as [index], in half the time
         for purpose, augment in self.augments.items():
             images = augment(images, draw_generator(self.seed, purpose, step, self.rank, part))

@@ -15,22 +15,28 @@ def record_passes(module: nn.Module, inputs: Tensor, precision: AbstractContextM
 
     The numbers are those of the ordinary way. Gradients of a pass are gone with the next one, so that they cannot be
     added up over several. Where a network cannot be recorded, because what it does depends on values, or where there
-    is no memory for it, all stays as it was.
+    is no memory for it, all stays as it was. PyTorch's warning of gradients from other streams stays off afterwards.
 
     Args:
         module: On a CUDA device, in training mode and without hooks; its weights keep their places from now on.
         inputs: A batch on the same device.
         precision: An autocast that keeps no copies of the weights.
     """
-    # Passes to warm up move running statistics; seeds are set at every step.
+    # Passes to warm up move running statistics. They also draw for dropout, but seeds are set at every step.
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     # Gradients come from the stream of the recording, which PyTorch finds odd at every new training.
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     try:
-        with precision, warnings.catch_warnings(action="ignore"):
+        # A recording that fails may leave the thread on its own stream; the outer block brings it back.
+        with torch.cuda.stream(torch.cuda.current_stream()), precision, warnings.catch_warnings(action="ignore"):
             torch.cuda.make_graphed_callables(module, (inputs.clone(),))
     except RuntimeError as error:
         log.info("Steps are not recorded: %s", error)
     finally:
         for buffer, value in buffers:
             buffer.copy_(value)
+
+
+def forget_passes(module: nn.Module) -> None:
+    """Ends what :func:`record_passes` began, and frees the memory of the passes; nothing where there are none."""
+    module.__dict__.pop("forward", None)

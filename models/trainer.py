@@ -77,6 +77,8 @@ class Trainer(PreparedTraining):
         augments = self._list_augments()
         self._prepare_network(augments)
         self._prepare_data(augments)
+        if self._can_record():
+            self._record_passes()
         self.journal = Journal(
             self.writer,
             config.architecture,
@@ -96,8 +98,6 @@ class Trainer(PreparedTraining):
         self.writer.update(state="running", message="", **numbers)
         if self.step == 0:
             self._keep_snapshot()
-        if self._can_record():
-            self._record_passes(self.step)
 
     def _go_on(self) -> None:
         """Puts everything back to the last resume point, if there is one."""

@@ -24,6 +24,7 @@ from models.stopping import Stopped, StopRequest
 from models.trackers import check_installed
 from models.trainer import Trainer
 from models.training_config import TrainingConfig
+from models.training_setup import choose_pictures
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_
     try:
         dataset = prepare_data(config, writer, stop)
         if find_spec(config.dataset).check_duplicates and not _is_helper():
-            _warn_of_copies(dataset, writer, stop)
+            _warn_of_copies(replace(dataset, train=choose_pictures(config, dataset)), writer, stop)
     except Stopped:
         Trainer(config, None, device, writer, stop).decline()
         return _stopped_early(writer.run_dir.name)

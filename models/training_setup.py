@@ -21,7 +21,7 @@ from models.label_noise import apply_corrections, corrupt
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.precision import choose_precision
 from models.random_streams import Purpose, derive_seed, draw_generator
-from models.recorded_passes import record_passes
+from models.recorded_passes import forget_passes, record_passes
 from models.runs import RunWriter
 from models.starting import Start, adopt_weights
 from models.stopping import Stopped, StopRequest
@@ -85,6 +85,7 @@ class PreparedTraining:
             log_with=list(trackers) or None,
             project_dir=run_dir if trackers else None,
         )
+        self.model = nn.Module()  # until there is another
         try:
             open_trackers(self.accelerator, trackers, run_dir, self.config.to_dict())
             yield
@@ -94,6 +95,7 @@ class PreparedTraining:
                 "parts of it, or use smaller pictures or a smaller network."
             ) from error
         finally:
+            forget_passes(self.model)
             self.accelerator.free_memory()
             close_trackers(self.accelerator)
             AcceleratorState._reset_state(reset_partial_state=True)
@@ -204,10 +206,10 @@ class PreparedTraining:
         is_simple = accelerator.num_processes == config.accumulate == 1 and not config.compile
         return accelerator.device.type == "cuda" and is_simple and not self.approach.freezes
 
-    def _record_passes(self, step: int) -> None:
+    def _record_passes(self) -> None:
         from accelerate import AutocastKwargs
 
-        images, _ = self.feed.batch(self.feed.index(step), step)
+        images, _ = self.feed.batch(self.feed.index(0), 0)
         record_passes(self.model.train(), images, self.accelerator.autocast(AutocastKwargs(cache_enabled=False)))
 
     def _any(self, flag: bool) -> bool:

@@ -102,7 +102,7 @@ def build_arms_panel(
     def choose(name):
         """Shows the claim, or what can be varied."""
         is_own = name == OWN
-        text = "" if is_own else _describe_preset(name)
+        text = gr.skip() if is_own else _describe_preset(name)  # what can be varied says more
         return gr.update(visible=is_own), gr.update(visible=not is_own), text
 
     @answers_errors(lambda message: (gr.update(choices=[], value=[]), gr.update(), empty_html(message)))
@@ -115,6 +115,10 @@ def build_arms_panel(
             raise ModelsError(f"{variation.title} cannot be varied here: {obstacle}")
         texts = list(variation.suggest(base))
         return gr.update(choices=texts, value=texts), variation.shifts, _describe_variation(chosen, variation.shifts)
+
+    def restate(chosen, shifts, values):
+        """Says what decides now; where there is nothing to start, the note says why."""
+        return _describe_variation(chosen, shifts) if values else gr.skip()
 
     @shows_errors
     def begin(name, seeds, on_form, varied, values, shifts, *settings):
@@ -135,7 +139,7 @@ def build_arms_panel(
 
     quick = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     preset.change(choose, preset, [own, on_form, note], **quick)
-    shifts.input(_describe_variation, [varied, shifts], note, **quick)
+    shifts.input(restate, [varied, shifts, values], note, **quick)
     gr.on([preset.change, varied.change], fit, [preset, varied, *form], [values, shifts, note], **quick)
     start.click(begin, [preset, seeds, on_form, varied, values, shifts, *form], view.run, api_visibility="private")
     return view

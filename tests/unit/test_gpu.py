@@ -151,6 +151,8 @@ def test_what_cannot_be_recorded_stays_as_it_was(caplog):
         record_passes(net, inputs, nullcontext())
     assert "not recorded" in caplog.text
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    torch.cuda.empty_cache()
     net(inputs).sum().backward()
     assert net.linear.weight.grad.isfinite().all()
 

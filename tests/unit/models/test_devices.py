@@ -50,3 +50,13 @@ def test_unknown_names_are_refused_with_the_choices(machine, name):
     machine(cuda=True, mps=False)
     with pytest.raises(ModelsError, match=f"choose one of {', '.join(DEVICES)}"):
         resolve_device(name)
+
+
+def test_float32_means_float32_on_cuda(machine, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    machine(cuda=False, mps=True)
+    resolve_device("auto")
+    assert torch.backends.cudnn.allow_tf32
+    machine(cuda=True, mps=False)
+    resolve_device("auto")
+    assert not torch.backends.cudnn.allow_tf32
