@@ -49,8 +49,8 @@ TARGETS = {"seconds_to_90": (0.90, 5), "seconds_to_91_5": (0.915, 25)}
 WORKERS = tuple(number for number in (0, 2, 8) if number <= (os.cpu_count() or 1))
 """Loader processes that the plain script is tried with; the fastest one counts."""
 SETTLE_SECONDS, SETTLE_STEPS = 0.5, 4 + 2 * max(WORKERS)
-"""Before each turn, uncounted: loader processes go on until their queues of two batches are full, and these are used up;
-caches are another kind's."""
+"""Before each turn, uncounted: loader processes fill their queues of two batches, and these are used up; caches are
+another kind's."""
 AUTOCAST = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
