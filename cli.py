@@ -14,10 +14,12 @@ import commands.training  # noqa: F401 (importing a module adds its commands)
 from analysis.errors import AnalysisError
 from commands import app
 from models.errors import ModelsError
+from models.memory import keep_freed_memory
 
 
 def main() -> int:
     """Runs one command; one line on stderr and exit code 2 for whatever the user can put right."""
+    keep_freed_memory()
     try:
         if not sys.argv[1:]:
             raise typer.BadParameter("name a command; --help lists them")

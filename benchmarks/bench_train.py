@@ -17,10 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file, from anywhere
 
@@ -31,6 +35,7 @@ from benchmarks import plain_script
 from models.architectures import ARCHITECTURES
 from models.data import Dataset, load_dataset
 from models.fashion_mnist import FILES, find_files
+from models.memory import keep_freed_memory
 from models.optimization import OPTIMIZERS
 from models.precision import choose_precision
 from models.recorded_passes import record_passes
@@ -51,7 +56,10 @@ WORKERS = tuple(number for number in (0, 2, 8) if number <= (os.cpu_count() or 1
 SETTLE_SECONDS, SETTLE_STEPS = 0.5, 4 + 2 * max(WORKERS)
 """Before each turn, uncounted: loader processes fill their queues of two batches, and these are used up; caches are
 another kind's."""
+CONTEXT = get_context("spawn")
 AUTOCAST = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Result = TypeVar("Result")
 
 
 def build(config: TrainingConfig, dataset: Dataset) -> nn.Module:
@@ -70,6 +78,7 @@ def build(config: TrainingConfig, dataset: Dataset) -> nn.Module:
 
 def own_steps(config: TrainingConfig, dataset: Dataset, folder: Path) -> Iterator[float]:
     """Steps of the real trainer, with everything it does at and between them; yields the seconds of each."""
+    config = replace(config, max_steps=10**6, snapshots=False)
     run_dir = create_run(folder, "bench", config.to_dict())
     with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
         trainer = Trainer(config, dataset, config.device, writer, stop)
@@ -111,36 +120,65 @@ def resident_steps(config: TrainingConfig, dataset: Dataset) -> Iterator[float]:
         yield time.perf_counter() - started
 
 
+def plain_steps(config: TrainingConfig, data_folder: Path, workers: int) -> Iterator[float]:
+    """Steps of the plain script."""
+    pictures, _ = plain_script.load_pictures(data_folder)
+    return plain_script.train_steps(plain_script.build_network().to(config.device), pictures, 10**6, workers)
+
+
+def serve_turns(connection: Connection, config: TrainingConfig, is_own: bool, start: Callable, *arguments) -> None:
+    """The life of a process that takes turns: for each message, the seconds of a step while nothing else runs."""
+    if is_own:
+        keep_freed_memory()
+    synchronize = torch.cuda.synchronize if config.device == "cuda" else lambda: None
+    with reproducible(config.seed) if is_own else nullcontext():  # an ordinary script does not ask for that
+        stepping = start(config, *arguments)
+        for _ in iter(connection.recv, None):
+            sum(islice(stepping, SETTLE_STEPS))
+            synchronize()
+            started = time.perf_counter()
+            sum(islice(stepping, ROUND_STEPS))
+            synchronize()  # steps of a GPU are only asked for when they return
+            connection.send((time.perf_counter() - started) / ROUND_STEPS)
+        stepping.close()
+
+
+@contextmanager
+def kind_of_steps(*arguments) -> Iterator[Callable[[], float]]:
+    """A process of its own for :func:`serve_turns`; the function takes a turn."""
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=serve_turns, args=(theirs, *arguments))
+    process.start()
+    theirs.close()
+
+    def take_turn() -> float:
+        ours.send("go")
+        return ours.recv()
+
+    yield take_turn
+    ours.send(None)
+    process.join()
+
+
 def measure_throughput(config: TrainingConfig, data_folder: Path) -> dict:
     """Images per second of the trainer, the plain script and the bare step, measured in turns."""
     dataset = load_dataset(config.dataset, data_root=DATA_ROOT, seed=config.seed)
     own, plain = build(config, dataset), plain_script.build_network()
     assert [p.shape for p in own.parameters()] == [p.shape for p in plain.parameters()], "another network"
-    pictures, _ = plain_script.load_pictures(data_folder)
-    with tempfile.TemporaryDirectory() as folder:
-        long = replace(config, max_steps=10**6, snapshots=False)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as processes:
         kinds = {
-            "own": own_steps(long, dataset, Path(folder)),
-            "resident": resident_steps(config, dataset),
-            **{f"plain_{n}": _plain_steps(config.device, pictures, n) for n in WORKERS},
+            "own": (True, own_steps, dataset, Path(folder)),
+            "resident": (True, resident_steps, dataset),
+            **{f"plain_{number}": (False, plain_steps, data_folder, number) for number in WORKERS},
         }
+        turns = {kind: processes.enter_context(kind_of_steps(config, *what)) for kind, what in kinds.items()}
         seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
-        synchronize = torch.cuda.synchronize if config.device == "cuda" else lambda: None
         for number in range(ROUNDS + 1):
-            for kind, stepping in kinds.items():
+            for kind, take_turn in turns.items():
                 time.sleep(SETTLE_SECONDS)
-                # An ordinary script does not ask for deterministic algorithms.
-                with nullcontext() if kind.startswith("plain") else reproducible(config.seed):
-                    sum(islice(stepping, SETTLE_STEPS))
-                    synchronize()
-                    started = time.perf_counter()
-                    sum(islice(stepping, ROUND_STEPS))
-                    synchronize()  # steps of a GPU are only asked for when they return
-                    taken = time.perf_counter() - started
+                taken = take_turn()
                 if number:  # the first round warms up
-                    seconds[kind].append(taken / ROUND_STEPS)
-        for stepping in kinds.values():
-            stepping.close()
+                    seconds[kind].append(taken)
     speed = {kind: config.batch_size / statistics.median(values) for kind, values in seconds.items()}
 
     def times_as_fast_as(other: str) -> float:
@@ -153,10 +191,6 @@ def measure_throughput(config: TrainingConfig, data_folder: Path) -> dict:
         "images_per_second": speed,
         "precision": choose_precision(config.precision, config.device),
     }
-
-
-def _plain_steps(device: str, pictures, workers: int) -> Iterator[float]:
-    return plain_script.train_steps(plain_script.build_network().to(device), pictures, 10**6, workers)
 
 
 class Clock:
@@ -181,6 +215,7 @@ class Clock:
 
 def measure_own(config: TrainingConfig) -> list[tuple[float, float]]:
     """Seconds and test accuracy after every epoch of a training, from its start with no data in memory."""
+    keep_freed_memory()
     clock, found = Clock(), []
 
     def note(line: dict) -> None:
@@ -220,11 +255,17 @@ def measure_accuracy(config: TrainingConfig, seeds: int, data_folder: Path, work
         curves: dict[str, list] = {"own": [], "plain": []}
         for seed in range(seeds):
             seeded = replace(config, seed=seed, epochs=epochs)
-            curves["own"].append(measure_own(seeded))
-            curves["plain"].append(measure_plain(seeded, data_folder, workers))
+            curves["own"].append(in_own_process(measure_own, seeded))
+            curves["plain"].append(in_own_process(measure_plain, seeded, data_folder, workers))
         found = {kind: summarise(each, target) for kind, each in curves.items()}
         result |= {name: found["own"]["seconds"]["mean"], f"{name}_details": {"epochs": epochs, **found}}
     return result
+
+
+def in_own_process(measure: Callable[..., Result], *arguments) -> Result:
+    """What the function returns, computed by a new process: what one kind does to its process is not another's."""
+    with ProcessPoolExecutor(1, CONTEXT) as pool:
+        return pool.submit(measure, *arguments).result()
 
 
 def summarise(curves: list[list[tuple[float, float]]], target: float) -> dict:

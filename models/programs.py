@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from models.errors import ModelsError
+from models.memory import keep_freed_memory
 
 Result = TypeVar("Result")
 
@@ -27,6 +28,7 @@ def run_program(
     if len(arguments) != 1:
         print(f"usage: python -m {module} RUN_DIR", file=sys.stderr)
         return 2
+    keep_freed_memory()
     try:
         result = run_job(Path(arguments[0]).resolve())
     except ModelsError as error:

@@ -16,6 +16,7 @@ from models.errors import ModelsError
 from models.journal import MetricsListener, forget_way
 from models.label_noise import apply_corrections
 from models.precision import choose_precision
+from models.programs import run_program
 from models.reproducible import reproducible
 from models.run_changes import requeue_run
 from models.runs import Run, RunWriter, SilentWriter, check_name, create_run, find_process, read_json, read_run
@@ -222,19 +223,17 @@ def _correct(dataset: Dataset, corrections: dict) -> Dataset:
 
 def main(arguments: list[str]) -> int:
     """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    if len(arguments) != 1:
-        print("usage: python -m models.training RUN_DIR", file=sys.stderr)
-        return 2
-    run_dir = Path(arguments[0]).resolve()
-    try:
-        with RunWriter(run_dir):  # a bad configuration is a failed run too
-            config = TrainingConfig.from_dict(read_json(run_dir / "config.json"))
-        result = train(config, run_dir, on_metrics=_print_epoch)
-    except ModelsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{result.state}: test accuracy {result.test_accuracy}, {result.seconds:.1f} s")
-    return 0
+    return run_program("models.training", arguments, _run_job, _describe)
+
+
+def _run_job(run_dir: Path) -> TrainingResult:
+    with RunWriter(run_dir):  # a bad configuration is a failed run too
+        config = TrainingConfig.from_dict(read_json(run_dir / "config.json"))
+    return train(config, run_dir, on_metrics=_print_epoch)
+
+
+def _describe(result: TrainingResult) -> str:
+    return f"{result.state}: test accuracy {result.test_accuracy}, {result.seconds:.1f} s"
 
 
 def _print_epoch(metrics: dict) -> None:
