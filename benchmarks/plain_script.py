@@ -37,16 +37,16 @@ def build_network() -> nn.Sequential:
         nn.BatchNorm2d(16),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(16, 48, 3, padding=1, bias=False),
-        nn.BatchNorm2d(48),
+        nn.Conv2d(16, 64, 3, padding=1, bias=False),
+        nn.BatchNorm2d(64),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(48, 96, 3, padding=1, bias=False),
-        nn.BatchNorm2d(96),
+        nn.Conv2d(64, 64, 3, padding=1, bias=False),
+        nn.BatchNorm2d(64),
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(96, 10),
+        nn.Linear(64, 10),
     )
 
 

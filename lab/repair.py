@@ -53,7 +53,7 @@ def plan_repair(config: RepairConfig, run_dir: Path) -> tuple[Treatment, ...]:
     for name in config.arms:
         arm = find_arm(name, network, blur_size=config.blur_size)
         shifts = "none" if not arm.shifts_pictures else "circular" if config.boundary == "circular" else "zero"
-        training = replace(common, model=arm.model_options, shift_augment=shifts)
+        training = replace(common, model=arm.config.chosen, shift_augment=shifts)
         treatments.append(Treatment(arm, f"{run_dir.name}-{name}", training))
     return tuple(treatments)
 

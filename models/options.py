@@ -6,7 +6,7 @@ builds its controls, and the command line reads its text, from :func:`list_optio
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 from models.errors import ModelsError
@@ -158,6 +158,11 @@ class ArchitectureConfig(ABC):
     @abstractmethod
     def num_parameters(self) -> int:
         """Trainable numbers of the whole network."""
+
+    @property
+    def chosen(self) -> dict:
+        """The options without those that the data decide; as a table of :class:`TrainingConfig` takes them."""
+        return {name: value for name, value in asdict(self).items() if name not in FROM_DATA}
 
     def check_shapes(self) -> None:  # noqa: B027  (a network that takes every size has nothing to refuse)
         """Raises ModelsError where values that are possible by themselves do not fit each other."""

@@ -5,7 +5,7 @@ so all of the start's weights carry over (a head of another shape starts anew).
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from models.errors import ModelsError
 from models.options import ArchitectureConfig, list_options
@@ -135,12 +135,6 @@ class Arm:
     def shifts_pictures(self) -> bool:
         """Whether the training moves its pictures at random."""
         return "shift_augment" in ARMS[self.name]
-
-    @property
-    def model_options(self) -> dict:
-        """The configuration as :class:`models.training.TrainingConfig` takes it: without what the data decide."""
-        from_data = ("num_classes", "in_channels", "image_size")
-        return {name: value for name, value in asdict(self.config).items() if name not in from_data}
 
 
 def list_arms(config: Config, *, blur_size: int = 3) -> tuple[Arm, ...]:

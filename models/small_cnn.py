@@ -30,7 +30,7 @@ class SmallCNNConfig(ArchitectureConfig):
 
     in_channels: int = integer(1, "Input channels", 1, 16)
     image_size: int = integer(28, "Side of the picture in pixels", 1, 1024)
-    channels: tuple[int, ...] = integers((16, 48, 96), "Channels, one number per block", 1, 1024, (1, 8))
+    channels: tuple[int, ...] = integers((16, 64, 64), "Channels, one number per block", 1, 1024, (1, 8))
     kernel_size: int = integer(3, "Kernel", 1, 15, step=2, rule="odd, so that both sides get the same padding")
     pooling: str = blocks.pooling_option()
     padding_mode: str = blocks.padding_mode_option()

@@ -42,9 +42,11 @@ _CHOICES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingConfig:
     """Everything that decides the outcome of a training, checked when it is made.
+
+    Two are equal if they mean the same training, whether or not they name options that have their defaults.
 
     ``dataset`` is a key of ``DATASETS`` or the path of a folder or zip of own pictures; ``model`` holds the
     options of the architecture other than num_classes, in_channels and image_size, which the data decide;
@@ -129,7 +131,10 @@ class TrainingConfig:
             raise ModelsError("start_from must be the name of a model.")
         self._check_trackers()
         self._check_corrections()
-        self.architecture_config(num_classes=2, in_channels=3, image_size=self.picture_size)
+        self._any_network()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TrainingConfig) and self.to_dict() == other.to_dict()
 
     def _check_trackers(self) -> None:
         if not isinstance(self.trackers, list | tuple):
@@ -165,10 +170,14 @@ class TrainingConfig:
         config_class, _ = ARCHITECTURES[self.architecture]
         return build_config(config_class, {**self.model, **from_data})
 
+    def _any_network(self):
+        """The architecture's configuration for some data."""
+        return self.architecture_config(num_classes=2, in_channels=3, image_size=self.picture_size)
+
     def to_dict(self) -> dict:
-        """A JSON-ready dictionary."""
-        values = asdict(self)
-        values["model"] = {k: list(v) if isinstance(v, tuple) else v for k, v in self.model.items()}
+        """A JSON-ready dictionary; it names all options of the network, so that other defaults do not change it."""
+        values, network = asdict(self), self._any_network().chosen
+        values["model"] = {name: list(v) if isinstance(v, tuple) else v for name, v in network.items()}
         values["trackers"] = list(self.trackers)
         return values
 

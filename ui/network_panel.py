@@ -35,7 +35,7 @@ class NetworkPanel:
 
     Attributes:
         fields: ``architecture`` (a key of ``ARCHITECTURES``), and for every option of every architecture
-            ``<architecture>.<option>``, such as ``small_cnn.head``; lists of numbers are text, "16, 48, 96".
+            ``<architecture>.<option>``, such as ``small_cnn.head``; lists of numbers are text, "16, 64, 64".
         read: Values by key -> the arguments ``architecture`` and ``model`` of ``TrainingConfig``; ModelsError for a
             value that is not possible by itself.
         on_open: An event listener, as keyword arguments, for when this part of the page is opened.

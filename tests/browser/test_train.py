@@ -170,12 +170,12 @@ def test_leaving_the_tab_ends_the_polling(train):
 
 def test_settings_that_cannot_work_are_refused_in_one_sentence(train):
     train.get_by_role("tab", name="Network", exact=True).click()
-    expect(train.locator("#network-summary")).to_contain_text("49,818 parameters")
+    expect(train.locator("#network-summary")).to_contain_text("47,162 parameters")
     channels = train.get_by_label("Channels, one number per block").first
     channels.fill("16, many")
-    expect(train.locator("#network-summary")).to_contain_text("whole numbers, such as 16, 48, 96")
+    expect(train.locator("#network-summary")).to_contain_text("whole numbers, such as 16, 64, 64")
     train.locator("#train-start").click()
-    expect(train.get_by_test_id("toast-body").first).to_contain_text("whole numbers, such as 16, 48, 96")
+    expect(train.get_by_test_id("toast-body").first).to_contain_text("whole numbers, such as 16, 64, 64")
 
 
 def test_the_summary_follows_the_network_and_refuses_with_numbers(train):

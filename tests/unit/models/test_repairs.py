@@ -36,7 +36,7 @@ def test_every_arm_is_a_network_that_takes_the_start_weights(name, architecture)
     fresh = adopt_weights(model, make(architecture, start).state_dict())
     assert bool(fresh) == ("gap" in ARMS[name])
     assert model(torch.rand(2, 1, start.image_size, start.image_size)).shape == (2, 10)
-    TrainingConfig(architecture=architecture, model=arm.model_options, image_size=start.image_size)
+    TrainingConfig(architecture=architecture, model=arm.config.chosen, image_size=start.image_size)
 
 
 def test_what_arms_change():

@@ -16,6 +16,7 @@ from models.errors import ModelsError
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.precision import PRECISIONS
 from models.shapes import ShapesConfig
+from models.small_cnn import SmallCNNConfig
 from models.trackers import TRACKERS
 from models.training_config import TrainingConfig
 
@@ -250,6 +251,18 @@ def test_whatever_a_file_says_is_taken_or_refused_in_words(name, value):
         assert str(error).endswith(".") and len(str(error)) < 1000
     else:
         assert read_again(config) == config
+
+
+def test_a_file_names_every_option_of_the_network():
+    config = TrainingConfig(architecture="mlp", model={"hidden": (7,)})
+    assert config.to_dict()["model"] == {"hidden": [7], "norm": "none", "dropout": 0.0, "activation": "relu"}
+
+
+def test_equal_are_those_that_mean_the_same():
+    config = TrainingConfig(model={"head": "gap"})
+    assert config == TrainingConfig() == TrainingConfig(model={"channels": list(SmallCNNConfig().channels)})
+    assert config != TrainingConfig(model={"head": "flatten"}) and config != TrainingConfig(seed=1)
+    assert config != config.to_dict()
 
 
 def test_the_defaults_are_a_training():

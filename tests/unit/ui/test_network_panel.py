@@ -60,7 +60,7 @@ def test_values_are_read_as_the_options_want_them(values):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("channels", "16, many", "must list 1 to 8 whole numbers, such as 16, 48, 96"),
+        ("channels", "16, many", "must list 1 to 8 whole numbers, such as 16, 64, 64"),
         ("channels", "", "must list"),
         ("channels", None, "must list"),
         ("kernel_size", 4, "must be odd"),
