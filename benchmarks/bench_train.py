@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from multiprocessing import get_context
@@ -155,9 +155,12 @@ def kind_of_steps(*arguments) -> Iterator[Callable[[], float]]:
         ours.send("go")
         return ours.recv()
 
-    yield take_turn
-    ours.send(None)
-    process.join()
+    try:
+        yield take_turn
+    finally:
+        with suppress(OSError):  # it may have ended
+            ours.send(None)
+        process.join()
 
 
 def measure_throughput(config: TrainingConfig, data_folder: Path) -> dict:
