@@ -1,6 +1,6 @@
 """How far a network's feature maps move along when its input moves."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -157,6 +157,7 @@ def measure_shift(
     layers: Collection[Layer],
     *,
     circular: bool,
+    levels: Mapping[str, Tensor] | None = None,
     compare: Layer | None = None,
     channel: int | None = None,
 ) -> ShiftMeasurement:
@@ -164,8 +165,8 @@ def measure_shift(
 
     The relative error of a layer ``z`` with stride ``s`` is ``|z(T x) - A z(x)| / |A z(x) - m|``: Euclidean
     norms over all channels and the cells whose source lies inside the map with all that it mixes, ``A`` the shift by
-    ``dx / s, dy / s`` cells (:func:`analysis.shift.shift_features`) and ``m`` the mean of each channel of
-    ``z(x)``. It is 0 for an equivariant layer, and about 1.4 where the maps have nothing in common.
+    ``dx / s, dy / s`` cells (:func:`analysis.shift.shift_features`) and ``m`` the level of each channel.
+    It is 0 for an equivariant layer, and about 1.4 where the maps have nothing in common.
 
     Args:
         module: A network in eval mode.
@@ -173,7 +174,9 @@ def measure_shift(
         dx: Pixels by which content moved to the right.
         dy: Pixels by which content moved down.
         layers: Feature maps to watch.
-        circular: Whether the picture wrapped around, so that feature maps have to.
+        circular: Whether the picture wrapped around, so that feature maps that tile it have to.
+        levels: ``(C,)`` by layer name (:func:`analysis.forwards.measure_levels`); a layer that is not there takes
+            the means of ``z(x)`` itself.
         compare: The layer whose maps are wanted too.
         channel: Which channel of it; None takes the one that responds most.
 
@@ -191,7 +194,9 @@ def measure_shift(
         layer = watched.get(name)
         if layer is None:
             return
-        pair = MapPair.align(*output, dx / layer.stride, dy / layer.stride, circular=circular)
+        wraps = circular and tiles(layer, inputs.shape[-2:])
+        mean = (levels or {}).get(name)
+        pair = MapPair.align(*output, dx / layer.stride, dy / layer.stride, circular=wraps, mean=mean)
         errors[name] = LayerError(name, layer.stride, pair.error())
         if layer is compare:
             comparison.append(_compare(errors[name], pair, channel))
@@ -221,6 +226,12 @@ def _compare(error: LayerError, pair: MapPair, channel: int | None) -> MapCompar
         is_valid=is_valid,
         relative_error=error.relative_error,
     )
+
+
+def tiles(layer: Layer, size: Sequence[int]) -> bool:
+    """Whether the cells of a layer tile a picture of ``size`` (H, W), so that its maps wrap around if that does."""
+    sides = zip(layer.output_shape[-2:], size, strict=True)
+    return all(cells * layer.stride == pixels for cells, pixels in sides)
 
 
 def to_double(maps: Tensor) -> Tensor:

@@ -10,14 +10,33 @@ from torch import Tensor, nn
 
 from analysis.equivariance import to_double
 from analysis.errors import AnalysisError, Progress, no_progress
-from analysis.layers import watch_outputs
+from analysis.layers import Layer, watch_outputs
 
 CHUNK = 8
 """Pictures per forward pass, while memory lasts."""
 MIN_CHUNK = 3
 """A picture and the two versions of it that may have to be compared with each other."""
+REJECTIONS = (RuntimeError, ValueError, AssertionError, IndexError)
+"""What networks raise for pictures of a size that they do not take."""
 
 log = logging.getLogger(__name__)
+
+
+def measure_levels(module: nn.Module, layers: Collection[Layer], inputs: Tensor) -> dict[str, Tensor]:
+    """The level of each channel, ``(C,)`` float64, of every layer with positions: its mean over a few pictures.
+
+    Args:
+        module: A network in eval mode.
+        layers: The layers wanted; those without positions are left out.
+        inputs: ``(N, C, H, W)`` network input.
+    """
+    names = {layer.name for layer in layers if layer.is_feature_map and layer.stride}
+    return average(ReducedForwards(module, names).pool(inputs, ((0, 0),)))
+
+
+def average(pooled: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The mean ``(C,)`` over pictures and phases of what :meth:`ReducedForwards.pool` returns."""
+    return {name: means.mean(dim=(0, 1)) for name, means in pooled.items()}
 
 
 class ReducedForwards:
@@ -92,6 +111,36 @@ class ReducedForwards:
                 rows[name] += means
         return {name: torch.stack(means).unflatten(0, (-1, len(phases))) for name, means in rows.items()}
 
+    def explore(self, inputs: Tensor, names: Collection[str], look: Callable[[str, Tensor], None]) -> None:
+        """Shows some layers of one picture of any size to ``look(name, map)``, as far as the network goes with it.
+
+        The forward ends with the last of them: what comes behind, such as a head, may not take that size. Layers
+        behind the first that does not, or that there is too little memory for, are not shown.
+
+        Args:
+            inputs: ``(1, C, H, W)`` network input.
+            names: The layers wanted.
+            look: Gets the live ``(C, h, w)`` map.
+        """
+        missing = set(names)
+
+        def watch(name: str, output: Tensor) -> None:
+            if name in missing:
+                missing.remove(name)
+                look(name, output[0])
+                if not missing:
+                    raise _Reached
+
+        modules = {name.split("#")[0] for name in missing}
+        try:
+            with watch_outputs(self.module, modules, watch), torch.inference_mode():
+                self.module(inputs)
+        except _Reached:
+            pass
+        except REJECTIONS as error:
+            log.info("At %d x %d the network did not come to all layers: %s", *inputs.shape[-2:], error)
+        self._count(1)
+
     def _run(
         self, items: Sequence, prepare: Callable, reduce: Callable, num_shared: int = 0
     ) -> Iterator[dict[str, Any]]:
@@ -106,8 +155,11 @@ class ReducedForwards:
                 continue
             yield found
             start += len(part)
-            self.done += len(part)
-            self.progress(self.done, self.total)
+            self._count(len(part))
+
+    def _count(self, number: int) -> None:
+        self.done += number
+        self.progress(self.done, self.total)
 
     def _try(self, items: Sequence, prepare: Callable, reduce: Callable) -> dict[str, Any] | None:
         found: dict[str, Any] = {}
@@ -131,3 +183,7 @@ class ReducedForwards:
             )
         self.chunk = max(self.chunk // 2, MIN_CHUNK)
         log.warning("Out of memory: going on with chunks of %d.", self.chunk)
+
+
+class _Reached(Exception):
+    """Ends a forward at the last layer that is wanted."""

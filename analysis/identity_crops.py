@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from analysis.forwards import REJECTIONS
 from analysis.identity_subject import (
     MAXIMUM,
-    REJECTIONS,
     Finding,
     NotApplicable,
     Subject,

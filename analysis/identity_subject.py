@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from analysis.circular import CircularPadding
-from analysis.equivariance import to_double
+from analysis.equivariance import tiles, to_double
 from analysis.errors import AnalysisError
+from analysis.forwards import REJECTIONS
 from analysis.layers import Layer, list_layers, watch_outputs
 from analysis.polyphase import AllShifts, NotExact, compute_all_shifts
 from analysis.shift import shift_features
@@ -32,8 +33,6 @@ HAND_ON = ("Identity", "Dropout", "Dropout2d")
 FLATTEN = ("flatten", "view", "reshape")
 MAXIMUM = ("adaptive_max_pool2d", "amax", "max", "max_pool2d", "_max_pool2d")
 """Functions with which a head does away with positions."""
-REJECTIONS = (RuntimeError, ValueError, AssertionError, IndexError)
-"""What networks raise for pictures of a size that they do not take."""
 
 
 class NotApplicable(AnalysisError):
@@ -184,20 +183,16 @@ class Subject:
     @property
     def tiled(self) -> tuple[Layer, ...]:
         """The layers before the first whose cells do not tile the picture: only they can wrap around."""
-        return tuple(itertools.takewhile(self._tiles, self.maps))
+        return tuple(itertools.takewhile(lambda layer: tiles(layer, self.inputs.shape[-2:]), self.maps))
 
     @property
     def untiled(self) -> str:
         """The first layer whose cells do not tile the picture, in a sentence; empty where all do."""
-        layer = next((layer for layer in self.maps if not self._tiles(layer)), None)
+        layer = next((layer for layer in self.maps if not tiles(layer, self.inputs.shape[-2:])), None)
         if layer is None:
             return ""
         (rows, columns), (height, width) = layer.output_shape[-2:], self.inputs.shape[-2:]
         return f"The {rows} x {columns} cells of {layer.stride} px of {layer.name} do not tile {height} x {width} px."
-
-    def _tiles(self, layer: Layer) -> bool:
-        sides = zip(layer.output_shape[-2:], self.inputs.shape[-2:], strict=True)
-        return all(cells * layer.stride == pixels for cells, pixels in sides)
 
     def require_lattice(self) -> None:
         """Raises ``NotApplicable`` if no shift is a whole number of cells in every layer, or cells do not tile."""

@@ -1,24 +1,25 @@
 """The layer meter: how well every layer of a network moves along with the picture, and what keeps it from it."""
 
 import math
+import re
+from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from analysis.causes import INVENTED, LayerProbe, Maps, Motion, Numbers, find_causes
+from analysis.causes import CAUSES, INVENTED, MIN_VALID, LayerProbe, Maps, Motion, Numbers, name_cause
 from analysis.circular import CircularPadding
-from analysis.equivariance import MapPair
+from analysis.drift import REFUSED, find_drifts
+from analysis.equivariance import ROUNDING, MapPair, tiles
 from analysis.errors import Progress, no_progress
-from analysis.forwards import ReducedForwards
+from analysis.forwards import ReducedForwards, average
 from analysis.layers import Layer
 from analysis.phase_spread import draw_phases, measure_phase_spread
 from analysis.scene import Scene
-from analysis.shift import shift_pixels
-from analysis.valid_region import Axes, trace_axes
 
-MIN_VALID = 0.05
-"""A layer with a smaller part of its cells valid counts as having no padding-free region."""
+ALIKE = 1e-3
+"""Errors that differ by a smaller part look the same; no note says why one is larger."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class LayerMeter:
         cosine: Between ``A z - m`` and ``z' - m``.
         phase_spread: See :func:`analysis.phase_spread.measure_phase_spread`; needs two other pictures.
         stride_error: What strides alone do; this and the next two are explained at :func:`measure_layers`.
-        padding_error: What padding alone does, at most.
-        new_content_error: What invented pixels alone do.
+        padding_error: What padding adds to that.
+        new_content_error: What invented pixels add to both.
         lattice_error: For the nearest shift by whole cells, with real surroundings.
         valid_lattice_error: The same over the valid cells alone, which has to be 0.
         cause: ``stride``, ``padding`` or ``new content``, whichever is largest, or ``none``.
@@ -90,27 +91,30 @@ def measure_layers(
     layers: Collection[Layer],
     *,
     reference: Tensor | None = None,
+    levels: Mapping[str, Tensor] | None = None,
     phases_per_axis: int = 2,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> tuple[LayerMeter, ...]:
     """Measures every layer under one shift, and which of three causes weighs most.
 
-    Each cause is measured on pictures that differ in nothing else:
+    With ``x'`` the shifted picture, ``x_r`` the same with real surroundings (:meth:`analysis.scene.Scene.shift_real`)
+    instead of invented pixels, and ``u`` the map that the layer computes without padding, from the surroundings
+    of the picture instead, the error is a sum of three steps, each between pictures or maps that differ in
+    nothing else:
 
-    * **new content**: ``z'`` against the map of the same shift with real surroundings
-      (:meth:`analysis.scene.Scene.shift_real`): the same network, padding and phase, nothing interpolated, only
-      the invented pixels differ. This and the error with real surroundings add up to ``z' - A z`` exactly. As a
-      mere remainder of the other two, new content would be blamed for their interaction, even where no pixel
-      is invented.
-    * **stride**: the circular twin, the picture wrapping around, by the shift asked for. Nothing enters and
-      nothing is padded, so only sampling is left. Maps that do not tile the picture cannot wrap around; there
-      the error over the valid cells stands in, which has no other cause either.
-    * **padding**: the network as trained, real surroundings, the nearest shift by whole cells
-      (``lattice_error``): every stride keeps in step, and what enters is new only to windows that padding had cut
-      off. Where a whole cell is more than the shift asked for, this is too much; so padding error is at most
-      what the stride error leaves of the error with real surroundings, in squares. Both agree for shifts by
-      whole cells.
+        ``z(x') - A z(x) = [u(x_r) - A u(x)] + [p(x_r) - A p(x)] + [z(x') - z(x_r)]``, where ``p = z - u``.
+
+    * **stride**: the first. Nothing is padded or invented, so only sampling is left. It is taken over the cells
+      whose windows hold nothing but the picture, as far as that goes beyond what the network sees.
+    * **padding**: the second: by how much ``p``, what padding changes in a map, does not move along.
+    * **new content**: the third: the same network, padding and phase, only the invented pixels differ.
+
+    ``u`` comes from the same network on a larger picture, which begins a whole number of cells of every layer
+    further out, so that the window falls on the same phases. Where the picture ends, its mirror image goes
+    on. A picture that wraps around goes on with itself: there ``u`` is the map of the circular twin. A layer of
+    which hardly a cell sees the picture alone has no ``u``: what strides and padding do is then None. Causes can act
+    against each other; a note says where one is larger than the whole error.
 
     Over the valid cells the lattice error is an identity: 0 for any padding, or a receptive field is wrong.
 
@@ -122,6 +126,7 @@ def measure_layers(
         layers: The layers wanted; those without positions come back with a note.
         reference: ``(N, C, H, W)`` network input: a few other pictures, for the level of each channel and the
             phase spread. None takes the level from the picture itself.
+        levels: Those levels, if they are known already (:func:`analysis.forwards.measure_levels`).
         phases_per_axis: Phase spread uses the square of this many phases, see
             :func:`analysis.phase_spread.draw_phases`.
         seed: Of the phases.
@@ -148,39 +153,33 @@ def measure_pictures(
     layers: Collection[Layer],
     *,
     reference: Tensor | None = None,
+    levels: Mapping[str, Tensor] | None = None,
     phases_per_axis: int = 2,
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> list[tuple[LayerMeter, ...]]:
     """:func:`measure_layers` of several pictures of one size, the reference being computed once for all of them."""
     measured = {layer.name: layer for layer in layers if layer.is_feature_map and layer.stride}
-    axes = trace_axes(module, scenes[0].to_inputs(scenes[0].window[None]), measured.values())
-    subjects = [_Subject.place(scene, (dx, dy), measured, axes) for scene in scenes]
+    subjects = [_Subject.place(scene, (dx, dy), measured) for scene in scenes]
     phases = draw_phases(math.lcm(*(layer.stride for layer in measured.values())), phases_per_axis, seed)
     per_axis = math.isqrt(len(phases))
-    total = 0 if reference is None else len(reference) * (1 + len(phases))
-    total += sum(subject.num_forwards for subject in subjects)
+    num_references = 0 if reference is None else len(reference)
+    total = num_references * (len(phases) + (levels is None)) + sum(subject.num_forwards for subject in subjects)
     forwards = ReducedForwards(module, measured, progress, total)
 
-    pooled = {} if reference is None else forwards.pool(reference, ((0, 0),))
-    numbers = [subject.measure(forwards, pooled) for subject in subjects]
+    if levels is None:
+        levels = {} if reference is None else average(forwards.pool(reference, ((0, 0),)))
+    numbers = [subject.measure(forwards, levels) for subject in subjects]
     with CircularPadding():
         pooled = {} if reference is None else forwards.pool(reference, phases)
-        twins = [subject.measure_twin(forwards, pooled) for subject in subjects]
     return [
         tuple(
-            _read(
-                layer,
-                subject.probes[layer.name],
-                own[layer.name] | twin[layer.name],
-                pooled.get(layer.name),
-                per_axis,
-            )
+            _read(subject.probes[layer.name], found[layer.name], pooled.get(layer.name), per_axis)
             if layer.name in measured
             else LayerMeter(layer.name, None, layer.receptive_field, None, note=_NO_POSITIONS)
             for layer in layers
         )
-        for subject, own, twin in zip(subjects, numbers, twins, strict=True)
+        for subject, found in zip(subjects, numbers, strict=True)
     ]
 
 
@@ -189,42 +188,40 @@ class _Subject:
     """One picture under one shift: the pictures whose maps are compared, and where each layer is measured."""
 
     scene: Scene
+    motion: Motion
     probes: dict[str, LayerProbe]
     pictures: dict[Hashable, Tensor]
-    rolled: dict[Hashable, Tensor]
 
     @classmethod
-    def place(
-        cls, scene: Scene, motion: Motion, measured: Mapping[str, Layer], axes: Mapping[str, Axes]
-    ) -> "_Subject":
-        moved = scene.shift(*motion)
-        probes = {
-            name: LayerProbe.place(layer, scene, motion, axes.get(name), moved.is_real)
-            for name, layer in measured.items()
-        }
+    def place(cls, scene: Scene, motion: Motion, measured: Mapping[str, Layer]) -> "_Subject":
+        moved, probes, follows_tiles = scene.shift(*motion), {}, True
+        for name, layer in measured.items():
+            follows_tiles = follows_tiles and tiles(layer, moved.is_real.shape)
+            probes[name] = LayerProbe.place(layer, scene, motion, moved.is_real, follows_tiles=follows_tiles)
         motions = dict.fromkeys([motion, *(probe.lattice for probe in probes.values())])
         invented = {} if moved.is_real.all() else {INVENTED: moved.pixels}
         pictures = {(0, 0): scene.window} | invented | {motion: scene.shift_real(*motion) for motion in motions}
-        rolled = {(0, 0): scene.window, motion: shift_pixels(scene.window, *motion, "circular").pixels}
-        return cls(scene, probes, pictures, rolled)
+        return cls(scene, motion, probes, pictures)
 
     @property
     def num_forwards(self) -> int:
-        return sum(max(len(group) - 1, 1) for group in (self.pictures, self.rolled))
+        return max(len(self.pictures) - 1, 1) + 2 * sum(bool(self._select(way)) for way in ("twin", "surroundings"))
 
-    def measure(self, forwards: ReducedForwards, pooled: Mapping[str, Tensor]) -> dict[str, Numbers]:
+    def measure(self, forwards: ReducedForwards, levels: Mapping[str, Tensor]) -> dict[str, Numbers]:
+        around, wrapped = self._select("surroundings"), self._select("twin")
+        drifts = find_drifts(forwards, self.scene, self.motion, around)
+        with CircularPadding():
+            drifts |= find_drifts(forwards, self.scene, self.motion, wrapped)
+        for name in {**around, **wrapped}.keys() - drifts.keys():
+            self.probes[name] = replace(self.probes[name], way=None, obstacle=REFUSED)
         return forwards.compare(
             self.pictures,
             self.scene.to_inputs,
-            lambda name, maps: self.probes[name].measure(maps, _level(pooled, name)),
+            lambda name, maps: self.probes[name].measure(maps, levels.get(name), drifts.get(name)),
         )
 
-    def measure_twin(self, forwards: ReducedForwards, pooled: Mapping[str, Tensor]) -> dict[str, Numbers]:
-        return forwards.compare(
-            self.rolled,
-            self.scene.to_inputs,
-            lambda name, maps: self.probes[name].measure_twin(maps, _level(pooled, name)),
-        )
+    def _select(self, way: str) -> dict[str, LayerProbe]:
+        return {name: probe for name, probe in self.probes.items() if probe.way == way}
 
 
 def measure_down_the_network(
@@ -233,30 +230,35 @@ def measure_down_the_network(
     layers: Collection[Layer],
     *,
     reference: Tensor | None = None,
+    levels: Mapping[str, Tensor] | None = None,
     progress: Progress = no_progress,
 ) -> tuple[PhaseErrors, ...]:
     """The aligned error of every layer for a shift to the right, in phase with its stride and out of phase.
 
-    Under the rule ``crop``, what the canvas does not have comes from its other side.
+    Under the rule ``crop``, what the canvas does not have comes from its mirror image.
 
     Args:
         module: A network in eval mode.
         scene: The picture.
         layers: The layers wanted; those without positions are left out.
         reference: ``(N, C, H, W)`` network input for the level of each channel; None takes the picture's own.
+        levels: Those levels, if they are known already.
         progress: Counts pictures computed.
     """
     measured = {layer.name: layer for layer in layers if layer.is_feature_map and layer.stride}
     distances = sorted({1, *(layer.stride for layer in measured.values())})
     shift = scene.shift_real if scene.boundary == "crop" else lambda dx, dy: scene.shift(dx, dy).pixels
     pictures = {0: scene.window} | {distance: shift(distance, 0) for distance in distances}
-    total = len(pictures) - 1 + (0 if reference is None else len(reference))
+    needs_levels = levels is None and reference is not None
+    total = len(pictures) - 1 + (len(reference) if needs_levels else 0)
     forwards = ReducedForwards(module, measured, progress, total)
-    pooled = {} if reference is None else forwards.pool(reference, ((0, 0),))
+    if levels is None:
+        levels = average(forwards.pool(reference, ((0, 0),))) if needs_levels else {}
 
     def measure(name: str, maps: Maps) -> Numbers:
-        stride = measured[name].stride
-        options = {"circular": scene.boundary == "circular", "mean": _level(pooled, name)}
+        layer, stride = measured[name], measured[name].stride
+        wraps = scene.boundary == "circular" and tiles(layer, scene.window.shape[-2:])
+        options = {"circular": wraps, "mean": levels.get(name)}
         return {
             distance: MapPair.align(maps[0], maps[distance], distance / stride, 0, **options).error()
             for distance in {1, stride} & maps.keys()
@@ -269,11 +271,8 @@ def measure_down_the_network(
     )
 
 
-def _level(pooled: Mapping[str, Tensor], name: str) -> Tensor | None:
-    return pooled[name].mean(dim=(0, 1)) if name in pooled else None
-
-
-def _read(layer: Layer, probe: LayerProbe, numbers: Numbers, pooled: Tensor | None, per_axis: int) -> LayerMeter:
+def _read(probe: LayerProbe, numbers: Numbers, pooled: Tensor | None, per_axis: int) -> LayerMeter:
+    layer = probe.layer
     error, unaligned = numbers["error"], numbers["unaligned"]
     spread = None
     if pooled is not None and probe.tiles:
@@ -287,9 +286,9 @@ def _read(layer: Layer, probe: LayerProbe, numbers: Numbers, pooled: Tensor | No
         skill=1 - error / unaligned if error is not None and unaligned else None,
         phase_spread=spread,
         **{key: numbers[key] for key in _AS_MEASURED},
-        **find_causes(numbers),
+        cause=name_cause(numbers),
     )
-    return replace(meter, note=_explain(meter, probe))
+    return replace(meter, note=_explain(meter, probe, numbers))
 
 
 _AS_MEASURED = (
@@ -298,25 +297,46 @@ _AS_MEASURED = (
     "error_valid",
     "unaligned",
     "cosine",
-    "new_content_error",
+    *CAUSES.values(),
     "lattice_error",
     "valid_lattice_error",
 )
 _NO_POSITIONS = "It has no positions that could move, or no stride to move them by."
 
 
-def _explain(meter: LayerMeter, probe: LayerProbe) -> str:
-    lacks_region = meter.valid_fraction is not None and meter.valid_fraction < MIN_VALID
+def _explain(meter: LayerMeter, probe: LayerProbe, numbers: Numbers) -> str:
+    is_measured = meter.error is not None
+    is_split = None not in (meter.stride_error, meter.padding_error)
+
+    def is_more(cause: float | None, error: float | None = meter.error) -> bool:
+        return None not in (cause, error) and cause > error * (1 + ALIKE) + ROUNDING
+
     notes = {
+        "No cell can be compared, or all are the same.": not (is_measured and (is_split or probe.obstacle)),
+        "The boundary circular can compare all cells.": not is_measured and probe.tiles and not probe.is_circular,
+        "Its cells do not tile the picture, so its maps do not wrap around with it: only cells whose source lies "
+        "inside are compared.": probe.is_circular and not probe.tiles,
         "Its cells have no fixed window, so no padding-free region is known.": meter.valid_fraction is None,
-        "No padding-free region: use the circular twin.": lacks_region and probe.tiles,
-        "No padding-free region, and its cells do not tile the picture, so that the circular twin cannot help.": (
-            lacks_region and not probe.tiles
+        "No padding-free region.": meter.valid_fraction is not None and meter.valid_fraction < MIN_VALID,
+        probe.obstacle: is_measured and bool(probe.obstacle),
+        "The boundary circular can tell them apart.": (
+            is_measured and not is_split and probe.tiles and not probe.is_circular
         ),
-        "Its cells do not tile the picture: the stride error is that of the valid cells.": (
-            not lacks_region and not probe.tiles
+        "Where its windows reach beyond the picture, padding is compared with the mirror image of the picture.": (
+            is_split and probe.continues
         ),
-        "No cell can be compared, or all are the same.": meter.error is None,
-        "The boundary circular can compare all cells.": meter.error is None and probe.tiles and not probe.is_circular,
+        "The cells that see nothing but the picture, which the stride error is taken over, have more error than the "
+        "others.": is_more(meter.stride_error) and not is_more(meter.stride_error, numbers["seeing_error"]),
+        "Causes act against each other: one alone does more than all together.": (
+            is_more(meter.stride_error, numbers["seeing_error"])
+            or is_more(meter.padding_error)
+            or is_more(meter.new_content_error)
+        ),
     }
     return " ".join(note for note, applies in notes.items() if applies)
+
+
+def list_notes(meters: Collection[LayerMeter]) -> list[str]:
+    """Every sentence of the notes of some layers, once, in the order in which they come up, and for how many."""
+    counts = Counter(sentence for meter in meters for sentence in re.findall(r"\S[^.]*\.", meter.note))
+    return [f"{sentence} ({count} of {len(meters)} layers)" for sentence, count in counts.items()]

@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from analysis.shift import LANCZOS_SIZE, ShiftedPixels, extend, shift_crop, shift_pixels
+from analysis.shift import LANCZOS_SIZE, ShiftedPixels, extend, extend_crop, shift_crop, shift_pixels
+from analysis.valid_region import Extent
+
+EVERYWHERE: Extent = ((-math.inf, math.inf), (-math.inf, math.inf))
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,36 @@ class Scene:
             return shift_crop(self.canvas, self.size, dx, dy)
         return shift_pixels(self.window, dx, dy, self.boundary, self.fill)
 
-    def shift_real(self, dx: float, dy: float) -> Tensor:
-        """``(C, size, size)``: content moved by (dx, dy) pixels, with no pixel invented.
+    def shift_real(self, dx: float, dy: float, margin: int = 0) -> Tensor:
+        """``(C, side, side)``: content moved by (dx, dy) pixels, with the surroundings that the picture has.
 
-        What enters comes from the canvas, which wraps around, so that no shift is too large for it; or from
-        the other side of the window itself where that is the scene's rule.
+        What enters comes from the canvas, and where that ends from its mirror image, which begins without an edge;
+        or from the other side of the window itself where that is the scene's rule.
+
+        Args:
+            dx: Pixels to the right.
+            dy: Pixels down.
+            margin: Pixels of the surroundings on every side of the window: ``side = size + 2 * margin``.
         """
         if self.boundary == "circular":
-            return self.shift(dx, dy).pixels
-        margin = math.ceil(max(abs(dx), abs(dy))) + LANCZOS_SIZE
-        # Fractions of a pixel are interpolated as the other rules do it, which do not wrap around.
-        surroundings = replace(extend(self.canvas, margin, "circular"), circular=False)
-        return shift_crop(surroundings.shift(dx, dy).pixels, self.size, 0, 0).pixels
+            return extend(self.shift(dx, dy).pixels, margin, "circular").pixels
+        room = margin + math.ceil(max(abs(dx), abs(dy))) + LANCZOS_SIZE
+        window, around = extend_crop(self.canvas, self.size), extend(self.canvas, room, "reflect")
+        side, offset = self.size + 2 * margin, room - margin
+        top, left = window.top + offset, window.left + offset
+        return replace(around, top=top, left=left, height=side, width=side).shift(dx, dy).pixels
+
+    def find_real(self, dx: float, dy: float) -> Extent:
+        """The pixels of :meth:`shift_real` that are the picture's own, counted from the corner of the window."""
+        if self.boundary == "circular":
+            return EVERYWHERE
+        window = extend_crop(self.canvas, self.size)
+        height, width = self.canvas.shape[-2:]
+        return _move(-window.top, height, dy), _move(-window.left, width, dx)
+
+
+def _move(first: int, number: int, distance: float) -> tuple[int, int]:
+    """First and last of ``number`` pixels after a shift; those that mix others lose what they mix at the ends."""
+    lost = 0 if float(distance).is_integer() else LANCZOS_SIZE
+    low = first + math.ceil(distance) + max(lost - 1, 0)
+    return low, first + number - 1 + math.floor(distance) - max(lost - 1, 0)

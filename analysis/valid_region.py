@@ -11,6 +11,8 @@ from analysis.layers import Layer, watch_outputs
 from analysis.shift import LANCZOS_SIZE
 
 Axes = tuple[Axis, Axis]
+Extent = tuple[tuple[float, float], tuple[float, float]]
+"""First and last row, first and last column of the pixels that are real; the last before the first: none."""
 
 
 def trace_axes(module: nn.Module, inputs: Tensor, layers: Collection[Layer]) -> dict[str, Axes]:
@@ -57,17 +59,45 @@ def find_valid_cells(
     Returns:
         ``(h, w)`` bool.
     """
-    rows, columns = (
-        _find_along(axis, number, is_real.any(dim=1 - index), distance, circular)
-        for index, (axis, number, distance) in enumerate(zip(axes, cells, (dy, dx), strict=True))
-    )
+    height, width = is_real.shape
+    before = (0, height - 1), (0, width - 1)
+    return find_seeing_cells(axes, cells, before, _measure_extent(is_real), dx, dy, circular=circular)
+
+
+def find_seeing_cells(
+    axes: Axes, cells: tuple[int, int], before: Extent, now: Extent, dx: float, dy: float, *, circular: bool
+) -> Tensor:
+    """:func:`find_valid_cells` of a picture of any extent, in pixels from the corner of the map's first cell.
+
+    Args:
+        axes: See :func:`trace_axes`.
+        cells: ``(h, w)``, the size of the map.
+        before: The real pixels before the shift.
+        now: The real pixels after it.
+        dx: Pixels by which content moved to the right.
+        dy: Pixels down.
+        circular: Whether maps wrap around, so that a source may lie on the other side.
+    """
+    rows, columns = (_find_along(*along, circular) for along in zip(axes, cells, before, now, (dy, dx), strict=True))
     return rows[:, None] & columns
 
 
-def _find_along(axis: Axis, num_cells: int, is_real: Tensor, distance: float, circular: bool) -> Tensor:
-    real = is_real.nonzero().flatten().tolist()
+def _measure_extent(is_real: Tensor) -> Extent:
+    places = (is_real.any(dim=1 - dim).nonzero().flatten().tolist() for dim in range(2))
+    rows, columns = ((found[0], found[-1]) if found else (0, -1) for found in places)
+    return rows, columns
+
+
+def _find_along(
+    axis: Axis,
+    num_cells: int,
+    before: tuple[float, float],
+    now: tuple[float, float],
+    distance: float,
+    circular: bool,
+) -> Tensor:
     cells = torch.arange(num_cells, dtype=torch.float64)
-    if not real or math.isinf(axis.low):
+    if now[1] < now[0] or math.isinf(axis.low):
         return torch.zeros(num_cells, dtype=torch.bool)
     sources = cells - distance / axis.stride
     if circular:
@@ -76,10 +106,10 @@ def _find_along(axis: Axis, num_cells: int, is_real: Tensor, distance: float, ci
     if not (distance / axis.stride).is_integer():
         first, last = sources.floor() - (LANCZOS_SIZE - 1), sources.floor() + LANCZOS_SIZE
     return (
-        (cells * axis.stride + axis.low >= real[0])
-        & (cells * axis.stride + axis.high <= real[-1])
+        (cells * axis.stride + axis.low >= now[0])
+        & (cells * axis.stride + axis.high <= now[1])
         & (first >= 0)
         & (last <= num_cells - 1)
-        & (first * axis.stride + axis.low >= 0)
-        & (last * axis.stride + axis.high <= len(is_real) - 1)
+        & (first * axis.stride + axis.low >= before[0])
+        & (last * axis.stride + axis.high <= before[1])
     )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.meter import list_notes
 from commands import (
     BoundaryName,
     ImageArgument,
@@ -91,6 +92,8 @@ def meter(
         valid, error, unaligned, skill = ("-" if number is None else f"{number:.2f}" for number in numbers)
         figures = f"{layer.stride or '-':>6} {valid:>6} {error:>6} {unaligned:>10} {skill:>6}"
         typer.echo(f"{layer.name:36} {figures}  {layer.cause or '-'}")
+    for note in list_notes(reading.layers):
+        typer.echo(note)
 
 
 @app.command("self-check")

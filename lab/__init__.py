@@ -22,6 +22,7 @@ from analysis.circular import CircularPadding
 from analysis.errors import AnalysisError, Progress, no_progress
 from analysis.layers import Layer, extract_features, find_layer, list_layers, outline
 from analysis.prediction import Prediction, find_ties, measure_margins, predict, to_probabilities, top_k
+from lab.references import find_levels
 from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
 from models.errors import ModelsError
@@ -44,6 +45,13 @@ class Facts:
     layers: tuple[Layer, ...]
     obstacles: dict[str, str] | None = None
     default_layer: str | None = None
+    levels: dict[bool, dict[str, Tensor]] = field(default_factory=dict)
+
+    def find_levels(self, loaded: LoadedModel, *, twin: bool) -> dict[str, Tensor]:
+        """:func:`lab.references.find_levels`, computed once for the model and once for its circular twin."""
+        if twin not in self.levels:
+            self.levels[twin] = find_levels(loaded, self.layers, twin=twin)
+        return self.levels[twin]
 
 
 @dataclass
@@ -124,6 +132,8 @@ class Lab:
             canvas = prep.to_canvas(image)
             before = prep.crop(canvas)
             moved = _move(canvas, before, dx, dy, boundary, prep.mean)
+            compared = find_layer(facts.layers, layer) if layer else None
+            levels = facts.find_levels(loaded, twin=twin)
             with CircularPadding() if twin else nullcontext():
                 measured = equivariance.measure_shift(
                     loaded.module,
@@ -132,7 +142,8 @@ class Lab:
                     dy,
                     outline(facts.layers),
                     circular=boundary == "circular",
-                    compare=find_layer(facts.layers, layer) if layer else None,
+                    levels=levels,
+                    compare=compared,
                     channel=channel,
                 )
         probabilities = to_probabilities(measured.logits)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -17,16 +16,12 @@ from analysis.scene import Scene
 from analysis.shift import Extended, extend, extend_crop
 from analysis.shift_map import map_shifts, measure_agreement, to_shift_map
 from lab import Lab, check_distance
+from lab.references import load_references
 from lab.results import MeterReading, PictureMap
 from models.cache import LoadedModel
-from models.images import open_image
-from models.pretrained import ModelSpec
-from models.samples import list_samples
 
 MAX_SHIFT = 64
 """Pixels; a map has ``(2 * MAX_SHIFT + 1) ** 2`` cells at most."""
-NUM_REFERENCES = 6
-"""Pictures that say what the level of each channel is."""
 
 
 def map_picture(
@@ -142,13 +137,11 @@ def measure_picture(
         prep = loaded.spec.preprocessing
         check_distance(dx, dy, prep.crop_size)
         scene = Scene(prep.to_canvas(image), prep.crop_size, boundary, loaded.to_inputs, prep.mean)
-        reference = loaded.to_inputs(
-            torch.stack([prep.to_pixels(picture) for picture in _open_references(loaded.spec)])
-        )
+        known = {"reference": load_references(loaded), "levels": facts.find_levels(loaded, twin=twin)}
         layers = [layer for layer in facts.layers if layer.is_feature_map and _computes(layer)]
         with CircularPadding() if twin else nullcontext():
-            meters = measure_layers(loaded.module, scene, dx, dy, layers, reference=reference, progress=progress)
-            phases = measure_down_the_network(loaded.module, scene, layers, reference=reference)
+            meters = measure_layers(loaded.module, scene, dx, dy, layers, **known, progress=progress)
+            phases = measure_down_the_network(loaded.module, scene, layers, **known)
     return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases)
 
 
@@ -178,14 +171,6 @@ def check_model(
 def _computes(layer: Layer) -> bool:
     """Whether a layer does more than hand on what another one made."""
     return not layer.repeats and layer.type not in HANDS_ON
-
-
-def _open_references(spec: ModelSpec) -> list[Image.Image]:
-    """A few samples of the kind that the model is for."""
-    kind = "garments" if spec.preprocessing.num_channels == 1 else "photographs"
-    kind = "shapes" if spec.trained_on == "shapes" else kind
-    paths = [sample.path for sample in list_samples().values() if sample.kind == kind]
-    return [open_image(path) for path in paths[:NUM_REFERENCES]]
 
 
 def build_scene(loaded: LoadedModel, image: Image.Image, boundary: str, max_shift: int) -> Extended:

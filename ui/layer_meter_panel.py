@@ -7,7 +7,7 @@ from html import escape
 
 import gradio as gr
 
-from analysis.meter import LayerMeter
+from analysis.meter import LayerMeter, list_notes
 from analysis.shift_figures import plot_meter
 from lab.results import MeterReading
 from lab.shifting import measure_picture
@@ -37,9 +37,9 @@ COLUMNS = {
         "How much pooled features depend on the phase, against other pictures",
         "{:.2g}",
     ),
-    "stride_error": ("by stride", "What strides alone do", "{:.2g}"),
-    "padding_error": ("by padding", "What padding alone does", "{:.2g}"),
-    "new_content_error": ("by new content", "What invented pixels alone do", "{:.2g}"),
+    "stride_error": ("by stride", "What strides alone do, where cells see nothing but the picture", "{:.2g}"),
+    "padding_error": ("by padding", "What padding adds, against real surroundings in its place", "{:.2g}"),
+    "new_content_error": ("by new content", "What invented pixels add, against real ones", "{:.2g}"),
 }
 """Field of a LayerMeter -> heading, explanation, format."""
 
@@ -100,13 +100,15 @@ def _describe(reading: MeterReading) -> str:
     if not measured:
         return empty_html(f"{where}: {reading.model.name} has no layer that can be compared.")
     last = measured[-1]
-    causes = [meter.cause for meter in measured if meter.cause not in (None, "none")]
+    known = [meter.cause for meter in measured if meter.cause is not None]
+    causes = [cause for cause in known if cause != "none"]
     text = f"{where}: the error at the last layer, {last.name}, is {last.error:.2g}."
     if last.skill is not None:
         text += f" {max(last.skill, 0):.0%} of the change there is motion."
     if causes:
         cause = max(set(causes), key=causes.count)
-        text += f" In {causes.count(cause)} of {len(measured)} layers the largest cause is {cause}."
+        layers = f"{len(known)} layers" + ("" if len(known) == len(measured) else " whose causes are measured")
+        text += f" In {causes.count(cause)} of {layers} the largest cause is {cause}."
     network = "The circular twin: every padded operation wraps around. " if reading.is_twin else ""
     note = (
         f"{network}Errors are relative to maps whose channels are centred on their mean over the samples. "
@@ -123,9 +125,7 @@ def _show_rows(reading: MeterReading) -> str:
         + "</tr>"
         for meter in reading.layers
     )
-    # The twin pads nothing, so what is said about padding is not about it.
-    notes = sorted({meter.note for meter in reading.layers if meter.note and not reading.is_twin})
-    remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in list_notes(reading.layers))
     table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="scrolled" tabindex="0" role="region" aria-label="All layers">{table}</div>{remarks}'
 

@@ -49,10 +49,11 @@ The picture is moved **at the size the network sees**, after resizing and before
 *Shift consistency* asks whether the predicted class stays; *equivariance* asks whether feature maps move along:
 $z_l(T_d x)$, the map of the shifted picture, is compared with $A_d z_l(x)$, the map of the original moved by
 $d / s_l$ cells, where $s_l$ is the layer's stride. Relative error:
-$\\|z_l(T_d x) - A_d z_l(x)\\| / \\|A_d z_l(x) - \\mu\\|$ over all cells whose source lies inside the map, with
-$\\mu$ the mean of each channel. Fractions of a pixel or cell are interpolated by Fourier shift when the picture
-wraps around, else by Lanczos-3. Strides that do not divide the shift, padding, and new content at the
-border all make the error grow; the layer meter tells them apart. (Zhang 2019; Azulay & Weiss 2019.)
+$\\|z_l(T_d x) - A_d z_l(x)\\| / \\|A_d z_l(x) - m\\|$ over all cells whose source lies inside the map, with
+$m$ the mean of each channel over a few samples: the same in the maps, in the chart and in the layer meter. Fractions
+of a pixel or cell are interpolated by Fourier shift when the picture wraps around, else by Lanczos-3. Strides that do
+not divide the shift, padding, and new content at the border all make the error grow; the layer meter tells them
+apart. (Zhang 2019; Azulay & Weiss 2019.)
 """
 
 

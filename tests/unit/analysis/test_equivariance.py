@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from analysis.equivariance import MapComparison, MapPair, measure_shift
+from analysis.equivariance import MapComparison, MapPair, measure_shift, tiles
 from analysis.errors import AnalysisError
+from analysis.forwards import measure_levels
 from analysis.geometry import GeometryMode
 from analysis.layers import Layer, list_layers, outline
-from analysis.shift import shift_crop, shift_pixels
+from analysis.shift import shift_crop, shift_features, shift_pixels
 
 SIDE = 24
 
@@ -160,6 +161,42 @@ def test_the_error_is_the_written_formula(boundary, dx, dy):
                     scale += (original[c, source_i, source_j] - mean) ** 2
     assert found["2"] == pytest.approx(np.sqrt(error / scale), rel=1e-5)
     assert found["2"] > 0.01
+
+
+@pytest.mark.parametrize("boundary", ["zero", "circular"])
+def test_known_levels_take_the_place_of_the_pictures_own(boundary):
+    net, pixels, (dx, dy) = build((2, 1, 1), "zeros"), noise(), (4, -2)
+    layers = list_layers(net, pixels[None])
+    others = torch.stack([noise(seed=1) + 1, noise(seed=2)])
+    levels = measure_levels(net, layers, others)
+    assert set(levels) == {layer.name for layer in layers if layer.is_feature_map}
+    inputs = torch.stack([pixels, shift_pixels(pixels, dx, dy, boundary).pixels])
+    wanted, circular = next(layer for layer in layers if layer.name == "2"), boundary == "circular"
+    found = measure_shift(net, inputs, dx, dy, [wanted], circular=circular, levels=levels, compare=wanted)
+    with torch.no_grad():
+        original, shifted = net[:3](inputs).double()
+        level = net[:3](others).double().transpose(0, 1).flatten(1).mean(dim=1)
+    moved, inside = shift_features(original, dx / 2, dy / 2, circular=circular)
+    error = ((shifted - moved) * inside).norm() / ((moved - level[:, None, None]) * inside).norm()
+    assert found.layers[0].relative_error == pytest.approx(float(error), rel=1e-5)
+    assert found.comparison.relative_error == found.layers[0].relative_error
+    own = measure_shift(net, inputs, dx, dy, [wanted], circular=circular).layers[0].relative_error
+    assert abs(own - float(error)) > 0.01 * own
+
+
+def test_maps_that_do_not_tile_a_picture_that_wraps_around_do_not_wrap_with_it():
+    """An unpadded stride moves exactly by whole cells; the last cells have no partner on the other side."""
+    torch.manual_seed(0)
+    net, pixels = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU()), noise()
+    assert set(errors_of(measure(net, pixels, 4, -2)).values()) == {0.0}
+    shown = compare(net, pixels, 4, -2, "0")
+    assert shown.is_valid.any(dim=0).tolist() == [column >= 2 for column in range(11)]
+    assert shown.is_valid.any(dim=1).tolist() == [row < 10 for row in range(11)]
+
+
+@pytest.mark.parametrize(("size", "fits"), [((24, 24), True), ((24, 26), False), ((48, 24), False)])
+def test_cells_tile_a_picture_of_as_many_pixels(size, fits):
+    assert tiles(Layer("0", "Conv2d", (8, 12, 12), 0, 2, 3, True, False, False), size) == fits
 
 
 def test_the_error_does_not_depend_on_the_scale_of_the_maps():

@@ -10,7 +10,7 @@ from torch import nn
 from analysis.geometry import Axis
 from analysis.layers import list_layers
 from analysis.shift import BOUNDARIES, shift_pixels
-from analysis.valid_region import find_valid_cells, trace_axes
+from analysis.valid_region import find_seeing_cells, find_valid_cells, trace_axes
 
 SIDE = 32
 
@@ -71,3 +71,16 @@ def test_a_source_between_cells_needs_its_six_neighbours():
     # Cell 0 sees padding; source q - 1/2 mixes the cells q - 3 to q + 2.
     assert valid.any(dim=0).tolist() == [4 <= q <= 13 for q in range(16)]
     assert valid.any(dim=1).tolist() == [q >= 1 for q in range(16)]
+
+
+def test_a_picture_that_goes_on_has_more_cells_that_see_it_alone():
+    axes = (Axis(stride=2, low=-3, high=3),) * 2
+    inside = find_valid_cells(axes, (16, 16), torch.ones(SIDE, SIDE, dtype=torch.bool), 2, 0, circular=False)
+    same = find_seeing_cells(axes, (16, 16), ((0, 31), (0, 31)), ((0, 31), (0, 31)), 2, 0, circular=False)
+    assert torch.equal(inside, same)
+    wider = find_seeing_cells(axes, (16, 16), ((-3, 40), (-1, 40)), ((-3, 40), (1, 42)), 2, 0, circular=False)
+    assert wider.any(dim=1).all()
+    # Cell q sees 2q - 3 and more, and 2 px further left before the shift: both begin inside from q = 2 on.
+    assert wider.any(dim=0).tolist() == [q >= 2 for q in range(16)]
+    nothing = find_seeing_cells(axes, (16, 16), ((0, 31), (0, 31)), ((0, -1), (0, 31)), 2, 0, circular=False)
+    assert not nothing.any()

@@ -206,6 +206,40 @@ def test_the_meter_has_every_layer_and_its_cause(run_json):
         assert layer["cause"] in ("stride", "padding")
 
 
+def test_the_meter_says_below_the_table_what_it_does_not_measure(run):
+    code, out, _ = run("meter", "bag", *FASHION, "--dx", 1)
+    assert code == 0
+    rows, notes = out.splitlines()[1:12], out.splitlines()[12:]
+    assert [row.split()[-1] for row in rows][-1] == "-"
+    assert len(notes) == len(set(notes)) and any("not measured" in note for note in notes)
+
+
+def test_maps_that_cannot_wrap_around_have_no_false_cause(run_json, torch_home):
+    """An unpadded stride moves by whole cells as exactly in a picture that wraps around as in a crop."""
+    from torchvision import models as zoo
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = zoo.get_model("squeezenet1_1", weights=None).state_dict()
+    torch_home.mkdir(parents=True)
+    torch.save(state, torch_home / zoo.SqueezeNet1_1_Weights.DEFAULT.url.rsplit("/", 1)[1])
+    asked = ("coffee", "--model", "squeezenet1_1", "--dx", 16, "--boundary")
+    wrapped, cropped = (
+        {layer["name"]: layer for layer in run_json("meter", *asked, boundary)["layers"]}
+        for boundary in ("circular", "crop")
+    )
+    for name in ("features.0", "features.1", "features.2", "features.3.squeeze"):
+        for layer in (wrapped[name], cropped[name]):
+            assert layer["cause"] == "none"
+            assert max(layer["error"], layer["stride_error"], layer["padding_error"]) < 1e-6
+    assert {layer["cause"] for layer in wrapped.values()} == {"none", "padding"}
+    assert max(layer["stride_error"] for layer in wrapped.values()) < 1e-5
+    shown = {layer["name"]: layer for layer in run_json("shift", *asked, "circular")["layers"]}
+    assert shown["features.0"]["relative_error"] < 1e-6
+    for name in shown.keys() & wrapped.keys():
+        assert shown[name]["relative_error"] == pytest.approx(wrapped[name]["error"], rel=1e-4, abs=1e-7)
+
+
 @pytest.mark.parametrize(
     "command", [["shift-map", "--max-shift", 1], ["self-check"], ["meter"], ["shift", "--dx", 0.5]]
 )
