@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -64,6 +65,12 @@ def print_predictions(predictions: list[dict]) -> None:
     """One line for each class."""
     for prediction in predictions:
         typer.echo(f"  {prediction['probability']:6.1%}  {prediction['category']}")
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """What the user should know of how a picture was opened."""
+    for note in notes:
+        typer.echo(f"note: {note}")
 
 
 def show_epoch(metrics: dict) -> None:

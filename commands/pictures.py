@@ -16,6 +16,7 @@ from commands import (
     app,
     make_lab,
     print_json,
+    print_notes,
     print_predictions,
     show_download,
 )
@@ -56,6 +57,7 @@ def classify(
     for result in results:
         typer.echo(f"{result['path']}  ({result['ms']:.0f} ms)")
         print_predictions(result["predictions"])
+        print_notes(result["notes"])
 
 
 @app.command()
@@ -85,6 +87,7 @@ def shift(
     for layer in result.layers:
         error = "nothing to compare" if layer.relative_error is None else f"{layer.relative_error:.2g}"
         typer.echo(f"  {layer.name:32} stride {layer.stride:3d}  relative error {error}")
+    print_notes(result.notes)
 
 
 @app.command()
@@ -124,6 +127,7 @@ def explain(
     if as_json:
         print_json(document)
         return
+    print_notes(document.pop("notes"))
     typer.echo("  ".join(f"{key} {value}" for key, value in document.items()))
     if result.attribution.is_flat:
         typer.echo("The map is the same everywhere: this method finds nothing for this class.")

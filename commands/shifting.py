@@ -16,6 +16,7 @@ from commands import (
     app,
     make_lab,
     print_json,
+    print_notes,
     show_download,
 )
 from lab.shifting import check_model, map_all_circular_shifts, map_picture, measure_picture
@@ -58,6 +59,7 @@ def shift_map(
     for dy, row in zip(shown.distances, shown.flipped.tolist(), strict=True):
         typer.echo(f"{dy:+4d}  " + "".join("x" if flipped else "." for flipped in row))
     typer.echo(f"rows: dy, columns: dx from {shown.distances[0]} to {shown.distances[-1]}; x: another class")
+    print_notes(result.notes)
 
 
 @app.command()
@@ -94,6 +96,7 @@ def meter(
         typer.echo(f"{layer.name:36} {figures}  {layer.cause or '-'}")
     for note in list_notes(reading.layers):
         typer.echo(note)
+    print_notes(reading.notes)
 
 
 @app.command("self-check")

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -89,7 +89,8 @@ class Lab:
             start = time.perf_counter()
             probabilities = predict(loaded.module, inputs)
             ms = (time.perf_counter() - start) * 1000
-        return Classification(loaded.spec, pixels, top_k(probabilities[0], loaded.spec.categories, top), ms)
+        tops = top_k(probabilities[0], loaded.spec.categories, top)
+        return Classification(loaded.spec, pixels, tops, ms, loaded.spec.preprocessing.list_notes(image))
 
     def classify_files(
         self, paths: Sequence[str | Path], model: str, top: int = 5, progress: Progress = no_progress
@@ -167,6 +168,7 @@ class Lab:
             near_tie=bool(find_ties(measured.logits.float()).any()),
             layers=measured.layers,
             comparison=measured.comparison,
+            notes=loaded.spec.preprocessing.list_notes(image),
         )
 
     def explain(
@@ -191,7 +193,9 @@ class Lab:
                 kept = self._explanations.get(key)
                 if kept is not None:
                     self._explanations.move_to_end(key)
-            return kept or self._keep(key, self._explain(loaded, pixels, method, target, layer, progress))
+            found = kept or self._keep(key, self._explain(loaded, pixels, method, target, layer, progress))
+            notes = loaded.spec.preprocessing.list_notes(image)
+            return found if found.notes == notes else replace(found, notes=notes)
 
     def _explain(self, loaded: LoadedModel, pixels: Tensor, method, target, layer, progress) -> Explanation:
         inputs = loaded.to_inputs(pixels[None])
@@ -243,11 +247,14 @@ class Lab:
             self._check_methods(loaded, facts)
             return facts.default_layer
 
-    def open_image(self, name_or_path: str | Path) -> Image.Image:
-        """A picture file, or a sample by its name where no such file exists."""
+    def open_image(self, name_or_path: str | Path, progress: Progress = no_progress) -> Image.Image:
+        """A picture file, or a sample by its name where no such file exists.
+
+        ``progress`` counts the bytes of a large one, and may cancel.
+        """
         sample = list_samples().get(str(name_or_path))
         path = Path(name_or_path)
-        return open_image(sample.path if sample and not path.exists() else path)
+        return open_image(sample.path if sample and not path.exists() else path, progress=progress)
 
     @contextmanager
     def use(self, model: str, progress: Progress = no_progress) -> Iterator[tuple[LoadedModel, Facts]]:
@@ -274,22 +281,24 @@ class Lab:
     def _classify_chunk(
         self, paths: Sequence[str | Path], model: str, top: int, progress: Progress
     ) -> list[FileResult]:
-        images, problems = {}, {}
+        prep = self.registry.get(model).preprocessing
+        pixels, notes, problems = {}, {}, {}
         for path in paths:
             try:
-                images[path] = self.open_image(path)
+                image = self.open_image(path)  # one at a time at full size
+                pixels[path], notes[path] = prep.to_pixels(image), prep.list_notes(image)
             except ModelsError as error:
                 problems[path] = FileResult(str(path), problem=str(error))
         results = {}
-        if images:
+        if pixels:
             with self.use(model, progress) as (loaded, _):
-                inputs = torch.cat([loaded.prepare(image) for image in images.values()])
+                inputs = loaded.to_inputs(torch.stack(list(pixels.values())))
                 start = time.perf_counter()
                 probabilities = predict(loaded.module, inputs)
-                ms = (time.perf_counter() - start) * 1000 / len(images)
+                ms = (time.perf_counter() - start) * 1000 / len(pixels)
             results = {
-                path: FileResult(str(path), top_k(row, loaded.spec.categories, top), ms)
-                for path, row in zip(images, probabilities, strict=True)
+                path: FileResult(str(path), top_k(row, loaded.spec.categories, top), ms, notes=notes[path])
+                for path, row in zip(pixels, probabilities, strict=True)
             }
         return [results.get(path) or problems[path] for path in paths]
 

@@ -1,10 +1,12 @@
 """What an evaluation says of a model beyond its votes: identities and layer errors, on a few of the pictures."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
 import torch
+from PIL import Image
 
 from analysis.circular import CircularPadding
 from analysis.errors import AnalysisError
@@ -40,13 +42,12 @@ def check_model(
         twin: Whether to measure the layers of the circular twin.
         seed: Of the bootstrap.
     """
-    pictures = _open(data, rows)
     result = {"identities": [], "layers": [], "check_notes": []}
     with lab.use(model) as (loaded, facts):
         prep = loaded.spec.preprocessing
         if boundary == "crop":  # room for one pixel on every side
             prep = replace(prep, resize_size=max(prep.resize_size, prep.crop_size + 2))
-        canvases = [prep.to_canvas(picture) for picture in pictures]
+        canvases = [prep.to_canvas(picture) for picture in _open(data, rows)]
         reference = loaded.to_inputs(torch.stack([prep.crop(canvas) for canvas in canvases]))
         try:
             found = check_identities(
@@ -66,14 +67,13 @@ def check_model(
     return result
 
 
-def _open(data: EvaluationData, rows: list[int]) -> list:
-    pictures = []
+def _open(data: EvaluationData, rows: list[int]) -> Iterator[Image.Image]:
+    """One after the other: at full size, all of them could be more than the memory holds."""
     for part in np.array_split(rows, NUM_PICTURES):
         for row in part.tolist():
             with suppress(ImageError):
-                pictures.append(data.picture(row))
+                yield data.picture(row)
                 break
-    return pictures
 
 
 def _join(meters: tuple[LayerMeter, ...], seed: int) -> dict:

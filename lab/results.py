@@ -15,17 +15,23 @@ from models.pretrained import ModelSpec
 class Classification:
     """The most probable classes of one picture.
 
-    ``pixels (C, H, W)`` in [0, 1] is what the network saw; ``ms`` the forward pass alone, on a warm model.
+    ``pixels (C, H, W)`` in [0, 1] is what the network saw; ``ms`` the forward pass alone, on a warm model; ``notes``
+    what the user should know of how the picture was opened.
     """
 
     model: ModelSpec
     pixels: Tensor
     predictions: tuple[Prediction, ...]
     ms: float
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict:
-        """``{predictions, ms}``."""
-        return {"predictions": [asdict(p) for p in self.predictions], "ms": round(self.ms, 2)}
+        """``{predictions, ms, notes}``."""
+        return {
+            "predictions": [asdict(p) for p in self.predictions],
+            "ms": round(self.ms, 2),
+            "notes": list(self.notes),
+        }
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class ShiftResult:
         near_tie: Whether two best logits, before or after, are so close that rounding may swap them.
         layers: Relative error down the network.
         comparison: The feature maps of the chosen layer.
+        notes: What the user should know of how the picture was opened.
     """
 
     model: ModelSpec
@@ -63,6 +70,7 @@ class ShiftResult:
     near_tie: bool
     layers: tuple[equivariance.LayerError, ...]
     comparison: equivariance.MapComparison | None
+    notes: tuple[str, ...] = ()
 
     @property
     def same_top1(self) -> bool:
@@ -70,34 +78,37 @@ class ShiftResult:
         return self.before[0].index == self.after[0].index
 
     def to_json(self) -> dict:
-        """``{before, after, same_top1, probability_change, layers}``."""
+        """``{before, after, same_top1, probability_change, layers, notes}``."""
         return {
             "before": [asdict(p) for p in self.before],
             "after": [asdict(p) for p in self.after],
             "same_top1": self.same_top1,
             "probability_change": self.probability_change,
             "layers": [asdict(layer) for layer in self.layers],
+            "notes": list(self.notes),
         }
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """An attribution map with the picture it belongs to: ``pixels (C, H, W)`` in [0, 1]."""
+    """An attribution map with the picture it belongs to: ``pixels (C, H, W)`` in [0, 1], and notes on opening it."""
 
     model: ModelSpec
     pixels: Tensor
     target: Prediction
     is_top1: bool
     attribution: attribution.Attribution
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict:
-        """``{method, target, category, probability, seconds}``."""
+        """``{method, target, category, probability, seconds, notes}``."""
         return {
             "method": self.attribution.method,
             "target": self.target.index,
             "category": self.target.category,
             "probability": self.target.probability,
             "seconds": round(self.attribution.seconds, 4),
+            "notes": list(self.notes),
         }
 
 
@@ -109,6 +120,7 @@ class FileResult:
     predictions: tuple[Prediction, ...] = ()
     ms: float = 0.0
     problem: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,7 @@ class PictureMap:
         stride: Total stride of the network in pixels; None if it has no grid.
         category: The class predicted without a shift.
         all_shifts: Consistency over every one of the ``H x W`` circular shifts, where that was computed.
+        notes: What the user should know of how the picture was opened.
     """
 
     model: ModelSpec
@@ -130,16 +143,21 @@ class PictureMap:
     category: str
     map: ShiftMap
     all_shifts: float | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict:
         """The document of the map, with the rules."""
         rules = {"model": self.model.name, "boundary": self.boundary, "twin": self.is_twin, "stride": self.stride}
-        return {**rules, "category": self.category, **self.map.to_json(), "all_shifts_consistency": self.all_shifts}
+        found = {**self.map.to_json(), "all_shifts_consistency": self.all_shifts, "notes": list(self.notes)}
+        return {**rules, "category": self.category, **found}
 
 
 @dataclass(frozen=True)
 class MeterReading:
-    """The layer meter of one model under one shift, and the error down the network in and out of phase."""
+    """The layer meter of one model under one shift, and the error down the network in and out of phase.
+
+    ``notes`` is what the user should know of how the picture was opened.
+    """
 
     model: ModelSpec
     dx: float
@@ -148,9 +166,10 @@ class MeterReading:
     is_twin: bool
     layers: tuple[LayerMeter, ...]
     phases: tuple[PhaseErrors, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict:
-        """``{model, dx, dy, boundary, twin, layers, phases}``."""
+        """``{model, dx, dy, boundary, twin, layers, phases, notes}``."""
         rules = {"dx": self.dx, "dy": self.dy, "boundary": self.boundary, "twin": self.is_twin}
         readings = {"layers": [asdict(m) for m in self.layers], "phases": [asdict(p) for p in self.phases]}
-        return {"model": self.model.name, **rules, **readings}
+        return {"model": self.model.name, **rules, **readings, "notes": list(self.notes)}

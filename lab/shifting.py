@@ -66,7 +66,8 @@ def map_picture(
         if current is None:
             return
         category = loaded.spec.categories[current.target]
-        yield PictureMap(loaded.spec, boundary, twin, stride, category, current)
+        notes = loaded.spec.preprocessing.list_notes(image)
+        yield PictureMap(loaded.spec, boundary, twin, stride, category, current, notes=notes)
 
 
 def map_all_circular_shifts(
@@ -102,7 +103,8 @@ def map_all_circular_shifts(
         agreement = measure_agreement(votes * (loaded.spec.preprocessing.crop_size**2 // int(votes.sum())))
         stride = find_total_stride(facts.layers)
     category = loaded.spec.categories[shown.target]
-    return PictureMap(loaded.spec, "circular", True, stride, category, shown, agreement)
+    notes = loaded.spec.preprocessing.list_notes(image)
+    return PictureMap(loaded.spec, "circular", True, stride, category, shown, agreement, notes)
 
 
 def measure_picture(
@@ -142,7 +144,7 @@ def measure_picture(
         with CircularPadding() if twin else nullcontext():
             meters = measure_layers(loaded.module, scene, dx, dy, layers, **known, progress=progress)
             phases = measure_down_the_network(loaded.module, scene, layers, **known)
-    return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases)
+    return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases, prep.list_notes(image))
 
 
 def check_model(

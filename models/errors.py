@@ -3,3 +3,7 @@
 
 class ModelsError(ValueError):
     """What was wrong with this input and what to do about it, in one sentence for the user."""
+
+
+class ImageError(ModelsError):
+    """The file is no picture this program can use; the message says why."""

@@ -1,40 +1,75 @@
 """Opening pictures that come from anywhere: upright, 8-bit RGB or grey, bounded, or one clear error."""
 
+import re
+import stat
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
-from models.errors import ModelsError
+from models.decoding import MAX_BYTES, ROOM, Progress, Watched, count_bytes
+from models.depth import Depth, to_8_bit
+from models.errors import ImageError
+from models.formats import FORMATS, HEAD_BYTES, name_format, refuse_damaged, refuse_format
+from models.jpeg import read_segments
+from models.tiff import Tiff, check_tiff, find_orientation, refuse_tiff
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Formats with a decoder in Pillow itself; leaves out EPS and others that start external programs.
+__all__ = ["FORMATS", "HEAD_BYTES", "ImageError", "list_notes", "name_format", "open_image"]
 
-MPO is opened by JPEG and has no entry of its own in Pillow's table.
-"""
 MAX_FILE_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
-MAX_SIDE = 4096
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+MAX_JPEG_PIXELS = 256_000_000
+"""Of a JPEG before it is decoded at a fraction of its size."""
+MAX_SCAN_PIXELS = 2_500_000_000
+"""Pixels times scans of a JPEG: a decoder goes through all of them in each scan, however little it holds."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 
-_WHAT_WE_READ = "PNG, JPEG, WebP, GIF, BMP or TIFF"
-_DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error)
+_DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, RuntimeError, struct.error)
+_FRACTIONS = {2: "half", 4: "a quarter", 8: "an eighth"}
+_EXIF_ITEM = re.compile(rb"(infe.{4}(?:.{2}|.{4}).{2})Exif", re.DOTALL)
+"""Where an AVIF says that it has EXIF data, which must not count for its orientation, and costs much to read."""
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-class ImageError(ModelsError):
-    """The file is no picture this program can use; the message says why."""
+@dataclass
+class _Source:
+    """A file, prepared for the one decoder that may read it."""
+
+    name: str
+    format: str
+    data: bytes = field(repr=False)
+    orientation: int = 1
+    scans: int = 1
+    tiff: Tiff | None = None
 
 
-def open_image(path: str | Path) -> Image.Image:
-    """Opens one picture as upright RGB or L, whatever its mode, depth or orientation.
+def open_image(
+    path: str | Path, *, least_side: int | None = None, progress: Progress = lambda done, total: None
+) -> Image.Image:
+    """Opens one picture as upright RGB or L with every pixel, whatever its mode, depth or orientation.
 
-    The first frame of an animation, transparency on white, 16-bit data scaled to 8 bits. Pictures whose
-    longer side exceeds ``MAX_SIDE`` pixels are reduced to it; all others keep every pixel.
+    Its content decides what it is, not its name. The first frame of an animation, transparency on white, deep grey
+    scaled to 8 bits. A JPEG that would take too much memory is decoded at a fraction of its size;
+    :func:`list_notes` then says so.
 
     Args:
         path: A local file.
+        least_side: So many pixels a side are enough, for which a JPEG may be decoded at a fraction of its size.
+        progress: Called with bytes read and in total while a large picture is decoded or waits for its turn; may
+            raise.
 
     Returns:
         A loaded ``PIL.Image`` in mode ``RGB`` or ``L``.
@@ -43,79 +78,162 @@ def open_image(path: str | Path) -> Image.Image:
         ImageError: Not a readable picture, or too large to decode safely.
     """
     path = Path(path)
+    data = _read(path)
+    with _plain_errors(path.name), warnings.catch_warnings(action="ignore"):
+        source = _prepare(data, path.name)
+        del data
+        file = Watched(source.data, source.name, progress)
+        with _open(file, source) as image:
+            return _decode(image, source, least_side, file)
+
+
+def list_notes(image: Image.Image) -> tuple[str, ...]:
+    """What :func:`open_image` did to a picture that its user should know, a sentence each."""
+    return image.info.get("notes", ())
+
+
+def _read(path: Path) -> bytes:
     name = path.name
     try:
-        num_bytes = path.stat().st_size
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise ImageError(f"There is no file {name}.") from error
-    if not path.is_file():
-        raise ImageError(f"{name} is not a file.")
-    if num_bytes == 0:
-        raise ImageError(f"{name} is empty (0 bytes).")
-    if num_bytes > MAX_FILE_BYTES:
-        limit = MAX_FILE_BYTES // 2**20
-        raise ImageError(f"{name} has {num_bytes / 2**20:.0f} MB; a picture may have at most {limit} MB.")
+        num_bytes = _measure_file(path)
+        if num_bytes > MAX_FILE_BYTES:
+            limit = MAX_FILE_BYTES // 2**20
+            raise ImageError(f"{name} has {num_bytes / 2**20:.0f} MB; a picture may have at most {limit} MB.")
+        with path.open("rb") as file:
+            return file.read(num_bytes)
+    except PermissionError as error:
+        raise ImageError(f"{name} may not be read by this program; change its permissions.") from error
+    except OSError as error:
+        raise ImageError(f"{name} cannot be read: {error.strerror}.") from error
+
+
+def _measure_file(path: Path) -> int:
+    """Its bytes; an ImageError for all that is not a file, such as a pipe that would be waited for."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
-            return _decode(image, name)
+        found = path.stat()
+    except PermissionError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise ImageError(f"There is no file {path.name}.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError(f"{path.name} is not a file.")
+    if found.st_size == 0:
+        raise ImageError(f"{path.name} is empty (0 bytes).")
+    return found.st_size
+
+
+@contextmanager
+def _plain_errors(name: str) -> Iterator[None]:
+    """Decoders raise almost anything; a visitor gets one sentence."""
+    try:
+        yield
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} has too many pixels to open safely; save it smaller.") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture this program can read ({_WHAT_WE_READ}).") from error
     except MemoryError as error:
         raise ImageError(f"{name} needs more memory than is free; save it smaller.") from error
     except _DECODER_ERRORS as error:
-        raise ImageError(f"{name} is damaged or cut short and cannot be read as a picture.") from error
+        raise refuse_damaged(name) from error
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS:
-        image.draft("RGB", (MAX_SIDE, MAX_SIDE))  # JPEG decodes at 1/2, 1/4 or 1/8 size; others ignore it
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels ({image.width * image.height / 1e6:.0f} Mpx); "
-            f"at most {MAX_PIXELS // 1_000_000} Mpx can be opened, so save it smaller."
-        )
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    image = _to_8_bit(image)
-    if max(image.size) > MAX_SIDE:
-        scale = MAX_SIDE / max(image.size)
-        size = tuple(max(1, round(side * scale)) for side in image.size)
-        image = image.resize(size, Image.Resampling.LANCZOS)
+def _prepare(data: bytes, name: str) -> _Source:
+    """Finds out what a file is, and leaves out what decoders need not see."""
+    kind = name_format(data[:HEAD_BYTES])
+    if kind not in FORMATS:
+        raise refuse_format(name, kind)
+    if kind == "TIFF":
+        tiff = check_tiff(data, name)
+        return _Source(name, kind, tiff.data, tiff.orientation, tiff=tiff)
+    if kind == "JPEG":
+        jpeg = read_segments(data, name)
+        return _Source(name, kind, jpeg.data, find_orientation(jpeg.exif, jpeg.xmp), jpeg.scans)
+    if kind == "AVIF":
+        data = _EXIF_ITEM.sub(rb"\1none", data)
+    return _Source(name, kind, data)
+
+
+def _open(file: Watched, source: _Source) -> Image.Image:
+    """Only the header is read. JPEGs are opened without Pillow's own limit: they have a higher one."""
+    if source.format == "JPEG":
+        return JpegImageFile(file)
+    try:
+        return Image.open(file, formats=[source.format])
+    except UnidentifiedImageError as error:
+        if source.tiff is not None:
+            raise refuse_tiff(source.name, source.tiff.kind) from error
+        raise
+
+
+def _decode(image: Image.Image, source: _Source, least_side: int | None, file: Watched) -> Image.Image:
+    full = image.size
+    reduction, num_bytes = _choose_reduction(image, source, least_side)
+    notes = []
+    if reduction > 1:
+        image.draft(None, (image.width // reduction, image.height // reduction))
+        if least_side is None:
+            notes.append(
+                f"It was decoded at {_FRACTIONS[reduction]} of its size, {image.width} x {image.height} pixels, "
+                f"because all {full[0]} x {full[1]} take more memory than one picture may."
+            )
+    with ROOM.lend(num_bytes, file.check):
+        image.load()
+        image = _turn_upright(image, source)
+        image, note = to_8_bit(image, _find_depth(source, image), file.check)
+    image.info = {"notes": (*notes, note) if note else tuple(notes)}  # and nothing that the file says
     return image
 
 
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as ``RGB`` or ``L``."""
-    if image.mode in ("RGB", "L"):
-        # A colour key (tRNS) is transparency too.
-        if "transparency" not in image.info:
-            return image
-        image = image.convert("RGBA")
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_scale_depth(np.asarray(image)))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("L" if image.mode == "1" else "RGB")
+def _choose_reduction(image: Image.Image, source: _Source, least_side: int | None) -> tuple[int, int]:
+    """At which fraction of its size to decode a JPEG, and the bytes that this takes.
 
-
-def _scale_depth(values: np.ndarray) -> np.ndarray:
-    """Grey values of 16 or 32 bits, or floating point, as uint8.
-
-    Integers up to 65535 are taken as 16-bit, floats up to 1 as fractions; anything else by its own range.
+    Raises:
+        ImageError: It is too large at any.
     """
-    is_float = values.dtype.kind == "f"
-    values = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if is_float and low >= 0 and high <= 1.0:
-        white = 1.0
-    elif low >= 0 and high <= 65535:
-        white = 65535.0
-    else:
-        values, white = values - low, max(high - low, 1.0)
-    return np.round(values * (255.0 / white)).astype(np.uint8)
+    is_jpeg = source.format == "JPEG"
+    pixels = image.width * image.height
+    if is_jpeg and pixels * source.scans > MAX_SCAN_PIXELS:
+        raise ImageError(f"{source.name} has {source.scans} scans, which take too long to decode; save it again.")
+    chunk_bytes = source.tiff.chunk_bytes if source.tiff else 0
+    enough = 1
+    if is_jpeg and least_side is not None:
+        enough = max(1, min(image.size) // least_side)
+    limit = MAX_JPEG_PIXELS if is_jpeg else MAX_PIXELS
+    for reduction in (1, 2, 4, 8) if is_jpeg else (1,):
+        num_bytes = count_bytes(image, reduction=reduction, scans=source.scans, chunk_bytes=chunk_bytes)
+        fits = pixels <= min(MAX_PIXELS * reduction**2, limit) and num_bytes <= MAX_BYTES
+        if fits and (2 * reduction > enough or reduction == 8):
+            return reduction, num_bytes
+    most = min(limit, MAX_BYTES * pixels // num_bytes)
+    raise ImageError(
+        f"{source.name} has {image.width} x {image.height} pixels ({pixels / 1e6:.0f} Mpx); "
+        f"at most {most / 1e6:.0f} Mpx of its kind can be opened, so save it smaller."
+    )
+
+
+def _turn_upright(image: Image.Image, source: _Source) -> Image.Image:
+    """A picture of its own: the one that was opened goes, with its file and all that its decoder holds."""
+    orientation = source.orientation
+    if source.format not in ("JPEG", "TIFF"):  # others say it after they are opened
+        xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+        exif = image.info.get("exif") or _read_old_exif(image.info.get("Raw profile type exif"))
+        orientation = find_orientation(exif, xmp.encode() if isinstance(xmp, str) else xmp)
+    upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image.copy()
+    image.close()
+    return upright
+
+
+def _read_old_exif(text: str | None) -> bytes:
+    """EXIF data as ImageMagick puts them into a PNG."""
+    try:
+        return bytes.fromhex("".join((text or "").split("\n")[3:]))
+    except ValueError:
+        return b""
+
+
+def _find_depth(source: _Source, image: Image.Image) -> Depth:
+    """Whole numbers of 16 bits by their full range, all other deep grey by its own."""
+    if source.tiff is None:
+        return Depth(None if image.mode == "F" else 65535)
+    white = 2**source.tiff.bits - 1 if image.mode.startswith("I;16") else None
+    return Depth(white, source.tiff.is_white_zero, source.tiff.is_unsigned)

@@ -7,13 +7,18 @@ Torchvision is imported where it is used: it brings a compiler along that takes 
 """
 
 from dataclasses import asdict, dataclass
+from math import ceil
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from models.images import list_notes
+
 MAX_ASPECT = 8
-"""Longer strips are cut to this ratio around their centre before resizing, which bounds memory."""
+"""Longer canvases are cut to this ratio around their centre after resizing: nothing looks further."""
+MAX_RESIZED_PIXELS = 64_000_000
+"""Strips that would get more by resizing are cut around their centre before it, which bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +57,33 @@ class Preprocessing:
         return len(self.mean)
 
     def to_canvas(self, image: Image.Image) -> Tensor:
-        """The whole picture at network scale, uncropped: shorter side ``resize_size``.
+        """The picture at network scale, uncropped: shorter side ``resize_size``, by torchvision's own resize.
 
         Returns:
-            ``(C, H, W)`` float32 in [0, 1] with H, W >= ``crop_size`` for every preset in torchvision.
+            ``(C, H, W)`` float32 in [0, 1] with H, W >= ``crop_size`` for every preset in torchvision; of what is
+            longer than ``MAX_ASPECT`` the middle, in which ``crop`` finds the very same pixels.
         """
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms import functional as F
 
-        image = _limit_aspect(image).convert("L" if self.num_channels == 1 else "RGB")
+        image = self._limit_strip(image).convert("L" if self.num_channels == 1 else "RGB")
         interpolation = InterpolationMode(self.interpolation)
         image = F.resize(image, [self.resize_size], interpolation=interpolation, antialias=True)
+        # Multiples of 4 off the length keep the crop where it was, whichever way its half pixels are rounded.
+        image = _cut_middle(image, MAX_ASPECT * min(image.size), multiple=4)
         return F.convert_image_dtype(F.pil_to_tensor(image), torch.float32)
+
+    def list_notes(self, image: Image.Image) -> tuple[str, ...]:
+        """What keeps a picture's pixels from being those of the published recipe, a sentence each."""
+        limited = self._limit_strip(image)
+        if limited.size == image.size:
+            return list_notes(image)
+        note = f"It is so long that only {limited.width} x {limited.height} pixels around its centre were resized."
+        return (*list_notes(image), note)
+
+    def _limit_strip(self, image: Image.Image) -> Image.Image:
+        short = min(image.size)
+        return _cut_middle(image, max(short, MAX_RESIZED_PIXELS * short // self.resize_size**2))
 
     def to_pixels(self, image: Image.Image) -> Tensor:
         """The central crop that the network sees: ``(C, crop_size, crop_size)`` float32 in [0, 1]."""
@@ -82,11 +102,13 @@ class Preprocessing:
         return normalize(pixels, mean=list(self.mean), std=list(self.std))
 
 
-def _limit_aspect(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    limit = MAX_ASPECT * min(width, height)
-    if max(width, height) <= limit:
+def _cut_middle(image: Image.Image, limit: int, multiple: int = 2) -> Image.Image:
+    """The middle of a picture with a side longer than ``limit``, shorter by a ``multiple`` of pixels."""
+
+    def find_margin(side: int) -> int:
+        return max(0, ceil((side - limit) / multiple)) * multiple // 2
+
+    left, top = map(find_margin, image.size)
+    if not left and not top:
         return image
-    new_width, new_height = min(width, limit), min(height, limit)
-    left, top = (width - new_width) // 2, (height - new_height) // 2
-    return image.crop((left, top, left + new_width, top + new_height))
+    return image.crop((left, top, image.width - left, image.height - top))

@@ -17,6 +17,8 @@ from ui.components import (
     figure_html,
     format_count,
     format_percent,
+    notes_html,
+    open_picture,
     sentence_html,
 )
 from ui.errors import clears_on_errors, shows_errors
@@ -54,9 +56,9 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
             return gr.skip()
         if image is None:
             return empty_html("Choose a picture on the left: upload one, take one, paste one, or click a sample.")
-        picture = services.lab.open_image(image)
         names = list(dict.fromkeys([model, *(compare or [])]))
         with services.watch(request, progress, "Downloading weights", "classify") as report:
+            picture = open_picture(services, image, request, progress)
             return _show([services.lab.classify(picture, name, progress=report) for name in names])
 
     @shows_errors
@@ -87,7 +89,8 @@ def _show(results: list[Classification]) -> str:
     if len(results) > 1:
         others = (f"{r.model.name}: {r.predictions[0].category}" for r in results[1:])
         text += f" The others: {', '.join(others)}."
-    return sentence_html(text) + f'<div class="cards">{"".join(map(_card, results))}</div>'
+    notes = dict.fromkeys(note for result in results for note in result.notes)
+    return sentence_html(text) + notes_html(notes) + f'<div class="cards">{"".join(map(_card, results))}</div>'
 
 
 def _card(result: Classification) -> str:
@@ -106,7 +109,8 @@ def _row(result: FileResult, model: str) -> list:
         return [name, model, "", "", "", "", "", result.problem]
     first, *others = result.predictions
     runners_up = [f"{p.category} {format_percent(p.probability)}" for p in others] + ["", ""]
-    return [name, model, first.category, round(first.probability, 4), *runners_up[:2], round(result.ms, 1), ""]
+    figures = [first.category, round(first.probability, 4), *runners_up[:2], round(result.ms, 1)]
+    return [name, model, *figures, " ".join(result.notes)]
 
 
 def _write_csv(rows: list[list], path: Path) -> str:

@@ -37,15 +37,16 @@ class Tab:
     linked: dict[str, tuple[gr.components.Component, Callable[[str], object]]] = field(default_factory=dict)
 
 
-def open_picture(services: Services, path: str | None) -> Image.Image:
-    """The workbench's picture.
+def open_picture(services: Services, path: str | None, request: gr.Request, progress: gr.Progress) -> Image.Image:
+    """The workbench's picture; the visitor can cancel while a large one is decoded, or waits for its turn.
 
     Raises:
         AnalysisError: There is none.
     """
     if path is None:
         raise AnalysisError("Choose a picture on the left first.")
-    return services.lab.open_image(path)
+    with services.watch(request, progress, "Opening the picture") as report:
+        return services.lab.open_image(path, report)
 
 
 def one_of(choices: Iterable[str]) -> Callable[[str], str]:
@@ -97,6 +98,11 @@ def card_html(title: str, subtitle: str, body: str) -> str:
 def sentence_html(text: str, tone: str = "") -> str:
     """The finding in words, above the pictures. ``tone``: ``good``, ``bad`` or nothing."""
     return f'<p class="finding {tone}" role="status">{escape(text)}</p>'
+
+
+def notes_html(notes: Iterable[str]) -> str:
+    """Remarks below a result, one line each."""
+    return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 
 def describe_shift(dx: float, dy: float) -> str:

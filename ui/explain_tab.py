@@ -18,7 +18,9 @@ from ui.components import (
     figure_html,
     format_percent,
     grid_html,
+    notes_html,
     one_of,
+    open_picture,
     scale_html,
     sentence_html,
 )
@@ -106,7 +108,7 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
         if image is None:
             idle = gr.update(interactive=False)
             return empty_html("Choose a picture on the left, then a method above."), idle, idle
-        picture = services.lab.open_image(image)
+        picture = open_picture(services, image, request, progress)
         watch = services.watch
         with (
             watch(request, progress, METHODS[method].title, "explain", is_refresh) as report,
@@ -262,7 +264,7 @@ def _show_explanation(services: Services, result: Explanation, sign: str, opacit
         + figure_html(overlay, "Overlay; the line holds the strongest tenth", text)
         + figure_html(render_map(values, **options), "The map alone", text)
     )
-    note = f'<p class="note">{method.explanation}</p>'
+    note = f'<p class="note">{method.explanation}</p>' + notes_html(result.notes)
     bar = scale_html(scale) if sign == "signed" else scale_html(scale, colors=colors)
     files = (gr.update(value=str(path), interactive=True) for path in _write_files(services, result, overlay))
     return sentence_html(text) + f'<div class="triple">{figures}</div>' + bar + note, *files

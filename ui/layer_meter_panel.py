@@ -12,7 +12,7 @@ from analysis.shift_figures import plot_meter
 from lab.results import MeterReading
 from lab.shifting import measure_picture
 from ui import Services
-from ui.components import describe_shift, empty_html, open_picture, sentence_html
+from ui.components import describe_shift, empty_html, notes_html, open_picture, sentence_html
 from ui.errors import clears_on_errors
 from ui.shift_controls import ShiftControls
 from ui.workbench import Workbench
@@ -66,7 +66,7 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
     @clears_on_errors(clear)
     def measure(image, model, dx, dy, boundary, padding, request: gr.Request, progress=gr.Progress()):
         """Measures every layer at the shift of the controls."""
-        picture, subject = open_picture(services, image), (image, model, dx, dy, boundary, padding)
+        picture, subject = open_picture(services, image, request, progress), (image, model, dx, dy, boundary, padding)
         with (
             services.watch(request, progress, "Measuring layers", VIEW, subject=subject) as report,
             services.watch(request, progress, "Downloading weights") as loading,
@@ -114,7 +114,7 @@ def _describe(reading: MeterReading) -> str:
         f"{network}Errors are relative to maps whose channels are centred on their mean over the samples. "
         "0 is perfect equivariance; about 1.4 is what two unrelated pictures show."
     )
-    return sentence_html(text) + f'<p class="note">{note}</p>'
+    return sentence_html(text) + f'<p class="note">{note}</p>' + notes_html(reading.notes)
 
 
 def _show_rows(reading: MeterReading) -> str:

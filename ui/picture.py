@@ -1,12 +1,20 @@
 """The picture input of the workbench, and which files a visitor may name."""
 
+import tempfile
 from pathlib import Path
 
 import gradio as gr
 from gradio.utils import get_upload_folder
+from PIL import Image
 
+from lab import Lab
 from models.errors import ModelsError
+from models.formats import HEAD_BYTES, name_format
 from models.samples import list_samples
+
+PREVIEW_SIDE = 1024
+_SHOWN_BY_BROWSERS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF")
+_PREVIEW = ".preview.png"
 
 
 def check_picture_path(path: object) -> Path:
@@ -42,7 +50,34 @@ class Picture(gr.Image):
         """The path of the uploaded file, or None."""
         if payload is None or payload.path is None:
             return None
+        original = payload.path.removesuffix(_PREVIEW)
         try:
-            return str(check_picture_path(payload.path))
+            return str(check_picture_path(original if Path(original).is_file() else payload.path))
         except ModelsError as error:
             raise gr.Error(str(error)) from error
+
+
+def make_preview(lab: Lab, path: str | None) -> str | None:
+    """A small PNG beside an uploaded picture that browsers do not show, such as a TIFF; None where none is needed.
+
+    :class:`Picture` takes it for the picture that it lies beside.
+    """
+    if path is None or _is_shown(Path(path)):
+        return None
+    try:
+        image = lab.open_image(path)
+    except ModelsError:  # the open tab says why
+        return None
+    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BOX)
+    preview = Path(path + _PREVIEW)
+    with tempfile.NamedTemporaryFile(dir=preview.parent, suffix=".png", delete=False) as file:
+        image.save(file, "PNG")
+    return str(Path(file.name).replace(preview))
+
+
+def _is_shown(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return name_format(file.read(HEAD_BYTES)) in _SHOWN_BY_BROWSERS
+    except OSError:
+        return True

@@ -37,7 +37,7 @@ def build_self_check_panel(services: Services, bench: Workbench) -> None:
     @clears_on_errors(clear)
     def check(image, model, request: gr.Request, progress=gr.Progress()):
         """Runs every identity that says something about the model."""
-        picture = open_picture(services, image)
+        picture = open_picture(services, image, request, progress)
         with (
             services.watch(request, progress, "Checking identities", VIEW, subject=(image, model)) as report,
             services.watch(request, progress, "Downloading weights") as loading,

@@ -14,7 +14,7 @@ from analysis.shift_figures import COLORINGS, MAX_COLUMNS, Panel, plot_shift_map
 from lab.results import PictureMap
 from lab.shifting import map_all_circular_shifts, map_picture
 from ui import Services
-from ui.components import empty_html, format_percent, open_picture, sentence_html
+from ui.components import empty_html, format_percent, notes_html, open_picture, sentence_html
 from ui.distance import Distance
 from ui.errors import clears_on_errors, shows_errors
 from ui.shift_controls import ShiftControls
@@ -98,7 +98,8 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
         progress=gr.Progress(),
     ):
         """Maps the shifts of one model after the other; the charts fill up as cells arrive."""
-        picture, subject = open_picture(services, image), _subject(image, model, compare, boundary, padding)
+        subject = _subject(image, model, compare, boundary, padding)
+        picture = open_picture(services, image, request, progress)
         maps: list[PictureMap] = []
         shown_at = 0.0
         with (
@@ -132,7 +133,8 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
         progress=gr.Progress(),
     ) -> tuple:
         """Maps the circular twins, every shift at once."""
-        picture, subject = open_picture(services, image), _subject(image, model, compare, boundary, padding)
+        subject = _subject(image, model, compare, boundary, padding)
+        picture = open_picture(services, image, request, progress)
         maps, problems = [], []
         with (
             services.watch(request, progress, "Following all shifts at once", VIEW, subject=subject) as report,
@@ -219,7 +221,8 @@ def _describe(maps: Sequence[PictureMap], is_done: bool) -> str:
         f"the deepest layer (stride {first.stride}). Click a cell to show that shift above. {DEFINITION}"
     )
     table = f'<div class="scrolled"><table class="table">{head}{rows}</table></div>'
-    return sentence_html(text) + f'{table}<p class="note">{note}</p>'
+    remarks = notes_html(dict.fromkeys(note for m in maps for note in m.notes))
+    return sentence_html(text) + f'{table}<p class="note">{note}</p>{remarks}'
 
 
 def _write_csv(services: Services, maps: Sequence[PictureMap]) -> str:

@@ -20,7 +20,9 @@ from ui.components import (
     explain_this,
     figure_html,
     format_percent,
+    notes_html,
     one_of,
+    open_picture,
     scale_html,
     sentence_html,
 )
@@ -86,11 +88,11 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
             plot = gr.Plot(show_label=False, elem_id="shift-layers")
     settings = [dx, dy, controls.boundary, controls.padding, layer, channel]
 
-    def show(image, model, dx, dy, boundary, padding, layer, channel, report) -> tuple:
+    def show(image, model, dx, dy, boundary, padding, layer, channel, request, progress, report) -> tuple:
         if image is None:
             return empty_html("Choose a picture on the left, then move it with the sliders."), "", None
         result = services.lab.shift(
-            services.lab.open_image(image),
+            open_picture(services, image, request, progress),
             model,
             float(dx),
             float(dy),
@@ -117,7 +119,7 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
     def measure(image, model, dx, dy, boundary, padding, layer, channel, request: gr.Request, progress=gr.Progress()):
         """Shifts the picture and shows what changed."""
         with services.watch(request, progress, "Downloading weights", "shift") as report:
-            return show(image, model, dx, dy, boundary, padding, layer, channel, report)
+            return show(image, model, dx, dy, boundary, padding, layer, channel, request, progress, report)
 
     load = {
         "fn": measure,
@@ -166,7 +168,7 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
                 for value, old in zip((dx, dy), asked, strict=True)
             ]
             furthest = min(limit, MAX_REACH)
-            shown = show(image, model, dx, dy, boundary, padding, layer, channel, report)
+            shown = show(image, model, dx, dy, boundary, padding, layer, channel, request, progress, report)
         fitted = gr.update(maximum=furthest, **({"value": furthest} if reach > furthest else {}))
         return (*sliders, fitted, gr.update(choices=choices, value=layer), *shown)
 
@@ -250,6 +252,7 @@ def _show_result(result: ShiftResult) -> str:
     )
     hint = "Hatched pixels are invented. Arrow keys move the picture."
     note = f'<p class="note">{escape(twin) if result.is_twin else ""}{rule.explanation} {hint}</p>'
+    note += notes_html(result.notes)
     return sentence_html(text, "good" if result.same_top1 else "bad") + f'<div class="pair">{columns}</div>' + note
 
 

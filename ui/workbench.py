@@ -10,7 +10,7 @@ from models.samples import get_sample, list_samples
 from ui import Services
 from ui.components import format_count
 from ui.errors import shows_errors
-from ui.picture import Picture
+from ui.picture import Picture, make_preview
 
 DEFAULT_SAMPLE = "chelsea"
 MAX_COMPARED = 4
@@ -82,7 +82,14 @@ def build_workbench(services: Services) -> Workbench:
         return describe_model(services.lab.registry.get(name))
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
+
+    @shows_errors
+    def show_preview(path):
+        """Shows a TIFF, which no browser can."""
+        return make_preview(services.lab, path) or gr.skip()
+
     gallery.select(choose_sample, None, [image, bench.sample], **private)
+    image.upload(show_preview, image, image, **private)
     image.input(lambda: "", None, bench.sample, queue=False, **private)
     model.change(show_card, model, card, **private)
     return bench

@@ -66,6 +66,15 @@ def test_classify_gives_what_the_lab_gives(client, lab):
         assert result["predictions"][0]["probability"] == pytest.approx(expected[0].probability, abs=1e-5)
 
 
+@pytest.mark.parametrize("endpoint", ["classify", "shift", "explain", "shift_map", "meter"])
+def test_what_was_done_to_a_picture_is_said_with_its_result(client, tmp_path, endpoint):
+    Image.fromarray(np.linspace(0, 255, 784, dtype=np.float32).reshape(28, 28)).save(tmp_path / "deep.tif")
+    asked = {"model": "fashion_cnn", "api_name": f"/{endpoint}"}
+    (note,) = client.predict(image=handle_file(str(tmp_path / "deep.tif")), **asked)["notes"]
+    assert "floating-point values from 0 to 255 were scaled" in note
+    assert client.predict(image="bag", **asked)["notes"] == []
+
+
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_shift_gives_what_the_lab_gives(client, lab, boundary):
     result = client.predict(image="chelsea", dx=3, dy=-2, boundary=boundary, api_name="/shift")

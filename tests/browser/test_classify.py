@@ -2,7 +2,9 @@
 
 import io
 import mimetypes
+import re
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -48,6 +50,26 @@ def test_a_sample_is_classified_on_click(lab_page):
 def test_an_upload_is_classified(lab_page):
     upload(lab_page, "cup.png", get_sample("coffee").path.read_bytes())
     expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso")
+
+
+def test_a_tiff_is_classified_and_shown(lab_page):
+    """No browser shows a TIFF: a small PNG stands for it, while the model sees the file's own pixels."""
+    file = io.BytesIO()
+    Image.open(get_sample("coffee").path).resize((1800, 1200)).save(file, "TIFF")
+    upload(lab_page, "cup.tif", file.getvalue())
+    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso")
+    shown = lab_page.locator("#image img")
+    expect(shown).to_have_attribute("src", re.compile(r"cup\.tif\.preview\.png$"))
+    expect(shown).to_have_js_property("naturalWidth", 1024)
+    lab_page.get_by_role("tab", name="Shift", exact=True).click()  # it finds the picture behind the preview
+    expect(lab_page.locator("#shift-view .finding")).to_contain_text("espresso")
+
+
+def test_what_was_done_to_a_picture_is_said_beside_its_result(lab_page):
+    file, values = io.BytesIO(), np.asarray(Image.open(get_sample("coffee").path).convert("L"), np.float32)
+    Image.fromarray(values).save(file, "TIFF")
+    upload(lab_page, "deep.tif", file.getvalue())
+    expect(lab_page.locator("#classify-result .note").first).to_contain_text("scaled by their own range")
 
 
 def test_two_models_are_compared(lab_page):

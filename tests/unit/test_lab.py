@@ -502,10 +502,10 @@ def test_threads_that_share_a_model_get_the_answers_they_would_get_alone(fresh, 
 
 def test_results_are_json(lab, sneaker):
     shifted = json.loads(json.dumps(lab.shift(sneaker, "fashion_cnn", 4, 0, top=2).to_json()))
-    assert list(shifted) == ["before", "after", "same_top1", "probability_change", "layers"]
+    assert list(shifted) == ["before", "after", "same_top1", "probability_change", "layers", "notes"]
     assert shifted["same_top1"] == (shifted["before"][0]["index"] == shifted["after"][0]["index"])
     assert len(shifted["before"]) == len(shifted["after"]) == 2
     assert shifted["layers"][0]["name"] == "features.0"
     explained = json.loads(json.dumps(lab.explain(sneaker, "fashion_cnn", "saliency").to_json()))
-    assert list(explained) == ["method", "target", "category", "probability", "seconds"]
+    assert list(explained) == ["method", "target", "category", "probability", "seconds", "notes"]
     assert (explained["method"], explained["category"]) == ("saliency", "sneaker")

@@ -56,13 +56,40 @@ def test_models_lists_every_model(run_json, make_run, settings):
     assert {spec["source"] for spec in specs} == {"bundled", "run", "torchvision"}
 
 
+@pytest.mark.parametrize("command", ["classify", "shift", "explain", "shift-map", "meter"])
+def test_what_was_done_to_a_picture_is_said_with_its_result(run_json, run, tmp_path, command):
+    Image.fromarray(np.linspace(0, 255, 784, dtype=np.float32).reshape(28, 28)).save(tmp_path / "deep.tif")
+    document = run_json(command, tmp_path / "deep.tif", *FASHION)
+    (note,) = document["images"][0]["notes"] if command == "classify" else document["notes"]
+    assert "floating-point values from 0 to 255 were scaled" in note
+    assert f"note: {note}" in run(command, tmp_path / "deep.tif", *FASHION)[1]
+    clean = run_json(command, "bag", *FASHION)
+    assert (clean["images"][0] if command == "classify" else clean)["notes"] == []
+
+
+def test_a_long_strip_is_classified_by_the_published_recipe(run_json, tmp_path, chelsea):
+    from torchvision.transforms import functional as F
+
+    strip = chelsea.convert("L").resize((424, 47))
+    strip.save(tmp_path / "strip.png")
+    found = run_json("classify", tmp_path / "strip.png", *FASHION, "--top-k", 10)["images"][0]
+    spec = fashion_cnn()
+    prep = spec.preprocessing
+    resized = F.center_crop(F.resize(strip, [prep.resize_size]), [prep.crop_size])
+    inputs = F.normalize(F.pil_to_tensor(resized).float() / 255, list(prep.mean), list(prep.std))
+    with torch.no_grad():
+        expected = spec.build().eval()(inputs[None]).softmax(1)[0]
+    for prediction in found["predictions"]:
+        assert prediction["probability"] == pytest.approx(float(expected[prediction["index"]]), abs=1e-5)
+
+
 def test_classify_answers_for_each_picture_in_order(run_json, lab):
     path = get_sample("trouser").path
     document = run_json("classify", "bag", path, "bag", *FASHION, "--top-k", 3)
     assert set(document) == {"model", "images"} and document["model"] == "fashion_cnn"
     assert [image["path"] for image in document["images"]] == ["bag", str(path), "bag"]
     for image, name in zip(document["images"], ("bag", path, "bag"), strict=True):
-        assert set(image) == {"path", "predictions", "ms"} and image["ms"] > 0
+        assert set(image) == {"path", "predictions", "ms", "notes"} and image["ms"] > 0
         check_predictions(image["predictions"], 3)
         expected = lab.classify(lab.open_image(name), "fashion_cnn", 3).predictions
         assert image["predictions"] == [pytest.approx(vars(prediction)) for prediction in expected]
@@ -84,7 +111,7 @@ def test_classify_takes_a_trained_run(run_json, make_run, settings):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_shift_measures_every_boundary(run_json, lab, boundary):
     document = run_json("shift", "chelsea", *FASHION, "--dx", 3, "--boundary", boundary)
-    assert set(document) == {"before", "after", "same_top1", "probability_change", "layers"}
+    assert set(document) == {"before", "after", "same_top1", "probability_change", "layers", "notes"}
     check_predictions(document["before"], 5)
     check_predictions(document["after"], 5)
     assert document["same_top1"] is (document["before"][0]["index"] == document["after"][0]["index"])
@@ -109,7 +136,7 @@ def test_no_shift_changes_nothing(run_json, boundary):
 def test_explain_writes_the_overlay_and_the_signed_map(run_json, lab, settings, method):
     out, raw = settings / "overlay.png", settings / "map.npy"
     document = run_json("explain", "bag", *FASHION, "--method", method, "--out", out, "--raw", raw)
-    assert set(document) == {"method", "target", "category", "probability", "seconds", "out"}
+    assert set(document) == {"method", "target", "category", "probability", "seconds", "notes", "out"}
     expected = lab.explain(lab.open_image("bag"), "fashion_cnn", method)
     assert document["method"] == method and document["out"] == str(out) and document["seconds"] >= 0
     assert document["target"] == expected.target.index

@@ -343,7 +343,7 @@ def test_checks_take_pictures_of_all_classes(folder):
     with open_evaluation_data(folder, data_root="") as data:
         seen = []
         asked = replace(data, picture=lambda row: seen.append(int(data.labels[row])) or data.picture(row))
-        assert len(_open_some(asked, list(range(70)))) == NUM_PICTURES == len(seen)
+        assert len(list(_open_some(asked, list(range(70))))) == NUM_PICTURES == len(seen)
         assert set(seen) == {0, 1, 2, 3}
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 from torchvision import models as zoo
 from torchvision.transforms import functional as F
 
+from models import preprocessing
+from models.images import open_image
 from models.preprocessing import MAX_ASPECT, Preprocessing
 
 GREY = Preprocessing(crop_size=28, resize_size=32, mean=(0.3,), std=(0.2,))
@@ -44,6 +46,36 @@ def test_equals_torchvision_exactly(name, size, mode):
     ours = steps.normalize(steps.to_pixels(image))
     assert torch.equal(ours, preset(image.convert("RGB")))
     assert ours.shape == (3, steps.crop_size, steps.crop_size)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50_v2", "inception_v3", "efficientnet_b0"])
+@pytest.mark.parametrize("size", [(424, 47), (425, 47), (47, 426), (53, 3000), (3001, 64), (1200, 50)])
+def test_strips_equal_torchvision_exactly(name, size):
+    preset, image = WEIGHTS[name].transforms(), random_picture(size)
+    steps = Preprocessing.from_torchvision(preset)
+    assert torch.equal(steps.normalize(steps.to_pixels(image)), preset(image))
+    assert steps.list_notes(image) == ()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b4"])
+def test_large_pictures_from_files_equal_torchvision_exactly(tmp_path, chelsea, name):
+    chelsea.resize((6546, 3843)).save(tmp_path / "x.jpg")
+    preset = WEIGHTS[name].transforms()
+    steps, image = Preprocessing.from_torchvision(preset), open_image(tmp_path / "x.jpg")
+    assert image.size == (6546, 3843) and steps.list_notes(image) == ()
+    with Image.open(tmp_path / "x.jpg") as plain:
+        assert torch.equal(steps.normalize(steps.to_pixels(image)), preset(plain))
+
+
+def test_strips_too_long_to_be_resized_are_cut_around_their_centre_and_say_so(monkeypatch):
+    strip = Image.new("L", (1001, 10))
+    strip.paste(255, (451, 0, 550, 10))
+    whole = GREY.to_pixels(strip)
+    monkeypatch.setattr(preprocessing, "MAX_RESIZED_PIXELS", 32 * 32 * 40)
+    (note,) = GREY.list_notes(strip)
+    assert "399 x 10 pixels" in note  # at most 40 : 1, an even number less
+    torch.testing.assert_close(GREY.to_pixels(strip), whole, rtol=0, atol=0.02)
+    assert GREY.list_notes(strip.crop((0, 0, 400, 10))) == ()
 
 
 @pytest.mark.parametrize("name", zoo.list_models(module=zoo))

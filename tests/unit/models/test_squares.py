@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from models import squares
+from models import decoding, images, squares
 from models.images import ImageError, open_image
 from models.squares import read_square, read_squares
 
@@ -45,10 +45,13 @@ def test_small_pictures_lose_nothing(tmp_path, size):
 
 def test_jpegs_are_decoded_small_upright_and_in_colour(tmp_path, photograph, monkeypatch):
     sizes = []
-    decode = squares._decode_reduced
-    monkeypatch.setattr(
-        squares, "_decode_reduced", lambda *given: sizes.append((image := decode(*given)) and image.size) or image
-    )
+
+    def opening(*given, **options):
+        image = open_image(*given, **options)
+        sizes.append(image.size)
+        return image
+
+    monkeypatch.setattr(squares, "open_image", opening)
     exif = Image.Exif()
     exif[0x112] = 6  # turned by a quarter
     for name, picture, options in (
@@ -60,7 +63,7 @@ def test_jpegs_are_decoded_small_upright_and_in_colour(tmp_path, photograph, mon
         picture.save(tmp_path / name, **options)
         difference = np.abs(read_square(tmp_path / name, 64).astype(int) - full_size(tmp_path / name, 64))
         assert difference.mean() < 1.5, name
-    assert sizes == [(301, 200), (200, 301), (301, 200), None]
+    assert sizes == [(301, 200), (200, 301), (301, 200), (301, 200)]
 
 
 @contextmanager
@@ -119,8 +122,46 @@ def test_leaving_early_closes_everything(tmp_path):
     assert threading.active_count() == before and warnings.filters == filters
 
 
+def test_leaving_early_ends_what_is_being_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", 0)
+    noise = np.random.default_rng(0).integers(256, size=(400, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
+    inside, go_on = threading.Event(), threading.Event()
+    ended = []
+
+    def opening(path, *, progress, **options):
+        if path.name == "small.png":
+            return open_image(path, progress=progress, **options)
+        inside.set()
+        go_on.wait(10)
+        try:
+            return open_image(path, progress=progress, **options)
+        except Exception as error:
+            ended.append(type(error).__name__)
+            raise
+
+    monkeypatch.setattr(squares, "open_image", opening)
+    reading = read_squares([partial(opened, tmp_path / name, []) for name in ("small.png", "large.png")], 8)
+    next(reading)
+    assert inside.wait(10)
+    threading.Timer(0.1, go_on.set).start()
+    reading.close()
+    assert ended == ["_LeftError"]
+
+
+def test_jpegs_in_a_data_set_are_bounded_like_all_others(tmp_path, photograph, monkeypatch):
+    photograph.save(tmp_path / "x.jpg", progressive=True)
+    assert read_square(tmp_path / "x.jpg", 16).shape == (3, 16, 16)
+    for limit in ("MAX_SCAN_PIXELS", "MAX_BYTES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(images, limit, 1000)
+            with pytest.raises(ImageError, match=r"x\.jpg"):
+                read_square(tmp_path / "x.jpg", 16)
+
+
 def test_bugs_are_not_taken_for_broken_pictures(tmp_path, monkeypatch):
-    def fail(path, side):
+    def fail(path, **options):
         raise ZeroDivisionError
 
     monkeypatch.setattr(squares, "read_square", fail)

@@ -3,10 +3,12 @@
 import gradio as gr
 import pytest
 from gradio.data_classes import ImageData
+from PIL import Image
 
+from lab import Lab
 from models.errors import ModelsError
 from models.samples import get_sample
-from ui.picture import Picture, check_picture_path
+from ui.picture import Picture, check_picture_path, make_preview
 
 
 @pytest.fixture
@@ -15,6 +17,11 @@ def uploads(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
     return folder
+
+
+@pytest.fixture
+def lab(tmp_path):
+    return Lab(device="cpu", data_root=tmp_path / "data", runs_root=tmp_path / "runs")
 
 
 def test_uploads_and_samples_are_allowed(uploads):
@@ -40,3 +47,30 @@ def test_a_link_out_of_the_uploads_is_refused(uploads):
     (uploads / "link.png").symlink_to(uploads.parent / "secret.png")
     with pytest.raises(ModelsError):
         check_picture_path(str(uploads / "link.png"))
+
+
+def test_what_browsers_cannot_show_gets_a_small_png_that_stands_for_it(uploads, lab):
+    tiff, png = uploads / "cell.tif", uploads / "cell.png"
+    Image.linear_gradient("L").resize((2048, 512)).save(tiff)
+    Image.new("RGB", (3000, 10)).save(png)
+    preview = make_preview(lab, str(tiff))
+    with Image.open(preview) as shown:
+        assert shown.format == "PNG" and shown.size == (1024, 256)
+    assert Picture(render=False).preprocess(ImageData(path=preview)) == str(tiff)
+    assert [path.name for path in sorted(uploads.iterdir())] == ["cell.png", "cell.tif", "cell.tif.preview.png"]
+    assert make_preview(lab, str(png)) is None and make_preview(lab, None) is None
+
+
+def test_a_broken_picture_gets_no_preview(uploads, lab):
+    (uploads / "x.tif").write_bytes(b"II*\0 and so on")
+    assert make_preview(lab, str(uploads / "x.tif")) is None
+    assert make_preview(lab, str(uploads / "gone.tif")) is None
+
+
+def test_a_preview_stands_for_nothing_outside_the_uploads(uploads):
+    (uploads.parent / "secret.png").write_bytes(b"x")
+    with pytest.raises(gr.Error, match="Upload the picture first"):
+        Picture(render=False).preprocess(ImageData(path=str(uploads.parent / "secret.png.preview.png")))
+    own = uploads / "my.preview.png"
+    own.write_bytes(b"x")
+    assert Picture(render=False).preprocess(ImageData(path=str(own))) == str(own.resolve())
