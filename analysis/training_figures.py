@@ -160,7 +160,7 @@ def plot_seed_bands(arms: Sequence[tuple[str, Sequence[Sequence[Mapping]]]], mea
     Only steps that all seeds of an arm have reached count, so the mean is always over the same ones.
 
     Args:
-        arms: Title of each arm and the records of each of its seeds.
+        arms: Title of each arm and the points of each of its seeds, with ``step`` and the measure.
         measure: A key of ``RUN_MEASURES``.
     """
     title, tickformat = RUN_MEASURES[measure]
@@ -267,10 +267,7 @@ def _add_line(
 def _add_band(figure: "Figure", name: str, seeds: Sequence[Sequence[Mapping]], measure: str, color: str) -> None:
     from plotly.graph_objects import Scatter
 
-    curves = [
-        dict(zip(*read_curve([r for r in records if r.get("kind") == "epoch"], measure), strict=True))
-        for records in seeds
-    ]
+    curves = [dict(zip(*read_curve(records, measure), strict=True)) for records in seeds]
     steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     if not steps:
         return

@@ -1,6 +1,5 @@
 """Trains the arms of a larger job as ordinary runs beside it: each can be stopped, and goes on where it was."""
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,8 @@ def find_arm(config: TrainingConfig, run_dir: Path) -> Run | None:
     """
     check_name(run_dir.name)
     run = next((run for run in list_runs(run_dir.parent) if run.name == run_dir.name), None)
-    if run is not None and _read_settings(run) not in (None, json.loads(json.dumps(config.to_dict()))):
+    settings = None if run is None else _read_settings(run)
+    if settings is not None and not _is_same(settings, config):
         raise ModelsError(f"There is another run named {run.name}; delete it or choose another name.")
     return run
 
@@ -73,6 +73,14 @@ def _read_settings(run: Run) -> dict | None:
         return read_json(path) if is_ordinary(path) else None
     except ModelsError:
         return None
+
+
+def _is_same(settings: dict, config: TrainingConfig) -> bool:
+    """Whether it is this training; what was written down before an option existed has its default."""
+    try:
+        return TrainingConfig.from_dict(settings) == config
+    except ModelsError:
+        return False
 
 
 @contextmanager

@@ -17,8 +17,17 @@ from pathlib import Path
 from analysis.errors import AnalysisError, Cancelled, Progress
 from lab.arm_training import find_arm, train_arm
 from lab.arms_config import Arm, ArmsConfig, DataFacts
-from lab.arms_measure import MAX_SHIFT, measure_accuracy, measure_translation, open_data
-from lab.arms_report import CONFIDENCE, complete, summarize
+from lab.arms_measure import (
+    MAX_SHIFT,
+    count_answers,
+    describe_data,
+    find_guessing,
+    measure_accuracy,
+    measure_translation,
+    open_data,
+)
+from lab.arms_readings import CONFIDENCE
+from lab.arms_report import complete, summarize
 from models.checkpoints import read_json
 from models.data import Dataset
 from models.device_turn import device_turn
@@ -31,8 +40,10 @@ from models.stopping import StopRequest
 from models.training_config import TrainingConfig
 from models.training_setup import choose_pictures
 
-CURVE = ("step", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
-"""What is kept of each epoch."""
+CURVE = ("step", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "sample_accuracy")
+"""What is kept of each epoch, and of each validation within one."""
+POINTS = ("epoch", "sample")
+"""Kinds of lines of metrics.jsonl that are points of an arm's curve."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,9 @@ class _Comparison:
 
     def run(self) -> dict:
         self.writer.update(state="preparing", message="Opening the data")
-        self.facts = _describe(self._open(self.config.base))
+        dataset = self._open(self.config.base)
+        self.facts = describe_data(dataset)
+        self.guessing = find_guessing(dataset, self.config.base)
         self.treatments = plan_arms(self.config, self.run_dir.name, self.facts)
         self.arms = [
             {
@@ -124,7 +137,12 @@ class _Comparison:
         return {
             **{name: value for name, value in kept.items() if name != "run"},
             **{name: result.get(name) for name in ("val_accuracy", "test_accuracy", "seconds")},
-            "curve": [{name: line.get(name) for name in CURVE} for line in _epochs(run)],
+            "curve": [_keep(line) for line in _points(run) if line["kind"] == "epoch"],
+            "samples": [
+                {"step": line["step"], "accuracy": line["sample_accuracy"]}
+                for line in _points(run)
+                if "sample_accuracy" in line
+            ],
         }
 
     def _test(self, treatment: Treatment) -> dict:
@@ -144,7 +162,7 @@ class _Comparison:
             if self.config.shifts:
                 moved = measure_translation(module, preprocessing, dataset.test, **options)
                 found |= {"consistency": moved.consistency, "shifted_accuracy": moved.accuracy}
-            return found
+            return found | {"counted": count_answers(len(pictures), len(dataset.validation), len(dataset.test))}
 
     def _open(self, config: TrainingConfig) -> Dataset:
         key = (config.seed if config.split_seed is None else config.split_seed, config.picture_size)
@@ -154,8 +172,9 @@ class _Comparison:
 
     def _listen(self, treatment: Treatment) -> Callable[[dict], None]:
         def listen(line: dict) -> None:
-            if line["kind"] == "epoch":
+            if line["kind"] in POINTS:
                 self.writer.add_metrics(_to_line(treatment, line))
+            if line["kind"] == "epoch":
                 self.epochs_here += 1  # since the last "Go on", as the clock
                 done = self.epochs_before + line["epoch"]
                 left = (time.monotonic() - self.started) / self.epochs_here * (sum(self.epochs) - done)
@@ -169,7 +188,7 @@ class _Comparison:
             _to_line(treatment, line)
             for treatment, run in zip(self.treatments, runs, strict=True)
             if run is not None and run.state != "damaged"  # that one begins anew
-            for line in _epochs(run)
+            for line in _points(run)
         ]
         write_bytes(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
 
@@ -178,7 +197,7 @@ class _Comparison:
 
     def _summarize(self) -> dict:
         config, chance = self.config, 1 / self.facts.num_classes
-        found = summarize(self.arms, self._measured(), config.question, config.direction, chance)
+        found = summarize(self.arms, self._measured(), config.question, config.direction, chance, self.guessing)
         failed = [network for network in self.networks if network["state"] == "failed"]
         if failed:
             found["sentence"] = f"{failed[0]['run']} failed: {failed[0]['message']} {found['sentence']}".strip()
@@ -196,11 +215,12 @@ class _Comparison:
             "question": config.question,
             **found,
             "targets": {str(seed): target for seed, target in found["targets"].items()},  # as JSON has it
-            "networks": complete(self.networks, found["targets"]),
+            "networks": complete(self.arms, self.networks, self.guessing),
             "num_seeds": config.seeds,
             "confidence": CONFIDENCE,
             "max_shift": MAX_SHIFT if config.shifts else None,
             "chance": 1 / self.facts.num_classes,
+            "least_target": self.guessing.clearly_above,
             "seconds": sum(network.get("seconds") or 0.0 for network in self.networks),
             "environment": describe_environment(resolve_device(config.base.device).type),
             "config": config.to_dict(),
@@ -229,10 +249,6 @@ def run_arms(config: ArmsConfig, writer: RunWriter, stop: StopRequest) -> dict:
     return _Comparison(config, writer, stop).run()
 
 
-def _describe(dataset: Dataset) -> DataFacts:
-    return DataFacts(len(dataset.train), len(dataset.categories), dataset.in_channels, dataset.image_size)
-
-
 def _count_parameters(training: TrainingConfig, facts: DataFacts) -> int:
     return training.architecture_config(**facts.shape | {"image_size": training.picture_size}).num_parameters
 
@@ -244,13 +260,16 @@ def _count_epochs(training: TrainingConfig, facts: DataFacts) -> int:
     return math.ceil(training.max_steps / max(1, pictures // min(training.batch_size, pictures)))
 
 
-def _epochs(run: Run) -> list[dict]:
-    return [line for line in run.metrics if line.get("kind") == "epoch"]
+def _points(run: Run) -> list[dict]:
+    return [line for line in run.metrics if line.get("kind") in POINTS]
+
+
+def _keep(line: dict) -> dict:
+    return {name: line[name] for name in CURVE if name in line}
 
 
 def _to_line(treatment: Treatment, line: dict) -> dict:
-    kept = {name: line.get(name) for name in CURVE}
-    return {"kind": "epoch", "arm": treatment.arm.name, "seed": treatment.seed, **kept}
+    return {"kind": line["kind"], "arm": treatment.arm.name, "seed": treatment.seed, **_keep(line)}
 
 
 def _until(stop: StopRequest) -> Progress:

@@ -17,7 +17,18 @@ MAX_TEXT = 300
 TOLERANCE = 0.05
 """How far "equally many" parameters may be from each other, as a share."""
 SHARED = frozenset(
-    ("dataset", "data_root", "image_size", "shapes", "corrections", "seed", "split_seed", "device", "trackers")
+    (
+        "dataset",
+        "data_root",
+        "image_size",
+        "shapes",
+        "corrections",
+        "seed",
+        "split_seed",
+        "device",
+        "trackers",
+        "validate_often",
+    )
 )
 """What matched arms have in common by definition."""
 MAX_NAME = 24

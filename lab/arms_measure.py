@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from analysis.errors import Progress, no_progress
 from analysis.shift import extend
 from analysis.shift_map import measure_agreement
+from lab.arms_config import DataFacts
+from lab.arms_steps import Guessing
 from models.data import Dataset, Split
 from models.feed import Normalize
+from models.frequent_validation import SAMPLE
 from models.preprocessing import Preprocessing
 from models.reproducible import reproducible
 from models.training import load_data
@@ -46,6 +49,18 @@ def open_data(config: TrainingConfig) -> Dataset:
     """
     with reproducible(config.seed):
         return load_data(config)
+
+
+def describe_data(dataset: Dataset) -> DataFacts:
+    """What some changes of arms depend on."""
+    return DataFacts(len(dataset.train), len(dataset.categories), dataset.in_channels, dataset.image_size)
+
+
+def find_guessing(dataset: Dataset, config: TrainingConfig) -> Guessing:
+    """What the most frequent class gets of the validation pictures that steps are counted on."""
+    labels = dataset.validation.labels
+    num = min(len(labels), SAMPLE) if config.validate_often else len(labels)
+    return Guessing(int(labels.bincount().max()) / len(labels), num)
 
 
 def measure_accuracy(
@@ -106,6 +121,24 @@ def measure_translation(
     consistency = [measure_agreement(torch.bincount(row)) for row in votes]
     accuracy = float((votes == split.labels[:, None]).double().mean())
     return Translation(sum(consistency) / len(consistency), accuracy)
+
+
+def count_answers(num_train: int, num_validation: int, num_test: int) -> dict[str, int]:
+    """Measure -> of how many answers, or pairs of answers, it is a share.
+
+    Args:
+        num_train: Pictures that were trained on.
+        num_validation: Validation pictures.
+        num_test: Test pictures.
+    """
+    shifts, moved = (2 * MAX_SHIFT + 1) ** 2, min(num_test, NUM_MOVED)
+    return {
+        "train_accuracy": min(num_train, MAX_TRAIN_PICTURES),
+        "val_accuracy": num_validation,
+        "test_accuracy": num_test,
+        "consistency": moved * shifts * (shifts - 1) // 2,
+        "shifted_accuracy": moved * shifts,
+    }
 
 
 @torch.inference_mode()

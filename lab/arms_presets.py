@@ -52,7 +52,7 @@ class Preset:
             ModelsError: An unknown setting or a value out of range.
         """
         return ArmsConfig(
-            base=build_config(TrainingConfig, {**self.base, **base}),
+            base=build_config(TrainingConfig, {"validate_often": True, **self.base, **base}),
             arms=self.arms,
             seeds=self.seeds if seeds is None else seeds,
             question=self.question,

@@ -1,17 +1,20 @@
 """What a comparison of matched arms says: means over seeds, differences paired by seed, and a sentence.
 
 Pure: measurements in, a document out. A measurement is one trained arm of one seed:
-``{arm, seed, run, val_accuracy, test_accuracy, train_accuracy, consistency, shifted_accuracy, seconds, curve, ...}``.
+``{arm, seed, run, val_accuracy, test_accuracy, train_accuracy, consistency, shifted_accuracy, seconds, curve, ...}``,
+with ``counted``, measure -> of how many a share is one, and ``samples`` where validation was often.
 """
 
 import csv
 import io
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-CONFIDENCE = 0.95
+from lab.arms_readings import Reading, average, compare
+from lab.arms_steps import Guessing, StepsFound, find_steps
+
 MEMORISED = 0.95
 """Training accuracy from which on labels count as memorised."""
 
@@ -50,11 +53,16 @@ class Measure:
         return text.replace("-", "−")
 
     def show_estimate(self, found: Mapping) -> str:
-        """``{mean, low, high}`` as 84.4 % [83.7, 85.0]."""
-        text = f"{self.show(found['mean'])}{self.unit}"
+        """``{mean, low, high}`` as 84.4 % [83.7, 85.0]; a ``bound`` as at most 200."""
+        text = f"{self.show_bound(found)}{self.show(found['mean'])}{self.unit}"
         if found["low"] is None:
             return text
         return f"{text} [{self.show(found['low'])}, {self.show(found['high'])}]"
+
+    @staticmethod
+    def show_bound(found: Mapping) -> str:
+        """What belongs before a value that is only a bound."""
+        return f"{found['bound']} " if found.get("bound") else ""
 
 
 def _count(title: str, column: str, unit: str, digits: int, words: tuple[str, str]) -> Measure:
@@ -120,7 +128,12 @@ QUESTIONS = {
 
 
 def summarize(
-    arms: Sequence[Mapping], measurements: Sequence[Mapping], question: str, direction: int = 0, chance: float = 0.0
+    arms: Sequence[Mapping],
+    measurements: Sequence[Mapping],
+    question: str,
+    direction: int = 0,
+    chance: float = 0.0,
+    guessing: Guessing | None = None,
 ) -> dict:
     """The table so far, and what it says.
 
@@ -130,45 +143,32 @@ def summarize(
         question: A key of ``QUESTIONS``.
         direction: What is claimed of the second arm's decisive measure: 1 larger, -1 smaller, 0 nothing.
         chance: Accuracy of guessing.
+        guessing: What the common accuracy has to be clearly above; None for no such condition.
 
     Returns:
-        ``{rows, sentence, also, targets}``: a row has ``arm, title, parameters, n`` and for each of ``MEASURES``
-        ``{mean, low, high}`` or None, and under ``differences`` (all rows but the first) ``{mean, low, high, n}``
-        of this arm minus the first, paired by seed; that of ``steps`` also has ``factor``, the geometric mean
-        of how many times fewer they are, with ``factor_low`` and ``factor_high``. ``sentence`` answers the
-        question, ``also`` says what belongs to it, ``targets`` is the common accuracy by seed.
+        ``{rows, sentence, also, targets, reasons}``: a row has ``arm, title, parameters, n`` and for each of
+        ``MEASURES`` the result of :func:`lab.arms_readings.average` or None, and under ``differences`` (all rows but
+        the first) that of :func:`lab.arms_readings.compare`, this arm minus the first, with ratios for ``steps``.
+        ``sentence`` answers the question, ``also`` says what belongs to it, ``targets`` is the common accuracy by
+        seed, ``reasons`` says why a measure is not known.
     """
-    values, targets = _gather(arms, measurements)
+    values, found = _gather(arms, measurements, guessing)
     rows = [_make_row(arm, values[arm["name"]]) for arm in arms]
     for row in rows[1:]:
         row["differences"] = {name: _compare(values[row["arm"]], values[rows[0]["arm"]], name) for name in MEASURES}
-    sentence, also = describe(rows, question, direction, chance)
-    return {"rows": rows, "sentence": sentence, "also": also, "targets": targets}
+    reasons = {"steps": found.reason} if found.reason else {}
+    sentence, also = describe(rows, question, direction, chance, found.targets, reasons)
+    return {"rows": rows, "sentence": sentence, "also": also, "targets": found.targets, "reasons": reasons}
 
 
-def mean_interval(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> dict:
-    """Mean and Student's 95 % interval for it, the seeds being the sample: ``{mean, low, high}``.
-
-    Args:
-        values: At least one; a single one has no interval.
-        low: Where an interval ends at the latest.
-        high: The same above.
-    """
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return {"mean": mean, "low": None, "high": None}
-    from scipy.stats import t
-
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-    return {"mean": mean, "low": max(low, mean - reach), "high": min(high, mean + reach)}
-
-
-def steps_to(curve: Sequence[Mapping], accuracy: float) -> int | None:
-    """The first measured step with at least this validation accuracy; None if there is none."""
-    return next((point["step"] for point in curve if point["val_accuracy"] >= accuracy), None)
-
-
-def describe(rows: Sequence[Mapping], question: str, direction: int = 0, chance: float = 0.0) -> tuple[str, str]:
+def describe(
+    rows: Sequence[Mapping],
+    question: str,
+    direction: int = 0,
+    chance: float = 0.0,
+    targets: Mapping[int, float] = MappingProxyType({}),
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, str]:
     """What the rows of :func:`summarize` say, in words: about the question, and about what belongs to it."""
     asked = QUESTIONS[question]
     if len(rows) < 2 or any(row["n"] == 0 for row in rows):
@@ -176,19 +176,25 @@ def describe(rows: Sequence[Mapping], question: str, direction: int = 0, chance:
     if asked.describe:
         return asked.describe(rows, chance), ""
     primary, *others = asked.measures
-    judgement = _judge(rows[1]["differences"][primary], direction)
-    sentence = " ".join(filter(None, [_describe_changes(rows, primary), judgement]))
-    return sentence, " ".join(filter(None, (_describe_changes(rows, name) for name in others)))
+    findings = {name: reasons.get(name) or _describe_changes(rows, name, targets) for name in asked.measures}
+    judgement = _judge(rows[1]["differences"][primary], direction, primary in reasons)
+    sentence = " ".join(filter(None, [findings[primary], judgement]))
+    return sentence, " ".join(filter(None, (findings[name] for name in others)))
 
 
-def complete(networks: Sequence[Mapping], targets: Mapping[int, float]) -> list[dict]:
-    """The trained networks with their own ``gap`` and ``steps``; those that failed stay as they are."""
-    found = []
+def complete(arms: Sequence[Mapping], networks: Sequence[Mapping], guessing: Guessing | None = None) -> list[dict]:
+    """The trained networks with their own ``gap``, and ``steps`` with the measurements around, ``steps_low`` and
+    ``steps_high``; where only the latter is known, ``steps`` is None. Those that failed stay as they are.
+    """
+    trained = [network for network in networks if network["state"] == "finished"]
+    steps, found = find_steps(arms, trained, guessing).steps, []
     for network in map(dict, networks):
         if network["state"] == "finished":
             network["gap"] = network["train_accuracy"] - network["val_accuracy"]
-            target = targets.get(network["seed"])
-            network["steps"] = None if target is None else steps_to(network["curve"], target)
+            reading = steps.get((network["arm"], network["seed"]))
+            network["steps"] = None if reading is None or reading.is_bound else reading.value
+            for end in ("low", "high"):
+                network[f"steps_{end}"] = None if reading is None else getattr(reading, end)
         found.append(network)
     return found
 
@@ -196,7 +202,7 @@ def complete(networks: Sequence[Mapping], targets: Mapping[int, float]) -> list[
 def write_csv(document: Mapping) -> str:
     """One line for each trained network: arm, seed, run, and every measure."""
     file = io.StringIO()
-    columns = ["arm", "title", "seed", "run", "state", *MEASURES]
+    columns = ["arm", "title", "seed", "run", "state", *MEASURES, "steps_low", "steps_high"]
     writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     titles = {row["arm"]: row["title"] for row in document["rows"]}
@@ -204,29 +210,32 @@ def write_csv(document: Mapping) -> str:
     return file.getvalue()
 
 
-def _gather(arms: Sequence[Mapping], measurements: Sequence[Mapping]) -> tuple[dict, dict[int, float]]:
-    """Arm -> seed -> measure -> number, and the accuracy that all arms of a seed have reached."""
+def _gather(
+    arms: Sequence[Mapping], measurements: Sequence[Mapping], guessing: Guessing | None
+) -> tuple[dict[str, dict[int, dict[str, Reading | None]]], StepsFound]:
+    """Arm -> seed -> measure -> number, and how the steps were found."""
+    found = find_steps(arms, measurements, guessing)
     values: dict[str, dict[int, dict]] = {arm["name"]: {} for arm in arms}
-    curves: dict[int, dict[str, Sequence[Mapping]]] = {}
-    for found in measurements:
-        numbers = {name: found.get(name) for name in MEASURES}
-        numbers["gap"] = found["train_accuracy"] - found["val_accuracy"]
-        values[found["arm"]][found["seed"]] = numbers
-        curves.setdefault(found["seed"], {})[found["arm"]] = found["curve"]
-    targets = {}
-    for seed, by_arm in curves.items():
-        if len(by_arm) == len(arms) and all(by_arm.values()):
-            targets[seed] = min(max(point["val_accuracy"] for point in curve) for curve in by_arm.values())
-            for arm, curve in by_arm.items():
-                values[arm][seed]["steps"] = steps_to(curve, targets[seed])
-    return values, targets
+    for network in measurements:
+        readings = {name: _read(network, name) for name in MEASURES}
+        readings["gap"] = readings["train_accuracy"].minus(readings["val_accuracy"], MEASURES["gap"].high)
+        readings["steps"] = found.steps.get((network["arm"], network["seed"]))
+        values[network["arm"]][network["seed"]] = readings
+    return values, found
+
+
+def _read(network: Mapping, name: str) -> Reading | None:
+    value = network.get(name)
+    if value is None:
+        return None
+    return Reading.of_share(value, network.get("counted", {}).get(name), MEASURES[name].high)
 
 
 def _make_row(arm: Mapping, by_seed: Mapping[int, Mapping]) -> dict:
     row = {"arm": arm["name"], "title": arm["title"], "parameters": arm["parameters"], "n": len(by_seed)}
     for name, measure in MEASURES.items():
-        known = [numbers[name] for numbers in by_seed.values() if numbers[name] is not None]
-        row[name] = mean_interval(known, measure.low, measure.high) if known else None
+        known = [readings[name] for readings in by_seed.values() if readings[name] is not None]
+        row[name] = average(known, measure.low) if known else None
     return row
 
 
@@ -236,23 +245,18 @@ def _compare(by_seed: Mapping[int, Mapping], base: Mapping[int, Mapping], name: 
     pairs = [pair for pair in pairs if None not in pair]
     if not pairs:
         return None
-    found = mean_interval([own - other for own, other in pairs]) | {"n": len(pairs)}
-    if name == "steps" and all(min(pair) > 0 for pair in pairs):
-        logs = mean_interval([math.log(other / own) for own, other in pairs])
-        found |= {"factor": math.exp(logs["mean"])}
-        found |= {f"factor_{end}": None if logs[end] is None else math.exp(logs[end]) for end in ("low", "high")}
-    return found
+    return compare(pairs, MEASURES[name].low, ratios=name == "steps")
 
 
-def _describe_changes(rows: Sequence[Mapping], name: str) -> str:
+def _describe_changes(rows: Sequence[Mapping], name: str, targets: Mapping[int, float]) -> str:
     """Every arm compared with the first one; nothing where one of the two is not known."""
     base, *others = rows
     others = [row for row in others if row[name] is not None]
     if base[name] is None or not others or any(row["differences"][name] is None for row in others):
         return ""
     measure, num = MEASURES[name], min(row["differences"][name]["n"] for row in others)
-    title = f"{measure.title[0].upper()}{measure.title[1:]}"
-    known = f"{measure.show(base[name]['mean'])}{measure.unit} ({base['title']})"
+    title = f"{measure.title[0].upper()}{measure.title[1:]}{_describe_target(targets) if name == 'steps' else ''}"
+    known = _describe_own(base, name)
     found = "; ".join(_describe_change(row, name) for row in others)
     note = (
         f"In brackets: 95 % interval of the difference over {num} seeds."
@@ -262,24 +266,44 @@ def _describe_changes(rows: Sequence[Mapping], name: str) -> str:
     return f"{title}, against {known}: {found}. {note}"
 
 
+def _describe_target(targets: Mapping[int, float]) -> str:
+    ends = dict.fromkeys(MEASURES["val_accuracy"].show(end(targets.values())) for end in (min, max))
+    return f" of {' to '.join(ends)} %"
+
+
+def _describe_own(row: Mapping, name: str) -> str:
+    measure, found = MEASURES[name], row[name]
+    return f"{measure.show_bound(found)}{measure.show(found['mean'])}{measure.unit} ({row['title']})"
+
+
 def _describe_change(row: Mapping, name: str) -> str:
     change, measure = row["differences"][name], MEASURES[name]
-    own = f"{measure.show(row[name]['mean'])}{measure.unit} ({row['title']})"
-    size = f"{measure.show(abs(change['mean']))}{measure.change_unit}"
-    factor = change.get("factor")
-    times = f"a factor of {max(factor, 1 / factor):.1f}, or " if factor and change["mean"] else ""
-    finding = f"{measure.words[change['mean'] < 0]} by {times}{size}"
-    if change["low"] is None:
-        return f"{own}, {finding if change['mean'] else 'no difference'}"
-    if change["low"] <= 0 <= change["high"]:
-        finding = f"no difference that these {change['n']} seeds can show"
-    return f"{own}, {finding} [{measure.show(change['low'], '+')} to {measure.show(change['high'], '+')}]"
+    own, brackets = _describe_own(row, name), ""
+    if change["low"] is not None:
+        brackets = f" [{measure.show(change['low'], '+')} to {measure.show(change['high'], '+')}]"
+        if change["low"] <= 0 <= change["high"]:
+            return f"{own}, no difference that these {change['n']} seeds can show{brackets}"
+    elif not change["resolved"]:
+        return f"{own}, no difference"
+    size = f"{_describe_factor(change)}{measure.show(abs(change['mean']))}{measure.change_unit}"
+    return f"{own}, {measure.words[change['mean'] < 0]} by {measure.show_bound(change)}{size}{brackets}"
 
 
-def _judge(change: Mapping | None, direction: int) -> str:
-    if not direction or change is None:
+def _describe_factor(change: Mapping) -> str:
+    """How many times fewer or more; nothing where that is not known."""
+    if not change.get("factor"):
         return ""
-    if change["low"] is None or change["low"] <= 0 <= change["high"]:
+    found = [change[name] for name in ("factor", "factor_low", "factor_high")]
+    if change["mean"] > 0:
+        found = [end and 1 / end for end in (found[0], found[2], found[1])]
+    factor, low, high = found
+    return f"a factor of {factor:.1f}{'' if low is None else f' [{low:.1f} to {high:.1f}]'}, or "
+
+
+def _judge(change: Mapping | None, direction: int, is_unknown: bool) -> str:
+    if not direction or (change is None and not is_unknown):
+        return ""
+    if change is None or change["low"] is None or change["low"] <= 0 <= change["high"]:
         return "This is not enough to confirm the claim."
     agrees = (change["mean"] > 0) == (direction > 0)
     return "This is what is claimed." if agrees else "This is the opposite of what is claimed."

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lab.arms_config import MAX_NAME, Arm, ArmsConfig
 from lab.arms_report import MEASURES, QUESTIONS
@@ -185,7 +185,7 @@ def vary(base: Base, name: str, texts: Sequence[str], seeds: int = ArmsConfig.se
         arms.append(Arm(_to_name(name, text, number), shown, changes))
     settings = {"shifts": variation.shifts, "title": f"Varied: {variation.title.lower()}", **more}
     question = find_question(variation, settings["shifts"])
-    return ArmsConfig(base, tuple(arms), seeds, **{"question": question, **settings})
+    return ArmsConfig(replace(base, validate_often=True), tuple(arms), seeds, **{"question": question, **settings})
 
 
 def find_question(variation: Variation, shifts: bool) -> str:

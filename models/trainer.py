@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.assessment import Assessment, assess
 from models.data import Split
+from models.frequent_validation import pick_sample, plan_validations, share_right
 from models.journal import Journal, load_best, pick_candidates, snapshot_steps
 from models.layer_health import measure_health
 from models.layer_norms import measure_norms
@@ -93,6 +94,7 @@ class Trainer(PreparedTraining):
         self.journal.save_provenance(self.device, accelerator.num_processes, accelerator.mixed_precision)
         self._go_on()
         self.snapshots = self._plan_snapshots() if config.snapshots else frozenset()
+        self._plan_validations()
         self.journal.save_examples()
         numbers = {"step": self.step, "total_steps": self.total_steps, "epoch": self.epoch, "epochs": self.epochs}
         self.writer.update(state="running", message="", **numbers)
@@ -124,6 +126,15 @@ class Trainer(PreparedTraining):
                 log.warning("Weights are kept every %d steps: more often, they would be too many.", sorted(steps)[1])
         return steps
 
+    def _plan_validations(self) -> None:
+        """Within epochs, on a sample; the epochs' own ones tell the accuracy on it, too."""
+        self.sample, self.validated_steps = None, frozenset()
+        if self.config.validate_often:
+            self.sample, feed = pick_sample(self.validation), self.feed
+            self.validated_steps = plan_validations(
+                self.total_steps, feed.steps_per_epoch, feed.batch_size, len(self.validation)
+            )
+
     def _is_over(self) -> bool:
         patience = self.config.patience
         is_patient = not patience or self.best is None or self.epoch - self.best["epoch"] < patience
@@ -148,6 +159,9 @@ class Trainer(PreparedTraining):
                 if self.meter.count:
                     self._report_step()
                 raise Stopped
+            # Before a step and not after it: a training that goes on from here has yet to do it.
+            if self.step in self.validated_steps:
+                self._validate_sample()
             self._train_step(self.feed.index(self.step))
             if self.step in self.snapshots:
                 self._keep_snapshot()
@@ -203,6 +217,8 @@ class Trainer(PreparedTraining):
         layers = measure_norms(self.module) + (self._measure_health() if is_kept else [])
         self._report({"kind": "layers", "epoch": self.epoch, "step": self.step, "layers": layers})
         measured = {"val_loss": found.loss, "val_accuracy": self.val_accuracy}
+        if self.sample is not None:
+            measured["sample_accuracy"] = share_right(found.logits, self.validation.labels, self.sample)
         self._report({"kind": "epoch", **metrics, **measured, "class_accuracy": list(found.class_accuracy)})
         self.meter = RunningSums(self.accelerator.device)
         if is_kept:
@@ -210,6 +226,12 @@ class Trainer(PreparedTraining):
                 self.journal.save_model(self.module)
                 self.journal.save_predictions(found.logits)
                 self._save_resume_point()
+
+    def _validate_sample(self) -> None:
+        found = self._assess(self.validation.take(self.sample))
+        self._report(
+            {"kind": "sample", "epoch": self.epoch + 1, "step": self.step, "sample_accuracy": found.accuracy}
+        )
 
     def _measure_health(self) -> list[dict]:
         """Dead and saturated channels of every activation, on some of the validation pictures."""

@@ -30,7 +30,7 @@ _OPTIONAL_INTEGERS = {
     "patience": (1, 1000),
     "snapshot_every": (1, 10**9),
 }
-_FLAGS = ("compile", "snapshots")
+_FLAGS = ("compile", "snapshots", "validate_often")
 _CHOICES = {
     "architecture": ARCHITECTURES,
     "optimizer": OPTIMIZERS,
@@ -59,7 +59,8 @@ class TrainingConfig:
     data set. ``accumulate`` computes each batch in so many parts. ``label_noise`` gives so large
     a share of the training pictures a wrong class; ``corrections`` maps ids of pictures to their right class, or
     to None where they are left out. ``snapshots`` keeps weights on the way, every ``snapshot_every`` steps (None:
-    often at first and then rarely), ``trackers`` reports to others.
+    often at first and then rarely), ``validate_often`` validates on a sample within epochs, too, ``trackers`` reports
+    to others.
 
     ``start_from`` names the model whose weights the training starts with, and whose mean and std it keeps;
     ``max_steps`` takes the place of ``epochs``; ``shift_augment`` moves every picture at random, up to an eighth
@@ -99,6 +100,7 @@ class TrainingConfig:
     split_seed: int | None = None
     snapshots: bool = True
     snapshot_every: int | None = None
+    validate_often: bool = False
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self):

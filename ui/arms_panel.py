@@ -27,6 +27,7 @@ PLOTS = {"val_accuracy": "arms-validation", "train_accuracy": "arms-training"}
 """Measure of a chart -> its elem_id."""
 ALWAYS = ("val_accuracy", "test_accuracy", "train_accuracy", "gap", "steps", "seconds")
 """Columns of the table; others where they were measured."""
+BOUNDS = ("at least", "at most")
 EMPTY = (
     "No comparison yet. Choose a claim, or choose what to vary, and start: each arm is trained with several seeds, "
     "and curves, a table with intervals and a verdict appear here."
@@ -38,8 +39,9 @@ taken seed by seed, and its 95 % interval (Student's t) says what these seeds ca
 one seed there is none, with three it is wide. The bands in the charts reach from the lowest seed to the highest.
 **Training accuracy** in the table is measured after the training on pictures as they are, without dropout; in the
 chart it is the running mean of the training itself. The **gap** is training minus validation accuracy. **Steps**
-count to the end of the epoch where an arm first has the accuracy that all arms of that seed reach (the lower of their
-bests).
+count until an arm has the accuracy that all arms of that seed come to. They are found by validation within the epochs
+on at most 1,000 pictures, which the chart shows, and lie between two measurements: that distance is part of the
+interval. A dash: an arm does not come clearly above guessing. "At most": it had the accuracy when first measured.
 **Shift consistency** is the share of pairs of shifts (up to 3 pixels each way) that get the same answer.
 """
 
@@ -188,8 +190,7 @@ def _build_result(services: Services):
             config = ArmsConfig.from_dict(run.config)
         except ModelsError as error:
             return (empty_html(f"The settings of this run cannot be read: {error}"), *nothing[1:])
-        curves = _read_curves(run, config)
-        figures = [plot_seed_bands(curves, measure) for measure in PLOTS]
+        figures = [plot_seed_bands(_read_curves(run, config, measure), measure) for measure in PLOTS]
         charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]
         return _describe(run, config), *charts, _tabulate(run, config), *_offer_files(services, run)
 
@@ -221,24 +222,33 @@ def _describe(run: Run, config: ArmsConfig) -> str:
     return claim + (sentence_html(text) if text else "") + (_note(also) if also else "")
 
 
-def _read_curves(run: Run, config: ArmsConfig) -> list[tuple[str, list[list[dict]]]]:
-    """The epochs of each arm's seeds; one that is being trained stands apart, or the others would wait for it."""
+def _read_curves(run: Run, config: ArmsConfig, measure: str) -> list[tuple[str, list[list[dict]]]]:
+    """The points of each arm's seeds; one that is being trained stands apart, or the others would wait for it."""
     known = {(arm.name, seed) for arm in config.arms for seed in config.all_seeds}
-    lines = [line for line in run.metrics if line.get("kind") == "epoch" and _key(line) in known]
+    lines = [line for line in _read_points(run, measure) if _key(line) in known]
     curves = []
     for arm in config.arms:
         by_seed: dict[int, dict] = {}
         for line in lines:
-            if line["arm"] == arm.name:  # by epoch: once, also after a restart
-                by_seed.setdefault(line["seed"], {})[read_number(line, "epoch")] = line
-        seeds = {seed: list(epochs.values()) for seed, epochs in by_seed.items()}
+            if line["arm"] == arm.name:  # by step: once, also after a restart
+                by_seed.setdefault(line["seed"], {})[read_number(line, "step")] = line
+        seeds = {seed: list(points.values()) for seed, points in by_seed.items()}
         last = lines[-1] if lines and run.state in UNFINISHED else {}
         current = last.get("seed") if last.get("arm") == arm.name else None
-        others = [len(epochs) for seed, epochs in seeds.items() if seed != current]
+        others = [len(points) for seed, points in seeds.items() if seed != current]
         if current is not None and others and len(seeds[current]) < min(others):
             curves.append((f"{arm.title}, seed {current} so far", [seeds.pop(current)]))
         curves.append((arm.title, list(seeds.values())))
     return sorted(curves, key=lambda curve: curve[0].endswith("so far"))  # the colours of the arms stay
+
+
+def _read_points(run: Run, measure: str) -> list[dict]:
+    """The ends of epochs; of the validation accuracy what was measured often, if it was: it decides about steps."""
+    if measure == "val_accuracy":
+        often = [line for line in run.metrics if read_number(line, "sample_accuracy") is not None]
+        if often:
+            return [{**line, measure: line["sample_accuracy"]} for line in often]
+    return [line for line in run.metrics if line.get("kind") == "epoch"]
 
 
 def _key(line: dict) -> tuple | None:
@@ -281,6 +291,7 @@ def _read(values: object, name: str) -> dict | None:
     if not isinstance(found, dict) or read_number(found, "mean") is None:
         return None
     numbers = {end: read_number(found, end) for end in ("mean", "low", "high")}
+    numbers["bound"] = found.get("bound") if found.get("bound") in BOUNDS else None
     return numbers if numbers["high"] is not None else numbers | {"low": None}
 
 
@@ -293,6 +304,9 @@ def _show_difference(name: str, found: dict | None) -> str:
         return "–"
     measure = MEASURES[name]
     text = f"{measure.show(found['mean'], '+')}{measure.change_unit}"
+    if found.get("bound"):
+        size = f"{measure.show(abs(found['mean']))}{measure.change_unit}"
+        text = f"{found['bound']} {size} {measure.words[found['mean'] < 0]}"
     if found["low"] is None:
         return text
     return f"{text} [{measure.show(found['low'], '+')}, {measure.show(found['high'], '+')}]"

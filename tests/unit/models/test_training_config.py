@@ -51,7 +51,7 @@ CHOICES = {
     "device": DEVICES,
     "shift_augment": SHIFT_AUGMENTS,
 }
-FLAGS = ("compile", "snapshots")
+FLAGS = ("compile", "snapshots", "validate_often")
 OTHERS = ("dataset", "model", "augment", "corrections", "data_root", "shapes", "start_from", "trackers")
 NAMES = [field.name for field in fields(TrainingConfig)]
 

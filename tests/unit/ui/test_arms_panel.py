@@ -1,12 +1,14 @@
 """The pure parts of the panel: curves while arms are trained, tables, and files that somebody has changed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from analysis.training_figures import plot_seed_bands
 from lab.arms_config import ArmsConfig
 from lab.arms_presets import PRESETS
-from lab.arms_report import summarize
+from lab.arms_report import summarize, write_csv
 from models.runs import create_run, read_run, write_json
 from ui.arms_panel import _describe, _describe_preset, _describe_variation, _read_curves, _tabulate
 
@@ -17,6 +19,9 @@ CONFIG = ArmsConfig.from_dict(
         "claim": "A & B differ",
     }
 )
+
+
+STEPS = replace(CONFIG, question="steps")
 
 
 def line(arm: str, seed: int, epoch: int) -> dict:
@@ -71,19 +76,37 @@ def test_curves_of_finished_arms(make):
             {"kind": "epoch", "arm": "z"},
         ]
     )
-    curves = _read_curves(run, CONFIG)
+    curves = _read_curves(run, CONFIG, "val_accuracy")
     assert [title for title, _ in curves] == ["A <b>", "B"]
     assert [[len(epochs) for epochs in seeds] for _, seeds in curves] == [[2, 2], [2, 2]]
+
+
+def test_the_chart_of_validation_shows_what_decides_about_steps(make):
+    often = [
+        {"kind": kind, "arm": arm, "seed": 0, "epoch": 1, "step": step, "sample_accuracy": step / 100, **more}
+        for arm in "ab"
+        for kind, step, more in (
+            ("sample", 0, {}),
+            ("sample", 4, {}),
+            ("epoch", 10, {"val_accuracy": 0.2, "train_accuracy": 0.3}),
+        )
+    ]
+    run = make([*often, often[1], {"kind": "sample", "arm": "a", "seed": 0, "sample_accuracy": "high"}])
+    for measure, steps, last in (("val_accuracy", [0, 4, 10], 0.1), ("train_accuracy", [10], 0.3)):
+        curves = _read_curves(run, CONFIG, measure)
+        assert [[point["step"] for point in seeds[0]] for _, seeds in curves] == [steps, steps]
+        assert curves[0][1][0][-1][measure] == last
+        assert list(plot_seed_bands(curves, measure).data[0].x) == steps
 
 
 def test_the_arm_that_is_being_trained_stands_apart(make, monkeypatch):
     monkeypatch.setattr("models.runs._is_abandoned", lambda path, status: False)
     lines = [line(arm, 0, epoch) for arm in "ab" for epoch in (1, 2, 3)]
     run = make([*lines, line("a", 1, 1)], state="running")
-    titles = [title for title, _ in _read_curves(run, CONFIG)]
+    titles = [title for title, _ in _read_curves(run, CONFIG, "val_accuracy")]
     assert titles == ["A <b>", "B", "A <b>, seed 1 so far"]  # arms first: they keep their colours
     first = make([line("a", 0, 1)], state="running")
-    assert [len(seeds) for _, seeds in _read_curves(first, CONFIG)] == [1, 0]
+    assert [len(seeds) for _, seeds in _read_curves(first, CONFIG, "val_accuracy")] == [1, 0]
 
 
 def test_table(make):
@@ -92,6 +115,35 @@ def test_table(make):
     assert "A &lt;b&gt;" in html and "<b>" not in html and "1,234" in html
     assert "+10.0 points [+10.0, +10.0]" in html and "60.0 % [60.0, 60.0]" in html
     assert "consistency" not in html and _tabulate(make(), CONFIG) == ""
+
+
+def test_bounds_are_shown_as_such(make):
+    steps = {"mean": 200, "low": 0, "high": 260, "bound": "at most"}
+    change = {"mean": -700, "low": -900, "high": -400, "bound": "at least"}
+    rows = [{"arm": "a", "steps": {"mean": 900, "low": 800, "high": 1000}}, {"arm": "b", "steps": steps}]
+    rows[1]["differences"] = {"steps": change}
+    html = _tabulate(make(rows=rows), STEPS)
+    assert "at most 200 [0, 260]" in html and "at least 700 steps fewer [−900, −400]" in html
+    change["bound"], steps["bound"] = "<b>", ["at most"]
+    html = _tabulate(make(rows=rows), STEPS)
+    assert "−700 steps [−900, −400]" in html and "at most" not in html and "<b>" not in html
+
+
+def test_a_comparison_of_before_is_shown_as_it_was(make):
+    """Finished when steps were counted to the end of an epoch: its files know no bounds, reasons or samples."""
+    old = {"mean": 200.0, "low": 200.0, "high": 200.0}
+    change = {"mean": -733.3, "low": -1020.2, "high": -446.5, "n": 3, "factor": 4.6}
+    rows = [
+        {"arm": "a", "n": 3, "parameters": 10, "steps": {"mean": 933.3, "low": 646.5, "high": 1220.2}},
+        {"arm": "b", "n": 3, "parameters": 10, "steps": old, "differences": {"steps": change}},
+    ]
+    run = make([line("a", 0, 1), line("b", 0, 1)], rows=rows, sentence="It was so.", also="")
+    html = _tabulate(run, STEPS)
+    assert "−733 steps [−1020, −446]" in html and "200 [200, 200]" in html and "It was so." in _describe(run, STEPS)
+    assert [len(seeds[0]) for _, seeds in _read_curves(run, STEPS, "val_accuracy")] == [1, 1]
+    networks = [{"arm": "a", "seed": 0, "run": "x-a-0", "state": "finished", "steps": 200, "curve": []}]
+    text = write_csv({"rows": [{**row, "title": row["arm"]} for row in rows], "networks": networks})
+    assert "x-a-0" in text and ",200," in text
 
 
 @pytest.mark.parametrize(

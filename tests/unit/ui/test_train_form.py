@@ -24,6 +24,7 @@ NOT_ON_THE_PAGE = {
     "shift_augment",
     "split_seed",  # of repairs and arms
     "snapshots",
+    "validate_often",  # of arms
 }
 OTHER_VALUES = {
     "epochs": 7,
