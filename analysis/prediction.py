@@ -1,5 +1,8 @@
 """Class probabilities and the few best of them."""
 
+import difflib
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 
 from analysis.errors import AnalysisError
 
+_INDEX = re.compile(r"-?[0-9]{1,9}")
 TIE = 1e-4
 """Two best logits closer than this fraction of the logits' norm may change places by rounding alone."""
 
@@ -53,6 +57,41 @@ def top_k(probabilities: Tensor, categories: Sequence[str], k: int = 5) -> tuple
         Prediction(index, categories[index], probability)
         for index, probability in zip(indices.tolist(), values.tolist(), strict=True)
     )
+
+
+def find_class(wanted: int | str, categories: Sequence[str]) -> int:
+    """The index of a class.
+
+    Args:
+        wanted: Its index, or its name in any case, with spaces, dashes or underscores between words.
+        categories: The names of all classes.
+
+    Raises:
+        AnalysisError: No such class, or a name of several; says which indices there are to choose from.
+    """
+    text = str(wanted).strip()
+    if _INDEX.fullmatch(text):
+        if 0 <= int(text) < len(categories):
+            return int(text)
+        raise AnalysisError(f"There is no class {text}; the model knows the classes 0 to {len(categories) - 1}.")
+    names = [_fold(category) for category in categories]
+    found = [index for index, category in enumerate(categories) if category == text]
+    found = found or [index for index, name in enumerate(names) if name == _fold(text)]
+    if len(found) > 1:
+        raise AnalysisError(f"{text} is the name of the classes {', '.join(map(str, found))}; choose by the number.")
+    if not found:
+        near = [f"{categories[names.index(name)]} ({names.index(name)})" for name in _find_near(text, names)]
+        hint = f"; did you mean {' or '.join(near)}?" if near else f"; give its name or a number to {len(names) - 1}."
+        raise AnalysisError(f"There is no class called {text[:60]}{hint}")
+    return found[0]
+
+
+def _find_near(text: str, names: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(_fold(text[:60]), dict.fromkeys(names), n=3)
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
 
 
 def measure_margins(logits: Tensor, target: int) -> Tensor:

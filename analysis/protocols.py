@@ -13,11 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.errors import AnalysisError
+from analysis.polyphase_protocols import PolyphaseBySize, PolyphaseCifar, PolyphaseImageNet
 from analysis.shift import BOUNDARIES
-from analysis.shift_designs import Design, Framing, Protocol, Settings, counted_generator, share
+from analysis.shift_designs import (
+    Design,
+    Framing,
+    Protocol,
+    Settings,
+    counted_generator,
+    paired,
+    share,
+    with_zero,
+)
 
-SMALL = 64
-"""Windows up to this side count as small pictures, for which some sources use other ranges."""
 _SHUFFLED = 2**12
 """Up to so many numbers are shuffled to draw a few of them."""
 _NEAR = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1]], np.int16)
@@ -46,7 +54,7 @@ class Exact(Protocol):
 
         def row(cells: np.ndarray, steps: np.ndarray) -> np.ndarray:
             drawn = np.stack(np.divmod(cells, side), axis=1) - limit
-            return _with_zero(np.concatenate([drawn, steps]))
+            return with_zero(np.concatenate([drawn, steps]))
 
         def draw(image_id: str) -> np.ndarray:
             rng = counted_generator(settings.seed, image_id)
@@ -106,7 +114,7 @@ class Zhang(Protocol):
             "pairing": f"one pair for every {batch} images and pass",
             "passes": self.passes,
         }
-        return _paired(moves[groups], groups, np.ones(num), facts)
+        return paired(moves[groups], groups, np.ones(num), facts)
 
 
 @dataclass(frozen=True)
@@ -177,41 +185,6 @@ class AzulayWeiss(Protocol):
 
 
 @dataclass(frozen=True)
-class Polyphase(Protocol):
-    """Chaman and Dokmanic, "Truly shift-invariant convolutional neural networks", 2021; their evaluation code.
-
-    Two rolls for each batch of 256, one pass, ``np.random.seed(seed)``, row first, by
-    ``np.random.randint(-32, 32, 2)``: -32 to 31. Small pictures (CIFAR-10) use -3 to 2; identical pairs count.
-    Without wrapping, small pictures are padded by 3 zeros after the normalisation and cropped at the offset
-    (boundary ``mean``; ``zero`` pads with black). The source averages the means of the batches, so images of a
-    small last batch weigh more; with ``per_image`` all weigh the same.
-    """
-
-    batch: int = 256
-
-    def frame(self, settings: Settings) -> Framing:
-        """The model's own window."""
-        return self.frame_around(settings, 0)
-
-    def design(self, image_ids: Sequence[str], settings: Settings) -> Design:
-        """Columns: unshifted, then the two shifts."""
-        limit = settings.max_shift or (3 if settings.window <= SMALL else 32)
-        batch = 1 if settings.per_image else self.batch
-        groups = np.arange(len(image_ids)) // batch
-        rng = np.random.RandomState(settings.seed)
-        drawn = [(rng.randint(-limit, limit, 2), rng.randint(-limit, limit, 2)) for _ in range(groups[-1] + 1)]
-        # Rolling moves the content along, a crop at an offset moves it back.
-        moves = np.array(drawn)[..., ::-1] * (1 if settings.boundary == "circular" else -1)
-        sizes = np.bincount(groups)
-        facts = {
-            "ranges": {"drawn": [-limit, limit - 1]},
-            "pairing": f"one pair for every {batch} images",
-            "passes": 1,
-        }
-        return _paired(moves[groups], groups, (sizes.mean() / sizes)[groups], facts)
-
-
-@dataclass(frozen=True)
 class Adversarial(Protocol):
     """Michaeli, Michaeli and Soudry, "Alias-Free Convnets", 2023; ``shift_eval.py``.
 
@@ -234,7 +207,7 @@ class Adversarial(Protocol):
             raise AnalysisError("The protocol afc-adv tests the shifts 1 to max_shift - 1: it needs at least 2.")
         drawn = np.array(list(itertools.product(numbers, repeat=2)))[:, ::-1]
         moves = limit - drawn if is_crop else drawn
-        shifts = share(_with_zero(moves), len(image_ids))
+        shifts = share(with_zero(moves), len(image_ids))
         sample = np.arange(1, shifts.shape[1])
         low, high = int(moves.min()), int(moves.max())
         facts = {"ranges": {"dx": [low, high], "dy": [low, high]}, "pairing": "the label, at every shift"}
@@ -243,12 +216,15 @@ class Adversarial(Protocol):
 
 
 _CROP_FIRST = ("crop", *(name for name in BOUNDARIES if name != "crop"))
+_ROLL_FIRST = ("circular", "mean", "zero")
 PROTOCOLS: dict[str, Protocol] = {
     "exact": Exact("Unbiased estimate from all pairs of random shifts", tuple(BOUNDARIES)),
     "zhang": Zhang("Zhang 2019: consistency of two random crops", _CROP_FIRST),
     "diag33": Diagonal("Zhang 2019: trace along a diagonal", _CROP_FIRST),
     "aw": AzulayWeiss("Azulay & Weiss 2018: one pixel along the diagonal", ("crop", "mean")),
-    "aps": Polyphase("Chaman & Dokmanic 2021: two random rolls", ("circular", "mean", "zero")),
+    "aps-imagenet": PolyphaseImageNet("Chaman & Dokmanic 2021, ImageNet: two random rolls", ("circular",)),
+    "aps-cifar": PolyphaseCifar("Chaman & Dokmanic 2021, CIFAR-10: two random rolls", _ROLL_FIRST),
+    "aps": PolyphaseBySize("Chaman & Dokmanic 2021: one of these two, by the size of the pictures", _ROLL_FIRST),
     "afc-adv": Adversarial("Michaeli et al. 2023: right at every shift", ("circular", "crop")),
 }
 """Name -> protocol."""
@@ -262,14 +238,9 @@ def _room(settings: Settings) -> int:
 def _frame_with_room(protocol: Protocol, settings: Settings, room: int) -> Framing:
     """Zhang's square: resized to its own side, so nothing but the room is lost."""
     if settings.boundary != "crop":
-        return protocol.frame_around(settings, 0)
+        return protocol.frame_around(settings, room - room // 2)
     source = settings.window + room
     return Framing(source, source, room // 2)
-
-
-def _with_zero(moves: np.ndarray) -> np.ndarray:
-    """``(..., S, 2)`` int16 with the unshifted window before the others."""
-    return np.concatenate([np.zeros((*moves.shape[:-2], 1, 2), np.int16), moves.astype(np.int16)], axis=-2)
 
 
 def _draw_different(rng: np.random.Generator, size: int, num: int) -> np.ndarray:
@@ -286,15 +257,9 @@ def _each_alone(shifts: np.ndarray) -> dict:
     return {"groups": np.arange(len(shifts)), "weights": np.ones(len(shifts))}
 
 
-def _paired(moves: np.ndarray, groups: np.ndarray, weights: np.ndarray, facts: dict) -> Design:
-    """Compares the 1st with the 2nd shift, the 3rd with the 4th, and so on; ``moves (N, 2 P, 2)``."""
-    sample = np.arange(1, 1 + moves.shape[1])
-    return Design(_with_zero(moves), sample, sample.reshape(-1, 2), groups, weights, facts=facts)
-
-
 def _path(steps: np.ndarray, num: int, sample: np.ndarray, facts: dict) -> Design:
     """The diagonal shifts ``steps``, each compared with the next."""
-    shifts = share(_with_zero(np.stack([steps, steps], axis=1)), num)
+    shifts = share(with_zero(np.stack([steps, steps], axis=1)), num)
     columns = np.arange(1, 1 + len(steps))
     pairs = np.stack([columns[:-1], columns[1:]], axis=1)
     return Design(shifts, sample, pairs, **_each_alone(shifts), diagonal=pairs, is_path=True, facts=facts)

@@ -129,6 +129,30 @@ class Extended:
         return (self.left + self.width - width, self.left), (self.top + self.height - height, self.top)
 
 
+def check_distance(dx: float, dy: float, side: int, boundary: str) -> tuple[float, float]:
+    """Refuses a shift that leaves nothing of a picture; one that wraps around leaves all of it, however far it goes.
+
+    Args:
+        dx: Pixels to the right.
+        dy: Pixels down.
+        side: Of the picture in pixels.
+        boundary: A key of ``BOUNDARIES``.
+
+    Returns:
+        The same shift; without whole turns, where the picture wraps around.
+
+    Raises:
+        AnalysisError: The whole picture would be out of sight, or no finite numbers.
+    """
+    if boundary == "circular" and math.isfinite(dx) and math.isfinite(dy):
+        return math.fmod(dx, side), math.fmod(dy, side)
+    # Where nothing is painted over, what is seen at the very side is still made of the picture's pixels.
+    fits = (abs(dx) < side and abs(dy) < side) if boundary in _FILLED else (abs(dx) <= side and abs(dy) <= side)
+    if not fits:  # also what is not a number
+        raise AnalysisError(f"({dx:g}, {dy:g}) moves the whole picture out of sight; it has {side} pixels a side.")
+    return dx, dy
+
+
 def extend(pixels: Tensor, margin: int, boundary: str, fill: Sequence[float] | None = None) -> Extended:
     """Surrounds a picture by ``margin`` pixels on every side, filled by a boundary rule.
 

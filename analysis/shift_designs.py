@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from analysis.shift import check_distance
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -62,7 +64,7 @@ class Design:
         axis: ``(A, 2)``: pairs one pixel apart along an axis.
         diagonal: ``(D, 2)``: pairs one pixel apart along a diagonal.
         groups: ``(N,)``: images that share their draws have the same number; they are resampled together.
-        weights: ``(N,)`` float64: how much the pairs of each image count.
+        weights: ``(N,)`` float64: how much each image counts.
         all_pairs: Whether ``pairs`` are all pairs of the sample, in either direction.
         is_path: Whether the sample's columns follow one line, the same for all images.
         stops_early: Whether an image is over once it is wrong.
@@ -108,17 +110,33 @@ class Protocol:
         """The shifts of every image, in the order of ``image_ids``; raises what :meth:`frame` does."""
         raise NotImplementedError
 
-    def frame_around(self, settings: Settings, margin: int) -> Framing:
-        """The model's own window; for ``crop`` with ``margin`` real pixels on every side."""
+    def frame_around(self, settings: Settings, reach: int) -> Framing:
+        """The model's own window, for shifts of up to ``reach`` pixels; ``crop`` has so many real ones on every side.
+
+        Raises:
+            AnalysisError: Some of the shifts would leave nothing of a picture.
+        """
         if settings.boundary != "crop":
+            check_distance(reach, reach, settings.window, settings.boundary)
             return Framing(settings.resize, settings.window)
-        source = settings.window + 2 * margin
-        return Framing(max(settings.resize, source), source, margin)
+        source = settings.window + 2 * reach
+        return Framing(max(settings.resize, source), source, reach)
 
 
 def share(shifts: np.ndarray, num: int) -> np.ndarray:
     """``(num, S, 2)``: the shifts ``(S, 2)`` for each of many images, without a copy."""
     return np.broadcast_to(shifts, (num, *shifts.shape))
+
+
+def with_zero(moves: np.ndarray) -> np.ndarray:
+    """``(..., S, 2)`` int16 with the unshifted window before the others."""
+    return np.concatenate([np.zeros((*moves.shape[:-2], 1, 2), np.int16), moves.astype(np.int16)], axis=-2)
+
+
+def paired(moves: np.ndarray, groups: np.ndarray, weights: np.ndarray, facts: dict) -> Design:
+    """Compares the 1st with the 2nd shift, the 3rd with the 4th, and so on; ``moves (N, 2 P, 2)``."""
+    sample = np.arange(1, 1 + moves.shape[1])
+    return Design(with_zero(moves), sample, sample.reshape(-1, 2), groups, weights, facts=facts)
 
 
 def counted_generator(seed: int, image_id: str) -> np.random.Generator:

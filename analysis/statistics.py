@@ -31,7 +31,7 @@ class Table:
         ratios: Name -> numerators and denominators, each ``(N,)``; None where it is not defined.
         votes_by_label: ``(E, 4)`` int: image, right class, predicted class, number of votes; None without labels.
         groups: ``(N,)``: images that are resampled together.
-        weights: ``(N,)``: how much each image counts in the statistics that compare shifts.
+        weights: ``(N,)``: how much each image counts.
     """
 
     ratios: dict[str, Ratio | None]
@@ -115,8 +115,6 @@ NAMES = (
     "amplitude",
 )
 """The statistics that are ratios of sums over images; ``kappa`` is worked out from them."""
-WITHOUT_PAIRS = ("accuracy", "mean_accuracy", "worst_case_accuracy", "near_ties")
-"""Those that compare no two shifts: the weights of a protocol's pairs do not concern them."""
 
 
 def estimate(table: Table, seed: int, replicates: int = REPLICATES) -> Estimates:
@@ -134,14 +132,8 @@ def estimate(table: Table, seed: int, replicates: int = REPLICATES) -> Estimates
     names = [name for name, ratio in table.ratios.items() if ratio is not None]
     _, groups = np.unique(table.groups, return_inverse=True)
     num_groups = groups.max() + 1
-    terms = np.stack(
-        [
-            np.asarray(part, np.float64) * (1.0 if name in WITHOUT_PAIRS else table.weights)
-            for name in names
-            for part in table.ratios[name]
-        ],
-        axis=1,
-    )
+    parts = [np.asarray(part, np.float64) * table.weights for name in names for part in table.ratios[name]]
+    terms = np.stack(parts, axis=1)
     sums = np.zeros((num_groups, terms.shape[1]))
     np.add.at(sums, groups, np.round(terms / _GRAIN) * _GRAIN)
     chance = _chance(table.votes_by_label, groups, table.weights)

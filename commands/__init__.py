@@ -62,9 +62,9 @@ def show_download(done: int, total: int) -> None:
 
 
 def print_predictions(predictions: list[dict]) -> None:
-    """One line for each class."""
+    """One line for each class: probability, index and name."""
     for prediction in predictions:
-        typer.echo(f"  {prediction['probability']:6.1%}  {prediction['category']}")
+        typer.echo(f"  {prediction['probability']:6.1%}  {prediction['index']:4d}  {prediction['category']}")
 
 
 def print_notes(notes: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from lab.arms_variations import VARIATIONS, vary
 from models.data import full_path
 from models.errors import ModelsError
 from models.runs import check_name
+from models.starting import inherit_network
 from models.training_config import TrainingConfig
 from models.validation import build_config
 
@@ -42,6 +43,7 @@ def arms(
     settings |= _read_base(base) | {key: v for key, v in {"dataset": dataset, "device": device}.items() if v}
     if isinstance(settings.get("dataset"), str):
         settings["dataset"] = full_path(settings["dataset"])
+    settings = inherit_network(settings, runs_root())
     if (preset is None) == (variation is None):
         raise ModelsError("Give either --preset or --vary, which say what to compare.")
     if preset is not None:

@@ -1,5 +1,6 @@
 """Commands about single pictures and models."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,9 @@ from commands import (
     print_predictions,
     show_download,
 )
+from models.images import ImageError
 from models.pretrained import DEFAULT_MODEL
+from models.samples import find_pictures
 
 MethodName = StrEnum("MethodName", {name: name for name in METHODS})
 
@@ -40,24 +43,33 @@ def models(as_json: JsonOption = False) -> None:
 
 @app.command()
 def classify(
-    images: Annotated[list[str], typer.Argument(help="Picture files, or names of samples.")],
+    images: Annotated[list[str], typer.Argument(help="Picture files, folders of them, or names of samples.")],
     model: ModelOption = DEFAULT_MODEL,
     top_k: Annotated[int, typer.Option(min=1, max=1000, help="How many classes to show.")] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify pictures."""
+    """Classify pictures; of those that cannot be read it says why, and ends with exit code 2."""
     lab = make_lab()
-    results = []
-    for path in images:
-        result = lab.classify(lab.open_image(path), model, top_k, show_download)
-        results.append({"path": path, **result.to_json()})
+    rows, num_broken = [], 0
+    for path in find_pictures(images):
+        try:
+            result = lab.classify(lab.open_image(path), model, top_k, show_download).to_json()
+        except ImageError as error:
+            if len(images) == 1 and path == images[0]:
+                raise
+            rows.append({"path": path, "problem": str(error)})
+            num_broken += 1
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            continue
+        rows.append({"path": path, **result})
+        if not as_json:
+            typer.echo(f"{path}  ({result['ms']:.0f} ms)")
+            print_predictions(result["predictions"])
+            print_notes(result["notes"])
     if as_json:
-        print_json({"model": model, "images": results})
-        return
-    for result in results:
-        typer.echo(f"{result['path']}  ({result['ms']:.0f} ms)")
-        print_predictions(result["predictions"])
-        print_notes(result["notes"])
+        print_json({"model": model, "images": rows})
+    if num_broken:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -96,7 +108,7 @@ def explain(
     out: Annotated[Path | None, typer.Option(help="Where to write the overlay (PNG).")] = None,
     model: ModelOption = DEFAULT_MODEL,
     method: Annotated[MethodName, typer.Option(help="How to explain.")] = MethodName.saliency,
-    target: Annotated[str, typer.Option(help="Class index, or auto for the predicted class.")] = "auto",
+    target: Annotated[str, typer.Option(help="Name or index of a class, or auto for the predicted one.")] = "auto",
     layer: Annotated[str | None, typer.Option(help="Layer for Grad-CAM; the last one if not given.")] = None,
     raw: Annotated[Path | None, typer.Option(help="Where to write the signed map (npy, (C, H, W)).")] = None,
     as_json: JsonOption = False,
@@ -107,12 +119,10 @@ def explain(
 
     from analysis.overlay import render_overlay
 
-    try:
-        index = None if target == "auto" else int(target)
-    except ValueError:
-        raise AnalysisError(f"--target is a class index or auto, not {target}.") from None
     lab = make_lab()
-    result = lab.explain(lab.open_image(image), model, str(method), index, layer, loading=show_download)
+    result = lab.explain(
+        lab.open_image(image), model, str(method), None if target == "auto" else target, layer, loading=show_download
+    )
     values = result.attribution.values
     try:
         if out is not None:

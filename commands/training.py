@@ -29,6 +29,7 @@ from models.precision import PRECISIONS
 from models.repairs import ARMS
 from models.runs import check_name, create_run, delete_run
 from models.shapes import MAX_OCCLUSION, ShapesConfig
+from models.starting import inherit_network
 from models.trackers import TRACKERS
 from models.training import train as start_training
 from models.training_config import TrainingConfig
@@ -43,9 +44,12 @@ def train(
     dataset: Annotated[str, typer.Option(help=f"{', '.join(DATASETS)}, or a folder or zip of pictures.")] = (
         TrainingConfig.dataset
     ),
-    arch: Annotated[str, typer.Option(help=f"Architecture: {', '.join(ARCHITECTURES)}.")] = (
-        TrainingConfig.architecture
-    ),
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(ARCHITECTURES)}; {TrainingConfig.architecture} or that of --start-from if not given."
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of the architecture, such as width=0.25; repeat.")
     ] = None,
@@ -75,8 +79,13 @@ def train(
     label_noise: Annotated[float, typer.Option(help="Share of wrong labels.")] = TrainingConfig.label_noise,
     train_limit: Annotated[int | None, typer.Option(help="Use only so many training pictures.")] = None,
     split_seed: Annotated[int | None, typer.Option(help="Divides (and draws) the data instead of --seed.")] = None,
-    start_from: Annotated[str | None, typer.Option(help="Weights to begin with: run/NAME or fashion_cnn.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels; the data set's own if not given.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="Weights to begin with, run/NAME or fashion_cnn; its network's options if none are given."),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels; if not given, that of --start-from or the data set's own.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     snapshots: Annotated[bool, typer.Option(help="Keep weights on the way, for the time slider.")] = (
         TrainingConfig.snapshots
@@ -114,10 +123,12 @@ def train(
     }
     texts = {name: text for name, text in named.items() if text is not None} | _read_pairs("--set", option)
     strengths = {name: _read_number(name, text) for name, text in _read_pairs("--augment-by", augment_by).items()}
+    network = inherit_network({"start_from": start_from, "architecture": arch, "image_size": image_size}, runs_root())
+    architecture = network["architecture"] or TrainingConfig.architecture
     config = TrainingConfig(
         dataset=full_path(dataset),
-        architecture=arch,
-        model=_read_model_options(arch, texts),
+        architecture=architecture,
+        model=network.get("model", {}) | _read_model_options(architecture, texts),
         epochs=epochs,
         max_steps=max_steps,
         batch_size=batch_size,
@@ -138,7 +149,7 @@ def train(
         seed=seed,
         device=device or environment("DEVICE", TrainingConfig.device),
         data_root=str(data_root()),
-        image_size=image_size,
+        image_size=network["image_size"],
         shapes=ShapesConfig(
             num_images=num_images,
             position=position,

@@ -21,7 +21,7 @@ from analysis import attribution, equivariance, explainability, shift
 from analysis.circular import CircularPadding
 from analysis.errors import AnalysisError, Progress, no_progress
 from analysis.layers import Layer, extract_features, find_layer, list_layers, outline
-from analysis.prediction import Prediction, find_ties, measure_margins, predict, to_probabilities, top_k
+from analysis.prediction import Prediction, find_class, find_ties, measure_margins, predict, to_probabilities, top_k
 from lab.references import find_levels
 from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
@@ -119,7 +119,7 @@ class Lab:
         Args:
             image: The picture.
             model: A model name.
-            dx: Pixels to the right, fractions included; at most the input's side.
+            dx: Pixels to the right, fractions included; less than the input's side, unless the picture wraps around.
             dy: Pixels down.
             boundary: A key of ``analysis.shift.BOUNDARIES``.
             twin: Whether to ask the circular twin of the model (:mod:`analysis.circular`) instead.
@@ -132,15 +132,16 @@ class Lab:
             prep = loaded.spec.preprocessing
             canvas = prep.to_canvas(image)
             before = prep.crop(canvas)
-            moved = _move(canvas, before, dx, dy, boundary, prep.mean)
+            x, y = shift.check_distance(dx, dy, prep.crop_size, boundary)
+            moved = _move(canvas, before, x, y, boundary, prep.mean)
             compared = find_layer(facts.layers, layer) if layer else None
             levels = facts.find_levels(loaded, twin=twin)
             with CircularPadding() if twin else nullcontext():
                 measured = equivariance.measure_shift(
                     loaded.module,
                     loaded.to_inputs(torch.stack([before, moved.pixels])),
-                    dx,
-                    dy,
+                    x,
+                    y,
                     outline(facts.layers),
                     circular=boundary == "circular",
                     levels=levels,
@@ -176,14 +177,15 @@ class Lab:
         image: Image.Image,
         model: str,
         method: str,
-        target: int | None = None,
+        target: int | str | None = None,
         layer: str | None = None,
         progress: Progress = no_progress,
         loading: Progress = no_progress,
     ) -> Explanation:
-        """Attributes a class score to the pixels of a picture; ``target`` None takes the predicted class.
+        """Attributes a class score to the pixels of a picture.
 
-        ``progress`` counts pictures, ``loading`` the bytes of weights that have to be downloaded.
+        ``target`` is the index or name of a class, None the predicted one; ``progress`` counts pictures, ``loading``
+        the bytes of weights that have to be downloaded.
         """
         with self.use(model, loading) as (loaded, _):
             pixels = loaded.spec.preprocessing.to_pixels(image)
@@ -201,10 +203,7 @@ class Lab:
         inputs = loaded.to_inputs(pixels[None])
         probabilities = predict(loaded.module, inputs)[0]
         best = int(probabilities.argmax())
-        index = best if target is None else target
-        if not 0 <= index < len(probabilities):
-            last = len(probabilities) - 1
-            raise AnalysisError(f"There is no class {index}; {loaded.spec.name} knows the classes 0 to {last}.")
+        index = best if target is None else find_class(target, loaded.spec.categories)
         result = attribution.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress)
         prediction = Prediction(index, loaded.spec.categories[index], float(probabilities[index]))
         return Explanation(loaded.spec, pixels, prediction, index == best, result)
@@ -254,7 +253,7 @@ class Lab:
         """
         sample = list_samples().get(str(name_or_path))
         path = Path(name_or_path)
-        return open_image(sample.path if sample and not path.exists() else path, progress=progress)
+        return open_image(sample.path if sample and not path.is_file() else path, progress=progress)
 
     @contextmanager
     def use(self, model: str, progress: Progress = no_progress) -> Iterator[tuple[LoadedModel, Facts]]:
@@ -303,15 +302,8 @@ class Lab:
         return [results.get(path) or problems[path] for path in paths]
 
 
-def check_distance(dx: float, dy: float, side: int) -> None:
-    """Refuses, with an AnalysisError, a shift that leaves nothing of a picture with ``side`` pixels."""
-    if not (abs(dx) <= side and abs(dy) <= side):  # also what is not a number
-        raise AnalysisError(f"({dx:g}, {dy:g}) moves the whole picture out of sight; it has {side} pixels a side.")
-
-
 def _move(canvas: Tensor, before: Tensor, dx: float, dy: float, boundary: str, mean) -> shift.ShiftedPixels:
     side = before.shape[-1]
-    check_distance(dx, dy, side)
     if boundary == "crop":
         return shift.shift_crop(canvas, side, dx, dy)
     return shift.shift_pixels(before, dx, dy, boundary, mean)

@@ -15,8 +15,8 @@ from lab.voting import frame_picture
 from models.devices import DEVICES
 from models.errors import ModelsError
 from models.evaluation_data import map_labels, open_evaluation_data
-from models.images import SUFFIXES
 from models.pretrained import DEFAULT_MODEL
+from models.samples import find_pictures
 from models.validation import check_choice, check_integer, check_number
 
 
@@ -118,14 +118,7 @@ def _found(lab, config: TracesConfig) -> Iterator[list[_Picture]]:
 
 
 def _own_pictures(lab, config: TracesConfig) -> list[_Picture]:
-    names = []
-    for name in config.pictures:
-        if Path(name).is_dir():
-            names += [str(path) for path in sorted(Path(name).iterdir()) if path.suffix.lower() in SUFFIXES]
-        else:
-            names.append(name)
-    if not names:
-        raise ModelsError("There is no picture in that folder; a labelled set with class folders is given as data.")
+    names = find_pictures(config.pictures)
     return [_Picture(name, lambda name=name: lab.open_image(name)) for name in names[: config.limit]]
 
 

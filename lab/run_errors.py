@@ -242,14 +242,24 @@ def is_upload(run: Run) -> bool:
 
 def find_uncorrected(run: Run, runs: Iterable[Run]) -> Run | None:
     """The run with the same settings and fewer corrections: the one that a corrected run is best compared with."""
-    settings, corrections = _split_config(run)
-    best: tuple[int, Run] | None = None
+    corrections, best = list_told(run), None
     for other in runs:
-        others_settings, others = _split_config(other)
+        others = list_told(other)
         is_subset = corrections and others.items() < corrections.items()
-        if is_subset and settings == others_settings and (best is None or len(others) > best[0]):
+        if is_subset and (best is None or len(others) > best[0]) and has_settings_of(other, run):
             best = len(others), other
     return best and best[1]
+
+
+def list_told(run: Run) -> dict:
+    """The corrections in a run's configuration: with these it was trained."""
+    corrections = run.config.get("corrections")
+    return corrections if isinstance(corrections, dict) else {}
+
+
+def has_settings_of(run: Run, other: Run) -> bool:
+    """Whether two runs were told the same but for corrections, and but for where the data are."""
+    return _read_settings(run) == _read_settings(other)
 
 
 def _read_validation(run: Run) -> tuple[Examples, Tensor]:
@@ -257,12 +267,18 @@ def _read_validation(run: Run) -> tuple[Examples, Tensor]:
     return examples, read_predictions(run, examples)
 
 
-def _split_config(run: Run) -> tuple[dict, dict]:
-    """The settings, without the folders of the data and without corrections; and the corrections."""
-    corrections = run.config.get("corrections")
-    settings = {**run.config, "dataset": Path(str(run.config.get("dataset"))).name}
-    settings |= {"corrections": None, "data_root": None}
-    return settings, corrections if isinstance(corrections, dict) else {}
+def _read_settings(run: Run) -> dict:
+    """All settings, also those that an older version did not name, without corrections and folders."""
+    settings = {
+        **run.config,
+        "dataset": Path(str(run.config.get("dataset"))).name,
+        "corrections": {},
+        "data_root": "",
+    }
+    try:
+        return TrainingConfig.from_dict(settings).to_dict()
+    except ModelsError:
+        return settings
 
 
 def _find_time(path: Path) -> int | None:

@@ -13,9 +13,9 @@ from analysis.identities import IdentityResult, check_identities
 from analysis.layers import HANDS_ON, Layer
 from analysis.meter import measure_down_the_network, measure_layers
 from analysis.scene import Scene
-from analysis.shift import Extended, extend, extend_crop
+from analysis.shift import Extended, check_distance, extend, extend_crop
 from analysis.shift_map import map_shifts, measure_agreement, to_shift_map
-from lab import Lab, check_distance
+from lab import Lab
 from lab.references import load_references
 from lab.results import MeterReading, PictureMap
 from models.cache import LoadedModel
@@ -57,6 +57,7 @@ def map_picture(
     """
     _check_max_shift(max_shift)
     with lab.use(model, loading) as (loaded, facts):
+        check_distance(max_shift, max_shift, loaded.spec.preprocessing.crop_size, boundary)
         scene, stride = build_scene(loaded, image, boundary, max_shift), find_total_stride(facts.layers)
         network = as_circular_twin(loaded.module) if twin else loaded.module
     maps = map_shifts(network, scene, max_shift, fast_preview=fast_preview, progress=progress)
@@ -137,12 +138,12 @@ def measure_picture(
     """
     with lab.use(model, loading) as (loaded, facts):
         prep = loaded.spec.preprocessing
-        check_distance(dx, dy, prep.crop_size)
+        x, y = check_distance(dx, dy, prep.crop_size, boundary)
         scene = Scene(prep.to_canvas(image), prep.crop_size, boundary, loaded.to_inputs, prep.mean)
         known = {"reference": load_references(loaded), "levels": facts.find_levels(loaded, twin=twin)}
         layers = [layer for layer in facts.layers if layer.is_feature_map and _computes(layer)]
         with CircularPadding() if twin else nullcontext():
-            meters = measure_layers(loaded.module, scene, dx, dy, layers, **known, progress=progress)
+            meters = measure_layers(loaded.module, scene, x, y, layers, **known, progress=progress)
             phases = measure_down_the_network(loaded.module, scene, layers, **known)
     return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases, prep.list_notes(image))
 

@@ -62,6 +62,11 @@ class Feed:
         """The last pictures of an epoch's order that fill no batch are left out."""
         return len(self.split) // self.batch_size
 
+    def smallest_part(self, parts: int) -> int:
+        """Fewest pictures in one of the ``parts`` of a process's share of a batch; 0 where a share is empty."""
+        shares = [torch.arange(self.batch_size)[rank :: self.num_processes] for rank in range(self.num_processes)]
+        return min(len(part) for share in shares for part in share.chunk(parts))
+
     def index(self, step: int) -> Tensor:
         """This process's pictures of a step, ``(B,)`` int64 on the device: copied there once an epoch."""
         epoch, position = divmod(step, self.steps_per_epoch)

@@ -107,7 +107,7 @@ class Norm:
     """A normalisation; each has a scale and a shift per channel.
 
     ``build`` takes the number of channels, ``build_flat`` does so for vectors; ``share`` says how many channels are
-    normalised together (None: statistics are over the pictures of a batch, so that there are always several values).
+    normalised together (None: statistics are over the pictures of a batch, whose number the training checks).
     """
 
     title: str

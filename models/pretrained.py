@@ -11,7 +11,7 @@ from torch import nn
 from models.checkpoints import load_checkpoint, read_model_card
 from models.errors import ModelsError
 from models.preprocessing import Preprocessing
-from models.weights import WeightsFile, load_state_dict
+from models.weights import USABLE, WeightsFile, load_state_dict
 
 ASSETS = Path(__file__).parent.parent / "assets"
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -152,8 +152,26 @@ def _build_torchvision(name: str, builder: str, weights) -> nn.Module:
 
     path = torchvision_model(name).weights.path
     # The builder unpickles without restrictions, so it only gets files that the strict reader has passed.
-    load_state_dict(path)
+    found = load_state_dict(path)
     try:
         return get_model(builder, weights=weights, progress=False).eval()
     except RuntimeError as error:
-        raise ModelsError(f"{path} does not hold the weights of {name}; delete it and try again.") from error
+        raise ModelsError(
+            f"{path} does not hold the published weights of {name}{_describe_misfit(builder, found)}. Move it to "
+            f"another place, and they are fetched at the next use: {USABLE}."
+        ) from error
+
+
+def _describe_misfit(builder: str, found: dict) -> str:
+    """Which tensor of a file does not fit, the last one first: that is where classes are counted."""
+    from torchvision.models import get_model
+
+    with torch.device("meta"):
+        wanted = get_model(builder, weights=None).state_dict()
+    for name, tensor in reversed(wanted.items()):
+        shape = tuple(found[name].shape) if isinstance(found.get(name), torch.Tensor) else None
+        if shape is None:
+            return f" (it has no tensor {name})"
+        if shape != tuple(tensor.shape):
+            return f" ({name} has the shape {shape} in it, and {tuple(tensor.shape)} there)"
+    return ""

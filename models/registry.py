@@ -10,6 +10,7 @@ from models.checkpoints import load_checkpoint, read_model_card
 from models.errors import ModelsError
 from models.pretrained import ModelSpec
 from models.runs import Run, list_runs, read_run
+from models.weights import USABLE, is_weight_file
 
 BUNDLED: dict[str, Callable[[], ModelSpec]] = {
     "efficientnet_lite0": pretrained.efficientnet_lite0,
@@ -41,7 +42,7 @@ class Registry:
         A builder of torchvision may name its weights: "resnet50:IMAGENET1K_V1".
 
         Raises:
-            ModelsError: No such model; names the nearest ones.
+            ModelsError: No such model; names the nearest ones, or says of a weight file what can be used instead.
         """
         if name in BUNDLED:
             return BUNDLED[name]()
@@ -49,6 +50,8 @@ class Registry:
             return pretrained.torchvision_model(name)
         if name.startswith(RUN_PREFIX):
             return self._run_model(name.removeprefix(RUN_PREFIX))
+        if is_weight_file(name):
+            raise ModelsError(f"{Path(name).name} is a weight file, not the name of a model: {USABLE}.")
         near = difflib.get_close_matches(name, self.list_names(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else " `models` lists the names."
         raise ModelsError(f"There is no model called {name}.{hint}")

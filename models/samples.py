@@ -1,11 +1,16 @@
 """Pictures to start with, from files that come with the installed packages and this repository."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from PIL import Image
+
 from models.errors import ModelsError
+from models.images import FORMATS, SUFFIXES
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 _FOLDERS = ("garments", "shapes")
@@ -44,6 +49,40 @@ def list_samples() -> dict[str, Sample]:
             name = path.stem.split("-", 1)[1]
             found.append(Sample(name, name.replace("_", " ").capitalize(), path, folder))
     return {sample.name: sample for sample in found if sample.path.is_file()}
+
+
+def find_pictures(names: Sequence[str]) -> list[str]:
+    """Picture files and names of samples as they are given; in the place of a folder, the pictures in it, by name.
+
+    What a file in a folder holds decides whether it is a picture; one that is named like a picture counts, too, so
+    that somebody hears what is wrong with it.
+
+    Raises:
+        ModelsError: A folder without pictures, or one that cannot be read.
+    """
+    found = []
+    for name in names:
+        found += _list_pictures(Path(name)) if Path(name).is_dir() else [name]
+    return found
+
+
+def _list_pictures(folder: Path) -> list[str]:
+    try:
+        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    except OSError as error:
+        raise ModelsError(f"The folder {folder.name} cannot be read ({error.strerror}).") from error
+    pictures = [str(path) for path in files if path.suffix.lower() in SUFFIXES or _is_picture(path)]
+    if not pictures:
+        raise ModelsError(f"There is no picture in the folder {folder.name}; name one that has some directly in it.")
+    return pictures
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS):
+            return True
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def get_sample(name: str) -> Sample:

@@ -59,6 +59,31 @@ def read_start(name: str, runs_root: str | Path) -> Start:
     return Start(name, architecture, config, spec.preprocessing, lambda: spec.build().state_dict())
 
 
+def inherit_network(settings: dict, runs_root: str | Path) -> dict:
+    """The settings of a training, with the network of the model it starts from where they name none.
+
+    Args:
+        settings: Names of fields of a TrainingConfig to values; None counts as not given.
+        runs_root: Where runs are.
+
+    Returns:
+        The same, with the start's architecture, its options (unless another architecture is wanted), and the side of
+        its pictures, each only where it is not given. Without ``start_from`` there is nothing to add.
+
+    Raises:
+        ModelsError: As for :func:`read_start`.
+    """
+    name, model = settings.get("start_from"), settings.get("model") or {}
+    if not isinstance(name, str) or not isinstance(model, dict):  # which a TrainingConfig refuses
+        return settings
+    start = read_start(name, runs_root)
+    own = {"architecture": start.architecture, "image_size": start.preprocessing.crop_size}
+    found = own | {key: value for key, value in settings.items() if value is not None}
+    if found["architecture"] == start.architecture:
+        found["model"] = {**start.config.chosen, **model}
+    return found
+
+
 def adopt_weights(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     """Copies every tensor into the model; its head keeps its own values where the other head has another shape.
 

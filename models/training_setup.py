@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.approaches import find_approach
 from models.architectures import ARCHITECTURES
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 MEETING_TIMEOUT = timedelta(weeks=1)
 """How long processes wait for each other."""
+_INDIVISIBLE = "A batch of {size} cannot be divided among {processes} processes; use larger batches or more pictures."
 
 
 class PreparedTraining:
@@ -129,8 +131,27 @@ class PreparedTraining:
             accelerator.process_index,
             accelerator.num_processes,
         )
-        self.validation, self.test = self._feed(self.dataset.validation), self._feed(self.dataset.test)
         self.total_steps = config.max_steps or self.feed.steps_per_epoch * config.epochs
+        self._check_batches()
+        self.validation, self.test = self._feed(self.dataset.validation), self._feed(self.dataset.test)
+
+    def _check_batches(self) -> None:
+        """Raises ModelsError if the data leave a process without a picture, or batch normalisation one value."""
+        size, parts, processes = self.feed.batch_size, self.config.accumulate, self.feed.num_processes
+        smallest = self.feed.smallest_part(parts)
+        if smallest < 1:
+            raise ModelsError(_INDIVISIBLE.format(size=size, processes=processes))
+        if smallest > 1:  # two pictures are two values, however small their maps
+            return
+        self.approach.before_step(self.total_steps - 1, self.total_steps)  # when as much is trained as ever
+        found = find_single_value(self.approach.core.train(), self.feed.normalize(self.feed.split.images[:1]))
+        if found:
+            divided = f" in {parts} parts" * (parts > 1) + f" on {processes} processes" * (processes > 1)
+            raise ModelsError(
+                f"Batch normalisation needs at least 2 values at a time, but a batch of {size}{divided} gives the "
+                f"layer {found} 1 picture with 1 position; use larger batches, fewer parts, more or larger pictures, "
+                "or another normalisation."
+            )
 
     def _build(self) -> nn.Module:
         config, dataset = self.config, self.dataset
@@ -191,11 +212,9 @@ class PreparedTraining:
     def _start_together(self, ready: bool) -> None:
         if self._any(not ready):
             raise Stopped
-        if self.config.batch_size < self.accelerator.num_processes:
-            raise ModelsError(
-                f"A batch of {self.config.batch_size} pictures cannot be divided among "
-                f"{self.accelerator.num_processes} processes."
-            )
+        size, processes = self.config.batch_size, self.accelerator.num_processes
+        if size < processes:
+            raise ModelsError(_INDIVISIBLE.format(size=size, processes=processes))
 
     def _meet(self) -> None:
         """Waits until all processes are here; Accelerate's own way needs a GPU for each where there is one at all."""
@@ -241,6 +260,33 @@ def choose_pictures(config: "TrainingConfig", dataset: Dataset) -> Split:
         split = replace(split, labels=corrupt(split.labels, config.label_noise, len(dataset.categories), seed))
         split = apply_corrections(split, config.corrections)  # once more: what was put right is not made wrong again
     return split
+
+
+@torch.no_grad()
+def find_single_value(module: nn.Module, inputs: Tensor) -> str | None:
+    """The first batch normalisation that would meet a single value per channel, and so could not be trained.
+
+    Args:
+        module: In the mode in which it is trained; left in eval mode.
+        inputs: As many pictures as the smallest batch has.
+
+    Returns:
+        The layer's name, or None.
+    """
+    found: list[str] = []
+    layers = [(name, part) for name, part in module.named_modules() if isinstance(part, _BatchNorm) and part.training]
+    handles = [
+        part.register_forward_pre_hook(
+            lambda part, args, name=name: found.append(name) if args[0].numel() == args[0].shape[1] else None
+        )
+        for name, part in layers
+    ]
+    try:
+        module.eval()(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return next(iter(found), None)
 
 
 def _same(features: Tensor) -> Tensor:

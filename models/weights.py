@@ -18,6 +18,12 @@ from models.errors import ModelsError
 
 CHUNK_BYTES = 2**20
 TIMEOUT_SECONDS = 20
+SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".safetensors", ".onnx", ".h5", ".keras", ".pkl", ".npz")
+"""Of files that hold weights."""
+USABLE = (
+    "weights of one's own cannot be opened yet; a model is one that `models` lists, a training of this program "
+    "(run/NAME), or one that open-capsule has brought in"
+)
 _HASH_IN_NAME = re.compile(r"-([a-f0-9]{8,})\.")
 
 
@@ -90,6 +96,11 @@ def _fetch(file: WeightsFile, target, progress: Callable[[int, int], None]) -> s
     return digest.hexdigest()
 
 
+def is_weight_file(name: str) -> bool:
+    """Whether somebody who names a model so means a file with weights."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Reads a ``.pth`` file of plain tensors; anything that would run code while loading is refused.
 
@@ -102,6 +113,7 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
             raise TypeError(f"it holds a {type(weights).__name__}")
     except Exception as error:  # a damaged pickle can raise anything
         raise ModelsError(
-            f"{path} is not a readable weight file (damaged, or not plain tensors); delete it and try again."
+            f"{path} is not a readable weight file (damaged, or not plain tensors); move it to another place, and "
+            "the published one is fetched at the next use."
         ) from error
     return weights

@@ -37,10 +37,15 @@ def add_endpoints(services: Services) -> None:
 
     @shows_errors
     def explain(
-        image: dict | str, model: str = DEFAULT_MODEL, method: str = "saliency", target: int = -1, layer: str = ""
+        image: dict | str,
+        model: str = DEFAULT_MODEL,
+        method: str = "saliency",
+        target: int | str = -1,
+        layer: str = "",
     ) -> dict:
-        """Attributes a class (-1: the predicted one) to pixels; ``values`` is the signed map (C, H, W)."""
-        result = lab.explain(_open(image), model, method, None if target == -1 else int(target), layer or None)
+        """Attributes a class (index, -1: predicted, or name) to pixels; ``values`` is the signed map (C, H, W)."""
+        wanted = target if isinstance(target, str) else int(target)
+        result = lab.explain(_open(image), model, method, None if wanted == -1 else wanted, layer or None)
         return {**result.to_json(), "values": result.attribution.values.tolist()}
 
     @shows_errors

@@ -142,6 +142,11 @@ def table_html(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> str
     return f'<div class="scrolled" tabindex="0" role="region" aria-label="Table">{table}</div>'
 
 
+def build_signal() -> gr.Textbox:
+    """A text that nobody sees, for its ``change``; that of a gr.State is not heard when set outside the queue."""
+    return gr.Textbox(visible="hidden")
+
+
 def explain_this(text: str) -> None:
     """The closed panel that says what one is looking at."""
     with gr.Accordion("What am I looking at?", open=False):

@@ -1,25 +1,34 @@
 """Putting labels right: relabel or exclude a picture, take it back, and train anew with what has been collected."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
 
 from analysis.errors import AnalysisError
-from lab.run_errors import Correction, correct, is_upload, latest_corrections, open_errors, plan_corrected_run
-from models.runs import Run
+from lab.run_corrections import add_correction, find_trained, read_corrections, take_back_correction
+from lab.run_errors import is_upload, latest_corrections, open_errors, plan_corrected_run
+from models.errors import ModelsError
+from models.runs import UNFINISHED, Run
 from ui import Services
 from ui.components import sentence_html, table_html
 from ui.errors import shows_errors
 from ui.errors_view import CORRECTED, count
 
 
+def no_corrections() -> tuple[str, dict]:
+    """What is shown where there are none."""
+    return "", gr.update(visible=False)
+
+
 @dataclass(frozen=True)
 class CorrectionTools:
-    """``tools`` is shown with a picture, ``label`` gets the classes; ``refresh`` listens to a change of run."""
+    """``tools`` go with a picture, ``label`` gets the classes; ``show(run)`` gives the values of ``outputs``."""
 
     tools: gr.Row
     label: gr.Dropdown
-    refresh: dict
+    show: Callable[[Run], tuple]
+    outputs: list
 
 
 def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, method: gr.Dropdown) -> CorrectionTools:
@@ -42,80 +51,77 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
         retrain = gr.Button(
             "Retrain with corrections", variant="primary", elem_id="errors-retrain", size="md", min_width=240, scale=0
         )
-    trails = gr.State({})  # of every run that was looked at
 
-    def add(name, picked, label, trails, is_excluded: bool) -> tuple:
+    def show(current: Run) -> tuple[str, dict]:
+        """The corrections of a run as a table, and whether there is anything to do with them."""
+        corrections = latest_corrections(read_corrections(current))
+        if not corrections:
+            return no_corrections()
+        trained = find_trained(current, corrections, services.jobs.list("training"))
+        rows = [
+            (each.number, each.part, each.before, each.after, _say_trained(trained.get(each.number)))
+            for each in corrections
+        ]
+        new = len(rows) - len(trained)
+        state = (
+            "all trained with" if not new else f"{'' if new == len(rows) else f'{new} of them '}not trained with yet"
+        )
+        table = table_html(["picture", "of", "label now", "will be", "trained with in"], rows)
+        text = sentence_html(f"{count(len(rows), 'correction')} to {current.name}, {state}.")
+        return f'{text}{table}<p class="note">{CORRECTED}</p>', gr.update(visible=True)
+
+    def add(name, picked, label, is_excluded: bool) -> tuple:
         current = services.jobs.read(name or "")
         if picked is None or (label is None and not is_excluded):
             raise AnalysisError("Choose a picture first, and the class that it ought to have.")
         part, index = picked
-        view = open_errors(current, part)
-        trail = correct(view, _find_trail(current, trails), index, None if is_excluded else label)
-        trails = {**trails, _key(current): trail}
-        return trails, *_list(current, trail)
+        add_correction(current, open_errors(current, part), index, None if is_excluded else label)
+        return show(current)
 
     @shows_errors
-    def add_label(name, picked, label, trails):
+    def add_label(name, picked, label):
         """Notes that a picture has the chosen class."""
-        return add(name, picked, label, trails, is_excluded=False)
+        return add(name, picked, label, is_excluded=False)
 
     @shows_errors
-    def add_exclusion(name, picked, trails):
+    def add_exclusion(name, picked):
         """Notes that a picture is left out."""
-        return add(name, picked, None, trails, is_excluded=True)
+        return add(name, picked, None, is_excluded=True)
 
     @shows_errors
-    def take_back(name, trails):
+    def take_back(name):
         """Forgets the last correction."""
         current = services.jobs.read(name or "")
-        trail = _find_trail(current, trails)[:-1]
-        return {**trails, _key(current): trail}, *_list(current, trail)
+        take_back_correction(current)
+        return show(current)
 
     @shows_errors
-    def refresh(name, trails):
-        """Lists the corrections of the run that is shown."""
-        if not name:
-            return "", gr.update(visible=False)
-        current = services.jobs.read(name)
-        return _list(current, _find_trail(current, trails))
-
-    @shows_errors
-    def train(name, trails):
+    def train(name):
         """Trains anew with the corrections, as another run."""
         current = services.jobs.read(name or "")
-        trail = _find_trail(current, trails)
-        config, new = plan_corrected_run(current, trail, services.jobs.runs_root)
+        corrections = latest_corrections(read_corrections(current))
+        trained = find_trained(current, corrections, services.jobs.list("training"))
+        if corrections and len(trained) == len(corrections):
+            found = ", ".join(sorted({run.name for run in trained.values()}))
+            raise ModelsError(f"All corrections have been trained with in {found}; correct another picture first.")
+        config, new = plan_corrected_run(current, corrections, services.jobs.runs_root)
         services.jobs.start(config, new, is_upload=is_upload(current))
-        more = count(len(latest_corrections(trail)), "more correction")
+        more = count(len(corrections), "more correction")
         services.jobs.write_notes(new, f"{current.name} with {more}.")
         gr.Info(f"{new} has been started; as soon as it has predictions, it is compared with {current.name} here.")
         return gr.update(choices=[found.name for found in services.jobs.list("training")], value=new)
 
     private = {"api_visibility": "private"}
     hidden = {**private, "show_progress": "hidden"}
-    relabel.click(add_label, [run, picked, label, trails], [trails, listed, actions], **hidden)
-    exclude.click(add_exclusion, [run, picked, trails], [trails, listed, actions], **hidden)
-    undo.click(take_back, [run, trails], [trails, listed, actions], **hidden)
-    retrain.click(train, [run, trails], run, **private)
-    return CorrectionTools(
-        tools, label, {"fn": refresh, "inputs": [run, trails], "outputs": [listed, actions], **hidden}
-    )
+    outputs = [listed, actions]
+    relabel.click(add_label, [run, picked, label], outputs, **hidden)
+    exclude.click(add_exclusion, [run, picked], outputs, **hidden)
+    undo.click(take_back, run, outputs, **hidden)
+    retrain.click(train, run, run, **private)
+    return CorrectionTools(tools, label, show, outputs)
 
 
-def _key(run: Run) -> str:
-    """Tells a run from an earlier one of the same name."""
-    return f"{run.name} {run.status.get('submitted')}"
-
-
-def _find_trail(run: Run, trails: dict) -> tuple[Correction, ...]:
-    return trails.get(_key(run), ())
-
-
-def _list(run: Run, trail: tuple[Correction, ...]) -> tuple[str, dict]:
-    """The corrections as a table, and whether there is anything to do with them."""
-    rows = [(each.number, each.part, each.before, each.after) for each in latest_corrections(trail)]
-    if not rows:
-        return "", gr.update(visible=False)
-    table = table_html(["picture", "of", "label now", "will be"], rows)
-    text = sentence_html(f"{count(len(rows), 'correction')} to {run.name}, not trained with yet.")
-    return f'{text}{table}<p class="note">{CORRECTED}</p>', gr.update(visible=True)
+def _say_trained(run: Run | None) -> str:
+    if run is None:
+        return "not yet"
+    return f"{run.name} ({run.state})" if run.state in UNFINISHED else run.name

@@ -13,7 +13,7 @@ from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
 from ui import Services
 from ui.components import empty_html, explain_this
-from ui.corrections import build_corrections
+from ui.corrections import build_corrections, no_corrections
 from ui.errors import clears_on_errors, shows_errors
 from ui.errors_view import (
     ANY,
@@ -101,7 +101,7 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
     lists = [part, true, predicted, corrections.label, compare]
     picture = [detail, corrections.tools, picked]
     no_picture = ("", gr.update(visible=False), None)
-    outputs = [*results, *lists, *picture, timer, seen]
+    outputs = [*results, *lists, *picture, *corrections.outputs, timer, seen]
 
     def list_chosen(current: Run, part: str, true, predicted) -> tuple:
         """The pairs of the part that are confused most, and its pictures; or why there are none."""
@@ -133,7 +133,15 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
         pairs, *no_choices = [gr.update(choices=[], value=None) for _ in range(len(lists))]
         no_choices = ["validation", *no_choices]
         results = [gr.update(visible=False), None, None, pairs, "", None, (), "", None]
-        return empty_html(message), *results, *no_choices, *no_picture, gr.update(active=follows), version
+        return (
+            empty_html(message),
+            *results,
+            *no_choices,
+            *no_picture,
+            *no_corrections(),
+            gr.update(active=follows),
+            version,
+        )
 
     def refresh(name: str | None) -> tuple:
         """Everything about a run, from its files; the pictures with the largest losses to begin with."""
@@ -144,7 +152,7 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
             version, follows = _find_version(current), current.state in UNFINISHED
             if not has_errors(current):
                 return clear(_explain_absence(current), follows, version)
-            view = open_errors(current)
+            view, corrected = open_errors(current), corrections.show(current)
         except (ModelsError, AnalysisError) as error:
             return clear(str(error))
         names = [(category, index) for index, category in enumerate(view.confusion.categories)]
@@ -156,7 +164,7 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
         chosen = gr.update(choices=[other.name for other in others], value=first)
         choices = "validation", *either, gr.update(choices=names, value=None), chosen
         results = draw(current, "validation", ANY, ANY, first)
-        return *results, *choices, *no_picture, gr.update(active=follows), version
+        return *results, *choices, *no_picture, *corrected, gr.update(active=follows), version
 
     def follow(name, part, true, predicted, compared, seen):
         """Shows what the latest epoch has changed; nothing is sent while nothing changes."""
@@ -170,7 +178,7 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
             results = draw(current, part, true, predicted, compared)
         except (ModelsError, AnalysisError):  # refresh says what is wrong, and stops the timer
             return refresh(name)
-        kept = [gr.skip()] * (len(lists) + len(picture))
+        kept = [gr.skip()] * (len(lists) + len(picture) + len(corrections.outputs))
         return *results, *kept, gr.update(active=current.state in UNFINISHED), version
 
     @shows_errors
@@ -214,7 +222,6 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
     top.click(lambda: (ANY, ANY, None), None, [true, predicted, pairs], **quick).then(**fill, **hidden)
     gallery.select(choose, shown, picked, **quick).then(**explained)
     method.input(**explained)
-    seen.change(**corrections.refresh)
     compare.input(compare_with, [run, compare], [change, difference], **hidden)
     timer.tick(follow, [run, part, true, predicted, compare, seen], outputs, **quick)
     return ErrorsPanel(refresh, [run], outputs, timer)

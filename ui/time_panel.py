@@ -20,7 +20,7 @@ from lab.snapshot_view import (
 from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
 from ui import Services
-from ui.components import empty_html, explain_this
+from ui.components import build_signal, empty_html, explain_this
 from ui.errors import clears_on_errors
 from ui.thumbnails import build_thumbnails, write_thumbnails
 from ui.time_view import (
@@ -101,7 +101,7 @@ def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
                 health = gr.HTML(elem_id="time-health")
         gr.HTML(js_on_load=_DIM)
     explain_this(EXPLANATION)
-    offered, seen, opened, measured = gr.State(()), gr.State(None), gr.State(None), gr.State(None)
+    offered, seen, opened, measured = gr.State(()), gr.State(None), build_signal(), gr.State(None)
     timer, player = gr.Timer(WATCH_SECONDS, active=False), gr.Timer(PLAY_SECONDS, active=False)
     quick_views, slow_views = [finding, looked_at, filters, maps], [measures, matrix, health]
     fitted = [body, slider, layer, gallery, offered, number, *slow_views, player, play, opened]
@@ -110,7 +110,7 @@ def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
 
     def clear(message: str, follows: bool = False, version: tuple | None = None) -> tuple:
         lists = gr.update(visible=False), gr.skip(), gr.update(choices=[], value=None), None, (), 0
-        stopped = gr.update(active=False), "Play", None
+        stopped = gr.update(active=False), "Play", ""
         return empty_html(message), *lists, *nothing_measured, *stopped, gr.update(active=follows), version
 
     def refresh(name: str | None) -> tuple:
@@ -132,7 +132,7 @@ def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
         last = gr.update(maximum=max(len(steps), 2), value=len(steps))
         shown = gr.update(choices=layers, value=(layers or [None])[0], visible=bool(layers))
         lists = gr.update(visible=True), last, shown, thumbnails, chosen, chosen[0]
-        stopped = gr.update(active=False), "Play", (name, time.monotonic())
+        stopped = gr.update(active=False), "Play", f"{name} {time.monotonic()}"
         return gr.skip(), *lists, *nothing_measured, *stopped, gr.update(active=follows), version
 
     def follow(name, moment, seen):

@@ -94,6 +94,14 @@ def test_explain_returns_the_signed_map(client, method):
     assert values.min() < values.max()
 
 
+def test_explain_takes_a_class_by_its_name_or_index(client):
+    by_name, by_index = (
+        client.predict(image="ankle_boot", model="fashion_cnn", target=target, api_name="/explain")
+        for target in ("Sandal", 5)
+    )
+    assert by_name["category"] == by_index["category"] == "sandal" and by_name["values"] == by_index["values"]
+
+
 def test_layers_and_runs(client):
     layers = client.predict(model="fashion_cnn", api_name="/layers")
     assert layers[-1]["output_shape"] == [10]
@@ -109,6 +117,7 @@ def test_layers_and_runs(client):
         ("/shift", {"image": "coffee", "dx": 500}, "moves the whole picture out of sight"),
         ("/shift", {"image": "coffee", "boundary": "sideways"}, "There is no boundary rule called sideways"),
         ("/explain", {"image": "coffee", "method": "guess"}, "There is no method called guess"),
+        ("/explain", {"image": "coffee", "target": "tigercat"}, "did you mean tiger cat (282)"),
         ("/explain", {"image": "coffee", "target": 1000}, "There is no class 1000"),
         ("/explain", {"image": "coffee", "method": "grad_cam", "layer": "bn7"}, "bn7"),
         ("/layers", {"model": "run/../../etc"}, "A run name has"),

@@ -1,12 +1,18 @@
 """Putting a label right in the error view, from the first training to the change that the second one brings."""
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 from safetensors.torch import load_file
 
 from models.runs import read_run
 from models.shapes import SHAPES
 from tests.browser.test_classify import choose
 from tests.browser.test_train import open_part, train_shapes
+
+
+def show_run(page: Page, name: str) -> None:
+    """Chooses a run; its name may be the beginning of another's."""
+    page.locator("#train-run input").click()
+    page.get_by_role("option", name=name, exact=True).click()
 
 
 def test_a_relabelled_training_picture_is_trained_with_anew(open_tab, server):
@@ -22,9 +28,8 @@ def test_a_relabelled_training_picture_is_trained_with_anew(open_tab, server):
     new = (label + 1) % len(SHAPES)
     choose(page, "errors-label", list(SHAPES)[new])
     page.locator("#errors-relabel").click()
-    expect(page.locator("#errors-corrections td")).to_have_text(
-        [str(number), "training", list(SHAPES)[label], list(SHAPES)[new]]
-    )
+    cells = [str(number), "training", list(SHAPES)[label], list(SHAPES)[new]]
+    expect(page.locator("#errors-corrections td")).to_have_text([*cells, "not yet"])
     page.locator("#errors-retrain").click()
     second = f"{first}-corrected-1"
     expect(page.locator("#train-run input")).to_have_value(second)
@@ -35,6 +40,33 @@ def test_a_relabelled_training_picture_is_trained_with_anew(open_tab, server):
     runs = [read_run(server.runs_root, name) for name in (first, second)]
     assert runs[1].config["corrections"] == {str(number): new}
     assert runs[0].result["weights_sha256"] != runs[1].result["weights_sha256"]
+    expect(page.locator("#errors-corrections td")).to_have_count(0)  # those of the first run, which was shown before
+    show_run(page, first)
+    expect(page.locator("#errors-corrections td")).to_have_text([*cells, second])
+    expect(page.locator("#errors-corrections")).to_contain_text(f"1 correction to {first}, all trained with.")
+
+
+def test_corrections_stay_with_their_run_and_survive_a_reload(open_tab, server):
+    page = open_tab("Train")
+    first = train_shapes(page, 2)
+    second = train_shapes(page, 2)
+    open_part(page, "Errors")
+    listed = page.locator("#errors-corrections")
+    finding = page.locator("#errors-finding")
+    expect(finding).to_contain_text(f"{second}:")
+    page.locator("#errors-gallery .thumbnail-lg").first.click()
+    page.locator("#errors-exclude").click()
+    expect(listed).to_contain_text(f"1 correction to {second}, not trained with yet.")
+    for name, shown in ((first, ""), (second, f"1 correction to {second}")):
+        show_run(page, name)
+        expect(finding).to_contain_text(f"{name}:")
+        expect(listed).to_contain_text(shown)
+        expect(listed.locator("td")).to_have_count(5 if shown else 0)
+    page.reload()
+    page.get_by_role("tab", name="Train", exact=True).click()
+    open_part(page, "Errors")
+    show_run(page, second)
+    expect(listed).to_contain_text(f"1 correction to {second}, not trained with yet.")
 
 
 def test_a_cell_of_the_matrix_opens_validation_pictures_whichever_are_shown(open_tab):

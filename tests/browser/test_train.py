@@ -247,3 +247,15 @@ def test_two_runs_are_compared_and_a_capsule_comes_back(train, server, tmp_path)
         read_run(server.runs_root, added).result["weights_sha256"]
         == (read_run(server.runs_root, second).result["weights_sha256"])
     )
+
+
+def test_the_slider_through_training_measures_the_run_that_is_chosen(train):
+    """Of two runs of the same settings nothing else changes with the run: neither slider, picture nor layer."""
+    names = [train_shapes(train, 2) for _ in range(2)]
+    open_part(train, "Time")
+    measured = train.locator("#time-measures [data-moment]")
+    expect(measured).to_have_count(1, timeout=60_000)
+    measured.evaluate("element => element.dataset.old = 'yes'")
+    train.locator("#train-run input").click()
+    train.get_by_role("option", name=names[0], exact=True).click()
+    expect(train.locator("#time-measures [data-moment]:not([data-old])")).to_have_count(1, timeout=60_000)

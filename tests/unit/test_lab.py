@@ -1,6 +1,7 @@
 """The lab with its bundled models: right answers, clear refusals, and nothing left behind on a model."""
 
 import json
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,7 @@ from analysis.errors import AnalysisError
 from analysis.layers import outline
 from analysis.shift import BOUNDARIES
 from lab import CHUNK, Lab
+from lab.shifting import map_picture, measure_picture
 from models.errors import ModelsError
 from models.preprocessing import Preprocessing
 from models.pretrained import ModelSpec
@@ -151,17 +153,38 @@ def test_a_crop_beyond_the_picture_is_refused(lab):
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(29, 0), (0, -29), (1000, 1000)])
-@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("boundary", [name for name in BOUNDARIES if name != "circular"])
 def test_shifts_out_of_sight_are_refused(lab, sneaker, dx, dy, boundary):
     with pytest.raises(AnalysisError, match="out of sight"):
         lab.shift(sneaker, "fashion_cnn", dx, dy, boundary)
 
 
+@pytest.mark.parametrize("boundary", ["zero", "mean"])
+def test_a_shift_by_the_whole_width_shows_nothing_and_is_refused(lab, sneaker, boundary):
+    for dx, dy in ((28, 0), (0, -28), (-28.5, 1), (math.nan, 0)):
+        with pytest.raises(AnalysisError, match="out of sight; it has 28 pixels"):
+            lab.shift(sneaker, "fashion_cnn", dx, dy, boundary)
+        with pytest.raises(AnalysisError, match="out of sight; it has 28 pixels"):
+            measure_picture(lab, sneaker, "fashion_cnn", dx, dy, boundary)
+    with pytest.raises(AnalysisError, match="out of sight"):
+        next(map_picture(lab, sneaker, "fashion_cnn", 28, boundary))
+
+
 def test_the_longest_shift_leaves_nothing_to_compare(lab, sneaker):
-    result = lab.shift(sneaker, "fashion_cnn", 28, 0, "zero")
-    assert not result.after_pixels.any()
-    assert not result.is_real.any()
+    result = lab.shift(sneaker, "fashion_cnn", 27, 0, "zero")
+    assert result.is_real[:, 27].all() and not result.is_real[:, :27].any()
+    assert torch.equal(result.after_pixels[:, :, 27], result.before_pixels[:, :, 0])
     assert {layer.relative_error for layer in result.layers} == {None}
+
+
+@pytest.mark.parametrize(("dx", "dy", "same"), [(29, -30, (1, -2)), (28, 0, (0, 0)), (28e6 + 3.5, 0, (3.5, 0))])
+def test_a_picture_that_wraps_around_is_never_out_of_sight(lab, sneaker, dx, dy, same):
+    found, expected = (lab.shift(sneaker, "fashion_cnn", *where, "circular") for where in ((dx, dy), same))
+    assert torch.equal(found.after_pixels, expected.after_pixels) and (found.dx, found.dy) == (dx, dy)
+    assert found.layers == expected.layers and found.after == expected.after
+    whole = (round(dx), round(dy))
+    if whole == (dx, dy):
+        assert torch.equal(found.after_pixels, found.before_pixels.roll((dy, dx), (1, 2)))
 
 
 def test_unknown_names_are_refused(lab, sneaker):

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from analysis.errors import AnalysisError
-from analysis.prediction import TIE, Prediction, find_ties, measure_margins, predict, to_probabilities, top_k
+from analysis.prediction import (
+    TIE,
+    Prediction,
+    find_class,
+    find_ties,
+    measure_margins,
+    predict,
+    to_probabilities,
+    top_k,
+)
 
 
 def slow_softmax(row: list[float]) -> list[float]:
@@ -137,3 +146,44 @@ def test_order_does_not_matter_for_ties():
 
 def test_equal_logits_are_a_tie():
     assert find_ties(torch.zeros(1, 3)).tolist() == [True]
+
+
+CLASSES = ("tiger cat", "crane", "Egyptian_cat", "crane", "3", "고양이", "Ring")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (0, 0),
+        ("2", 2),
+        ("tiger cat", 0),
+        (" Tiger-Cat ", 0),
+        ("egyptian cat", 2),
+        ("3", 3),  # a number is an index, whatever the classes are called
+        ("\u1100\u1169\u110b\u1163\u11bc\u110b\u1175", 5),  # the same letters, not composed
+    ],
+)
+def test_a_class_is_found_by_its_index_or_name(wanted, index):
+    assert find_class(wanted, CLASSES) == index
+
+
+def test_the_very_name_goes_before_one_that_is_only_alike():
+    assert find_class("ring", ("Ring", "ring")) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("crane", "the classes 1, 3; choose"),
+        ("Crane", "the classes 1, 3; choose"),
+        ("tigercat", r"no class called tigercat; did you mean tiger cat \(0\)"),
+        ("zebra", "no class called zebra; give its name or a number to 6"),
+        (7, "no class 7; .* 0 to 6"),
+        ("-1", "no class -1; .* 0 to 6"),
+        ("9" * 5000, "no class called 9{60};"),
+        ("", "no class called ;"),
+    ],
+)
+def test_a_name_of_no_class_or_of_several_is_refused_with_what_there_is(wanted, words):
+    with pytest.raises(AnalysisError, match=words):
+        find_class(wanted, CLASSES)

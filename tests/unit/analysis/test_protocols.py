@@ -105,10 +105,11 @@ def test_azulay_and_weiss_move_a_small_picture_on_a_canvas(scale, side):
     assert places == [[[c, c], [c + 1, c + 1]] for c in range(center - 4, center + 4)]
 
 
-@pytest.mark.parametrize(("window", "low", "high"), [(224, -32, 31), (32, -3, 2)])
-def test_aps_draws_two_rolls_for_a_batch(window, low, high):
+@pytest.mark.parametrize("window", [224, 32])
+@pytest.mark.parametrize(("name", "low", "high"), [("aps-imagenet", -32, 31), ("aps-cifar", -3, 2)])
+def test_aps_draws_two_rolls_for_a_batch(name, window, low, high):
     ids = [str(number) for number in range(600)]
-    design = make("aps", window, ids, seed=3)
+    design = make(name, window, ids, seed=3)
     rng = np.random.RandomState(3)
     for batch in range(3):
         for column in (1, 2):
@@ -116,15 +117,29 @@ def test_aps_draws_two_rolls_for_a_batch(window, low, high):
             drawn = design.shifts[256 * batch : 256 * batch + 256, column]
             assert (drawn == [columns, rows]).all()
     mean_of_means = np.mean([np.mean(range(256)), np.mean(range(256, 512)), np.mean(range(512, 600))])
-    assert np.average(range(600), weights=design.weights) == pytest.approx(mean_of_means)
-    # Cropping a padded picture further right moves its content left.
-    assert (make("aps", window, ids, "mean", seed=3).shifts == -design.shifts).all()
-    many = make("aps", window, ids, per_image=True).shifts[:, 1:]
-    assert (many.min(), many.max()) == (low, high)
+    expected = mean_of_means if name == "aps-cifar" else np.mean(range(600))
+    assert np.average(range(600), weights=design.weights) == pytest.approx(expected)
+    many = make(name, window, ids, per_image=True)
+    assert (many.shifts[:, 1:].min(), many.shifts[:, 1:].max()) == (low, high)
+    assert (many.weights == 1).all()
+
+
+def test_aps_on_padding_crops_at_the_offset():
+    """Cropping a padded picture further right moves its content left."""
+    rolled, cropped = (make("aps-cifar", 32, boundary=boundary, seed=3).shifts for boundary in ("circular", "mean"))
+    assert (cropped == -rolled).all() and rolled.any()
+
+
+@pytest.mark.parametrize(("window", "chosen"), [(32, "aps-cifar"), (64, "aps-cifar"), (224, "aps-imagenet")])
+def test_aps_is_the_one_for_pictures_of_this_size(window, chosen):
+    ids = [str(number) for number in range(300)]
+    found, expected = (make(name, window, ids, seed=4) for name in ("aps", chosen))
+    assert (found.shifts == expected.shifts).all() and (found.weights == expected.weights).all()
+    assert found.facts == {"protocol": chosen} | expected.facts
 
 
 def test_aps_on_small_pictures_gives_one_pair_in_36_for_free():
-    design = make("aps", 32, [str(number) for number in range(20_000)], per_image=True)
+    design = make("aps-cifar", 32, [str(number) for number in range(20_000)], per_image=True)
     same = (design.shifts[:, 1] == design.shifts[:, 2]).all(1).mean()
     assert same == pytest.approx(1 / 36, abs=4 * np.sqrt(1 / 36 / 20_000))
 
@@ -211,8 +226,13 @@ def test_exact_draws_are_uniform():
         ("aw", {"boundary": "mean", "scale": 0.7}, "scale above 1"),
         ("aw", {"boundary": "mean", "window": 10}, "too small"),
         ("afc-adv", {"max_shift": 1}, "at least 2"),
+        ("exact", {"max_shift": 28, "window": 28, "boundary": "zero"}, "out of sight"),
+        ("zhang", {"max_shift": 56, "window": 28, "boundary": "mean"}, "out of sight"),
+        ("aps-cifar", {"max_shift": 28, "window": 28, "boundary": "mean"}, "out of sight"),
+        ("aps", {"max_shift": 28, "window": 28, "boundary": "zero"}, "out of sight"),
     ],
 )
 def test_settings_that_a_protocol_cannot_use(name, options, words):
     with pytest.raises(AnalysisError, match=words):
+        frame(name, **options)
         make(name, **options)

@@ -247,17 +247,18 @@ def test_a_trace_has_variation_and_amplitude():
     assert values["amplitude"] == pytest.approx(0.8 / 2)
 
 
-def test_the_weights_of_a_protocols_pairs_leave_accuracy_alone():
-    """256 images and a last batch of 44, which counts as much as the first one where shifts are compared."""
-    design = design_of(300, "aps")
+@pytest.mark.parametrize(("protocol", "share"), [("aps-cifar", 1 / 2), ("aps-imagenet", 44 / 300)])
+def test_a_small_last_batch_counts_as_the_protocol_has_it(protocol, share):
+    """256 images and a last batch of 44: as much as the first one, or each image as much as any other."""
+    design = design_of(300, protocol)
     votes = Votes.empty(300, 3)
     votes.labels[:] = 1
     votes.top1[:] = np.arange(3)  # wrong unshifted, and no two shifts agree
     votes.top1[256:] = 1
     values = estimate(tabulate(votes, design), 0).values
-    assert values["accuracy"] == values["worst_case_accuracy"] == pytest.approx(44 / 300)
-    assert values["mean_accuracy"] == pytest.approx((256 / 2 + 44) / 300)
-    assert values["consistency"] == values["all_agree"] == pytest.approx(0.5)
+    for name in ("accuracy", "worst_case_accuracy", "consistency", "all_agree"):
+        assert values[name] == pytest.approx(share), name
+    assert values["mean_accuracy"] == pytest.approx((1 - share) / 2 + share)
 
 
 def test_two_votes_suffice_where_the_design_stops_early():

@@ -95,6 +95,46 @@ def test_classify_answers_for_each_picture_in_order(run_json, lab):
         assert image["predictions"] == [pytest.approx(vars(prediction)) for prediction in expected]
 
 
+def test_classify_answers_for_the_others_where_one_is_broken(run, settings):
+    data = get_sample("bag").path.read_bytes()
+    (settings / "good.png").write_bytes(data)
+    (settings / "cut.png").write_bytes(data[:60])
+    names = ["good.png", "cut.png", "bag", "none.png"]
+    code, out, err = run("classify", *names, *FASHION, "--json")
+    images = json.loads(out)["images"]
+    assert code == 2 and [image["path"] for image in images] == names
+    assert [set(image) for image in images] == [{"path", "predictions", "ms"}, {"path", "problem"}] * 2
+    assert "cut.png is damaged" in images[1]["problem"] and "no file none.png" in images[3]["problem"]
+    assert err == "".join(f"error: {images[number]['problem']}\n" for number in (1, 3))
+    code, out, err = run("classify", *names, *FASHION)
+    assert code == 2 and out.count("ms)") == 2 and err.count("error: ") == 2
+    code, out, err = run("classify", "cut.png", "none.png", *FASHION, "--json")
+    assert code == 2 and len(json.loads(out)["images"]) == 2 and err.count("\n") == 2
+
+
+def test_classify_takes_the_pictures_of_a_folder(run, run_json, settings):
+    folder = settings / "some"
+    (folder / "deeper").mkdir(parents=True)
+    data = get_sample("bag").path.read_bytes()
+    for name in ("b.png", "a", ".hidden.png", "deeper/c.png"):
+        (folder / name).write_bytes(data)
+    (folder / "notes.txt").write_text("no picture")
+    document = run_json("classify", "some", "bag", *FASHION)
+    assert [image["path"] for image in document["images"]] == ["some/a", "some/b.png", "bag"]
+    (folder / "c.png").write_text("no picture, but it says so")
+    code, out, _ = run("classify", folder, *FASHION, "--json")
+    assert code == 2 and ["problem" in image for image in json.loads(out)["images"]] == [False, False, True]
+
+
+def test_a_file_goes_before_a_sample_of_its_name_and_a_folder_does_not(run_json, settings):
+    (settings / "bag").mkdir()
+    assert run_json("shift", "bag", *FASHION)["before"][0]["category"] == "bag"
+    (settings / "bag").rmdir()
+    (settings / "bag").write_bytes(get_sample("trouser").path.read_bytes())
+    assert run_json("shift", "bag", *FASHION)["before"][0]["category"] == "trouser"
+    assert run_json("classify", "bag", *FASHION)["images"][0]["predictions"][0]["category"] == "trouser"
+
+
 @pytest.mark.parametrize(("top_k", "num"), [(1, 1), (10, 10), (1000, 10)])
 def test_classify_shows_as_many_classes_as_there_are(run_json, top_k, num):
     predictions = run_json("classify", "bag", *FASHION, "--top-k", top_k)["images"][0]["predictions"]
@@ -161,6 +201,35 @@ def test_explain_takes_a_target_and_a_layer(run_json):
     layer = next(row["name"] for row in run_json("layers", *FASHION) if row["type"] == "Conv2d")
     document = run_json("explain", "bag", *FASHION, "--target", target, "--method", "grad_cam", "--layer", layer)
     assert document["target"] == target and document["category"] == CATEGORIES[-1]
+
+
+def test_explain_takes_the_name_of_a_class_and_classify_shows_its_number(run, run_json):
+    by_name, by_number = (run_json("explain", "chelsea", "--target", text) for text in ("Tiger-CAT", "282"))
+    assert by_name["target"] == by_number["target"] == 282 and by_name["category"] == "tiger cat"
+    _, out, _ = run("classify", "chelsea")
+    assert any(line.split()[1:] == ["282", "tiger", "cat"] for line in out.splitlines())
+
+
+def test_explain_asks_which_of_two_classes_of_a_name_is_meant(run, run_json, make_run, settings):
+    make_run(settings / "runs")
+    card = settings / "runs" / "tiny" / "model.json"
+    card.write_text(card.read_text().replace('"cat"', '"ant"'))
+    code, out, err = run("explain", "bag", "-m", "run/tiny", "--target", "ant")
+    assert (code, out) == (2, "") and "ant is the name of the classes 0, 2" in err
+    assert run_json("explain", "bag", "-m", "run/tiny", "--target", "2")["target"] == 2
+
+
+def test_a_picture_that_wraps_around_can_go_any_distance(run_json):
+    def shift(*options):
+        return run_json("shift", "bag", *FASHION, "--boundary", "circular", *options)
+
+    once = shift("--dx", 1, "--dy", -2)
+    assert shift("--dx", 29, "--dy", -30) == shift("--dx", 28 * 10**7 + 1, "--dy", -2 - 28) == once
+    assert shift("--dx", 28, "--dy", 0)["before"] == shift("--dx", 28, "--dy", 0)["after"]
+    whole, turn = (
+        run_json("meter", "bag", *FASHION, "--boundary", "circular", "--dx", dx)["layers"] for dx in (2, 30)
+    )
+    assert whole == turn
 
 
 def test_layers_describe_the_network(run_json):
@@ -284,8 +353,9 @@ MISTAKES = {
     "meter of nothing": (["meter", "bag", *FASHION, "--dx", "nan"], "out of sight"),
     "no such weights": (["classify", "bag", "--model", "resnet50:V9"], "IMAGENET1K_V1"),
     "no such picture": (["classify", "none.png", *FASHION], "none.png"),
-    "one bad picture of two": (["classify", "bag", "text.png", *FASHION], "text.png is not a picture"),
-    "a folder": (["classify", ".", *FASHION], "not a file"),
+    "a folder without pictures": (["classify", "empty", *FASHION], "no picture in the folder empty"),
+    "a folder for one picture": (["shift", ".", *FASHION], "not a file"),
+    "a weight file": (["classify", "bag", "--model", "mine.pth"], "cannot be opened yet"),
     "no such model": (["classify", "bag", "--model", "resnet81"], "Did you mean"),
     "no such run": (["layers", "--model", "run/none"], "no run named none"),
     "run outside": (["layers", "--model", "run/../x"], "run name"),
@@ -293,12 +363,19 @@ MISTAKES = {
     "bad method": (["explain", "bag", *FASHION, "--method", "magic"], "magic"),
     "bad boundary": (["shift", "bag", *FASHION, "--boundary", "magic"], "magic"),
     "bad dx": (["shift", "bag", *FASHION, "--dx", "far"], "--dx"),
-    "shift out of sight": (["shift", "bag", *FASHION, "--dx", "29"], "out of sight"),
+    "shift out of sight": (["shift", "bag", *FASHION, "--dx", "28"], "out of sight"),
+    "mean colour": (["shift", "bag", *FASHION, "--dy", "-28", "--boundary", "mean"], "out of sight"),
+    "no end": (["shift", "bag", *FASHION, "--dx", "inf", "--boundary", "circular"], "out of sight"),
+    "all black map": (["shift-map", "bag", *FASHION, "--max-shift", "28"], "out of sight"),
+    "all black meter": (["meter", "bag", *FASHION, "--dx", "28"], "out of sight"),
     "huge shift": (["shift", "bag", *FASHION, "--dy", "-99999999999999999999"], "out of sight"),
     "no surroundings": (["shift", "bag", *FASHION, "--boundary", "crop"], "smaller shift"),
-    "bad target": (["explain", "bag", *FASHION, "--target", "bag"], "--target is a class index or auto, not bag"),
-    "odd digit": (["explain", "bag", *FASHION, "--target", "²"], "--target"),
-    "very long target": (["explain", "bag", *FASHION, "--target", "9" * 5000], "--target"),
+    "bad target": (
+        ["explain", "bag", *FASHION, "--target", "dresses"],
+        "called dresses; did you mean dress (3)",
+    ),
+    "odd digit": (["explain", "bag", *FASHION, "--target", "²"], "no class called ²"),
+    "very long target": (["explain", "bag", *FASHION, "--target", "9" * 5000], "no class called 99999"),
     "target too large": (["explain", "bag", *FASHION, "--target", "10"], "classes 0 to 9"),
     "negative target": (["explain", "bag", *FASHION, "--target=-1"], "classes 0 to 9"),
     "no such layer": (["explain", "bag", *FASHION, "--method", "grad_cam", "--layer", "none"], "none"),
@@ -319,6 +396,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_end_in_one_line_and_exit_code_2(run, settings, mistake):
     (settings / "text.png").write_text("this is text")
+    (settings / "empty").mkdir()
     arguments, words = MISTAKES[mistake]
     code, out, err = run(*arguments[:1], *(["--json"] if arguments else []), *arguments[1:])
     assert (code, out) == (2, "")

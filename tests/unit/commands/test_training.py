@@ -72,3 +72,36 @@ def test_find_rate_that_fails_leaves_no_run(run, root, monkeypatch):
     code, _, err = run("train", "--name", "a", *TINY, "--find-rate")
     assert code == 2 and "one process" in err
     assert list_runs(root) == []
+
+
+DIGITS = ("--dataset", "digits", "--max-steps", 1, "--start-from", "fashion_cnn")
+
+
+def test_a_training_that_starts_from_a_model_has_its_network(run, root):
+    code, _, err = run("train", "--name", "a", *DIGITS)
+    assert code == 0, err
+    found = read_run(root, "a")
+    assert found.config["model"]["channels"] == [32, 64, 128] and found.config["image_size"] == 28
+    code, _, err = run("train", "--name", "b", *DIGITS[:-1], "run/a", "--dropout", "0.5", "--image-size", 28)
+    assert code == 0, err
+    config = read_run(root, "b").config
+    assert (config["model"]["channels"], config["model"]["dropout"]) == ([32, 64, 128], 0.5)
+
+
+def test_what_is_given_goes_before_the_network_of_the_start(run, root):
+    code, _, err = run("train", "--name", "a", *DIGITS, "--channels", "4,8")
+    assert code == 2 and "start weights do not fit" in err and "features.0" in err
+    assert read_run(root, "a").config["model"]["channels"] == [4, 8]
+    code, _, err = run("train", "--name", "b", *DIGITS, "--arch", "lenet5")
+    assert code == 2 and "start weights do not fit" in err
+    assert read_run(root, "b").config["architecture"] == "lenet5"
+
+
+def test_arms_that_start_from_a_model_have_its_network(run, root):
+    base = {"dataset": "digits", "max_steps": 1, "start_from": "fashion_cnn", "snapshots": False, "train_limit": 64}
+    code, out, err = run(
+        "arms", "--name", "c", "--vary", "optimizer=sgd,adam", "--base", json.dumps(base), "--seeds", 1
+    )
+    assert code == 0, err
+    assert "failed" not in out
+    assert read_run(root, "c").config["base"]["model"]["channels"] == [32, 64, 128]

@@ -171,6 +171,60 @@ def test_zhang_shares_its_pairs_within_batches(run, modules, folder):
     assert value(run(protocol="zhang", max_shift=4, seed=5), "consistency") == pytest.approx(np.mean(agreed))
 
 
+def chaman_loop(module, batches, limit: int, boundary: str, seed: int) -> list[tuple[int, float, float]]:
+    """Size, accuracy and agreement of every batch, in float64: two random moves, shared by a whole batch."""
+    rng, found = np.random.RandomState(seed), []
+    for inputs, labels in batches:
+        answers = [module(inputs).argmax(1)]
+        for rows, columns in (rng.randint(-limit, limit, 2).tolist(), rng.randint(-limit, limit, 2).tolist()):
+            if boundary == "circular":
+                moved = inputs.roll((rows, columns), (2, 3))
+            else:  # a window of the picture in a frame of zeros
+                top, left = limit + rows, limit + columns
+                moved = nn.functional.pad(inputs, (limit,) * 4)[..., top : top + SIDE, left : left + SIDE]
+            answers.append(module(moved).argmax(1))
+        right, agree = answers[0] == labels, answers[1] == answers[2]
+        found.append((len(inputs), right.double().mean().item(), agree.double().mean().item()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def two_batches(tmp_path_factory):
+    """264 pictures: a batch of 256, and one of 8."""
+    root, rng = tmp_path_factory.mktemp("data") / "more", np.random.default_rng(1)
+    for number in range(264):
+        path = root / CLASSES[number // 66] / f"{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(256, size=(18, 18)).astype(np.uint8)).save(path)
+    return root
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize(
+    ("protocol", "boundary", "limit"),
+    [
+        ("aps-imagenet", "circular", 32),
+        ("aps-cifar", "circular", 3),
+        ("aps-cifar", "mean", 3),
+        ("aps", "circular", 3),
+    ],
+)
+@torch.no_grad()
+def test_the_two_loops_of_chaman_and_dokmanic(run, modules, two_batches, protocol, boundary, limit, seed):
+    """Their ImageNet code weights batches by size; that for CIFAR-10 does not, in accuracy neither."""
+    pixels, labels = squares(two_batches, SIDE)
+    inputs, module = PREP.normalize(pixels.double()), copy.deepcopy(modules["toy"]).double()
+    batches = list(zip(inputs.split(256), torch.from_numpy(labels).split(256), strict=True))
+    sizes, accuracies, agreements = zip(*chaman_loop(module, batches, limit, boundary, seed), strict=True)
+    weights = sizes if protocol == "aps-imagenet" else None
+    document = run(data=str(two_batches), protocol=protocol, boundary=boundary, seed=seed)
+    assert value(document, "accuracy") == pytest.approx(np.average(accuracies, weights=weights), abs=1e-9)
+    assert value(document, "consistency") == pytest.approx(np.average(agreements, weights=weights), abs=1e-9)
+    other = None if weights else sizes
+    assert value(document, "accuracy") != pytest.approx(np.average(accuracies, weights=other), abs=1e-3)
+    assert value(document, "consistency") != pytest.approx(np.average(agreements, weights=other), abs=1e-3)
+
+
 def test_small_pictures_on_the_mean_colour(run, modules, folder):
     """Azulay and Weiss put them on a canvas that is zero after the normalisation."""
     side = min(int(SIDE / 1.9), SIDE - 10)
@@ -533,9 +587,10 @@ def test_nothing_leaks(run, monkeypatch):
         ({"models": ("toy", "toy")}, "none twice"),
         ({"models": "toy"}, "list of names"),
         ({"data": ""}, "data must be"),
-        ({"protocol": "best"}, "exact, zhang, diag33, aw, aps, afc-adv"),
+        ({"protocol": "best"}, "exact, zhang, diag33, aw, aps-imagenet, aps-cifar, aps, afc-adv"),
         ({"boundary": "sky"}, "boundary must be one of"),
         ({"protocol": "aps", "boundary": "crop"}, "circular or mean or zero, not crop"),
+        ({"protocol": "aps-imagenet", "boundary": "mean"}, "circular, not mean"),
         ({"shifts": 1}, "shifts"),
         ({"max_shift": 0}, "max_shift"),
         ({"limit": 0}, "limit"),

@@ -129,3 +129,22 @@ def test_an_additional_change_leaves_the_draws_of_the_other_as_they_are():
     both = {purpose: listen(purpose) for purpose in drawn}
     feed(20, 5, augments=both).batch(torch.arange(3), 2)
     assert drawn[Purpose.SHIFT][0] == drawn[Purpose.SHIFT][1] != drawn[Purpose.AUGMENT][0]
+
+
+@pytest.mark.parametrize(
+    ("num", "batch", "processes", "parts", "smallest"),
+    [
+        (20, 6, 1, 1, 6),
+        (20, 6, 1, 2, 3),
+        (20, 5, 1, 2, 2),  # 3 and 2
+        (20, 7, 1, 3, 1),  # 3, 3 and 1
+        (20, 5, 2, 1, 2),  # 3 and 2
+        (20, 5, 2, 2, 1),
+        (3, 8, 1, 1, 3),  # no more than there are
+        (1, 8, 2, 1, 0),
+    ],
+)
+def test_the_smallest_part_of_a_batch(num, batch, processes, parts, smallest):
+    feeds = [feed(num, batch, rank=rank, num_processes=processes) for rank in range(processes)]
+    sizes = [len(part) for each in feeds for part in each.index(0).chunk(parts)]
+    assert {each.smallest_part(parts) for each in feeds} == {min(sizes)} == {smallest}

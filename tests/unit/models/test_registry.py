@@ -110,3 +110,12 @@ def test_a_snapshot_is_a_model_of_its_own(tmp_path, make_run):
     for step in ("6", "", "-5", "../tiny", "5" * 30, "٣"):
         with pytest.raises(ModelsError, match="has no snapshot of step"):
             registry.get(f"run/tiny@{step}")
+
+
+@pytest.mark.parametrize("name", ["mine.pth", "/somewhere/resnet18-3.safetensors", "run.PT", "../net.onnx"])
+def test_a_weight_file_is_no_model_and_what_is_one_is_said(tmp_path, name):
+    with pytest.raises(
+        ModelsError, match=r"own cannot be opened yet; .*`models` lists.*run/NAME.*open-capsule"
+    ) as caught:
+        Registry(tmp_path).get(name)
+    assert "delete" not in str(caught.value) and "somewhere" not in str(caught.value)

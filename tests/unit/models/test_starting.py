@@ -13,7 +13,7 @@ from models.preprocessing import Preprocessing
 from models.pretrained import torchvision_model
 from models.resnet import ResNet, ResNetConfig
 from models.small_cnn import SmallCNN, SmallCNNConfig
-from models.starting import Start, adopt_weights, read_start
+from models.starting import Start, adopt_weights, inherit_network, read_start
 
 
 def small(**options) -> SmallCNN:
@@ -113,3 +113,29 @@ def test_mean_and_std_stay_those_of_the_start():
 
     assert start(grey).adapt(own) == Preprocessing(crop_size=8, resize_size=8, mean=(0.1,), std=(0.2,))
     assert start(colour).adapt(own) == own
+
+
+def test_a_training_inherits_what_is_not_given(tmp_path, make_run):
+    module = make_run(tmp_path)
+    side = read_start("run/tiny", tmp_path).preprocessing.crop_size
+    found = inherit_network(
+        {"start_from": "run/tiny", "epochs": 3, "architecture": None, "image_size": None}, tmp_path
+    )
+    assert found == {
+        "start_from": "run/tiny",
+        "epochs": 3,
+        "architecture": "small_cnn",
+        "image_size": side,
+        "model": module.config.chosen,
+    }
+    given = {"start_from": "run/tiny", "model": {"dropout": 0.5}, "image_size": 40}
+    found = inherit_network(given, tmp_path)
+    assert found["model"] == {**module.config.chosen, "dropout": 0.5} and found["image_size"] == 40
+    assert "model" not in inherit_network({"start_from": "run/tiny", "architecture": "lenet"}, tmp_path)
+    for settings in (
+        {"epochs": 3},
+        {"start_from": None},
+        {"start_from": 5},
+        {"start_from": "run/tiny", "model": [1]},
+    ):
+        assert inherit_network(settings, tmp_path) == settings

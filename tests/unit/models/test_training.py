@@ -353,3 +353,36 @@ def test_the_search_for_copies_can_be_stopped(own_pictures, tmp_path, monkeypatc
 def test_drawn_shapes_are_not_searched_for_copies(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "find_near_duplicates", None)
     assert train(tiny(max_steps=1), tmp_path / "a").state == "finished"
+
+
+MLP = {"architecture": "mlp", "model": {"norm": "batch"}}
+RESNET = {"architecture": "resnet", "model": {}, "image_size": 32, "shapes": {"num_images": 60}}
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        (MLP | {"batch_size": 2, "accumulate": 2}, "a batch of 2 in 2 parts gives .* hidden.0.norm 1 picture"),
+        (MLP | {"batch_size": 3, "accumulate": 2}, "a batch of 3 in 2 parts"),
+        (MLP | {"train_limit": 1}, "a batch of 1 gives"),
+        (RESNET | {"batch_size": 2, "accumulate": 2}, "layer4.0.bn1"),
+    ],
+)
+def test_batch_norm_with_one_value_per_channel_is_refused_before_the_first_step(tmp_path, options, numbers):
+    with pytest.raises(ModelsError, match=f"at least 2 values at a time, but .*{numbers}"):
+        train(tiny(**options, max_steps=3), tmp_path / "a")
+    run = read_run(tmp_path, "a")
+    assert run.state == "failed" and "at least 2 values" in run.message and not run.metrics
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train_limit": 1},  # one picture, but maps with many positions
+        MLP | {"batch_size": 4, "accumulate": 2},
+        MLP | {"batch_size": 3, "accumulate": 1},
+        MLP | {"train_limit": 1, "model": {"norm": "layer"}},
+    ],
+)
+def test_batch_norm_with_two_values_or_more_is_trained(tmp_path, options):
+    assert train(tiny(**options, max_steps=2), tmp_path / "a").state == "finished"

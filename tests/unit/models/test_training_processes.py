@@ -229,3 +229,18 @@ def test_a_backbone_that_is_frozen_for_a_while_trains_on_two_processes(tmp_path,
     finish(start(tmp_path, "train", "--name", "two", *options, *changes, "--batch-size", "8", "--max-steps", "4"))
     run = read_run(tmp_path, "two")
     assert (run.state, run.status["step"]) == ("finished", 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--train-limit", "1"), "A batch of 1 cannot be divided among 2 processes"),
+        (("--arch", "mlp", "--set", "norm=batch", "--train-limit", "3"), "a batch of 3 on 2 processes gives"),
+    ],
+)
+def test_a_share_that_is_too_small_ends_all_processes_in_words(tmp_path, options, words):
+    process = start(tmp_path, "train", "--name", "two", *OPTIONS[:8], *options)
+    _, err = process.communicate(timeout=120)
+    run = read_run(tmp_path, "two")
+    assert process.returncode != 0 and words in err
+    assert run.state == "failed" and words in run.message and not run.metrics

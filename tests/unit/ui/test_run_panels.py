@@ -1,6 +1,7 @@
 """The panels of a run's errors and of its time slider: what they show of runs in any state."""
 
 import os
+import shutil
 from types import SimpleNamespace
 
 import gradio as gr
@@ -139,23 +140,73 @@ def test_damaged_training_pictures_leave_the_rest_as_it_is(press, panel, root):
     assert panel.refresh("tiny")[1]["visible"]
 
 
-def test_corrections_of_both_parts_stand_in_one_list_and_become_one_run(press, services, root, monkeypatch):
-    started = []
-    monkeypatch.setattr(services.jobs, "start", lambda config, name, **options: started.append((config, name)))
-    monkeypatch.setattr(services.jobs, "write_notes", lambda name, text: started.append(text))
-    write_json(root / "tiny" / "config.json", TrainingConfig(dataset="shapes").to_dict())
-    trails, listed, _ = press("add_label", "tiny", ("training", 2), 0, {})
+@pytest.fixture
+def started(services, root, monkeypatch):
+    """Trainings that were started, as runs that wait for their turn."""
+    for name in ("tiny", "right"):
+        write_json(root / name / "config.json", TrainingConfig(dataset="shapes").to_dict())
+    made = []
+
+    def start(config, name, **options):
+        made.append(config)
+        create_run(root, name, config.to_dict())
+
+    monkeypatch.setattr(services.jobs, "start", start)
+    return made
+
+
+def test_corrections_of_both_parts_stand_in_one_list_and_become_one_run(press, services, started):
+    listed, _ = press("add_label", "tiny", ("training", 2), 0)
     assert all(f"<td>{cell}</td>" in listed for cell in (502, "training", "cat", "ant"))
-    trails, listed, _ = press("add_exclusion", "tiny", ("validation", 3), trails)
+    listed, _ = press("add_exclusion", "tiny", ("validation", 3))
     assert "<td>502</td><td>training</td><td>cat</td><td>ant</td>" in listed
     assert "<td>3</td><td>validation</td><td>ant</td><td>left out</td>" in listed
-    assert "2 corrections to tiny" in listed and "training pictures change what is trained on" in listed
-    press("train", "tiny", trails)
-    (config, name), notes = started
-    assert config.corrections == {"3": None, "502": 0} and name == "tiny-corrected-1"
-    assert notes == "tiny with 2 more corrections."
-    trails, listed, actions = press("take_back", "tiny", press("take_back", "tiny", trails)[0])
+    assert "2 corrections to tiny, not trained with" in listed
+    assert "training pictures change what is trained on" in listed
+    press("train", "tiny")
+    assert [config.corrections for config in started] == [{"3": None, "502": 0}]
+    assert services.jobs.read("tiny-corrected-1").notes == "tiny with 2 more corrections."
+    press("take_back", "tiny")
+    listed, actions = press("take_back", "tiny")
     assert listed == "" and actions["visible"] is False
+
+
+def test_corrections_are_those_of_the_run_that_is_shown_and_survive_a_reload(press, services, started):
+    press("add_label", "tiny", ("training", 2), 0)
+
+    def corrections(name):
+        """As a page that has just been opened shows them."""
+        with gr.Blocks():
+            panel = build_errors_panel(services, gr.Dropdown([]))
+        values = dict(zip(panel.outputs, panel.refresh(name), strict=True))
+        listed = next(c for c in panel.outputs if getattr(c, "elem_id", None) == "errors-corrections")
+        return values[listed]
+
+    assert "1 correction to tiny" in corrections("tiny") and corrections("right") == corrections(None) == ""
+    assert "1 correction to tiny" in corrections("tiny")
+    with pytest.raises(gr.Error, match="no correction yet"):
+        press("train", "right")
+
+
+def test_a_correction_that_was_trained_with_is_said_to_be(press, started, root):
+    press("add_label", "tiny", ("training", 2), 0)
+    press("train", "tiny")
+    with pytest.raises(gr.Error, match="have been trained with in tiny-corrected-1"):
+        press("train", "tiny")
+    listed, _ = press("add_exclusion", "tiny", ("training", 3))
+    assert "2 corrections to tiny, 1 of them not trained with yet" in listed
+    assert "<td>ant</td><td>tiny-corrected-1 (queued)</td>" in listed and "<td>not yet</td>" in listed
+    press("train", "tiny")
+    assert started[1].corrections == {"502": 0, "503": None}
+    listed, _ = press("add_label", "tiny", ("training", 2), 1)  # changed its mind: that is new
+    assert "2 corrections to tiny, 1 of them not trained with yet" in listed
+    listed, _ = press("take_back", "tiny")
+    assert "2 corrections to tiny, all trained with." in listed
+    for name in ("tiny-corrected-1", "tiny-corrected-2"):
+        shutil.rmtree(root / name)
+    press("add_label", "tiny", ("training", 2), 1)
+    listed, _ = press("take_back", "tiny")
+    assert "2 corrections to tiny, not trained with yet." in listed
 
 
 def test_a_run_that_kept_no_snapshots_says_so(services):
