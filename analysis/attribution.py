@@ -34,7 +34,7 @@ class Method:
         explanation: three plain sentences on what the map shows.
         formula: LaTeX; ``f`` is the logit of the explained class.
         citation: the paper.
-        run: computes the map ``(1, C, H, W)``; its keyword arguments are the options of the method.
+        run: finds the evidence; its keyword arguments are the options of the method.
         needs_layer: whether it weighs a feature map (Grad-CAM).
         needs_relu: whether it replaces the backward pass of ReLU.
     """
@@ -44,7 +44,7 @@ class Method:
     explanation: str
     formula: str
     citation: str
-    run: Callable[..., Tensor]
+    run: Callable[..., explainers.Evidence]
     needs_layer: bool = False
     needs_relu: bool = False
 
@@ -64,7 +64,7 @@ _TABLE = (
         name="input_x_gradient",
         title="Input × gradient",
         explanation="Each pixel shows its own value times the gradient there. "
-        "For a linear model this is exactly the pixel's share of the score; for a network, a first guess. "
+        "For a linear model this is exactly the pixel's share of the score without its bias; for a network, a guess. "
         "Pixels that the normalisation puts at zero always get zero.",
         formula=r"x \cdot \partial f(x) / \partial x",
         citation="Shrikumar et al., Not Just a Black Box, 2016, arXiv:1605.01713",
@@ -74,7 +74,7 @@ _TABLE = (
         name="integrated_gradients",
         title="Integrated gradients",
         explanation="The picture is faded in from a neutral one, and the gradients on the way are averaged. "
-        "All pixels together add up to the difference in score between the two pictures. "
+        "All pixels together add up to the difference in score between the two pictures, but for the gap it names. "
         "The map depends on the neutral picture: where it equals yours, nothing is attributed.",
         formula=r"(x - x') \int_0^1 \partial f(x' + \alpha (x - x')) / \partial x \, d\alpha",
         citation="Sundararajan et al., Axiomatic Attribution for Deep Networks, 2017, arXiv:1703.01365",
@@ -115,7 +115,8 @@ _TABLE = (
         name="grad_cam",
         title="Grad-CAM",
         explanation="A late feature map's channels are added up, weighted by what each does for the class. "
-        "It shows where the evidence lies, in patches as coarse as that feature map. "
+        "It shows where the evidence lies, as coarse as that map: each cell is drawn at the centre of what it looks "
+        "at, while other tools spread the cells evenly. "
         "Negative regions speak against the class.",
         formula=r"\sum_k \alpha_k A^k,\ \alpha_k = \frac{1}{hw} \sum_{ij} \partial f / \partial A^k_{ij}",
         citation="Selvaraju et al., Grad-CAM, 2016, arXiv:1610.02391",
@@ -150,6 +151,11 @@ class Attribution:
         values: float32 on the CPU, signed, in network-input pixels: ``(C, H, W)``, or ``(1, H, W)`` for
             Grad-CAM. Positive values speak for the class.
         seconds: how long it took.
+        completeness_gap: of integrated gradients, which claim to add up: how far their sum is from the difference
+            between the score of the picture and that of the baseline, as a share of that difference, or of 1 where
+            it is smaller. None for all other methods.
+        placement: of Grad-CAM: ``centres`` where every cell of the feature map is drawn at the centre of its
+            receptive field, ``even`` where that is not known. None for methods without a feature map.
     """
 
     method: str
@@ -157,11 +163,25 @@ class Attribution:
     layer: str | None
     values: Tensor
     seconds: float
+    completeness_gap: float | None = None
+    placement: str | None = None
 
     @property
     def is_flat(self) -> bool:
         """Whether the map is the same everywhere, so that there is nothing to draw."""
         return bool(self.values.min() == self.values.max())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to know when reading this map, in sentences."""
+        found = []
+        if (gap := self.completeness_gap) is not None:
+            is_closed = gap < explainers.TOLERANCE
+            limit = "" if is_closed else f", where it stops after {explainers.MAX_STEPS} steps"
+            found.append(f"The map adds up to the difference in score but for {100 * gap:.1f} %{limit}.")
+        if self.placement == "even":
+            found.append(f"What the cells of {self.layer} look at is not known; they are spread evenly.")
+        return tuple(found)
 
 
 def attribute(
@@ -187,7 +207,7 @@ def attribute(
             ``Cancelled``.
         seed: of the noise in SmoothGrad.
         **options: of the method, see its function in ``analysis.explainers``: ``baseline``, ``n_steps``,
-            ``n_samples``, ``noise_level``, ``window``, ``stride``, ``chunk``.
+            ``max_steps``, ``n_samples``, ``noise_level``, ``window``, ``stride``, ``chunk``.
 
     Raises:
         AnalysisError: the method cannot explain this model, or an argument does not fit it.
@@ -209,12 +229,14 @@ def attribute(
         layer = _choose_layer(layer, trace) if chosen.needs_layer else None
         module.requires_grad_(False)
         question = explainers.Question(module, inputs.requires_grad_(), target, layer, progress, seed)
-        values = chosen.run(question, **options)[0].detach().float().cpu()
+        found = chosen.run(question, **options)
+        values = found.values[0].detach().float().cpu()
     if not values.isfinite().all():
         raise AnalysisError(
             f"{chosen.title} gave values that are not finite; check the model's weights and the image."
         )
-    return Attribution(method, target, layer, values, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Attribution(method, target, layer, values, seconds, found.completeness_gap, found.placement)
 
 
 def find_obstacles(module: nn.Module, inputs: Tensor) -> dict[str, str]:

@@ -6,15 +6,23 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from analysis.errors import AnalysisError, Progress
+from analysis.placement import enlarge, find_centres
+from analysis.taps import tapped
 
 log = logging.getLogger(__name__)
+
+TOLERANCE = 0.02
+"""Integrated gradients stop at a smaller gap than this share of the difference of the scores."""
+SMALLEST_DIFFERENCE = 1.0
+"""In logits: the gap of a smaller difference is a share of this one, as a share of nearly nothing says nothing."""
+MAX_STEPS = 512
+"""Forward and backward passes that integrated gradients may take, in pictures."""
 
 
 @dataclass(frozen=True)
@@ -38,42 +46,90 @@ class Question:
     seed: int
 
 
-def saliency(question: Question) -> Tensor:
+@dataclass(frozen=True)
+class Evidence:
+    """What a method found.
+
+    Attributes:
+        values: The map ``(1, C, H, W)``.
+        completeness_gap: See ``attribution.Attribution``.
+        placement: See ``attribution.Attribution``.
+    """
+
+    values: Tensor
+    completeness_gap: float | None = None
+    placement: str | None = None
+
+
+def saliency(question: Question) -> Evidence:
     from captum.attr import Saliency
 
     with _watched(question, 1) as forward:
-        return Saliency(forward).attribute(question.inputs, question.target, abs=False)
+        return Evidence(Saliency(forward).attribute(question.inputs, question.target, abs=False))
 
 
-def input_x_gradient(question: Question) -> Tensor:
+def input_x_gradient(question: Question) -> Evidence:
     from captum.attr import InputXGradient
 
     with _watched(question, 1) as forward:
-        return InputXGradient(forward).attribute(question.inputs, question.target)
+        return Evidence(InputXGradient(forward).attribute(question.inputs, question.target))
 
 
 def integrated_gradients(
-    question: Question, *, baseline: Tensor | None = None, n_steps: int = 32, chunk: int = 8
-) -> Tensor:
-    """Averages the gradient at ``n_steps`` points (Gauss-Legendre) from ``baseline`` to the input.
+    question: Question,
+    *,
+    baseline: Tensor | None = None,
+    n_steps: int = 32,
+    max_steps: int = MAX_STEPS,
+    chunk: int = 8,
+) -> Evidence:
+    """Averages gradients on the way from ``baseline`` to the input, at more and more points until they add up.
+
+    On the way, ``baseline + u**2 * (input - baseline)`` for u from 0 to 1, points are evenly spaced in u: close to
+    each other near the baseline, where most units of a network switch. From ``n_steps`` points on they are doubled
+    while the gap (:func:`measure_gap`) is not below ``TOLERANCE``, but not beyond ``max_steps``. The trapezoidal rule
+    keeps the earlier ones, so that no gradient is computed twice.
 
     The baseline ``(1, C, H, W)`` or ``(C, H, W)`` is zero if not given: the mean colour.
     """
-    from captum.attr import IntegratedGradients
+    from captum.attr import Saliency
 
     _require(n_steps >= 1, "Integrated gradients needs at least 1 step.")
-    start = _as_baseline(baseline, question.inputs)
+    inputs, start = question.inputs.detach(), _as_baseline(baseline, question.inputs)
+    path = inputs - start
+    with torch.no_grad():
+        after, before = (float(question.module(picture)[0, question.target]) for picture in (inputs, start))
 
-    def run(chunk: int) -> Tensor:
-        with _watched(question, n_steps) as forward:
-            return IntegratedGradients(forward).attribute(
-                question.inputs, start, question.target, n_steps=n_steps, internal_batch_size=chunk
-            )
+    def run(chunk: int) -> Evidence:
+        total, steps, numbers = torch.zeros_like(inputs), n_steps, range(1, n_steps + 1)
+        with _watched(question, max(n_steps, max_steps)) as forward:
+            explainer = Saliency(forward)
+            while True:
+                u = torch.tensor(numbers, dtype=torch.float64) / steps
+                # Of 2 u du, which is the step along the way: nothing at the baseline, and half of it at the input.
+                shares = torch.where(u < 1, 2 * u, 1)
+                for part, weights in zip(u.split(chunk), shares.split(chunk), strict=True):
+                    points = start + _each(part**2, inputs) * path
+                    gradients = explainer.attribute(points.requires_grad_(), question.target, abs=False)
+                    total += (_each(weights, inputs) * gradients).sum(0, keepdim=True)
+                values = path * total / steps
+                gap = measure_gap(float(values.cpu().double().sum()), after - before)
+                if not gap >= TOLERANCE or 2 * steps > max_steps:  # also a gap that is not a number
+                    return Evidence(values, completeness_gap=gap)
+                steps, numbers = 2 * steps, range(1, 2 * steps, 2)
 
     return _halving(run, chunk)
 
 
-def smoothgrad(question: Question, *, noise_level: float = 0.15, n_samples: int = 32, chunk: int = 8) -> Tensor:
+def measure_gap(total: float, difference: float) -> float:
+    """How far a map is from adding up: its sum less the difference of the scores, without sign.
+
+    As a share of the difference, or of ``SMALLEST_DIFFERENCE`` where that is larger.
+    """
+    return abs(total - difference) / max(abs(difference), SMALLEST_DIFFERENCE)
+
+
+def smoothgrad(question: Question, *, noise_level: float = 0.15, n_samples: int = 32, chunk: int = 8) -> Evidence:
     """Averages the gradients of ``n_samples`` copies with Gaussian noise.
 
     The standard deviation of the noise is ``noise_level`` times the range of the input's values. Captum's
@@ -85,7 +141,7 @@ def smoothgrad(question: Question, *, noise_level: float = 0.15, n_samples: int 
     inputs = question.inputs.detach()
     sigma = noise_level * (inputs.max() - inputs.min())
 
-    def run(chunk: int) -> Tensor:
+    def run(chunk: int) -> Evidence:
         generator = torch.Generator().manual_seed(question.seed)
         total = torch.zeros_like(inputs)
         with _watched(question, n_samples) as forward:
@@ -97,15 +153,20 @@ def smoothgrad(question: Question, *, noise_level: float = 0.15, n_samples: int 
                 noisy = inputs + sigma * noise.to(inputs)
                 gradients = explainer.attribute(noisy.requires_grad_(), question.target, abs=False)
                 total += gradients.sum(0, keepdim=True)
-        return total / n_samples
+        return Evidence(total / n_samples)
 
     return _halving(run, chunk)
 
 
-def guided_backprop(question: Question) -> Tensor:
+def guided_backprop(question: Question) -> Evidence:
+    with _watched(question, 1):
+        return Evidence(_guide(question))
+
+
+def _guide(question: Question) -> Tensor:
     from captum.attr import GuidedBackprop
 
-    with _watched(question, 1), _without_hook_warning():
+    with _without_hook_warning():
         explainer = GuidedBackprop(_with_plain_relus(question.module))
         return explainer.attribute(question.inputs, question.target)
 
@@ -117,7 +178,7 @@ def occlusion(
     stride: int | None = None,
     baseline: Tensor | None = None,
     chunk: int = 16,
-) -> Tensor:
+) -> Evidence:
     """Measures how much the logit drops when a square of ``baseline`` covers part of the input.
 
     The square has a side of ``window`` pixels (a seventh of the shorter side if not given) and moves by
@@ -133,9 +194,9 @@ def occlusion(
     start = _as_baseline(baseline, question.inputs)
     n_windows = math.prod(1 + math.ceil((side - window) / stride) for side in size)
 
-    def run(chunk: int) -> Tensor:
+    def run(chunk: int) -> Evidence:
         with _watched(question, 1 + n_windows) as forward:
-            return Occlusion(forward).attribute(
+            values = Occlusion(forward).attribute(
                 question.inputs,
                 sliding_window_shapes=(channels, window, window),
                 strides=(channels, stride, stride),
@@ -143,28 +204,37 @@ def occlusion(
                 target=question.target,
                 perturbations_per_eval=chunk,
             )
+        return Evidence(values)
 
     return _halving(run, chunk)
 
 
-def grad_cam(question: Question) -> Tensor:
-    """Keeps the sign (the paper keeps only what is positive) and enlarges the map to the input's size."""
+def grad_cam(question: Question) -> Evidence:
+    """Keeps the sign (the paper keeps only what is positive); draws each cell at the centre of what it looks at."""
+    with _watched(question, 1) as forward:
+        return _draw_cells(question, _weigh_maps(question, forward))
+
+
+def guided_grad_cam(question: Question) -> Evidence:
+    with _watched(question, 2) as forward:
+        drawn = _draw_cells(question, _weigh_maps(question, forward).clamp(min=0))
+        return replace(drawn, values=drawn.values * _guide(question))
+
+
+def _weigh_maps(question: Question, forward: Callable[[Tensor], Tensor]) -> Tensor:
+    """Grad-CAM, cell by cell: ``(1, 1, h, w)``."""
     from captum.attr import LayerGradCam
 
-    with _watched(question, 1) as forward:
-        explainer = LayerGradCam(forward, question.module.get_submodule(question.layer))
+    with tapped(question.module, question.layer) as tap:
         # Without gradients at the input nothing below the layer is stored for the backward pass.
-        small = explainer.attribute(question.inputs.detach(), question.target, relu_attributions=False)
-    return F.interpolate(small, question.inputs.shape[-2:], mode="bilinear", align_corners=False)
+        inputs = question.inputs.detach()
+        return LayerGradCam(forward, tap).attribute(inputs, question.target, relu_attributions=False).detach()
 
 
-def guided_grad_cam(question: Question) -> Tensor:
-    from captum.attr import GuidedGradCam
-
-    module = _with_plain_relus(question.module)
-    with _watched(question, 1), _without_hook_warning():
-        explainer = GuidedGradCam(module, module.get_submodule(question.layer))
-        return explainer.attribute(question.inputs, question.target, interpolate_mode="bilinear")
+def _draw_cells(question: Question, cells: Tensor) -> Evidence:
+    centres = find_centres(question.module, question.inputs, question.layer)
+    values = enlarge(cells, question.inputs.shape[-2:], centres)
+    return Evidence(values, placement="even" if centres is None else "centres")
 
 
 @contextmanager
@@ -183,7 +253,7 @@ def _watched(question: Question, total: int) -> Iterator[Callable[[Tensor], Tens
     question.progress(total, total)
 
 
-def _halving(run: Callable[[int], Tensor], chunk: int) -> Tensor:
+def _halving(run: Callable[[int], Evidence], chunk: int) -> Evidence:
     """Calls ``run(chunk)``, and again with half the chunk as long as the device has too little memory."""
     _require(chunk >= 1, "A chunk needs at least 1 image.")
     while True:
@@ -233,6 +303,11 @@ def _as_baseline(baseline: Tensor | None, inputs: Tensor) -> Tensor:
         f"The baseline must have the shape of the input, {tuple(inputs.shape[1:])}, not {tuple(baseline.shape[1:])}.",
     )
     return baseline.detach().to(inputs)
+
+
+def _each(numbers: Tensor, inputs: Tensor) -> Tensor:
+    """``(N,)`` as ``(N, 1, 1, 1)``, where the input is and of its type."""
+    return numbers.to(inputs)[:, None, None, None]
 
 
 def _require(condition: bool, sentence: str) -> None:

@@ -18,12 +18,13 @@ HANDS_ON = ("Identity", "Dropout")
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of one module.
+    """One call of one module, or what the network holds beside its calls.
 
     Attributes:
         name: The module's name; its second call in a forward is ``name#2``, and so on.
         type: Class name.
-        output_shape: Without the batch dimension; ``(C, h, w)`` for feature maps.
+        output_shape: Without the batch dimension; ``(C, h, w)`` for feature maps; a parameter's own shape; empty for
+            a module that is never called.
         num_params: Parameters of this module itself. Those of modules that are never called on their own
             (a projection inside attention) count with the nearest one around them that is.
         stride: Input pixels per cell, or None for outputs without positions.
@@ -54,7 +55,10 @@ class Layer:
 
 
 def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
-    """Every module call of one forward pass, in the order in which they finish.
+    """Every module call of one forward pass, in the order in which they finish, then what holds parameters beside.
+
+    The latter are parameters of the network itself (the class token of a ViT) and modules of its first level that are
+    not called (auxiliary classifiers), so that ``num_params`` adds up to the parameters of the network.
 
     Args:
         module: A network in eval mode.
@@ -95,7 +99,15 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
     with watch_outputs(module, names, record), GeometryMode(inputs) as mode, torch.no_grad():
         module(inputs)
     counts = _count_own_params(module, {layer.name for layer in found})
-    return tuple(replace(layer, num_params=counts.get(layer.name, 0)) for layer in found)
+    rows = [replace(layer, num_params=counts.pop(layer.name, 0)) for layer in found]
+    return (*rows, *(_describe_uncalled(module, name, count) for name, count in counts.items()))
+
+
+def _describe_uncalled(module: nn.Module, name: str, num_params: int) -> Layer:
+    """The row of a parameter of ``module`` itself, or of one of its parts that no forward calls."""
+    part = getattr(module, name)
+    shape = tuple(part.shape) if isinstance(part, nn.Parameter) else ()
+    return Layer(name, type(part).__name__, shape, num_params, None, None, False, False, False)
 
 
 def _guess_stride(shape: Sequence[int], image_shape: Sequence[int], before: Sequence[Layer]) -> int | None:
@@ -213,11 +225,15 @@ def extract_features(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
 
 
 def _count_own_params(module: nn.Module, called: set[str]) -> dict[str, int]:
-    """Parameters per called module; each parameter counts once, with the nearest called ancestor."""
+    """Parameters per called module; each counts once, with the nearest called module around it.
+
+    Where there is none, it counts under the name of the network's own parameter or part that it belongs to.
+    """
     counts: dict[str, int] = {}
     for param_name, param in module.named_parameters():
         owner = param_name.rpartition(".")[0]
         while owner and owner not in called:
             owner = owner.rpartition(".")[0]
+        owner = owner or param_name.split(".")[0]
         counts[owner] = counts.get(owner, 0) + param.numel()
     return counts

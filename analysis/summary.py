@@ -23,7 +23,8 @@ class Row:
         kind: Class name.
         output_shape: Without the batch dimension.
         num_params: Trained numbers; only the first call of a module counts them.
-        multiply_adds: Of convolutions and matrix products, for one picture; a bias is not counted.
+        multiply_adds: Of convolutions and matrix products, for one picture; a bias is not counted. Those of layers
+            inside count there.
         receptive_field: Side in input pixels of what one cell sees, the picture's own side if it is all of it; None
             where the window is not fixed.
         stride: Input pixels from one cell to the next; None for outputs without positions.
@@ -52,7 +53,9 @@ class Summary:
 
 
 def summarize(module: nn.Module, inputs: Tensor) -> Summary:
-    """Lists the innermost layers that a forward pass meets; modules that only hand on their input are left out.
+    """Lists the innermost layers that a forward pass meets, and whatever else has parameters of its own.
+
+    Modules that only hand on their input are left out.
 
     Args:
         module: A network; it is left as it was found.
@@ -64,7 +67,7 @@ def summarize(module: nn.Module, inputs: Tensor) -> Summary:
         with _spending(module, lambda: counter.get_total_flops() // 2) as spent:
             layers = list_layers(module, inputs)
         total = counter.get_total_flops() // 2
-    rows = tuple(_make_row(layer, spent[layer.name]) for layer in layers if _is_innermost(layer, layers))
+    rows = tuple(_make_row(layer, spent.get(layer.name, 0)) for layer in layers if _has_row(layer, layers))
     return Summary(rows, sum(parameter.numel() for parameter in module.parameters()), total)
 
 
@@ -73,26 +76,36 @@ def _make_row(layer: Layer, multiply_adds: int) -> Row:
     return Row(layer.name, layer.type, shape, layer.num_params, multiply_adds, sees, stride)
 
 
-def _is_innermost(layer: Layer, layers: tuple[Layer, ...]) -> bool:
+def _has_row(layer: Layer, layers: tuple[Layer, ...]) -> bool:
     inside = f"{layer.name.split('#')[0]}."
-    return layer.type not in HANDS_ON and not any(other.name.startswith(inside) for other in layers)
+    is_innermost = layer.type not in HANDS_ON and not any(other.name.startswith(inside) for other in layers)
+    return is_innermost or layer.num_params > 0
 
 
 @contextmanager
 def _spending(module: nn.Module, count: Callable[[], int]) -> Iterator[dict[str, int]]:
-    """By how much ``count()`` grows during each module call, under the names of :func:`watch_outputs`."""
-    started: dict[str, int] = {}
+    """By how much ``count()`` grows in each module call, calls inside left out; names as in :func:`watch_outputs`."""
     spent: dict[str, int] = {}
+    running: list[tuple[str, int]] = []  # the calls that have begun, with the count there
+    inside: list[int] = []  # what was spent by calls inside them
     handles = []
 
     def start_for(name: str):
         def start(_module, _inputs):
-            started[name] = count()
+            running.append((name, count()))
+            inside.append(0)
 
         return start
 
     def stop(name: str, _output: Tensor) -> None:
-        spent[name] = count() - started[name.split("#")[0]]
+        elsewhere = inside.pop()
+        while running[-1][0] != name.split("#")[0]:  # a call without an output of its own counts around it
+            running.pop()
+            elsewhere += inside.pop()
+        total = count() - running.pop()[1]
+        spent[name] = total - elsewhere
+        if inside:
+            inside[-1] += total
 
     names = [name for name, _ in module.named_modules() if name]
     try:

@@ -137,8 +137,8 @@ def explain(
     if as_json:
         print_json(document)
         return
-    print_notes(document.pop("notes"))
-    typer.echo("  ".join(f"{key} {value}" for key, value in document.items()))
+    print_notes([*document.pop("notes"), *result.attribution.remarks])
+    typer.echo("  ".join(f"{key} {value}" for key, value in document.items() if value is not None))
     if result.attribution.is_flat:
         typer.echo("The map is the same everywhere: this method finds nothing for this class.")
 

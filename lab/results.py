@@ -101,7 +101,7 @@ class Explanation:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict:
-        """``{method, target, category, probability, seconds, notes}``."""
+        """``{method, target, category, probability, seconds, notes, completeness_gap, placement}``."""
         return {
             "method": self.attribution.method,
             "target": self.target.index,
@@ -109,6 +109,8 @@ class Explanation:
             "probability": self.target.probability,
             "seconds": round(self.attribution.seconds, 4),
             "notes": list(self.notes),
+            "completeness_gap": self.attribution.completeness_gap,
+            "placement": self.attribution.placement,
         }
 
 

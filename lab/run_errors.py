@@ -113,6 +113,7 @@ class PictureContrast:
         for_other: The same for the other class.
         difference: What speaks for the predicted class rather than the other one.
         scale: The magnitude of the strongest colour, of all three maps and of both signs.
+        remarks: What to know when reading the maps of the two classes.
     """
 
     predicted: int
@@ -121,6 +122,7 @@ class PictureContrast:
     for_other: Tensor
     difference: Tensor
     scale: float
+    remarks: tuple[str, str] = ("", "")
 
 
 def open_errors(run: Run, part: str = "validation") -> ErrorView:
@@ -184,13 +186,13 @@ def contrast_picture(
         predicted, other = int(found.predicted[index]), int(found.labels[index])
         if predicted == other:
             other = int(view.runners_up[index])
-        maps = [
-            attribute(loaded.module, inputs, target, method, progress=progress).values
-            for target in (predicted, other)
+        answers = [
+            attribute(loaded.module, inputs, target, method, progress=progress) for target in (predicted, other)
         ]
+    maps, remarks = zip(*((answer.values, " ".join(answer.remarks)) for answer in answers), strict=True)
     difference = maps[0] - maps[1]
     scale = measure_scale(*maps, difference, sign="signed")
-    return PictureContrast(predicted, other, *maps, difference, float(scale))
+    return PictureContrast(predicted, other, *maps, difference, float(scale), remarks)
 
 
 def correct(view: ErrorView, trail: Sequence[Correction], index: int, label: int | None) -> tuple[Correction, ...]:

@@ -61,11 +61,13 @@ def erase(images: Tensor, strength: float, generator: Generator) -> Tensor:
     height, width = images.shape[-2:]
     area, ratio, down, right = torch.rand(4, len(images), dtype=torch.float64, generator=generator)
     colours = torch.randint(0, 256, (*images.shape[:2], 1, 1), generator=generator)
-    area = area * strength * MAX_ERASED * height * width
-    ratio = torch.exp((2 * ratio - 1) * math.log(MAX_RATIO))
+    limit = strength * MAX_ERASED * height * width
+    area, ratio = area * limit, torch.exp((2 * ratio - 1) * math.log(MAX_RATIO))
+    rows = (area * ratio).sqrt().round().clamp(max=height)
+    # Two sides that are both rounded up would cover more than the limit.
+    columns = (area / ratio).sqrt().round().clamp(max=width).minimum((limit / rows).floor())
     covered = []
-    for size, length, place in ((height, (area * ratio).sqrt(), down), (width, (area / ratio).sqrt(), right)):
-        length = length.round().clamp(max=size)
+    for size, length, place in ((height, rows, down), (width, columns, right)):
         first = (place * (size - length + 1)).floor()
         at = torch.arange(size)
         covered.append(send((at >= first[:, None]) & (at < (first + length)[:, None]), images.device))

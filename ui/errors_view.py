@@ -105,11 +105,12 @@ def draw_contrast(view: ErrorView, index: int, maps: PictureContrast) -> str:
     predicted, other = names[maps.predicted], names[maps.other]
     role = "second best" if maps.predicted == view.confusion.labels[index] else "true"
     options = {"sign": "signed", "scale": maps.scale, "size": SIDE}
+    remarks = [f". {remark}" if remark else "" for remark in maps.remarks]
     drawn = (
         (view.draw(index, SIDE), "What the network sees"),
         (render_map(maps.difference, **options), f"{predicted} minus {other}"),
-        (render_map(maps.for_predicted, **options), f"For {predicted} (predicted)"),
-        (render_map(maps.for_other, **options), f"For {other} ({role})"),
+        (render_map(maps.for_predicted, **options), f"For {predicted} (predicted){remarks[0]}"),
+        (render_map(maps.for_other, **options), f"For {other} ({role}){remarks[1]}"),
     )
     figures = "".join(figure_html(picture, caption, caption) for picture, caption in drawn)
     note = "Red speaks for the class that is named, or named first; blue against it. All maps are on one scale."

@@ -42,7 +42,7 @@ LIKELY_FIRST = 5
 DEFAULT_METHOD = "grad_cam"
 EXAMPLES = {
     "Where is the evidence?": ("grad_cam", "positive"),
-    "Which pixels add up to the score?": ("integrated_gradients", "signed"),
+    "What adds up to the difference in score?": ("integrated_gradients", "signed"),
     "What if a patch is covered?": ("occlusion", "signed"),
 }
 EXPLANATION = """
@@ -253,10 +253,11 @@ def _show_explanation(services: Services, result: Explanation, sign: str, opacit
     role = "the predicted class" if result.is_top1 else "not the predicted class"
     text = f"{method.title} for {target.category} ({format_percent(target.probability)}, {role})"
     text += f", {result.attribution.seconds:.1f} s."
+    remarks = "".join(f" {remark}" for remark in result.attribution.remarks)
     scale = measure_scale(values, sign=sign)
     if result.attribution.is_flat or scale == 0:
         off = gr.update(interactive=False)
-        return sentence_html(f"{text} {_FLAT[sign]}", "bad"), off, off
+        return sentence_html(f"{text}{remarks} {_FLAT[sign]}", "bad"), off, off
     options = {"colormap": colors, "sign": sign, "scale": scale, "size": SIDE}
     overlay = render_overlay(result.pixels, values, opacity=opacity, **options)
     figures = (
@@ -267,7 +268,7 @@ def _show_explanation(services: Services, result: Explanation, sign: str, opacit
     note = f'<p class="note">{method.explanation}</p>' + notes_html(result.notes)
     bar = scale_html(scale) if sign == "signed" else scale_html(scale, colors=colors)
     files = (gr.update(value=str(path), interactive=True) for path in _write_files(services, result, overlay))
-    return sentence_html(text) + f'<div class="triple">{figures}</div>' + bar + note, *files
+    return sentence_html(text + remarks) + f'<div class="triple">{figures}</div>' + bar + note, *files
 
 
 _FLAT = {

@@ -92,6 +92,9 @@ def test_explain_returns_the_signed_map(client, method):
     assert values.shape == (1, 28, 28)
     assert np.isfinite(values).all()
     assert values.min() < values.max()
+    assert result["placement"] == ("centres" if METHODS[method].needs_layer else None)
+    gap = result["completeness_gap"]
+    assert gap is None if method != "integrated_gradients" else 0 <= gap < 0.02
 
 
 def test_explain_takes_a_class_by_its_name_or_index(client):

@@ -530,5 +530,14 @@ def test_results_are_json(lab, sneaker):
     assert len(shifted["before"]) == len(shifted["after"]) == 2
     assert shifted["layers"][0]["name"] == "features.0"
     explained = json.loads(json.dumps(lab.explain(sneaker, "fashion_cnn", "saliency").to_json()))
-    assert list(explained) == ["method", "target", "category", "probability", "seconds", "notes"]
+    assert list(explained) == [
+        "method",
+        "target",
+        "category",
+        "probability",
+        "seconds",
+        "notes",
+        "completeness_gap",
+        "placement",
+    ]
     assert (explained["method"], explained["category"]) == ("saliency", "sneaker")

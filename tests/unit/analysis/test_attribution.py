@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from analysis.attribution import METHODS, attribute, find_obstacles
 from analysis.errors import AnalysisError, Cancelled
+from analysis.explainers import TOLERANCE
 
 CHUNKED = ["integrated_gradients", "smoothgrad", "occlusion"]
 
@@ -62,30 +63,38 @@ def describe(model: nn.Module) -> list:
 # --- each method against captum, used directly -----------------------------------------------------
 
 
+def draw(cells: Tensor) -> Tensor:
+    """Bilinear between the places that ResidualNet's conv3 looks at, pixels 1, 3 ... 9 of 12, by torch itself."""
+    places = (torch.arange(12, dtype=cells.dtype) - 5) / 4
+    rows, columns = torch.meshgrid(places, places, indexing="ij")
+    grid = torch.stack([columns, rows], dim=-1)[None]
+    return F.grid_sample(cells, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
 def ask_captum(method: str, net: nn.Module, x: Tensor, target: int) -> Tensor:
     cam = captum.attr.LayerGradCam(net, net.conv3)
+    guided = captum.attr.GuidedBackprop(net)
     direct = {
         "saliency": lambda: captum.attr.Saliency(net).attribute(x, target, abs=False),
         "input_x_gradient": lambda: captum.attr.InputXGradient(net).attribute(x, target),
-        "integrated_gradients": lambda: captum.attr.IntegratedGradients(net).attribute(x, target=target, n_steps=32),
-        "guided_backprop": lambda: captum.attr.GuidedBackprop(net).attribute(x, target),
+        "guided_backprop": lambda: guided.attribute(x, target),
         "occlusion": lambda: captum.attr.Occlusion(net).attribute(x, (3, 2, 2), strides=(3, 1, 1), target=target),
-        "grad_cam": lambda: F.interpolate(cam.attribute(x, target), x.shape[2:], mode="bilinear"),
-        "guided_grad_cam": lambda: captum.attr.GuidedGradCam(net, net.conv3).attribute(
-            x, target, interpolate_mode="bilinear"
-        ),
+        "grad_cam": lambda: draw(cam.attribute(x, target)),
+        "guided_grad_cam": lambda: guided.attribute(x, target) * draw(cam.attribute(x, target).relu()),
     }
     return direct[method]()[0].detach()
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "smoothgrad"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("smoothgrad", "integrated_gradients")])
 def test_every_method_is_captums(method, net, image) -> None:
     layer = "conv3" if METHODS[method].needs_layer else None
 
     result = attribute(net, image, 1, method, layer=layer)
 
-    torch.testing.assert_close(result.values, ask_captum(method, net.eval(), image.requires_grad_(), 1))
+    expected = ask_captum(method, net.eval(), image.requires_grad_(), 1)
+    strongest = expected.abs().max()
+    torch.testing.assert_close(result.values / strongest, expected / strongest)
     assert (result.method, result.target, result.layer) == (method, 1, layer)
     assert result.seconds > 0
     assert not result.is_flat
@@ -160,15 +169,103 @@ def test_guided_backprop_reaches_relu6_inside_timms_norm_layers(name) -> None:
     assert not any(isinstance(part, nn.ReLU) for part in net.modules())
 
 
-def test_integrated_gradients_add_up_to_the_difference_of_the_logits(net, image) -> None:
-    net.double()
-    image, baseline = image.double(), torch.rand(3, 12, 12, dtype=torch.float64)
+# --- integrated gradients: what they have to add up to ---------------------------------------------
 
-    values = attribute(net, image, 1, "integrated_gradients", baseline=baseline, n_steps=300).values
 
-    net.eval()
-    difference = (net(image) - net(baseline[None]))[0, 1].item()
-    assert values.sum().item() == pytest.approx(difference, rel=0.01)
+@pytest.mark.parametrize("is_neutral", [True, False])
+def test_integrated_gradients_are_the_integral(is_neutral, net, image) -> None:
+    baseline = torch.zeros(3, 12, 12) if is_neutral else torch.rand(3, 12, 12)
+    given = {} if is_neutral else {"baseline": baseline}
+
+    values = attribute(net, image, 1, "integrated_gradients", n_steps=1000, max_steps=1000, **given).values
+
+    ask = captum.attr.IntegratedGradients(net.eval())
+    expected = ask.attribute(image, baseline[None], target=1, n_steps=1500, internal_batch_size=100)[0]
+    assert (values - expected).abs().max() < 0.01 * expected.abs().max()
+
+
+class Steep(nn.Module):
+    """Its second logit is ``sum(x)`` to a power, so that the result for any points is known; counts pictures."""
+
+    def __init__(self, power: float, scale: float = 1.0) -> None:
+        super().__init__()
+        self.power, self.scale, self.seen = power, scale, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += x.detach().mean((1, 2, 3)).tolist()
+        score = self.scale * x.sum((1, 2, 3)).clamp(min=0) ** self.power
+        return torch.stack([0 * score, score], dim=1)
+
+
+def trapezoid(power: float, steps: int) -> float:
+    """The integral from 0 to 1 of the derivative of ``t ** power``, at ``t = (j / steps) ** 2``."""
+    u = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    heights = power * u ** (2 * (power - 1)) * 2 * u
+    return float((heights.sum() - heights[-1] / 2) / steps)
+
+
+@pytest.mark.parametrize(("power", "first", "last"), [(1, 4, 4), (12, 4, 64), (12, 5, 80), (60, 32, 256)])
+def test_steps_are_doubled_until_the_map_adds_up(power, first, last) -> None:
+    image = torch.full((1, 1, 2, 2), 0.25)
+    steep = Steep(power)
+    gaps = {steps: abs(trapezoid(power, steps) - 1) for steps in (first, last // 2, last)}
+
+    result = attribute(steep, image, 1, "integrated_gradients", n_steps=first)
+
+    assert result.completeness_gap == pytest.approx(gaps[last], abs=1e-5)
+    assert result.completeness_gap < TOLERANCE and (last == first or gaps[last // 2] > TOLERANCE)
+    assert float(result.values.sum()) == pytest.approx(trapezoid(power, last), abs=1e-5)
+    # One picture for the trace, the two ends, and every point once.
+    assert len(steep.seen) == 3 + last
+    assert len(set(steep.seen[3:])) == last
+
+
+def test_the_gap_is_told_where_doubling_ends() -> None:
+    image, steep = torch.full((1, 1, 2, 2), 0.25), Steep(400)
+
+    result = attribute(steep, image, 1, "integrated_gradients", n_steps=8, max_steps=31)
+
+    assert len(steep.seen) == 3 + 16
+    assert result.completeness_gap == pytest.approx(abs(trapezoid(400, 16) - 1), rel=1e-4)
+    assert result.completeness_gap > TOLERANCE
+    assert f"{100 * result.completeness_gap:.1f} %, where it stops" in result.remarks[0]
+
+
+@pytest.mark.parametrize(("scale", "steps"), [(1e-4, 4), (1.0, 64), (1e4, 64)])
+def test_the_gap_of_next_to_no_difference_is_not_relative_to_it(scale, steps) -> None:
+    image, steep = torch.full((1, 1, 2, 2), 0.25), Steep(12, scale)
+
+    result = attribute(steep, image, 1, "integrated_gradients", n_steps=4)
+
+    assert len(steep.seen) == 3 + steps
+    assert result.completeness_gap == pytest.approx(scale * abs(trapezoid(12, steps) - 1) / max(scale, 1), abs=1e-5)
+
+
+def test_the_neutral_picture_itself_has_nothing_to_add_up(net) -> None:
+    result = attribute(net, torch.zeros(1, 3, 12, 12), 1, "integrated_gradients")
+
+    assert result.is_flat
+    assert result.completeness_gap == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_method_that_claims_to_add_up_has_a_gap(method, net, image) -> None:
+    result = attribute(net, image, 0, method)
+
+    assert (result.completeness_gap is not None) == (method == "integrated_gradients")
+    assert len(result.remarks) == (method == "integrated_gradients")
+
+
+def test_the_shares_of_a_linear_model_are_its_score_without_its_bias(image) -> None:
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(432, 2))
+
+    values = attribute(linear, image, 1, "input_x_gradient").values
+
+    score = (linear(image) - linear[1].bias)[0, 1]
+    torch.testing.assert_close(values.sum(), score.detach())
+
+
+# --- the other definitions -------------------------------------------------------------------------
 
 
 def test_occlusion_is_the_mean_drop_over_the_windows_that_cover_a_pixel(net, image) -> None:
@@ -196,9 +293,9 @@ def test_grad_cam_follows_its_formula(net, image) -> None:
     maps = net.conv3(net.relu(net.conv2(x) + x)).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(net.fc(maps.relu().mean((2, 3)))[0, 1], maps)
     cam = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True)
-    enlarged = F.interpolate(cam, (12, 12), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(result.values, enlarged[0].detach().float())
+    torch.testing.assert_close(result.values, draw(cam)[0].detach().float())
     assert result.values.shape == (1, 12, 12)
+    assert result.placement == "centres"
 
 
 # --- chunks ----------------------------------------------------------------------------------------

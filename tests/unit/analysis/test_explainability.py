@@ -7,10 +7,12 @@ import torch
 import torchvision.models as tv
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torchvision.models.maxvit import MaxVit
 
 from analysis.attribution import attribute, find_obstacles
 from analysis.explainability import default_layer, list_feature_maps, trace_forward
+from analysis.placement import enlarge, find_centres
 
 GUIDED = {"guided_backprop", "guided_grad_cam"}
 CAM = {"grad_cam", "guided_grad_cam"}
@@ -51,6 +53,43 @@ FAMILIES = {
     "maxvit": (build_maxvit, 64, "blocks.1", GUIDED),
     "vit": (build_vit, 32, None, GUIDED | CAM),
 }
+
+
+class LastMap(TorchFunctionMode):
+    """Keeps what enters the last pooling to one cell, or, in a network without, the last pooling of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pooled = self.averaged = None
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.__name__ in ("mean", "adaptive_avg_pool2d") and result.numel() == args[0].shape[:2].numel():
+            self.averaged = args[0]
+        elif func.__name__ in ("boolean_dispatch", "max_pool2d", "_max_pool2d"):
+            self.pooled = args[0]
+        return result
+
+    @property
+    def map(self) -> Tensor:
+        return self.pooled if self.averaged is None else self.averaged
+
+
+@pytest.mark.parametrize("family", [name for name, (_, _, layer, _) in FAMILIES.items() if layer])
+def test_grad_cam_is_that_of_the_map_that_is_pooled(family) -> None:
+    builder, size, layer, _ = FAMILIES[family]
+    torch.manual_seed(0)
+    model, image = builder().eval(), torch.randn(1, 3, size, size)
+
+    with LastMap() as seen:
+        score = model(image.requires_grad_())[0, 1]
+    (gradient,) = torch.autograd.grad(score, seen.map)
+    cells = (gradient.mean((2, 3), keepdim=True) * seen.map.detach()).sum(1, keepdim=True)
+
+    expected = enlarge(cells, (size, size), find_centres(model, image, layer))[0]
+    strongest = expected.abs().max()
+    result = attribute(model, image, 1, "grad_cam")
+    torch.testing.assert_close(result.values / strongest, expected / strongest, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -114,7 +114,52 @@ def test_parameters_count_once_where_a_module_runs_twice(net, inputs):
     layers = {layer.name: layer for layer in list_layers(net, inputs)}
     assert layers["conv2"].num_params == 6 * 6 * 9 + 6
     assert layers["conv2#2"].num_params == 0
-    assert "unused" not in layers
+
+
+def test_parameters_of_the_network_itself_and_of_parts_that_are_not_called_have_rows(net, inputs):
+    layers = {layer.name: layer for layer in list_layers(net, inputs)}
+    rest = {name: (layer.type, layer.output_shape, layer.num_params) for name, layer in list(layers.items())[-2:]}
+    assert rest == {"scale": ("Parameter", (1,), 1), "unused": ("Linear", (), 6)}
+    assert not any(layers[name].is_feature_map or layers[name].stride for name in rest)
+
+
+# One of every family of torchvision's classifiers, with the parameters that are no module's own or are not called.
+FAMILIES = {
+    "alexnet": {},
+    "convnext_tiny": {},
+    "densenet121": {},
+    "efficientnet_b0": {},
+    "efficientnet_v2_s": {},
+    "googlenet": {"aux1": 3_188_968, "aux2": 3_191_016},
+    "inception_v3": {"AuxLogits": 3_326_696},
+    "maxvit_t": {},
+    "mnasnet0_5": {},
+    "mobilenet_v2": {},
+    "mobilenet_v3_small": {},
+    "regnet_y_400mf": {},
+    "resnet18": {},
+    "shufflenet_v2_x0_5": {},
+    "squeezenet1_1": {},
+    "swin_t": {},
+    "swin_v2_t": {},
+    "vgg11": {},
+    "vit_b_32": {"class_token": 768},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_hold_every_parameter_of_every_family(family):
+    options = {"init_weights": False} if family in ("googlenet", "inception_v3") else {}
+    with torch.device("cpu" if family.startswith("regnet") else "meta"):  # its widths are computed with tensors
+        network = zoo.get_model(family, weights=None, **options)
+    network = network.to("meta").eval()
+    side = {"inception_v3": 96, "maxvit_t": 224, "vit_b_32": 224}.get(family, 64)
+    inputs = torch.empty(1, 3, side, side, device="meta")
+    layers = list_layers(network, inputs)
+    assert sum(layer.num_params for layer in layers) == sum(p.numel() for p in network.parameters())
+    called = dict(by_plain_hooks(network, inputs))
+    rest = [layer for layer in layers if layer.name.split("#")[0] not in called]
+    assert {layer.name: layer.num_params for layer in rest} == FAMILIES[family]
 
 
 def test_parameters_of_uncalled_parts_belong_to_the_module_around_them():
@@ -135,6 +180,7 @@ def test_repeated_calls_are_numbered(net, inputs):
     assert names == [
         *("conv1", "bn1", "relu", "conv2", "conv2#2", "relu#2", "block.0", "block.1", "block"),
         *("head.0", "head.1", "head.2", "head"),
+        *("scale", "unused"),  # not called, but with parameters
     ]
 
 

@@ -113,6 +113,15 @@ def test_layers_without_numbers_are_those_with_numbers(name):
     ]
 
 
+@pytest.mark.parametrize("name", ["vit_b_32", "convnext_tiny", "googlenet"])
+def test_parameters_of_containers_and_of_the_network_itself_have_rows(name):
+    with META:
+        module = zoo.get_model(name, weights=None, **({"init_weights": False} if name == "googlenet" else {}))
+    summary = summarize(module, torch.empty(1, 3, 224, 224, device=META))
+    assert sum(row.num_params for row in summary.rows) == summary.num_params
+    assert sum(row.multiply_adds for row in summary.rows) == summary.multiply_adds
+
+
 def test_the_largest_network_needs_no_memory():
     config = VGGConfig(configuration="E", width=1.0, image_size=224, num_classes=1000)
     summary = summarize(sketch_model(config), torch.empty(1, 3, 224, 224, device=META))
@@ -159,5 +168,28 @@ def test_a_layer_that_is_called_twice():
     assert [(row.name, row.num_params, row.multiply_adds) for row in summary.rows] == [
         ("conv", 84, 64 * 81),
         ("conv#2", 0, 64 * 81),
+        ("unused", 6, 0),
     ]
     assert (summary.num_params, summary.multiply_adds) == (90, 2 * 64 * 81)
+
+
+class Scaled(nn.Module):
+    """A container that has a parameter and a product of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.scale = nn.Linear(4, 4, bias=False), nn.Parameter(torch.ones(4, 4))
+
+    def forward(self, x):
+        return self.inner(x) @ self.scale
+
+
+def test_a_container_counts_what_it_holds_and_does_itself():
+    summary = summarize(nn.Sequential(Scaled(), nn.Sequential(Scaled())), torch.zeros(1, 4))
+    assert [(row.name, row.num_params, row.multiply_adds) for row in summary.rows] == [
+        ("0.inner", 16, 16),
+        ("0", 16, 16),
+        ("1.0.inner", 16, 16),
+        ("1.0", 16, 16),
+    ]
+    assert (summary.num_params, summary.multiply_adds) == (64, 64)

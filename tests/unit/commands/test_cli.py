@@ -176,7 +176,11 @@ def test_no_shift_changes_nothing(run_json, boundary):
 def test_explain_writes_the_overlay_and_the_signed_map(run_json, lab, settings, method):
     out, raw = settings / "overlay.png", settings / "map.npy"
     document = run_json("explain", "bag", *FASHION, "--method", method, "--out", out, "--raw", raw)
-    assert set(document) == {"method", "target", "category", "probability", "seconds", "notes", "out"}
+    keys = {"method", "target", "category", "probability", "seconds", "notes", "completeness_gap", "placement"}
+    assert set(document) == keys | {"out"}
+    assert document["placement"] == ("centres" if METHODS[method].needs_layer else None)
+    gap = document["completeness_gap"]
+    assert gap is None if method != "integrated_gradients" else 0 <= gap < 0.02
     expected = lab.explain(lab.open_image("bag"), "fashion_cnn", method)
     assert document["method"] == method and document["out"] == str(out) and document["seconds"] >= 0
     assert document["target"] == expected.target.index
@@ -194,6 +198,24 @@ def test_explain_of_colour_pictures_is_signed_for_each_channel(run_json, setting
     values = np.load(settings / "map.npy")
     assert values.shape == (3, 224, 224) and values.min() < 0 < values.max()
     assert document["out"] is None
+
+
+def test_integrated_gradients_add_up_to_the_difference_of_the_scores(run_json, lab, settings):
+    arguments = ["explain", "chelsea", "--method", "integrated_gradients", "--target", "282"]
+    document = run_json(*arguments, "--raw", settings / "map.npy")
+    total = float(np.load(settings / "map.npy").astype(np.float64).sum())
+    with lab.use("efficientnet_lite0") as (loaded, _), torch.inference_mode():
+        inputs = loaded.prepare(lab.open_image("chelsea"))
+        difference = float((loaded.module(inputs) - loaded.module(torch.zeros_like(inputs)))[0, 282])
+    assert abs(total - difference) < 0.02 * difference
+    assert document["completeness_gap"] == pytest.approx(abs(total / difference - 1), abs=1e-4)
+
+
+def test_the_gap_stands_beside_the_map(run):
+    code, out, _ = run("explain", "bag", *FASHION, "--method", "integrated_gradients")
+    assert code == 0
+    gap = float(out.split("completeness_gap ")[1].split()[0])
+    assert f"adds up to the difference in score but for {100 * gap:.1f} %" in out
 
 
 def test_explain_takes_a_target_and_a_layer(run_json):

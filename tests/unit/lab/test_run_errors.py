@@ -141,6 +141,9 @@ def test_the_difference_of_the_maps_is_what_captum_says_of_the_difference_of_the
         expected = CAPTUM[method](net, inputs)[0].detach()
     torch.testing.assert_close(maps.difference, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     assert maps.scale > 0
+    assert [" adds up to the difference in score " in remark for remark in maps.remarks] == [
+        method == "integrated_gradients"
+    ] * 2
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -1,0 +1,74 @@
+"""The feature map of a layer as the network goes on with it: after an activation function that follows at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+RECTIFIERS = frozenset(
+    "relu relu6 clamp clamp_min hardtanh leaky_relu prelu rrelu elu selu celu threshold gelu silu mish softplus "  # noqa: SIM905
+    "hardswish".split()
+)
+"""Activations that a network may call as a function, without a module, by ``__name__``; gates are not among them."""
+
+
+@contextmanager
+def tapped(module: nn.Module, layer: str) -> Iterator[nn.Module]:
+    """Gives a module that hands on, in every forward inside the block, the feature map that ``layer`` ends with.
+
+    That is the layer's output, or, where the module around it applies an activation function to that at once (the
+    ReLU after ``features`` of torchvision's DenseNet), the result of it. What is hooked to the given module sees the
+    map and may replace it; its last call in a forward counts.
+
+    Args:
+        module: A network; left as it was found.
+        layer: Name of a submodule that returns a tensor.
+    """
+    around = {module.get_submodule(".".join(layer.split(".")[:depth])) for depth in range(layer.count(".") + 1)}
+    follower = _Follower()
+    handles = [module.get_submodule(layer).register_forward_hook(follower.start)]
+    for part in module.modules():
+        if part not in around:
+            # Before the hook above: what the layer itself calls has to be over when its output is taken.
+            handles.append(part.register_forward_pre_hook(follower.enter))
+            handles.append(part.register_forward_hook(follower.leave, prepend=True))
+    try:
+        with follower:
+            yield follower.tap
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Follower(TorchFunctionMode):
+    """Passes a layer's output, and what activation functions outside of other modules make of it, to ``tap``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tap = nn.Identity()
+        self._map: Tensor | None = None
+        self._depth = 0  # how many modules that do not hold the layer are at work
+
+    def start(self, _module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
+        self._map = self.tap(output)
+        return self._map
+
+    def enter(self, *_: object) -> None:
+        self._depth += 1
+
+    def leave(self, *_: object) -> None:
+        self._depth -= 1
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        source = args[0] if args else kwargs.get("input")
+        is_rectifier = getattr(func, "__name__", "").rstrip("_") in RECTIFIERS
+        if self._depth or not is_rectifier or source is None or source is not self._map:
+            return result
+        if result is source:  # in place: the network may go on with the tensor itself
+            self._map = result.copy_(self.tap(result.clone()))
+        else:
+            self._map = self.tap(result)
+        return self._map
