@@ -1,17 +1,22 @@
 """Starts ConvScope: reads the launch options, builds the page, serves it."""
 
 import argparse
+import errno
 import logging
 import os
+import socket
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+from models.terminal import INTERRUPTED, ends_as_interrupted, ends_at_once, printable, printable_output
+
 MAX_QUEUED = 64
 THREADS_AT_ONCE = 4
+PORT_TAKEN = "Port {} is taken; choose another with --port."
 NO_LINK = "No public link could be made (no connection to gradio's relay); the local page works."
 
 
@@ -34,13 +39,26 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.auth is not None and not all(options.auth.partition(":")[::2]):
         parser.error("--auth takes USER:PASSWORD")
+    if not 1 <= options.port <= 65535:
+        parser.error("--port takes a number from 1 to 65535")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page until it is interrupted; returns the exit status."""
-    options = parse_options(arguments)
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    with printable_output():
+        options = parse_options(arguments)
+        os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+        with ends_at_once():  # importing takes seconds
+            import ui.page  # noqa: F401
+        try:
+            with ends_as_interrupted():
+                return _serve(options)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+
+def _serve(options: argparse.Namespace) -> int:
     import gradio as gr
 
     from lab import Lab
@@ -53,36 +71,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
+        check_address(options.host, options.port)
         lab = Lab(options.device, options.data_root, options.runs_root)
-    except ModelsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (ModelsError, AddressError) as error:
+        return _refuse(error)
     gr.set_static_paths([sample.path for sample in list_samples().values()])
     jobs = JobManager(options.runs_root)
-    page = build_page(Services(lab, jobs))
-    page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE)
-    # The first visitor need not wait for the default model, nor for the libraries of a training.
-    threading.Thread(target=lab.layers, args=(DEFAULT_MODEL,), daemon=True).start()
-    jobs.warm_up()
-    try:
-        with redirect_stdout(StringIO()):  # gradio would print its own advice, on many lines
-            _, local_url, public_url = page.launch(
-                server_name=options.host,
-                server_port=options.port,
-                share=options.share,
-                auth=tuple(options.auth.split(":", 1)) if options.auth else None,
-                inbrowser=options.open,
-                prevent_thread_lock=True,
-                **launch_options(),
-            )
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"ConvScope runs at {local_url} (Ctrl-C ends it)", flush=True)
-    if options.share:
-        print(f"Public link: {public_url}" if public_url else NO_LINK, flush=True)
-    page.block_thread()
+    with closing(jobs), closing(Services(lab, jobs)) as services:
+        page = build_page(services)
+        page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE)
+        # The first visitor need not wait for the default model, nor for the libraries of a training.
+        threading.Thread(target=lab.layers, args=(DEFAULT_MODEL,), daemon=True).start()
+        jobs.warm_up()
+        try:
+            with redirect_stdout(StringIO()):  # gradio would print its own advice, on many lines
+                _, local_url, public_url = page.launch(
+                    server_name=options.host,
+                    server_port=options.port,
+                    share=options.share,
+                    auth=tuple(options.auth.split(":", 1)) if options.auth else None,
+                    inbrowser=options.open,
+                    prevent_thread_lock=True,
+                    **launch_options(),
+                )
+        except OSError:  # somebody was faster
+            return _refuse(PORT_TAKEN.format(options.port))
+        print(f"ConvScope runs at {local_url} (Ctrl-C ends it)", flush=True)
+        if options.share:
+            print(f"Public link: {public_url}" if public_url else NO_LINK, flush=True)
+        page.block_thread()
     return 0
+
+
+class AddressError(Exception):
+    """Where the page cannot be served, and which option to change."""
+
+
+def check_address(host: str, port: int) -> None:
+    """Raises AddressError unless this machine can listen there; gradio would only say that no port is free."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressError(PORT_TAKEN.format(port)) from error
+        if error.errno == errno.EACCES:
+            raise AddressError(f"Port {port} is not yours to use; choose one from 1024 on with --port.") from error
+        raise AddressError(f"{host} is no address of this machine; choose another with --host.") from error
+
+
+def _refuse(problem: object) -> int:
+    print(f"error: {printable(problem)}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

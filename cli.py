@@ -2,39 +2,50 @@
 
 import sys
 
-import torch
-import typer
-
-import commands.arms
-import commands.datasets
-import commands.pictures
-import commands.runs
-import commands.shifting
-import commands.training  # noqa: F401 (importing a module adds its commands)
-from analysis.errors import AnalysisError
-from commands import app
-from models.errors import ModelsError
-from models.memory import keep_freed_memory
+from models.terminal import INTERRUPTED, ends_as_interrupted, ends_at_once, printable, printable_output
 
 
 def main() -> int:
     """Runs one command; one line on stderr and exit code 2 for whatever the user can put right."""
+    with ends_at_once():  # importing takes seconds
+        import commands.arms
+        import commands.datasets
+        import commands.pictures
+        import commands.runs
+        import commands.shifting
+        import commands.training  # noqa: F401 (importing a module adds its commands)
+        from models.memory import keep_freed_memory
+
     keep_freed_memory()
+    with printable_output(), ends_as_interrupted():
+        return _run_command()
+
+
+def _run_command() -> int:
+    import typer
+
+    from analysis.errors import AnalysisError
+    from commands import app
+    from models.problems import MAYBE_PROBLEMS, describe_problem
+
     try:
         if not sys.argv[1:]:
             raise typer.BadParameter("name a command; --help lists them")
         return app(standalone_mode=False) or 0
     except typer.Exit as error:
         return error.exit_code
-    except (typer.TyperException, ModelsError, AnalysisError) as error:
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
-        return 2
-    except torch.OutOfMemoryError:
-        print("error: the device has too little memory for this; try a smaller model", file=sys.stderr)
-        return 2
     except (KeyboardInterrupt, typer.Abort):
-        return 130
+        return INTERRUPTED
+    except typer.TyperException as error:
+        problem = error.format_message()
+    except AnalysisError as error:
+        problem = str(error)
+    except MAYBE_PROBLEMS as error:
+        problem = describe_problem(error)
+        if problem is None:
+            raise
+    print(f"error: {printable(' '.join(problem.split()))}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from models.data import Dataset
 from models.device_turn import device_turn
 from models.devices import resolve_device
 from models.errors import ModelsError
+from models.problems import open_job
 from models.programs import run_program
 from models.provenance import describe_environment
 from models.runs import Run, RunWriter, append_line, load_run_model, read_lines, take_up_run, write_bytes, write_json
@@ -289,22 +290,17 @@ def run_job(run_dir: Path) -> dict | None:
     Raises:
         ModelsError: The configuration or the data cannot be used; the run's state is then "failed".
     """
-    try:
-        with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
-            try:
-                config = ArmsConfig.from_dict(read_json(run_dir / "config.json"))
-                document = run_arms(config, writer, stop)
-            except AnalysisError as error:
-                raise ModelsError(str(error)) from error
-            except Cancelled:
-                writer.update(state="stopped", message="Stopped; what was trained is kept, and it can go on.")
-                return None
-            write_json(run_dir / "result.json", document)
-            result = {"seconds": document["seconds"], "sentence": document["sentence"]}
-            writer.update(state="finished", message="", seconds_left=0.0, result=result)
-            return document
-    except OSError as error:
-        raise ModelsError(f"The run cannot be written to {run_dir} ({error.strerror or error}).") from error
+    with open_job(run_dir, AnalysisError) as writer, StopRequest(run_dir) as stop:
+        try:
+            config = ArmsConfig.from_dict(read_json(run_dir / "config.json"))
+            document = run_arms(config, writer, stop)
+        except Cancelled:
+            writer.update(state="stopped", message="Stopped; what was trained is kept, and it can go on.")
+            return None
+        write_json(run_dir / "result.json", document)
+        result = {"seconds": document["seconds"], "sentence": document["sentence"]}
+        writer.update(state="finished", message="", seconds_left=0.0, result=result)
+        return document
 
 
 def start_here(config: ArmsConfig, run_dir: Path) -> dict:

@@ -5,8 +5,6 @@ Pure: measurements in, a document out. A measurement is one trained arm of one s
 with ``counted``, measure -> of how many a share is one, and ``samples`` where validation was often.
 """
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from types import MappingProxyType
 
 from lab.arms_readings import Reading, average, compare
 from lab.arms_steps import Guessing, StepsFound, find_steps
+from lab.spreadsheet import to_csv
 
 MEMORISED = 0.95
 """Training accuracy from which on labels count as memorised."""
@@ -201,13 +200,9 @@ def complete(arms: Sequence[Mapping], networks: Sequence[Mapping], guessing: Gue
 
 def write_csv(document: Mapping) -> str:
     """One line for each trained network: arm, seed, run, and every measure."""
-    file = io.StringIO()
-    columns = ["arm", "title", "seed", "run", "state", *MEASURES, "steps_low", "steps_high"]
-    writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
     titles = {row["arm"]: row["title"] for row in document["rows"]}
-    writer.writerows({**network, "title": titles[network["arm"]]} for network in document["networks"])
-    return file.getvalue()
+    rows = ({**network, "title": titles[network["arm"]]} for network in document["networks"])
+    return to_csv(["arm", "title", "seed", "run", "state", *MEASURES, "steps_low", "steps_high"], rows)
 
 
 def _gather(

@@ -40,6 +40,7 @@ from models.devices import resolve_device
 from models.errors import ModelsError
 from models.evaluation_data import EvaluationData, map_labels, open_evaluation_data
 from models.preprocessing import Preprocessing
+from models.problems import open_job
 from models.programs import run_program
 from models.runs import RunWriter, take_up_run, write_json
 from models.stopping import StopRequest
@@ -223,12 +224,10 @@ def run_job(run_dir: Path) -> dict | None:
     Raises:
         ModelsError: The configuration, a model or the data cannot be used; the run's state is then "failed".
     """
-    with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir, AnalysisError) as writer, StopRequest(run_dir) as stop:
         try:
             config = EvaluationConfig.from_dict(read_json(run_dir / "config.json"))
             document = _evaluate_in_turn(config, writer, stop)
-        except AnalysisError as error:
-            raise ModelsError(str(error)) from error
         except Cancelled:
             writer.update(state="stopped", message="Stopped; the chunks that were finished are kept.")
             return None

@@ -16,6 +16,7 @@ from models.checkpoints import read_json
 from models.device_turn import device_turn
 from models.devices import resolve_device
 from models.errors import ModelsError
+from models.problems import open_job
 from models.programs import run_program
 from models.red_green import RedGreenConfig
 from models.runs import RunWriter, append_line, check_name, next_name, read_lines, take_up_run, write_json
@@ -240,17 +241,14 @@ def run_job(run_dir: Path, publish: Publish = lambda measurement, make_document:
     Raises:
         ModelsError: The settings, a model or the data cannot be used; the run's state is then "failed".
     """
-    try:
-        with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
-            config = ExperimentConfig.from_dict(read_json(run_dir / "config.json"))
-            document = _run_in_turn(config, writer, stop, publish)
-            write_json(run_dir / "result.json", document)
-            _show(writer, document)
-            result = {"seconds": document["seconds"], "sentence": document["sentence"]}
-            writer.update(state=document["state"], message="", seconds_left=0.0, result=result)
-            return document
-    except OSError as error:
-        raise ModelsError(f"The run cannot be written to {run_dir} ({error.strerror or error}).") from error
+    with open_job(run_dir, AnalysisError) as writer, StopRequest(run_dir) as stop:
+        config = ExperimentConfig.from_dict(read_json(run_dir / "config.json"))
+        document = _run_in_turn(config, writer, stop, publish)
+        write_json(run_dir / "result.json", document)
+        _show(writer, document)
+        result = {"seconds": document["seconds"], "sentence": document["sentence"]}
+        writer.update(state=document["state"], message="", seconds_left=0.0, result=result)
+        return document
 
 
 def _run_in_turn(config: ExperimentConfig, writer: RunWriter, stop: StopRequest, publish: Publish) -> dict:
@@ -277,11 +275,8 @@ def _run_in_turn(config: ExperimentConfig, writer: RunWriter, stop: StopRequest,
         writer.update(state="running")
         lab = Lab(device=config.settings.device, runs_root=writer.run_dir.parent)
         run = EXPERIMENTS[config.experiment].run
-        try:
-            # After a stop in the queue it ends at its first report, with an empty table.
-            return run(lab, config.settings, writer.run_dir, report, lambda: stop.requested, keep, known)
-        except AnalysisError as error:
-            raise ModelsError(str(error)) from error
+        # After a stop in the queue it ends at its first report, with an empty table.
+        return run(lab, config.settings, writer.run_dir, report, lambda: stop.requested, keep, known)
 
 
 class _Sometimes:

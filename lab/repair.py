@@ -18,11 +18,12 @@ from models.checkpoints import read_json
 from models.data import load_dataset
 from models.device_turn import device_turn
 from models.errors import ModelsError
+from models.problems import open_job
 from models.programs import run_program
 from models.registry import RUN_PREFIX
 from models.repairs import Arm, find_arm
 from models.resnet import BUILDERS
-from models.runs import RunWriter, read_run, take_up_run, write_json
+from models.runs import read_run, take_up_run, write_json
 from models.starting import Start, read_start
 from models.stopping import StopRequest
 from models.training import TrainingConfig
@@ -154,13 +155,11 @@ def run_job(run_dir: Path) -> dict | None:
     Raises:
         ModelsError: The configuration, a model or the data cannot be used; the run's state is then "failed".
     """
-    with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir, AnalysisError) as writer, StopRequest(run_dir) as stop:
         try:
             config = RepairConfig.from_dict(read_json(run_dir / "config.json"))
             lab = Lab(device=config.device, data_root=config.data_root, runs_root=run_dir.parent)
             document = run_repair(lab, config, run_dir, stop=stop, report=writer.update)
-        except AnalysisError as error:
-            raise ModelsError(str(error)) from error
         except Cancelled:
             writer.update(state="stopped", message="Stopped; the arms that were finished are kept.")
             return None

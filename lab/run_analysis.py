@@ -17,6 +17,7 @@ from lab.run_examples import Examples, read_examples
 from models.cache import LoadedModel
 from models.errors import ModelsError
 from models.layer_health import LayerHealth, measure_health
+from models.problems import is_out_of_memory
 from models.registry import RUN_PREFIX
 from models.runs import Run
 
@@ -194,7 +195,9 @@ def _try_forward(module: nn.Module, prepare: Callable[[], Tensor]) -> Tensor | N
     try:
         with torch.inference_mode():
             return module(prepare()).float().cpu()
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         return None
 
 

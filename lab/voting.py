@@ -24,6 +24,7 @@ from models.cache import LoadedModel
 from models.evaluation_data import EvaluationData
 from models.images import ImageError
 from models.preprocessing import Preprocessing
+from models.problems import is_out_of_memory
 from models.runs import write_bytes
 
 CHUNK = 32
@@ -127,7 +128,9 @@ class Voter:
         while True:
             try:
                 return self._vote(images)
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 if self.batch_size <= 1:
                     raise AnalysisError(
                         "The device has too little memory even for one picture at a time; choose a smaller model."

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.errors import ModelsError
 from models.preprocessing import Preprocessing
+from models.problems import is_out_of_memory
 from models.runs import write_bytes
 from models.transfer import TransferNet
 
@@ -82,7 +83,9 @@ def compute_features(
 def _try_batch(net: TransferNet, inputs: Tensor) -> Tensor | None:
     try:
         return net.extract_features(inputs.contiguous(memory_format=torch.channels_last)).float().cpu()
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         return None
 
 

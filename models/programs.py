@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from models.errors import ModelsError
 from models.memory import keep_freed_memory
+from models.terminal import printable_output
 
 Result = TypeVar("Result")
 
@@ -29,10 +30,11 @@ def run_program(
         print(f"usage: python -m {module} RUN_DIR", file=sys.stderr)
         return 2
     keep_freed_memory()
-    try:
-        result = run_job(Path(arguments[0]).resolve())
-    except ModelsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(describe(result))
-    return 0
+    with printable_output():
+        try:
+            result = run_job(Path(arguments[0]).resolve())
+        except ModelsError as error:
+            print(error, file=sys.stderr)
+            return 1
+        print(describe(result))
+        return 0

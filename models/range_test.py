@@ -14,9 +14,10 @@ import torch
 from models.checkpoints import read_json
 from models.device_turn import device_turn
 from models.devices import resolve_device
+from models.problems import open_job
 from models.programs import run_program
 from models.reproducible import reproducible
-from models.runs import RunWriter, write_json
+from models.runs import write_json
 from models.stopping import Stopped, StopRequest
 from models.trainer import Trainer
 from models.training import prepare_data
@@ -111,7 +112,7 @@ def run_job(run_dir: Path) -> RangeTest | None:
     Raises:
         ModelsError: The configuration or the data cannot be used; the run's state is then "failed".
     """
-    with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
         config = TrainingConfig.from_dict(read_json(run_dir / "config.json"))
         config = replace(config, max_steps=STEPS, snapshots=False, trackers=())
         device = resolve_device(config.device).type

@@ -44,6 +44,8 @@ class Registry:
         Raises:
             ModelsError: No such model; names the nearest ones, or says of a weight file what can be used instead.
         """
+        if not isinstance(name, str):  # a choice that was cleared
+            raise ModelsError("Choose a model first.")
         if name in BUNDLED:
             return BUNDLED[name]()
         if name.partition(":")[0] in pretrained.torchvision_names():

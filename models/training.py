@@ -16,6 +16,7 @@ from models.errors import ModelsError
 from models.journal import MetricsListener, forget_way
 from models.label_noise import apply_corrections
 from models.precision import choose_precision
+from models.problems import open_job
 from models.programs import run_program
 from models.reproducible import reproducible
 from models.run_changes import requeue_run
@@ -67,16 +68,13 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
         check_here(config)
         create_run(run_dir.parent, run_dir.name, config.to_dict())
     _check_mine(read_run(run_dir.parent, run_dir.name), config)
-    try:
-        with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
-            result = _train_in_turn(config, writer, stop, on_metrics)
-            outcome = {name: value for name, value in asdict(result).items() if name not in ("run", "state")}
-            writer.update(state=result.state, result=outcome, message="", seconds_left=0.0)
-            if result.state == "finished":  # not before everybody can see it: until then it may have to go on
-                forget_way(run_dir)
-            return result
-    except OSError as error:
-        raise ModelsError(f"The run cannot be written to {run_dir} ({error.strerror or error}).") from error
+    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
+        result = _train_in_turn(config, writer, stop, on_metrics)
+        outcome = {name: value for name, value in asdict(result).items() if name not in ("run", "state")}
+        writer.update(state=result.state, result=outcome, message="", seconds_left=0.0)
+        if result.state == "finished":  # not before everybody can see it: until then it may have to go on
+            forget_way(run_dir)
+        return result
 
 
 def resume(run_dir: str | Path, on_metrics: MetricsListener | None = None) -> TrainingResult:
@@ -227,7 +225,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run_job(run_dir: Path) -> TrainingResult:
-    with RunWriter(run_dir):  # a bad configuration is a failed run too
+    with open_job(run_dir):  # a bad configuration is a failed run too
         config = TrainingConfig.from_dict(read_json(run_dir / "config.json"))
     return train(config, run_dir, on_metrics=_print_epoch)
 

@@ -21,6 +21,7 @@ from models.journal import MetricsListener
 from models.label_noise import apply_corrections, corrupt
 from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.precision import choose_precision
+from models.problems import is_out_of_memory
 from models.random_streams import Purpose, derive_seed, draw_generator
 from models.recorded_passes import forget_passes, record_passes
 from models.runs import RunWriter
@@ -91,7 +92,9 @@ class PreparedTraining:
         try:
             open_trackers(self.accelerator, trackers, run_dir, self.config.to_dict())
             yield
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise ModelsError(
                 "The device has too little memory for this training; use a smaller batch, accumulate gradients over "
                 "parts of it, or use smaller pictures or a smaller network."

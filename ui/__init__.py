@@ -116,3 +116,13 @@ class Services:
             oldest.unlink(missing_ok=True)
             oldest.parent.rmdir()
         return path
+
+    def write_file(self, name: str, text: str) -> str:
+        """A file with this text that a visitor can download under ``name``."""
+        path = self.new_file(name)
+        path.write_text(text, encoding="utf-8", newline="")
+        return str(path)
+
+    def close(self) -> None:
+        """Removes the files for download; for the end of the server."""
+        self._scratch.cleanup()

@@ -1,41 +1,68 @@
 """The public endpoints, for ``gradio_client``, curl and MCP: the results of the lab as JSON."""
 
+import functools
+import inspect
+from collections.abc import Callable, Collection
+
 import gradio as gr
 from PIL import Image
 
-from lab.shifting import check_model, map_picture, measure_picture
+from analysis.attribution import METHODS
+from analysis.shift import BOUNDARIES
+from lab.shifting import MAX_SHIFT, check_model, map_picture, measure_picture
 from models.errors import ModelsError
 from models.images import open_image
 from models.pretrained import DEFAULT_MODEL
 from models.samples import get_sample
+from models.validation import check_choice, check_flag, check_integer, check_number, show_value
 from ui import Services
-from ui.errors import shows_errors
+from ui.entry import check_clean
+from ui.errors import hide_paths, says_errors
 from ui.picture import check_picture_path
-from ui.shift_map_panel import MAX_SHIFT
+
+Reader = Callable[[str, object], object]
+MAX_NAME_LENGTH = 300
+MAX_DISTANCE = 10_000.0
+"""Pixels; what is too far for a model is refused there, with its size."""
+
+
+def as_endpoint(function: Callable) -> Callable:
+    """Makes an endpoint of a function: it gets what ``PARAMETERS`` makes of the values that were sent."""
+    signature = inspect.signature(function)
+
+    @says_errors
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        given = signature.bind(*args, **kwargs).arguments
+        for name, value in given.items():
+            check_clean(name, value)
+        return function(**{name: PARAMETERS[name](name, value) for name, value in given.items()})
+
+    return call
 
 
 def add_endpoints(services: Services) -> None:
     """Adds one endpoint per command to the page that is being built."""
     lab = services.lab
 
-    @shows_errors
+    @as_endpoint
     def models() -> list:
         """Lists every model: name, source, num_params, num_classes, input_size, cached."""
         return [spec.summary() for spec in lab.registry.list_specs()]
 
-    @shows_errors
+    @as_endpoint
     def classify(image: dict | str, model: str = DEFAULT_MODEL, top_k: int = 5) -> dict:
         """Classifies an uploaded picture, or a sample by its name."""
-        return {"model": model, **lab.classify(_open(image), model, _check_top_k(top_k)).to_json()}
+        return {"model": model, **lab.classify(image, model, top_k).to_json()}
 
-    @shows_errors
+    @as_endpoint
     def shift(
         image: dict | str, model: str = DEFAULT_MODEL, dx: float = 3, dy: float = 0, boundary: str = "zero"
     ) -> dict:
         """Shifts a picture by network-input pixels and compares predictions and layers."""
-        return lab.shift(_open(image), model, float(dx), float(dy), boundary).to_json()
+        return lab.shift(image, model, dx, dy, boundary).to_json()
 
-    @shows_errors
+    @as_endpoint
     def explain(
         image: dict | str,
         model: str = DEFAULT_MODEL,
@@ -44,19 +71,18 @@ def add_endpoints(services: Services) -> None:
         layer: str = "",
     ) -> dict:
         """Attributes a class (index, -1: predicted, or name) to pixels; ``values`` is the signed map (C, H, W)."""
-        wanted = target if isinstance(target, str) else int(target)
-        result = lab.explain(_open(image), model, method, None if wanted == -1 else wanted, layer or None)
+        result = lab.explain(image, model, method, None if target == -1 else target, layer or None)
         return {**result.to_json(), "values": result.attribution.values.tolist()}
 
-    @shows_errors
+    @as_endpoint
     def shift_map(
         image: dict | str, model: str = DEFAULT_MODEL, max_shift: int = 8, boundary: str = "zero", twin: bool = False
     ) -> dict:
         """Predicts at every shift of a picture up to max_shift pixels; rows are dy, columns dx."""
-        *_, result = map_picture(lab, _open(image), model, _check_reach(max_shift), boundary, twin=bool(twin))
+        *_, result = map_picture(lab, image, model, max_shift, boundary, twin=twin)
         return result.to_json()
 
-    @shows_errors
+    @as_endpoint
     def meter(
         image: dict | str,
         model: str = DEFAULT_MODEL,
@@ -66,23 +92,23 @@ def add_endpoints(services: Services) -> None:
         twin: bool = False,
     ) -> dict:
         """Measures how well every layer moves along with a shifted picture, and what keeps it from it."""
-        return measure_picture(lab, _open(image), model, float(dx), float(dy), boundary, twin=bool(twin)).to_json()
+        return measure_picture(lab, image, model, dx, dy, boundary, twin=twin).to_json()
 
-    @shows_errors
+    @as_endpoint
     def self_check(image: dict | str, model: str = DEFAULT_MODEL) -> list:
         """Measures the identities that a model must fulfil, with controls that must fail."""
-        return [result.to_json() for result in check_model(lab, model, _open(image))]
+        return [result.to_json() for result in check_model(lab, model, image)]
 
-    @shows_errors
+    @as_endpoint
     def layers(model: str = DEFAULT_MODEL) -> list:
         """Lists the layers of a model: name, type, output_shape, num_params, stride, receptive_field."""
         return [layer.summary() for layer in lab.layers(model)]
 
-    @shows_errors
+    @as_endpoint
     def runs() -> list:
         """Lists the training runs: name, state, message, result."""
         return [
-            {"name": run.name, "state": run.state, "message": run.message, "result": run.result}
+            {"name": run.name, "state": run.state, "message": hide_paths(run.message), "result": run.result}
             for run in services.jobs.list()
         ]
 
@@ -90,20 +116,62 @@ def add_endpoints(services: Services) -> None:
         gr.api(endpoint, api_name=endpoint.__name__)
 
 
-def _check_reach(max_shift: int) -> int:
-    if not 1 <= max_shift <= MAX_SHIFT:
-        raise ModelsError(f"max_shift is a number from 1 to {MAX_SHIFT}, not {max_shift}.")
-    return int(max_shift)
-
-
-def _check_top_k(top_k: int) -> int:
-    if not 1 <= top_k <= 1000:
-        raise ModelsError(f"top_k is a number from 1 to 1000, not {top_k}.")
-    return int(top_k)
-
-
-def _open(image: dict | str) -> Image.Image:
+def _open(name: str, value: object) -> Image.Image:
     """A sample by name, or a file that was uploaded to this server; no other path on it can be read."""
-    if isinstance(image, str):
-        return open_image(get_sample(image).path)
-    return open_image(check_picture_path(image.get("path", "") if isinstance(image, dict) else ""))
+    if isinstance(value, str):
+        return open_image(get_sample(_read_name(name, value)).path)
+    return open_image(check_picture_path(value.get("path", "") if isinstance(value, dict) else ""))
+
+
+def _read_name(name: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH:
+        raise ModelsError(f"{name} must be a name, not {show_value(value)}.")
+    return value
+
+
+def _read_integer(low: int, high: int) -> Reader:
+    def read(name: str, value: object) -> int:
+        if isinstance(value, float) and value.is_integer():  # JavaScript has no other numbers
+            value = int(value)
+        check_integer(name, value, low, high)
+        return value
+
+    return read
+
+
+def _read_class(name: str, value: object) -> int | str:
+    return _read_name(name, value) if isinstance(value, str) else _read_integer(-1, 2**31)(name, value)
+
+
+def _read_distance(name: str, value: object) -> float:
+    check_number(name, value, -MAX_DISTANCE, MAX_DISTANCE)
+    return float(value)
+
+
+def _read_choice(choices: Collection[str]) -> Reader:
+    def read(name: str, value: object) -> str:
+        check_choice(name, value, choices)
+        return value
+
+    return read
+
+
+def _read_flag(name: str, value: object) -> bool:
+    check_flag(name, value)
+    return value
+
+
+PARAMETERS: dict[str, Reader] = {
+    "image": _open,
+    "model": _read_name,
+    "layer": _read_name,
+    "top_k": _read_integer(1, 1000),
+    "target": _read_class,
+    "max_shift": _read_integer(1, MAX_SHIFT),
+    "dx": _read_distance,
+    "dy": _read_distance,
+    "boundary": _read_choice(BOUNDARIES),
+    "method": _read_choice(METHODS),
+    "twin": _read_flag,
+}
+"""Parameter of an endpoint -> what makes a usable value of its name and what was sent; ModelsError if nothing can."""

@@ -209,9 +209,7 @@ def _offer_files(services: Services, run: Run) -> tuple:
         contents[f"{run.name}.csv"] = ""
     updates = []
     for name, text in contents.items():
-        path = services.new_file(name)
-        path.write_text(text, encoding="utf-8")
-        updates.append(gr.update(value=str(path), visible=bool(text)))
+        updates.append(gr.update(value=services.write_file(name, text), visible=bool(text)))
     return tuple(updates)
 
 

@@ -1,12 +1,13 @@
 """What is in the picture? One model or several side by side, one picture or many files."""
 
-import csv
 from pathlib import Path
 
 import gradio as gr
 
 from analysis.pictures import draw_pixels
 from lab import Classification, FileResult
+from lab.spreadsheet import to_csv
+from models.errors import ModelsError
 from ui import Services
 from ui.components import (
     Tab,
@@ -65,14 +66,13 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
     def classify_batch(paths, model, request: gr.Request, progress=gr.Progress()):
         """Classifies every file; a broken one gets a line that says so."""
         if not paths:
-            raise gr.Error("Choose some picture files first.", title="No files")
+            raise ModelsError("Choose some picture files first.")
         if len(paths) > MAX_FILES:
-            raise gr.Error(f"{len(paths)} files are more than {MAX_FILES}; choose fewer.", title="Too many files")
+            raise ModelsError(f"{len(paths)} files are more than {MAX_FILES}; choose fewer.")
         with services.watch(request, progress, "Classifying files") as report:
             rows = [_row(result, model) for result in services.lab.classify_files(paths, model, 3, report)]
-        return gr.update(value=rows, visible=True), gr.update(
-            value=_write_csv(rows, services.new_file("classification.csv")), visible=True
-        )
+        sheet = services.write_file("classification.csv", to_csv(COLUMNS, rows))
+        return gr.update(value=rows, visible=True), gr.update(value=sheet, visible=True)
 
     run.click(classify_batch, [files, bench.model], [table, download], api_visibility="private")
     return Tab(
@@ -111,12 +111,3 @@ def _row(result: FileResult, model: str) -> list:
     runners_up = [f"{p.category} {format_percent(p.probability)}" for p in others] + ["", ""]
     figures = [first.category, round(first.probability, 4), *runners_up[:2], round(result.ms, 1)]
     return [name, model, *figures, " ".join(result.notes)]
-
-
-def _write_csv(rows: list[list], path: Path) -> str:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        # A spreadsheet would run a cell that starts like a formula.
-        writer.writerows([f"'{c}" if str(c).startswith(("=", "+", "-", "@")) else c for c in row] for row in rows)
-    return str(path)

@@ -1,4 +1,7 @@
-"""Pieces of the page that several tabs use. All text that comes from outside is escaped here."""
+"""Pieces of the page that several tabs use.
+
+All text that comes from outside is escaped here, and tells nothing of where things are on the server.
+"""
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +16,7 @@ from PIL import Image
 from analysis.errors import AnalysisError
 from analysis.prediction import Prediction
 from ui import Services
+from ui.errors import hide_paths
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
     return read
 
 
+def text_html(text: str) -> str:
+    """Text from outside, as it can stand in the page."""
+    return escape(hide_paths(text))
+
+
 def png_uri(picture: NDArray[np.uint8]) -> str:
     """A ``data:`` URI with the lossless picture ``(H, W, 3)`` RGB."""
     import cv2
@@ -97,7 +106,7 @@ def card_html(title: str, subtitle: str, body: str) -> str:
 
 def sentence_html(text: str, tone: str = "") -> str:
     """The finding in words, above the pictures. ``tone``: ``good``, ``bad`` or nothing."""
-    return f'<p class="finding {tone}" role="status">{escape(text)}</p>'
+    return f'<p class="finding {tone}" role="status">{text_html(text)}</p>'
 
 
 def notes_html(notes: Iterable[str]) -> str:
@@ -113,7 +122,7 @@ def describe_shift(dx: float, dy: float) -> str:
 
 def empty_html(text: str) -> str:
     """What stands where a result will be, and how to get one."""
-    return f'<p class="empty">{escape(text)}</p>'
+    return f'<p class="empty">{text_html(text)}</p>'
 
 
 def grid_html(pictures: Iterable[tuple[NDArray[np.uint8], str]]) -> str:
@@ -137,7 +146,7 @@ def progress_html(share: float) -> str:
 def table_html(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """A plain table; cells are text."""
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{text_html(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="scrolled" tabindex="0" role="region" aria-label="Table">{table}</div>'
 

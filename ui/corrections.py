@@ -12,7 +12,7 @@ from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
 from ui import Services
 from ui.components import sentence_html, table_html
-from ui.errors import shows_errors
+from ui.errors import inform, shows_errors
 from ui.errors_view import CORRECTED, count
 
 
@@ -108,7 +108,7 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
         services.jobs.start(config, new, is_upload=is_upload(current))
         more = count(len(corrections), "more correction")
         services.jobs.write_notes(new, f"{current.name} with {more}.")
-        gr.Info(f"{new} has been started; as soon as it has predictions, it is compared with {current.name} here.")
+        inform(f"{new} has been started; as soon as it has predictions, it is compared with {current.name} here.")
         return gr.update(choices=[found.name for found in services.jobs.list("training")], value=new)
 
     private = {"api_visibility": "private"}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 
 import gradio as gr
 
@@ -10,7 +9,8 @@ from analysis.training_figures import plot_accuracy, plot_layers, plot_learning_
 from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
 from ui import Services
-from ui.components import empty_html, format_count, progress_html, sentence_html
+from ui.components import empty_html, format_count, progress_html, sentence_html, text_html
+from ui.errors import hide_paths
 from ui.job_view import count_before, describe_wait
 
 WATCH_SECONDS = 1.0
@@ -99,7 +99,7 @@ def _show(run: Run, before: int) -> tuple:
         plot_loss(records, steps_per_epoch),
         plot_accuracy(records, steps_per_epoch),
         *(gr.update(value=chart, visible=chart is not None) for chart in charts),
-        run.log_tail,
+        hide_paths(run.log_tail),
     )
 
 
@@ -131,7 +131,7 @@ def _warn(run: Run) -> str:
 def _list_skipped(run: Run) -> str:
     """The files that were left out; the run keeps at most the first hundred."""
     skipped = run.status.get("skipped") or []
-    lines = "".join(f"<li>{escape(str(line))}</li>" for line in skipped)
+    lines = "".join(f"<li>{text_html(str(line))}</li>" for line in skipped)
     number = f"{len(skipped)}{' or more' if len(skipped) >= 100 else ''}"
     summary = f"{number} {'file was' if len(skipped) == 1 else 'files were'} left out"
     return f'<details class="note"><summary>{summary}</summary><ul>{lines}</ul></details>' if skipped else ""

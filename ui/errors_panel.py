@@ -14,6 +14,7 @@ from models.runs import UNFINISHED, Run
 from ui import Services
 from ui.components import empty_html, explain_this
 from ui.corrections import build_corrections, no_corrections
+from ui.entry import read_position
 from ui.errors import clears_on_errors, shows_errors
 from ui.errors_view import (
     ANY,
@@ -186,9 +187,9 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
         """The pictures of the two classes that are chosen."""
         return *list_chosen(services.jobs.read(name or ""), part, true, predicted), *no_picture
 
-    def choose(shown, event: gr.SelectData):
+    def choose(shown, event: gr.EventData):
         """Which picture was clicked."""
-        return shown[event.index] if event.index < len(shown) else None
+        return shown[read_position(event, shown)]
 
     @clears_on_errors(lambda message: (empty_html(message), gr.update(visible=True)))
     def explain(name, picked, method, request: gr.Request, progress=gr.Progress()):

@@ -1,6 +1,5 @@
 """Evaluation over a data set: accuracy and shift consistency by a published protocol, for several models at once."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from analysis.evaluation_figures import CURVES, plot_consistency, plot_layer_err
 from analysis.protocols import PROTOCOLS
 from analysis.shift import BOUNDARIES
 from lab.evaluation_config import EvaluationConfig
+from lab.spreadsheet import to_csv
 from models.runs import Run
 from ui import Services
 from ui.components import describe_estimate, explain_this, sentence_html, table_html
@@ -89,10 +89,10 @@ def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
             data=chosen,
             protocol=protocol,
             boundary=None if boundary == PROTOCOLS_OWN_BOUNDARY else boundary,
-            limit=None if not limit else int(limit),
+            limit=limit or None,
             shifts=int(shifts),
-            max_shift=int(max_shift) or None,
-            seed=int(seed),
+            max_shift=max_shift or None,
+            seed=seed,
             twin=bool(twin),
             device=services.lab.models.device.type,
             data_root=str(services.lab.data_root),
@@ -189,17 +189,14 @@ def _describe_published(model: dict) -> str:
 
 
 def _write_csv(services: Services, name: str, document: dict) -> str:
-    path = services.new_file(f"{name}.csv")
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["model", "statistic", "value", "low", "high"])
-        for model in document["models"]:
-            for statistic, estimate in model["statistics"].items():
-                writer.writerow([model["model"], statistic, *(estimate[key] for key in ("value", "low", "high"))])
-    return str(path)
+    columns = ("model", "statistic", "value", "low", "high")
+    rows = (
+        {"model": model["model"], "statistic": statistic, **estimate}
+        for model in document["models"]
+        for statistic, estimate in model["statistics"].items()
+    )
+    return services.write_file(f"{name}.csv", to_csv(columns, rows))
 
 
 def _write_json(services: Services, name: str, document: dict) -> str:
-    path = services.new_file(f"{name}.json")
-    path.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
-    return str(path)
+    return services.write_file(f"{name}.json", json.dumps(document, allow_nan=False))

@@ -1,6 +1,5 @@
 """The layer meter: how well every layer moves along with the picture, and what keeps it from it."""
 
-import csv
 import json
 from dataclasses import asdict, fields
 from html import escape
@@ -11,6 +10,7 @@ from analysis.meter import LayerMeter, list_notes
 from analysis.shift_figures import plot_meter
 from lab.results import MeterReading
 from lab.shifting import measure_picture
+from lab.spreadsheet import to_csv
 from ui import Services
 from ui.components import describe_shift, empty_html, notes_html, open_picture, sentence_html
 from ui.errors import clears_on_errors
@@ -135,17 +135,12 @@ def _format(value, form: str) -> str:
 
 
 def _write_csv(services: Services, reading: MeterReading) -> str:
-    path = services.new_file("layer-meter.csv")
     rules = {"model": reading.model.name, "dx": reading.dx, "dy": reading.dy}
     rules |= {"boundary": reading.boundary, "twin": reading.is_twin}
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*rules, *(field.name for field in fields(LayerMeter))])
-        writer.writeheader()
-        writer.writerows({**rules, **asdict(meter)} for meter in reading.layers)
-    return str(path)
+    columns = [*rules, *(field.name for field in fields(LayerMeter))]
+    rows = ({**rules, **asdict(meter)} for meter in reading.layers)
+    return services.write_file("layer-meter.csv", to_csv(columns, rows))
 
 
 def _write_json(services: Services, reading: MeterReading) -> str:
-    path = services.new_file("layer-meter.json")
-    path.write_text(json.dumps(reading.to_json(), allow_nan=False), encoding="utf-8")
-    return str(path)
+    return services.write_file("layer-meter.json", json.dumps(reading.to_json(), allow_nan=False))

@@ -1,20 +1,25 @@
 """Puts the page together: sidebar, tabs, and what refreshes when."""
 
-from contextlib import suppress
-from html import escape
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from models.errors import ModelsError
 from models.pretrained import DEFAULT_MODEL
-from models.samples import get_sample
+from models.samples import get_sample, list_samples
+from models.validation import show_value
 from ui import Services
 from ui.api import add_endpoints
 from ui.classify_tab import build_classify_tab
+from ui.components import one_of
+from ui.entry import Page
+from ui.errors import inform, warn
 from ui.evaluate_tab import build_evaluate_tab
 from ui.explain_tab import build_explain_tab
+from ui.requests import RequestGuard
 from ui.shift_tab import build_shift_tab
 from ui.train_tab import build_train_tab
 from ui.workbench import Workbench, build_workbench, describe_model, list_model_choices
@@ -27,6 +32,8 @@ TABS = {
     "evaluate": ("Evaluate", build_evaluate_tab),
     "train": ("Train", build_train_tab),
 }
+MAX_UPLOAD = "256mb"
+"""Of a single file."""
 KEEP_FILES_SECONDS = 24 * 3600
 SYSTEM_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 """No web font: the page has to look the same without a connection."""
@@ -34,7 +41,7 @@ SYSTEM_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 
 def build_page(services: Services) -> gr.Blocks:
     """The whole page, ready to launch with :func:`launch_options`."""
-    with gr.Blocks(
+    with Page(
         title="ConvScope", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEEP_FILES_SECONDS)
     ) as page:
         add_endpoints(services)  # first: gradio numbers the names of whatever comes later under the same name
@@ -67,7 +74,9 @@ def launch_options() -> dict:
         "pwa": True,
         "ssr_mode": False,
         "run_history": False,
-        "max_file_size": "256mb",
+        "enable_monitoring": False,
+        "max_file_size": MAX_UPLOAD,
+        "app_kwargs": {"middleware": [Middleware(RequestGuard)]},
         "max_threads": 16,
         # Gradio keeps the last values of every session, calls of the API included, until there are this many.
         "state_session_capacity": 300,
@@ -105,7 +114,9 @@ def _restore_links(
     def restore(request: gr.Request):
         """Fills the controls from the address, so that a link opens the view it was made from."""
         choices = list_model_choices(services)
-        wanted = _read_link(services, request.query_params, linked)
+        wanted, problems = _read_link(services, request.query_params, linked)
+        if problems:
+            warn(f"Not everything in the link can be used. {' '.join(problems)}")
         # Without a tab in the address none is chosen: the visitor may have opened one before this arrives.
         tab = wanted.get("tab", gr.skip())
         model = wanted.get("model", DEFAULT_MODEL)
@@ -121,8 +132,9 @@ def _restore_links(
 
     def restore_picture(request: gr.Request):
         """Shows the sample that the address names."""
-        wanted = _read_link(services, request.query_params, {})
-        return (wanted["image"], wanted["sample"]) if "image" in wanted else (gr.skip(), gr.skip())
+        wanted, _ = _read_link(services, request.query_params, {})
+        sample = list_samples().get(wanted.get("sample"))
+        return (str(sample.path), sample.name) if sample else (gr.skip(), gr.skip())
 
     outputs = [bench.model, bench.card, bench.compare, bench.tab, tabs, first]
     outputs += [component for component, _ in linked.values()]
@@ -140,32 +152,34 @@ def _add_link_button(bench: Workbench, views: dict) -> None:
         """The address's query; an uploaded picture cannot be part of it."""
         parts = {"sample": sample, "model": model, "tab": tab, **dict(zip(linked, values, strict=True))}
         note = "" if sample else " It cannot hold your own picture."
-        gr.Info(f"The link is in the address bar and the clipboard.{note}")
+        inform(f"The link is in the address bar and the clipboard.{note}")
         words = {key: f"{value:g}" if isinstance(value, float) else value for key, value in parts.items()}
         return urlencode({key: word for key, word in words.items() if word not in ("", None)})
 
     private = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = [bench.sample, bench.model, bench.tab, *linked.values()]
-    button.click(make_query, inputs, query, queue=False, **private).then(None, query, None, js=_COPY_LINK)
+    button.click(make_query, inputs, query, **private).then(None, query, None, js=_COPY_LINK)
 
 
-def _read_link(services: Services, params, linked: dict) -> dict:
-    """The parts of an address that mean something here; all others are ignored."""
-    wanted = {}
-    try:
-        if "sample" in params:
-            sample = get_sample(params["sample"])
-            wanted |= {"sample": sample.name, "image": str(sample.path)}
-        if "model" in params:
-            wanted["model"] = services.lab.registry.get(params["model"]).name
-    except ModelsError as error:
-        gr.Warning(escape(str(error), quote=False))
-    if params.get("tab") in TABS:
-        wanted["tab"] = params["tab"]
-    for key, (_, read) in linked.items():
-        with suppress(ValueError):
-            wanted |= {key: read(params[key])} if key in params else {}
-    return wanted
+def _read_link(services: Services, params: Mapping[str, str], linked: dict) -> tuple[dict, list[str]]:
+    """The parts of an address that mean something here, and what is wrong with the others."""
+    readers = {
+        "sample": lambda name: get_sample(name).name,
+        "model": lambda name: services.lab.registry.get(name).name,
+        "tab": one_of(TABS),
+        **{key: read for key, (_, read) in linked.items()},
+    }
+    wanted, problems = {}, []
+    for key, read in readers.items():
+        if key not in params:
+            continue
+        try:
+            wanted[key] = read(params[key])
+        except ModelsError as error:
+            problems.append(str(error))
+        except ValueError:
+            problems.append(f"{key} cannot be {show_value(params[key])}.")
+    return wanted, problems
 
 
 def _value(wanted: dict, key: str) -> dict:

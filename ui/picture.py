@@ -11,6 +11,7 @@ from lab import Lab
 from models.errors import ModelsError
 from models.formats import HEAD_BYTES, name_format
 from models.samples import list_samples
+from ui.errors import refuse
 
 PREVIEW_SIDE = 1024
 _SHOWN_BY_BROWSERS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF")
@@ -54,7 +55,7 @@ class Picture(gr.Image):
         try:
             return str(check_picture_path(original if Path(original).is_file() else payload.path))
         except ModelsError as error:
-            raise gr.Error(str(error)) from error
+            refuse(str(error))
 
 
 def make_preview(lab: Lab, path: str | None) -> str | None:

@@ -13,7 +13,7 @@ from models.resume_point import FILE as RESUME_FILE
 from models.runs import BROKEN_OFF, MAX_NOTES, UNFINISHED, Run
 from ui import Services
 from ui.components import sentence_html
-from ui.errors import shows_errors
+from ui.errors import inform, shows_errors
 
 ENDED = ("finished", "damaged", *BROKEN_OFF)
 
@@ -89,7 +89,7 @@ def build_run_actions(services: Services, run: gr.Dropdown, compare: gr.Dropdown
         if new == old:
             return gr.skip()
         services.jobs.rename(old, new)
-        gr.Info(f"{old} is {new} now, and its model is {RUN_PREFIX}{new}.")
+        inform(f"{old} is {new} now, and its model is {RUN_PREFIX}{new}.")
         names = list_trainings(services)
         kept = [new if name == old else name for name in compared or []]
         return (
@@ -102,14 +102,14 @@ def build_run_actions(services: Services, run: gr.Dropdown, compare: gr.Dropdown
     def save_note(name, text):
         """Keeps the note beside the run."""
         services.jobs.write_notes(_chosen(name), text or "")
-        gr.Info(f"The note about {name} is saved.")
+        inform(f"The note about {name} is saved.")
 
     @shows_errors
     def take_up(name):
         """Lets a run that was broken off go on."""
         is_saved = (services.jobs.read(_chosen(name)).path / RESUME_FILE).exists()
         services.jobs.resume(name)
-        gr.Info(f"{name} goes on where it was." if is_saved else f"{name} begins anew: nothing had been saved yet.")
+        inform(f"{name} goes on where it was." if is_saved else f"{name} begins anew: nothing had been saved yet.")
 
     def asker(kind: str) -> Callable:
         @shows_errors

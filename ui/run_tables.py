@@ -6,7 +6,7 @@ from html import escape
 
 from lab.run_comparison import NOT_SET, Comparison, RunRow
 from models.runs import UNFINISHED
-from ui.components import sentence_html, table_html
+from ui.components import sentence_html, table_html, text_html
 
 MAX_NOTE = 80
 """Characters of a note in the table."""
@@ -82,7 +82,7 @@ def runs_html(
         cells = (
             f'<input type="checkbox" data-run="{name}" aria-label="Compare {name}"{ticked}/>',
             f'<button type="button" data-run="{name}" title="Choose this run">{name}</button>',
-            *(escape(cell) for cell in (_describe_state(row, waiting), *_describe_outcome(row), _shorten(row.notes))),
+            *map(text_html, (_describe_state(row, waiting), *_describe_outcome(row), _shorten(row.notes))),
         )
         current = ' aria-current="true"' if row.name == chosen else ""
         body.append(f"<tr{current}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")

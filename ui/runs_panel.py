@@ -14,7 +14,7 @@ from models.registry import RUN_PREFIX
 from models.runs import Run
 from ui import Services
 from ui.components import empty_html
-from ui.errors import shows_errors
+from ui.errors import shows_errors, warn
 from ui.run_actions import build_run_actions, list_trainings
 from ui.run_comparison_panel import MAX_COMPARED, build_run_comparison
 from ui.run_downloads import build_capsule_upload, build_run_downloads
@@ -200,7 +200,7 @@ def _pick(names: Sequence[str], chosen: str | None, compared: Sequence[str], eve
     others = [name for name in compared if name != other and name in names]
     if event.get("is_on"):
         if len(others) >= MAX_COMPARED:
-            gr.Warning(f"At most {MAX_COMPARED} runs are compared at once; take one out first.")
+            warn(f"At most {MAX_COMPARED} runs are compared at once; take one out first.")
         else:
             others.append(other)
     return gr.skip(), gr.update(choices=list(names), value=others)

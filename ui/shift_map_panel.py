@@ -1,9 +1,8 @@
 """The map of all shifts: what the class does wherever the picture moves, for one model or several."""
 
-import csv
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 import gradio as gr
@@ -12,18 +11,19 @@ from analysis.errors import AnalysisError
 from analysis.shift import BOUNDARIES
 from analysis.shift_figures import COLORINGS, MAX_COLUMNS, Panel, plot_shift_maps
 from lab.results import PictureMap
-from lab.shifting import map_all_circular_shifts, map_picture
+from lab.shifting import MAX_SHIFT, map_all_circular_shifts, map_picture
+from lab.spreadsheet import to_csv
 from ui import Services
 from ui.components import empty_html, format_percent, notes_html, open_picture, sentence_html
 from ui.distance import Distance
-from ui.errors import clears_on_errors, shows_errors
+from ui.errors import clears_on_errors, shows_errors, warn
 from ui.shift_controls import ShiftControls
 from ui.workbench import Workbench
 
 VIEW = "shift-map"
 UPDATE_SECONDS = 0.7
 """A chart that is redrawn more often flickers."""
-MAX_SHIFT = 32
+CSV_COLUMNS = ("model", "boundary", "twin", "dx", "dy", "class", "probability", "margin", "near_tie")
 EMPTY = (
     "Press a button: the picture is moved to every place up to the largest shift, and the map shows what the "
     "model makes of it there. Models chosen under “Compare with” get a map beside it, on the same scale."
@@ -71,7 +71,7 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
 
     def show(maps, color_by, marked, subject, *, is_done: bool) -> tuple:
         has_files = is_done and not any(shown.map.is_preview for shown in maps)
-        files = [_write_csv(services, maps), _write_json(services, maps)] if has_files else [None, None]
+        files = _write_files(services, maps) if has_files else [None, None]
         figure = plot_shift_maps([_to_panel(shown) for shown in maps], color_by, marked)
         ready = gr.update(visible=has_files)
         shape = f"maps-{min(len(maps), MAX_COLUMNS)}"
@@ -152,7 +152,7 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
         if not maps:
             raise AnalysisError(" ".join(problems))
         for problem in problems:
-            gr.Warning(escape(problem, quote=False))
+            warn(problem)
         return show(maps, color_by, (dx, dy), subject, is_done=True)
 
     @shows_errors
@@ -225,26 +225,23 @@ def _describe(maps: Sequence[PictureMap], is_done: bool) -> str:
     return sentence_html(text) + f'{table}<p class="note">{note}</p>{remarks}'
 
 
-def _write_csv(services: Services, maps: Sequence[PictureMap]) -> str:
-    path = services.new_file("shift-map.csv")
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["model", "boundary", "twin", "dx", "dy", "class", "probability", "margin", "near_tie"])
-        for shown in maps:
-            arrays = (shown.map.top1, shown.map.probability, shown.map.margin, shown.map.is_tie)
-            for i, dy in enumerate(shown.map.distances):
-                for j, dx in enumerate(shown.map.distances):
-                    index, probability, margin, tie = (array[i, j].item() for array in arrays)
-                    category = shown.model.categories[index]
-                    rules = [shown.model.name, shown.boundary, shown.is_twin]
-                    writer.writerow([*rules, dx, dy, category, f"{probability:.6g}", f"{margin:.6g}", tie])
-    return str(path)
+def _write_files(services: Services, maps: Sequence[PictureMap]) -> list[str]:
+    """The maps as CSV and as JSON."""
+    document = json.dumps([shown.to_json() for shown in maps], allow_nan=False)
+    sheet = services.write_file("shift-map.csv", to_csv(CSV_COLUMNS, _list_cells(maps)))
+    return [sheet, services.write_file("shift-map.json", document)]
 
 
-def _write_json(services: Services, maps: Sequence[PictureMap]) -> str:
-    path = services.new_file("shift-map.json")
-    path.write_text(json.dumps([shown.to_json() for shown in maps], allow_nan=False), encoding="utf-8")
-    return str(path)
+def _list_cells(maps: Sequence[PictureMap]) -> Iterator[list]:
+    """A row of the CSV for each shift of each map."""
+    for shown in maps:
+        arrays = (shown.map.top1, shown.map.probability, shown.map.margin, shown.map.is_tie)
+        for i, dy in enumerate(shown.map.distances):
+            for j, dx in enumerate(shown.map.distances):
+                index, probability, margin, tie = (array[i, j].item() for array in arrays)
+                category = shown.model.categories[index]
+                rules = [shown.model.name, shown.boundary, shown.is_twin]
+                yield [*rules, dx, dy, category, float(f"{probability:.6g}"), float(f"{margin:.6g}"), tie]
 
 
 # Plotly's own click, on whichever chart is in the panel: gradio replaces the chart whenever it changes. On the

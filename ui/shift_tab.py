@@ -1,5 +1,6 @@
 """What happens when the cat moves sideways? Predictions and feature maps before and after a shift."""
 
+import math
 from html import escape
 
 import gradio as gr
@@ -11,6 +12,7 @@ from analysis.overlay import render_map
 from analysis.pictures import draw_pixels, hatch
 from analysis.shift import BOUNDARIES
 from lab import ShiftResult
+from lab.shifting import MAX_SHIFT as MAX_REACH
 from ui import Services
 from ui.components import (
     Tab,
@@ -31,7 +33,6 @@ from ui.errors import clears_on_errors, shows_errors
 from ui.layer_meter_panel import build_layer_meter_panel
 from ui.self_check_panel import build_self_check_panel
 from ui.shift_controls import PADDINGS, ShiftControls
-from ui.shift_map_panel import MAX_SHIFT as MAX_REACH
 from ui.shift_map_panel import build_shift_map_panel
 from ui.workbench import Workbench
 
@@ -279,8 +280,12 @@ def _show_maps(comparison: MapComparison | None) -> str:
     return sentence_html(text) + f'<div class="triple">{figures}</div>' + scale_html(limit)
 
 
-def _read_distance(text: str) -> int:
-    return min(max(round(4 * float(text)) / 4, -MAX_SHIFT), MAX_SHIFT)
+def _read_distance(text: str) -> float:
+    """The nearest quarter of a pixel that the sliders reach; ValueError for what is no finite number."""
+    distance = float(text)
+    if not math.isfinite(distance):
+        raise ValueError(text)
+    return round(4 * min(max(distance, -MAX_SHIFT), MAX_SHIFT)) / 4
 
 
 def _describe(layer: Layer) -> str:

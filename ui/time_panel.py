@@ -21,6 +21,7 @@ from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
 from ui import Services
 from ui.components import build_signal, empty_html, explain_this
+from ui.entry import read_position
 from ui.errors import clears_on_errors
 from ui.thumbnails import build_thumbnails, write_thumbnails
 from ui.time_view import (
@@ -205,9 +206,9 @@ def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
         figure = plot_confusion(found.counts, found.categories)
         return describe_measures(int(moment), step, found, consistency), figure, list_health(layers), subject
 
-    def choose(offered, event: gr.SelectData):
+    def choose(offered, event: gr.EventData):
         """Which example picture was clicked."""
-        return offered[event.index] if event.index < len(offered) else gr.skip()
+        return offered[read_position(event, offered)]
 
     def toggle(label, moment, seen):
         """Starts from the beginning where the end is reached."""

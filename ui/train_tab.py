@@ -11,7 +11,7 @@ from ui import Services
 from ui.arms_panel import build_arms_panel
 from ui.components import Tab, explain_this
 from ui.curves_panel import build_curves_panel
-from ui.errors import shows_errors
+from ui.errors import inform, shows_errors
 from ui.errors_panel import build_errors_panel
 from ui.run_actions import list_trainings
 from ui.runs_panel import build_runs_panel, follow_change
@@ -199,7 +199,7 @@ def _wire_actions(services: Services, bench: Workbench, form: TrainForm, run: gr
         model = RUN_PREFIX + _chosen(name)
         services.lab.registry.get(model)
         choices = list_model_choices(services)
-        gr.Info(f"All tabs now use {model}.")
+        inform(f"All tabs now use {model}.")
         return gr.update(choices=choices, value=model), gr.update(choices=choices)
 
     buttons["start"].click(begin, list(form.fields.values()), run, api_visibility="private")

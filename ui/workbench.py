@@ -9,6 +9,7 @@ from models.pretrained import DEFAULT_MODEL, ModelSpec
 from models.samples import get_sample, list_samples
 from ui import Services
 from ui.components import format_count
+from ui.entry import read_position
 from ui.errors import shows_errors
 from ui.picture import Picture, make_preview
 
@@ -71,9 +72,10 @@ def build_workbench(services: Services) -> Workbench:
         )
     bench = Workbench(image, model, compare, card, gr.State(DEFAULT_SAMPLE), gr.State("classify"))
 
-    def choose_sample(event: gr.SelectData):
+    def choose_sample(event: gr.EventData):
         """Puts the sample that was clicked into the picture."""
-        sample = list(list_samples().values())[event.index]
+        samples = list(list_samples().values())
+        sample = samples[read_position(event, samples)]
         return str(sample.path), sample.name
 
     @shows_errors

@@ -1,6 +1,7 @@
 """Every public endpoint, called as another program would call it."""
 
 import json
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ from PIL import Image
 from analysis.attribution import METHODS
 from analysis.shift import BOUNDARIES
 from lab import Lab
-from lab.shifting import map_picture, measure_picture
+from lab.shifting import MAX_SHIFT, map_picture, measure_picture
 from models.samples import get_sample
 
 
@@ -36,8 +37,10 @@ def test_a_shift_map_gives_what_the_lab_gives(client, lab):
         assert result["top1"] == expected.map.top1.tolist()
         np.testing.assert_allclose(result["probability"], expected.map.probability.numpy(), atol=1e-5)
         assert result["consistency"] == pytest.approx(expected.map.consistency)
-    with pytest.raises(Exception, match="from 1 to 32"):
-        client.predict(**asked | {"max_shift": 33}, api_name="/shift_map")
+    with pytest.raises(Exception, match=f"from 1 to {MAX_SHIFT}"):
+        client.predict(**asked | {"max_shift": MAX_SHIFT + 1}, api_name="/shift_map")
+    widest = client.predict(**asked | {"max_shift": MAX_SHIFT}, api_name="/shift_map")
+    assert widest["shifts"] == list(range(-MAX_SHIFT, MAX_SHIFT + 1))
 
 
 def test_the_meter_and_the_self_check_give_what_the_lab_gives(client, lab):
@@ -116,11 +119,17 @@ def test_layers_and_runs(client):
     [
         ("/classify", {"image": "no_such_sample"}, "There is no sample called no_such_sample"),
         ("/classify", {"image": "coffee", "model": "resnet81"}, "There is no model called resnet81"),
-        ("/classify", {"image": "coffee", "top_k": 0}, "top_k is a number from 1 to 1000"),
+        ("/classify", {"image": "coffee", "model": "no<b>such"}, "There is no model called no<b>such"),
+        ("/classify", {"image": "coffee", "model": ["x"]}, "model must be a name"),
+        ("/classify", {"image": 5}, "Upload the picture first"),
+        ("/classify", {"image": "coffee", "top_k": 0}, "top_k must be a whole number from 1 to 1000"),
+        ("/classify", {"image": "coffee", "top_k": True}, "top_k must be a whole number"),
+        ("/shift", {"image": "coffee", "dx": "far"}, "dx must be a number"),
+        ("/meter", {"image": "coffee", "twin": "false"}, "twin must be true or false"),
         ("/shift", {"image": "coffee", "dx": 500}, "moves the whole picture out of sight"),
-        ("/shift", {"image": "coffee", "boundary": "sideways"}, "There is no boundary rule called sideways"),
-        ("/explain", {"image": "coffee", "method": "guess"}, "There is no method called guess"),
         ("/explain", {"image": "coffee", "target": "tigercat"}, "did you mean tiger cat (282)"),
+        ("/shift", {"image": "coffee", "boundary": "sideways"}, "boundary must be one of zero, "),
+        ("/explain", {"image": "coffee", "method": "guess"}, "method must be one of "),
         ("/explain", {"image": "coffee", "target": 1000}, "There is no class 1000"),
         ("/explain", {"image": "coffee", "method": "grad_cam", "layer": "bn7"}, "bn7"),
         ("/layers", {"model": "run/../../etc"}, "A run name has"),
@@ -203,3 +212,50 @@ def test_the_page_asks_nobody_else_for_anything(server):
     assert "fonts.googleapis.com" not in json.dumps(config["stylesheets"])
     assert config["analytics_enabled"] is False
     assert "ConvScope" in page
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e400", '"\\ud800"', "[[]]", "{}", "null"])
+def test_what_json_can_hold_and_no_number_is_gets_a_sentence(server, value):
+    url = f"{server.url}/gradio_api/call/classify"
+    body = f'{{"data": ["coffee", "fashion_cnn", {value}]}}'.encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    event = json.loads(urllib.request.urlopen(request, timeout=10).read())["event_id"]
+    events = urllib.request.urlopen(f"{url}/{event}", timeout=30).read().decode()
+    assert "event: error" in events and "top_k must be " in events
+
+
+def test_long_bodies_are_ended_but_for_uploads(server):
+    body = b'{"data": ["' + b"x" * 2**20 + b'"]}'
+    for headers in ({}, {"Transfer-Encoding": "chunked"}):
+        sent = iter([body]) if headers else body
+        request = urllib.request.Request(f"{server.url}/gradio_api/call/classify", sent, headers)
+        request.add_header("Content-Type", "application/json")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        assert refused.value.code == 413
+        assert "at most 1 MB" in json.loads(refused.value.read())["detail"]
+    head = b'--B\r\nContent-Disposition: form-data; name="files"; filename="big.bin"\r\n\r\n'
+    form = {"Content-Type": "multipart/form-data; boundary=B"}
+    upload = urllib.request.Request(f"{server.url}/gradio_api/upload", head + b"x" * 2**21 + b"\r\n--B--\r\n", form)
+    assert json.loads(urllib.request.urlopen(upload, timeout=30).read())
+
+
+def test_refusals_do_not_fill_the_log(server, client):
+    """Of events and of requests alike, and nothing that was sent gets there raw."""
+    before = len(server.log.read_text())
+    for number in range(20):
+        with pytest.raises(Exception, match="There is no model"):
+            client.predict(image="coffee", model=f"none{number}\x1b[31m", api_name="/classify")
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{server.url}/pwa_icon/{number}", timeout=10)
+    added = server.log.read_text()[before:]
+    assert "Traceback" not in added and "\x1b" not in added and len(added) < 20 * 200
+
+
+def test_runs_tell_no_paths_of_the_server(server, client, make_run):
+    make_run(server.runs_root, "told")
+    status = server.runs_root / "told" / "status.json"
+    found = json.loads(status.read_text())
+    status.write_text(json.dumps(found | {"state": "failed", "message": f"{status} cannot be read."}))
+    assert [run["message"] for run in client.predict(api_name="/runs")] == ["status.json cannot be read."]
+    shutil.rmtree(server.runs_root / "told")

@@ -1,10 +1,13 @@
 """Launch options, each through a real start of the app."""
 
+import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import pytest
 
@@ -33,6 +36,9 @@ def test_a_hugging_face_space_is_reachable_from_outside(monkeypatch):
         (["--device", "tpu"], "There is no device called tpu"),
         (["--auth", "nocolon"], "--auth takes USER:PASSWORD"),
         (["--port", "abc"], "invalid int value"),
+        (["--port", "70000"], "--port takes a number from 1 to 65535"),
+        (["--host", "203.0.113.7"], "--host"),
+        (["--host", "no.such.host.invalid"], "--host"),
     ],
 )
 def test_bad_options_end_with_one_message_and_status_2(arguments, message):
@@ -54,3 +60,45 @@ def test_a_password_is_asked_for_and_a_failed_share_link_leaves_the_local_page(t
             time.sleep(0.1)
         lines = server.log.read_text().splitlines()
         assert [line for line in lines if "link" in line.lower()] == [app.NO_LINK]
+
+
+def test_a_taken_port_names_the_option():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(app.AddressError, match=f"Port {port} is taken; choose another with --port"):
+            app.check_address("127.0.0.1", port)
+        done = subprocess.run(
+            [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, capture_output=True, text=True, timeout=90
+        )
+    assert done.returncode == 2 and done.stderr.startswith(f"error: Port {port} is taken") and "--port" in done.stderr
+    assert done.stderr.count("\n") == 1
+    app.check_address("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_and_leaves_nothing_behind(tmp_path, number):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with run_server(tmp_path, TMPDIR=str(scratch)) as server:
+        assert list(scratch.glob("convscope-*"))
+        server.process.send_signal(number)
+        server.process.wait(30)
+        assert not list(scratch.glob("convscope-*")) and "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("program", ["app.py", "cli.py"])
+def test_a_signal_one_second_after_the_start_ends_cleanly(tmp_path, program, number):
+    """Wherever that is: the libraries are still being imported, or the page is being built."""
+    arguments = ["classify", "chelsea"] if program == "cli.py" else ["--port", "1", "--runs-root", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, program, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert "Traceback" not in output
+    assert process.returncode in (0, 2, 130, 143)

@@ -47,7 +47,7 @@ def test_an_evaluation_ends_in_a_table_charts_and_files(evaluate):
     expect(finding).to_contain_text("fashion_cnn on 60 pictures of fashion_mnist: accuracy")
     for kind in ("distance", "phase"):
         expect(evaluate.locator(f"#eval-{kind} .scatterlayer .trace")).to_have_count(1)
-    with download(evaluate, "#eval-csv").open(newline="") as file:
+    with download(evaluate, "#eval-csv").open(newline="", encoding="utf-8-sig") as file:
         values = {row["statistic"]: float(row["value"]) for row in csv.DictReader(file) if row["value"]}
     document = json.loads(download(evaluate, "#eval-json").read_text())
     statistics = document["models"][0]["statistics"]

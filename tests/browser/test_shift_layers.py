@@ -33,7 +33,7 @@ def test_every_layer_has_a_row_and_a_point(small):
     assert (document["model"], document["dx"], document["dy"]) == ("fashion_cnn", 3, 0)
     shown = small.locator("#meter-table tbody tr td:first-child")
     expect(shown).to_have_text(names)
-    with download(small, "#meter-csv").open(newline="") as file:
+    with download(small, "#meter-csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == names
     errors = [layer["error"] for layer in document["layers"]]

@@ -118,7 +118,7 @@ def test_models_are_mapped_side_by_side(shifts):
     expect(rows.nth(0)).to_contain_text("fashion_cnn")
     expect(rows.nth(1)).to_contain_text("efficientnet_lite0")
     expect(shifts.locator("#map-plot .heatmaplayer image")).to_have_count(2)
-    lines = download(shifts, "#map-csv").read_text().splitlines()
+    lines = download(shifts, "#map-csv").read_text(encoding="utf-8-sig").splitlines()
     assert Counter(line.partition(",")[0] for line in lines[1:]) == {"fashion_cnn": 9, "efficientnet_lite0": 9}
 
 
@@ -131,7 +131,7 @@ def test_colours_show_classes_and_margins(shifts):
 
 def test_the_files_say_what_the_table_says(shifts):
     start_map(shifts)
-    with download(shifts, "#map-csv").open(newline="") as file:
+    with download(shifts, "#map-csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len({(row["dx"], row["dy"]) for row in rows}) == len(rows) == (2 * REACH + 1) ** 2
     counts = Counter(row["class"] for row in rows).values()

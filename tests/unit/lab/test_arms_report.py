@@ -222,13 +222,8 @@ def test_several_arms_are_each_compared_with_the_first():
 
 def test_table_of_networks():
     networks = [network("a", 0, gap=0.25), {"arm": "b", "seed": 0, "run": "x-b-0", "state": "failed"}]
-    rows = list(
-        csv.DictReader(
-            io.StringIO(
-                write_csv({"rows": [{"arm": "a", "title": "A, 1"}, {"arm": "b", "title": "B"}], "networks": networks})
-            )
-        )
-    )
+    text = write_csv({"rows": [{"arm": "a", "title": "A, 1"}, {"arm": "b", "title": "B"}], "networks": networks})
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
     assert [row["title"] for row in rows] == ["A, 1", "B"] and rows[0]["test_accuracy"] == "0.5"
     assert rows[1]["state"] == "failed" and rows[1]["val_accuracy"] == rows[0]["steps_low"] == ""
 

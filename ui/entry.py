@@ -1,0 +1,142 @@
+"""Where whatever a browser or another program sends comes in, and what goes wrong in an event goes out."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components.api_component import Api
+from gradio.events import EventData
+
+from models.errors import ModelsError
+from models.terminal import printable
+from models.validation import show_value
+from ui.errors import BUG, describe_error, refuse, refuse_call
+
+MAX_DEPTH = 8
+"""Lists within tables within lists: files come three deep."""
+
+_log = logging.getLogger(__name__)
+
+
+def is_clean(value: object, depth: int = 0) -> bool:
+    """Whether there is nothing in a value from outside that breaks what it goes into.
+
+    That is half characters (lone surrogates, which no answer could carry), numbers that are not finite, and depth.
+    """
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        return depth < MAX_DEPTH and all(is_clean(each, depth + 1) for each in value)
+    return True
+
+
+def check_clean(name: str, value: object) -> None:
+    """Raises ModelsError, which names the setting, unless a value is clean."""
+    if not is_clean(value):
+        raise ModelsError(f"{name} must be readable text or a finite number.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
+
+
+def _is_choice(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _is_list(is_entry: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or (isinstance(value, list) and all(map(is_entry, value)))
+
+
+def _is_file(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("path"), str)
+
+
+KINDS: dict[type[gr.components.Component], tuple[Callable[[object], bool], str]] = {
+    gr.Slider: (_is_number, "a number"),
+    gr.Number: (lambda value: value is None or _is_number(value), "a number"),
+    gr.Checkbox: (lambda value: value is None or isinstance(value, bool), "true or false"),
+    gr.CheckboxGroup: (_is_list(_is_choice), "a list of choices"),
+    gr.Dropdown: (_is_choice, "a choice"),
+    gr.Radio: (_is_choice, "a choice"),
+    gr.Textbox: (lambda value: value is None or isinstance(value, str), "a text"),
+    gr.Button: (lambda value: value is None or isinstance(value, str), "a text"),
+    gr.File: (
+        lambda value: value is None or _is_file(value) or (isinstance(value, list) and all(map(_is_file, value))),
+        "an uploaded file",
+    ),
+    gr.Image: (lambda value: value is None or _is_file(value), "an uploaded picture"),
+}
+"""Kind of component -> whether a value can be one of its, and what that is; of other kinds every clean value can."""
+
+
+def check_inputs(components: Sequence[gr.components.Component], values: Sequence[object]) -> None:
+    """Refuses what no control of the page can send; what it means is checked where it is used.
+
+    Raises:
+        ModelsError: Names the setting.
+    """
+    if len(values) < len(components):
+        raise ModelsError(f"{len(components)} values are needed here, not {len(values)}.")
+    for component, value in zip(components, values, strict=False):
+        if component.stateful or isinstance(component, Api):  # the server's own; see ui.api
+            continue
+        name = getattr(component, "label", None) or component.get_block_name()
+        check_clean(name, value)
+        kinds = (gr.CheckboxGroup,) if getattr(component, "multiselect", False) else type(component).__mro__
+        for is_one, words in (KINDS[kind] for kind in kinds if kind in KINDS):
+            if not is_one(value):
+                raise ModelsError(f"{name} must be {words}, not {show_value(value)}.")
+
+
+def read_position(event: EventData, places: Sequence) -> int:
+    """Which of the places a click names.
+
+    Raises:
+        ModelsError: None of them.
+    """
+    position = event._data.get("index") if isinstance(event._data, dict) else None
+    if isinstance(position, int) and 0 <= position < len(places):
+        return position
+    raise ModelsError("There is nothing any more where you clicked; click again.")
+
+
+class Page(gr.Blocks):
+    """Blocks whose events check what comes in, and end with a sentence whatever goes wrong."""
+
+    async def preprocess_data(self, block_fn, inputs: list[Any], *args, **kwargs):
+        """Refuses what no control can send; what gradio itself has against a value is no bug either."""
+        check_inputs(block_fn.inputs, inputs)
+        try:
+            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+        except gr.Error:
+            raise
+        except ValueError as error:  # InvalidPathError, ComponentProcessingError, pydantic's ValidationError
+            raise ModelsError("A value that was sent does not fit this page; load the page again.") from error
+
+    async def process_api(self, block_fn, *args, **kwargs) -> dict[str, Any]:
+        """Lets an event end with a message; only bugs are news for the log."""
+        try:
+            return await super().process_api(block_fn, *args, **kwargs)
+        except Exception as error:
+            if isinstance(error, gr.Error) and not error.print_exception:  # ours
+                raise
+            function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+            end = refuse_call if function.api_visibility == "public" else refuse
+            end(_describe(error, function.api_name or function.name))
+            raise
+
+
+def _describe(error: Exception, event: str | None) -> str:
+    if isinstance(error, gr.Error):  # a component's, about what was sent
+        return str(error.message)
+    message = describe_error(error)
+    if message is None:
+        _log.error("A bug in the event %s:", printable(event), exc_info=error)
+    return message or BUG
