@@ -24,6 +24,7 @@ def main() -> int:
     try:
         import torch
 
+        from models.data import DATASETS
         from models.errors import ModelsError
         from models.training import TrainingConfig, train
     except ImportError as error:
@@ -34,7 +35,12 @@ def main() -> int:
     threads = before.get("threads")
     if isinstance(threads, int) and 1 <= threads <= 256:
         torch.set_num_threads(threads)  # sums over pixels may depend on how they are divided
-    changes = {name: value for name in ("dataset", "data_root", "device") if (value := getattr(options, name))}
+    changes = {name: value for name in ("dataset", "device") if (value := getattr(options, name))}
+    # A capsule may come from anybody: where data lie and who is told of the training is not for its files to say.
+    changes |= {"data_root": options.data_root, "trackers": []}
+    if not options.dataset and read("config.json").get("dataset") not in list(DATASETS):
+        print("It was trained on own pictures, which a capsule does not bring; say --dataset.", file=sys.stderr)
+        return 2
     run_dir = Path(options.runs_root).resolve() / (options.name or f"{capsule['run'][:50]}-again")
     try:
         config = TrainingConfig.from_dict({**read("config.json"), **changes})
@@ -63,7 +69,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the run of this capsule again and compare the weights.")
     parser.add_argument("--project", help="folder of ConvScope, unless it is on the path")
     parser.add_argument("--dataset", help="where the pictures lie now, if they were your own")
-    parser.add_argument("--data-root", help="where known data sets are kept")
+    parser.add_argument("--data-root", default="data", help="where known data sets are kept")
     parser.add_argument("--device", help="auto, cpu, cuda or mps; by default as it was")
     parser.add_argument("--runs-root", default=str(HERE / "runs"), help="where the new run goes")
     parser.add_argument("--name", help="of the new run")
@@ -90,7 +96,12 @@ def tell_differences(before: dict, run_dir: Path) -> None:
     now = read("environment.json", run_dir)
     for name in before:
         if before[name] != now.get(name):
-            print(f"{name} is {now.get(name)}, and was {before[name]}")
+            print(printable(f"{name} is {now.get(name)}, and was {before[name]}"))
+
+
+def printable(text: str) -> str:
+    """Without what a terminal takes for an order."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 if __name__ == "__main__":

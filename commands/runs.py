@@ -25,7 +25,7 @@ def resume(name: RunArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def runs(as_json: JsonOption = False) -> None:
-    """List all runs, newest first; `before` counts the jobs before one that waits."""
+    """List all runs, newest first; `before` counts the jobs before one that waits, `silence` is for one at work."""
     everything = list_runs(runs_root())
     found = [
         {
@@ -34,6 +34,7 @@ def runs(as_json: JsonOption = False) -> None:
             "state": run.state,
             "before": jobs_before(run, everything),
             "message": run.message,
+            "silence": run.silence,
             "result": run.result,
         }
         for run in everything
@@ -44,7 +45,7 @@ def runs(as_json: JsonOption = False) -> None:
     for run in found:
         accuracy = (run["result"] or {}).get("test_accuracy")
         shown = f"test accuracy {accuracy:.1%}" if isinstance(accuracy, float) else ""
-        shown = f"{run['before']} before it" if run["before"] else shown
+        shown = f"{run['before']} before it" if run["before"] else run["silence"] or shown
         typer.echo(f"{run['name']:30} {run['kind']:10} {run['state']:10} {shown} {run['message']}".rstrip())
 
 

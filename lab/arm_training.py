@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from analysis.errors import Cancelled
-from models.checkpoints import read_json
 from models.errors import ModelsError
 from models.journal import MetricsListener
-from models.run_files import is_ordinary
+from models.ordinary_files import read_json
 from models.runs import BROKEN_OFF, Run, check_name, delete_run, list_runs, read_run, request_stop
 from models.stopping import StopRequest
 from models.training import resume, train
@@ -21,13 +20,15 @@ STOP_SECONDS = 0.2
 def find_arm(config: TrainingConfig, run_dir: Path) -> Run | None:
     """The run of this very training, in whatever state, or None; also one so damaged that nobody can tell.
 
+    A capsule with these settings is none: nobody here has seen it trained.
+
     Raises:
         ModelsError: The name cannot name a run, or there is another run of that name.
     """
     check_name(run_dir.name)
     run = next((run for run in list_runs(run_dir.parent) if run.name == run_dir.name), None)
     settings = None if run is None else _read_settings(run)
-    if settings is not None and not _is_same(settings, config):
+    if run is not None and (run.is_opened or (settings is not None and not _is_same(settings, config))):
         raise ModelsError(f"There is another run named {run.name}; delete it or choose another name.")
     return run
 
@@ -68,9 +69,8 @@ def _read_settings(run: Run) -> dict | None:
     """What it was told, as far as that can be read: of a damaged run, another file may be the damaged one."""
     if run.state != "damaged":
         return run.config
-    path = run.path / "config.json"
     try:
-        return read_json(path) if is_ordinary(path) else None
+        return read_json(run.path / "config.json", is_mended=True)
     except ModelsError:
         return None
 
@@ -78,7 +78,7 @@ def _read_settings(run: Run) -> dict | None:
 def _is_same(settings: dict, config: TrainingConfig) -> bool:
     """Whether it is this training; what was written down before an option existed has its default."""
     try:
-        return TrainingConfig.from_dict(settings) == config
+        return TrainingConfig.from_dict(settings) == TrainingConfig.from_dict(mend(config.to_dict()))
     except ModelsError:
         return False
 

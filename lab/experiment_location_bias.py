@@ -113,7 +113,7 @@ def measure(lab, config: LocationBiasConfig, run_dir: Path, progress: Progress, 
 def _is_trained(config: TrainingConfig, run_dir: Path) -> bool:
     """Whether this very training is there already; removes what a stop left of it."""
     for run in list_runs(run_dir.parent):
-        if run.name == run_dir.name and run.config == config.to_dict():
+        if run.name == run_dir.name and run.config == config.to_dict() and not run.is_opened:
             if run.state == "finished":
                 return True
             delete_run(run_dir.parent, run.name)

@@ -57,6 +57,11 @@ class Experiment:
     summarize: Callable[..., dict]
     full: dict = field(default_factory=dict)
 
+    def _find_key(self, measurement: dict) -> tuple | None:
+        """What tells a measurement from others; None of a line of a file that is no whole measurement."""
+        key = tuple(measurement.get(name) for name in self.key)
+        return key if all(isinstance(part, str | int) for part in key) else None
+
     def run(
         self,
         lab: Lab,
@@ -102,7 +107,7 @@ class Experiment:
             return facts | found | kept | numbers | {"note": _describe_kept(len(measured))}
 
         try:
-            earlier = {tuple(measurement[name] for name in self.key): measurement for measurement in known}
+            earlier = {key: measurement for measurement in known if (key := self._find_key(measurement))}
             for measurement in self.measure(lab, config, run_dir, report, earlier):
                 measured.append(measurement)
                 if tuple(measurement[name] for name in self.key) not in earlier:

@@ -97,7 +97,8 @@ def _common_training(config: RepairConfig, start: Start, runs_root: Path) -> Tra
     """What all arms share. A run's own division of the data is kept, so that no arm has met the test pictures."""
     known = {}
     if start.name.startswith(RUN_PREFIX):
-        before = TrainingConfig.from_dict(read_run(runs_root, start.name.removeprefix(RUN_PREFIX)).config)
+        run, _, _ = start.name.removeprefix(RUN_PREFIX).partition("@")
+        before = TrainingConfig.from_dict(read_json(read_run(runs_root, run).path / "config.json"))
         if before.dataset == config.dataset:
             seed = before.seed if before.split_seed is None else before.split_seed
             known = {"split_seed": seed, "shapes": before.shapes}

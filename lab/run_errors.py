@@ -20,6 +20,7 @@ from lab import Lab
 from lab.recent_results import RecentResults
 from lab.run_examples import Examples, read_examples, read_hard_examples, read_predictions
 from models.errors import ModelsError
+from models.foreign_runs import plan_again
 from models.registry import RUN_PREFIX
 from models.runs import Run, next_name
 from models.training_config import TrainingConfig
@@ -222,17 +223,18 @@ def latest_corrections(trail: Iterable[Correction]) -> list[Correction]:
     return list({correction.number: correction for correction in trail}.values())
 
 
-def plan_corrected_run(run: Run, trail: Iterable[Correction], runs_root: Path) -> tuple[TrainingConfig, str]:
+def plan_corrected_run(lab: Lab, run: Run, trail: Iterable[Correction]) -> tuple[TrainingConfig, str]:
     """The configuration of a run with the corrections added to its own, and the next free name for that.
 
     Raises:
-        ModelsError: There are no corrections, or the run's configuration is damaged.
+        ModelsError: There are no corrections, the run's configuration is damaged, or it came as a capsule without
+            what it was trained on.
     """
     corrections = {str(correction.number): correction.label for correction in trail}
     if not corrections:
         raise ModelsError("There is no correction yet; choose a picture, then relabel or exclude it.")
-    config = TrainingConfig.from_dict(run.config)
-    name = next_name(runs_root, f"{_CORRECTED_NAME.sub('', run.name)}{CORRECTED}.run")
+    config = plan_again(run, data_root=lab.data_root, device=lab.models.device.type)
+    name = next_name(lab.runs_root, f"{_CORRECTED_NAME.sub('', run.name)}{CORRECTED}.run")
     return replace(config, corrections={**config.corrections, **corrections}), name
 
 

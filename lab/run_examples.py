@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.checkpoints import read_model_card
 from models.errors import ModelsError
+from models.ordinary_files import is_ordinary, open_tensors, short_name
 from models.runs import Run
 
 MAX_BYTES = 256 * 2**20
@@ -82,8 +83,8 @@ def list_snapshots(run: Run) -> list[int]:
     """The optimiser steps of which the run has kept the weights, in ascending order; never fails."""
     folder = run.path / "snapshots"
     try:
-        paths = [path for path in folder.iterdir() if path.suffix == ".safetensors"] if folder.is_dir() else []
-        names = {path.stem for path in paths if path.is_file() and not path.is_symlink()}
+        paths = [] if folder.is_symlink() or not folder.is_dir() else folder.iterdir()
+        names = {path.stem for path in paths if path.suffix == ".safetensors" and is_ordinary(path)}
     except OSError:
         return []
     steps = {int(name) for name in names if SNAPSHOT_PATTERN.fullmatch(name)}
@@ -96,54 +97,46 @@ def snapshot_path(run: Run, step: int) -> Path:
 
 
 def _check_examples(run: Run, path: Path, found: Mapping[str, Tensor]) -> Examples:
-    card = read_model_card(run.path / "model.json")
+    card, title = read_model_card(run.path / "model.json"), short_name(path)
     prep = card.preprocessing
     images, labels, ids = (found[name] for name in PICTURES)
     expected = (prep.num_channels, prep.crop_size, prep.crop_size)
     if not 1 <= len(images) <= MAX_EXAMPLES or len(images) != len(labels) or len(labels) != len(ids):
         counts = f"{len(images)} pictures, {len(labels)} labels and {len(ids)} ids"
-        raise ModelsError(f"{path} is damaged: it has {counts}; there must be equally many, 1 to {MAX_EXAMPLES}.")
+        raise ModelsError(f"{title} is damaged: it has {counts}; there must be equally many, 1 to {MAX_EXAMPLES}.")
     if tuple(images.shape[1:]) != expected or prep.num_channels not in (1, 3):
-        raise ModelsError(f"{path} holds pictures of shape {tuple(images.shape[1:])}; the model takes {expected}.")
+        raise ModelsError(f"{title} holds pictures of shape {tuple(images.shape[1:])}; the model takes {expected}.")
     if labels.min() < 0 or labels.max() >= len(card.categories):
         raise ModelsError(
-            f"{path} is damaged: its labels go from {labels.min()} to {labels.max()}, "
+            f"{title} is damaged: its labels go from {labels.min()} to {labels.max()}, "
             f"for {len(card.categories)} classes."
         )
     if len(ids.unique()) != len(ids):
-        raise ModelsError(f"{path} is damaged: two pictures have the same id.")
+        raise ModelsError(f"{title} is damaged: two pictures have the same id.")
     return Examples(images, labels, ids, card.categories)
 
 
 def _check_logits(path: Path, logits: Tensor, examples: Examples) -> Tensor:
-    expected = (len(examples), len(examples.categories))
+    expected, title = (len(examples), len(examples.categories)), short_name(path)
     if tuple(logits.shape) != expected:
         raise ModelsError(
-            f"{path} does not fit the run's pictures: its shape is {tuple(logits.shape)}, not {expected}."
+            f"{title} does not fit the run's pictures: its shape is {tuple(logits.shape)}, not {expected}."
         )
     if not torch.isfinite(logits).all():
-        raise ModelsError(f"{path} has values that are not finite numbers.")
+        raise ModelsError(f"{title} has values that are not finite numbers.")
     return logits
 
 
 def _read_tensors(path: Path, expected: Mapping[str, tuple[str, int]]) -> dict[str, Tensor]:
     """The tensors of a safetensors file with exactly these names, of these types and numbers of dimensions."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if not path.is_file():
-            raise ModelsError(f"The run has no {path.name}; it was made by a version that kept none, or ended early.")
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelsError(f"{path} is larger than {MAX_BYTES // 2**20} MB, which no such file is.")
-        with safe_open(path, framework="pt") as file:
-            if set(file.keys()) != set(expected):
-                raise ModelsError(f"{path} is damaged: it should hold {', '.join(expected)} and nothing else.")
-            for name, (dtype, ndim) in expected.items():
-                part = file.get_slice(name)
-                if part.get_dtype() != dtype or len(part.get_shape()) != ndim:
-                    raise ModelsError(f"{path} is damaged: {name} should be {dtype} with {ndim} dimensions.")
-            return {name: file.get_tensor(name).clone() for name in expected}
-    except OSError as error:
-        raise ModelsError(f"{path} cannot be read ({error.strerror or 'no such file'}).") from error
-    except SafetensorError as error:
-        raise ModelsError(f"{path} is damaged: it is not a complete safetensors file.") from error
+    if not is_ordinary(path):
+        raise ModelsError(f"The run has no {path.name}; it was made by a version that kept none, or ended early.")
+    title = short_name(path)
+    with open_tensors(path, MAX_BYTES) as file:
+        if set(file.keys()) != set(expected):
+            raise ModelsError(f"{title} is damaged: it should hold {', '.join(expected)} and nothing else.")
+        for name, (dtype, ndim) in expected.items():
+            part = file.get_slice(name)
+            if part.get_dtype() != dtype or len(part.get_shape()) != ndim:
+                raise ModelsError(f"{title} is damaged: {name} should be {dtype} with {ndim} dimensions.")
+        return {name: file.get_tensor(name).clone() for name in expected}

@@ -23,6 +23,7 @@ from analysis.votes import Votes
 from models.cache import LoadedModel
 from models.evaluation_data import EvaluationData
 from models.images import ImageError
+from models.ordinary_files import is_ordinary
 from models.preprocessing import Preprocessing
 from models.problems import is_out_of_memory
 from models.runs import write_bytes
@@ -67,6 +68,8 @@ class Chunk:
     def read(path: Path, num_images: int, num_votes: int) -> "Chunk | None":
         """What an earlier run left, or None if there is nothing or it is damaged."""
         expected = Votes.empty(num_images, num_votes).arrays()
+        if not is_ordinary(path):  # a pipe would make the evaluation wait
+            return None
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in (*expected, "problems")}

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -21,8 +20,9 @@ from pathlib import Path
 from models.capsule_zip import add_member, extract_members
 from models.checkpoints import MAX_JSON_BYTES, load_checkpoint, read_json
 from models.errors import ModelsError
+from models.ordinary_files import is_ordinary, open_ordinary, read_bounded
 from models.provenance import check_data, describe_config, is_sha256
-from models.runs import MAX_METRICS_BYTES, check_name, next_name, read_lines, read_run, write_json
+from models.runs import MAX_METRICS_BYTES, check_name, next_name, place_last, read_lines, read_run, write_json
 from models.validation import check_integer, check_number
 
 FORMAT, VERSION = "ConvScope capsule", 1
@@ -68,25 +68,25 @@ def pack_capsule(run_dir: str | Path, out_path: str | Path, report_html: str, *,
     result = _check_result(run.result)
     card = {"format": FORMAT, "version": VERSION, "run": run.name, "result": result}
     made = {
-        "capsule.json": json.dumps(card, indent=1).encode(),
+        "capsule.json": _write_json(card),
         "report.html": report_html.encode(errors="replace"),
         "reproduce.py": REPRODUCE.read_bytes(),
         # Without half a line that a crash may have left.
         "metrics.jsonl": _write_lines(read_lines(run_dir / "metrics.jsonl", MAX_METRICS_BYTES)),
     }
+    made |= {name: _write_json(values) for name, values in _read_own(run_dir).items()}
     _check_files(run_dir, result["weights_sha256"], besides=made)
-    made["config.json"] = json.dumps(describe_config(read_json(run_dir / "config.json")), indent=1).encode()
     scratch = out_path.with_name(f".{out_path.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(scratch, "w") as archive:
             for name, member in MEMBERS.items():
                 if name in made:
                     add_member(archive, name, made[name], member.max_bytes)
-                elif (run_dir / name).is_file() and (pictures or not member.pictures):
-                    add_member(archive, name, (run_dir / name).read_bytes(), member.max_bytes)
+                elif is_ordinary(run_dir / name) and (pictures or not member.pictures):
+                    add_member(archive, name, read_bounded(run_dir / name, member.max_bytes), member.max_bytes)
         scratch.replace(out_path)
     except OSError as error:
-        raise ModelsError(f"The capsule cannot be written to {out_path} ({error.strerror or error}).") from error
+        raise ModelsError(f"The capsule {out_path.name} cannot be written ({error.strerror or error}).") from error
     finally:
         scratch.unlink(missing_ok=True)
     return out_path
@@ -113,17 +113,17 @@ def unpack_capsule(zip_path: str | Path, runs_root: str | Path, name: str | None
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as scratch:
-            folder = Path(scratch) / "run"
+            folder = Path(scratch) / "unpacked"
             folder.mkdir()
             card = _extract(zip_path, folder)
             name = name or _free_name(root, card["run"])
             if (root / name).exists():
                 raise ModelsError(f"There is already a run named {name}; choose another name or delete it first.")
-            status = {"state": "finished", "kind": "training", "submitted": time.time_ns(), "result": card["result"]}
-            write_json(folder / "status.json", status | {"capsule": card["run"]})
+            status = {"state": "finished", "kind": "training", "result": card["result"], "capsule": card["run"]}
+            write_json(folder / "status.json", status | place_last(root))
             folder.rename(root / name)
     except OSError as error:
-        raise ModelsError(f"The run cannot be stored in {root} ({error.strerror or error}).") from error
+        raise ModelsError(f"The run of {zip_path.name} cannot be stored ({error.strerror or error}).") from error
     return name
 
 
@@ -144,6 +144,20 @@ def _extract(zip_path: Path, folder: Path) -> dict:
     return card
 
 
+def _read_own(run_dir: Path) -> dict[str, dict]:
+    """The JSON files of a run that is to be packed, as anybody may read them: in no text is half a character."""
+    names = [name for name in MEMBERS if name.endswith(".json") and is_ordinary(run_dir / name)]
+    found = {name: read_json(run_dir / name, MEMBERS[name].max_bytes, is_mended=True) for name in names}
+    if "data.json" in found:
+        with _named("data.json"):
+            check_data(found["data.json"])
+    return found | {"config.json": describe_config(found["config.json"])}
+
+
+def _write_json(values: dict) -> bytes:
+    return json.dumps(values, indent=1).encode()
+
+
 def _write_lines(lines: list[dict]) -> bytes:
     return b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines)
 
@@ -154,7 +168,7 @@ def _told_of(title: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except ModelsError as error:
-        raise ModelsError(f"{title}: {str(error).replace(f'{folder}{os.sep}', '')}") from error
+        raise ModelsError(f"{title}: {str(error).replace(f'{folder.name}/', '')}") from error
 
 
 def _free_name(root: Path, name: str) -> str:
@@ -181,23 +195,32 @@ def _check_result(result: object) -> dict:
     return {name: result.get(name) for name in (*_ACCURACIES, "seconds", "epochs", "weights_sha256")}
 
 
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Names the file in messages that do not."""
+    try:
+        yield
+    except ModelsError as error:
+        raise ModelsError(str(error) if name in str(error) else f"{name}: {error}") from error
+
+
 def _check_files(folder: Path, sha256: str, besides: Collection[str] = ()) -> None:
     """Raises ModelsError unless the files of a run are whole, and its weights have this SHA-256."""
     for name, member in MEMBERS.items():
-        if name not in besides and (folder / name).is_file():
-            try:
+        if name not in besides and is_ordinary(folder / name):
+            with _named(name):
                 member.check(folder / name)
-            except ModelsError as error:
-                raise ModelsError(str(error) if name in str(error) else f"{name}: {error}") from error
     load_checkpoint(folder / "model.json", folder / "weights.safetensors")
-    with (folder / "weights.safetensors").open("rb") as file:
+    with open_ordinary(folder / "weights.safetensors") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise ModelsError(f"the weights are not those of the result: SHA-256 {found[:12]}..., not {sha256[:12]}...")
 
 
 def _check_json(path: Path) -> None:
-    _check_values(read_json(path, MEMBERS[path.name].max_bytes))
+    read_json(path, MEMBERS[path.name].max_bytes)  # says what is wrong
+    # As it is, and not as whoever reads it would mend it.
+    _check_values(json.loads(read_bounded(path, MEMBERS[path.name].max_bytes)))
 
 
 def _check_data(path: Path) -> None:
@@ -214,8 +237,7 @@ def _check_values(values: object) -> None:
 
 
 def _check_metrics(path: Path) -> None:
-    with path.open("rb") as file:
-        lines = file.read(MAX_METRICS_BYTES + 1).splitlines()
+    lines = read_bounded(path, MAX_METRICS_BYTES).splitlines()
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
@@ -228,13 +250,13 @@ def _check_metrics(path: Path) -> None:
 
 def _check_text(path: Path) -> None:
     try:
-        path.read_text(encoding="utf-8")
+        read_bounded(path, MEMBERS[path.name].max_bytes).decode()
     except UnicodeDecodeError as error:
         raise ModelsError("it is not text in UTF-8.") from error
 
 
 MEMBERS = {
-    "capsule.json": Member(MAX_JSON_BYTES),
+    "capsule.json": Member(MAX_JSON_BYTES, check=_check_json),
     "report.html": Member(32 * 2**20, required=False, kept=False),
     "reproduce.py": Member(2**20, required=False, kept=False),
     "config.json": Member(MAX_JSON_BYTES, check=_check_json),
@@ -242,7 +264,7 @@ MEMBERS = {
     "data.json": Member(32 * 2**20, required=False, check=_check_data),
     "metrics.jsonl": Member(MAX_METRICS_BYTES, check=_check_metrics),
     "notes.txt": Member(2**20, required=False, check=_check_text),
-    "model.json": Member(MAX_JSON_BYTES),
+    "model.json": Member(MAX_JSON_BYTES, check=_check_json),
     "weights.safetensors": Member(MAX_WEIGHTS_BYTES),
     "examples.safetensors": Member(256 * 2**20, required=False, pictures=True),
     "predictions.safetensors": Member(256 * 2**20, required=False, pictures=True),

@@ -4,7 +4,6 @@ Both files may come from anyone, so every value is checked before it decides how
 """
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from torch import nn
 
 from models.architectures import ARCHITECTURES
 from models.errors import ModelsError
+from models.ordinary_files import MAX_HEADER_BYTES, open_tensors, short_name
+from models.ordinary_files import MAX_JSON_BYTES as MAX_JSON_BYTES  # with the next, part of what this module offers
+from models.ordinary_files import read_json as read_json
 from models.preprocessing import Preprocessing
 from models.validation import build_config, check_choice, check_integer, check_number
 
-MAX_JSON_BYTES = 2**20
-MAX_HEADER_BYTES = 2**20
 MAX_NAME_LENGTH = 200
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 
@@ -78,7 +78,7 @@ def read_model_card(json_path: str | Path) -> ModelCard:
         if accuracy is not None:
             check_number("test_accuracy", accuracy, 0.0, 1.0)
     except ModelsError as error:
-        raise ModelsError(f"{json_path} does not describe a model: {error}") from error
+        raise ModelsError(f"{short_name(Path(json_path))} does not describe a model: {error}") from error
     with torch.device("meta"):
         module = model_class(config)
     return ModelCard(module, categories, preprocessing, accuracy)
@@ -96,30 +96,8 @@ def load_checkpoint(
         ModelsError: A file is missing, damaged, too large, or does not fit the other.
     """
     card = read_model_card(json_path)
-    card.module.load_state_dict(_read_weights(Path(safetensors_path), card.module), assign=True)
+    card.module.load_state_dict(read_weights(Path(safetensors_path), card.module), assign=True)
     return card.module.eval(), card.categories, card.preprocessing
-
-
-def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict:
-    """A JSON object from a file of at most ``max_bytes``.
-
-    Raises:
-        ModelsError: Missing, unreadable, too large, or no JSON object.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise ModelsError(f"{path} cannot be read ({error.strerror}).") from error
-    if len(data) > max_bytes:
-        raise ModelsError(f"{path} is larger than {max_bytes // 2**20} MB, which no such file is.")
-    try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ModelsError(f"{path} is damaged: it is not valid JSON.") from error
-    if not isinstance(values, dict):
-        raise ModelsError(f"{path} is damaged: it does not hold a JSON object.")
-    return values
 
 
 def _read_categories(names: object, num_classes: int) -> tuple[str, ...]:
@@ -153,37 +131,30 @@ def _read_preprocessing(values: object, config) -> Preprocessing:
     return preprocessing
 
 
-def _read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file that has exactly the names, shapes and types of the model."""
-    from safetensors import SafetensorError, safe_open
+def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file that has exactly the names, shapes and types of the model.
 
-    expected = model.state_dict()
-    try:
-        num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
-        if path.stat().st_size > num_bytes + MAX_HEADER_BYTES:
-            raise ModelsError(f"{path} is larger than the {num_bytes / 2**20:.1f} MB that its model.json describes.")
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            if names != set(expected):
-                odd = sorted(names ^ set(expected))[0]
-                raise ModelsError(f"{path} does not fit its model.json: the tensor {odd[:80]!r} is in only one.")
-            for name, tensor in expected.items():
-                shape = tuple(file.get_slice(name).get_shape())
-                if shape != tuple(tensor.shape):
-                    raise ModelsError(
-                        f"{path} does not fit its model.json: {name} has the shape {shape}, "
-                        f"not {tuple(tensor.shape)}."
-                    )
-            weights = {name: file.get_tensor(name) for name in expected}
-            if any(weights[name].dtype != tensor.dtype for name, tensor in expected.items()):
-                raise ModelsError(f"{path} does not fit its model.json: a tensor has another number type.")
-    except OSError as error:
-        raise ModelsError(f"{path} cannot be read ({error.strerror or 'no such file'}).") from error
-    except SafetensorError as error:
-        raise ModelsError(f"{path} is damaged: it is not a complete safetensors file.") from error
+    Raises:
+        ModelsError: Missing, damaged, too large, or with other tensors.
+    """
+    expected, title = model.state_dict(), short_name(path)
+    num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
+    with open_tensors(path, num_bytes + MAX_HEADER_BYTES) as file:
+        names = set(file.keys())
+        if names != set(expected):
+            odd = sorted(names ^ set(expected))[0]
+            raise ModelsError(f"{title} does not fit its model.json: the tensor {odd[:80]!r} is in only one.")
+        for name, tensor in expected.items():
+            shape = tuple(file.get_slice(name).get_shape())
+            if shape != tuple(tensor.shape):
+                raise ModelsError(
+                    f"{title} does not fit its model.json: {name} has the shape {shape}, not {tuple(tensor.shape)}."
+                )
+        weights = {name: file.get_tensor(name) for name in expected}
     for name, tensor in weights.items():
         if tensor.dtype != expected[name].dtype:
-            raise ModelsError(f"{path}: {name} has the type {tensor.dtype}, not {expected[name].dtype}.")
+            types = f"{tensor.dtype}, not {expected[name].dtype}"
+            raise ModelsError(f"{title} does not fit its model.json: {name} has the number type {types}.")
         if not torch.isfinite(tensor).all():
-            raise ModelsError(f"{path}: {name} has values that are not finite numbers.")
+            raise ModelsError(f"{title}: {name} has values that are not finite numbers.")
     return weights

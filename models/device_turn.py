@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from models.runs import Run, list_runs, submission_order
+from models.runs import AT_WORK, Run, list_runs, submission_order
 from models.stopping import StopRequest
 
 POLL_SECONDS = 0.3
-AT_WORK = ("preparing", "running")
 
 
 @contextmanager

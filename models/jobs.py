@@ -16,6 +16,7 @@ from models.data import DATASETS, find_spec
 from models.errors import ModelsError
 from models.launcher import PRELOADED, PROJECT_ROOT, Launcher
 from models.run_changes import rename_run, requeue_run, write_notes
+from models.run_files import open_to_add
 from models.runs import (
     UNFINISHED,
     Run,
@@ -232,7 +233,7 @@ class JobManager:
 
 def _start_process(module: str, run_dir: Path, environment: dict[str, str]) -> None:
     """Starts ``python -m MODULE RUN_DIR``, which loads all its libraries first."""
-    with (run_dir / "log.txt").open("ab") as log:
+    with open_to_add(run_dir / "log.txt") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(run_dir)],
             cwd=PROJECT_ROOT,

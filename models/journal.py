@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from models.checkpoints import describe_model, pack_weights, read_json
+from models.checkpoints import describe_model, pack_weights, read_json, read_weights
 from models.data import Dataset, Split
 from models.errors import ModelsError
 from models.pace import Pace
@@ -19,6 +19,7 @@ from models.provenance import describe_data, describe_environment
 from models.random_streams import Purpose, draw_generator
 from models.resume_point import FILE as RESUME_POINT
 from models.resume_point import save_resume_point
+from models.run_status import as_number
 from models.runs import RunWriter, read_lines, write_bytes, write_json
 
 MetricsListener = Callable[[dict], None]
@@ -64,10 +65,12 @@ def snapshot_steps(total_steps: int, num_bytes: int, every: int | None = None) -
 
 
 def load_best(run_dir: Path, module: nn.Module) -> None:
-    """Puts the weights of the best epoch into the network."""
-    from safetensors.torch import load_model
+    """Puts the weights of the best epoch into the network.
 
-    load_model(module, run_dir / BEST, device=str(next(module.parameters()).device))
+    Raises:
+        ModelsError: The file is missing or damaged.
+    """
+    module.load_state_dict(read_weights(run_dir / BEST, module))
 
 
 def forget_way(run_dir: Path) -> None:
@@ -144,7 +147,7 @@ class Journal:
 
         def is_past(line: dict) -> bool:
             # An epoch's end is reported with the number of its last step, before the state is saved.
-            return line.get("step", 0) < step or (line.get("step") == step and line.get("epoch", 0) <= epochs)
+            return (as_number(line.get("step")) or 0, as_number(line.get("epoch")) or 0) <= (step, epochs)
 
         path = self.run_dir / "metrics.jsonl"
         kept = [json.dumps(line) + "\n" for line in read_lines(path) if is_past(line)]

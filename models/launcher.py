@@ -21,12 +21,14 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import psutil
 import torch
 
-from models.runs import record_process
+from models.run_files import open_to_add
+from models.run_process import record_process
 
 PRELOADED = (
     "accelerate",
@@ -185,16 +187,22 @@ def _can_fork() -> bool:
 
 def _start_child(request: dict, connection: socket.socket, stream) -> None:
     """Forks; the child begins once the server can have heard of it, so a launcher that is killed starts nothing."""
+    run_dir = Path(request["run_dir"])
+    try:
+        log = open_to_add(run_dir / "log.txt")
+    except OSError as error:
+        return _say(stream, {"error": error.errno or errno.EIO})
     gate, go = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(go)
         stream.close()
         connection.close()
-        _be_child(request, gate)
+        _be_child(request, gate, log)
     os.close(gate)
+    log.close()
     try:
-        record_process(Path(request["run_dir"]), pid)
+        record_process(run_dir, pid)
         answer = {"pid": pid}
     except (OSError, psutil.Error) as error:
         answer = {"error": getattr(error, "errno", None) or errno.EIO}
@@ -206,14 +214,14 @@ def _start_child(request: dict, connection: socket.socket, stream) -> None:
         os.close(go)
 
 
-def _be_child(request: dict, gate: int) -> None:
+def _be_child(request: dict, gate: int, log: BinaryIO) -> None:
     """The life of a child: never returns."""
     status = 1
     try:
         is_wanted = os.read(gate, 1) == GO
         os.close(gate)
         if is_wanted:
-            _become_program(request)
+            _become_program(request, log)
             status = importlib.import_module(request["module"]).main([request["run_dir"]])
     except SystemExit as error:
         status = error.code
@@ -229,17 +237,16 @@ def _be_child(request: dict, gate: int) -> None:
         os._exit(status if isinstance(status, int) else int(status is not None))
 
 
-def _become_program(request: dict) -> None:
+def _become_program(request: dict, log: BinaryIO) -> None:
     """Makes the fork what a newly started ``python -m MODULE RUN_DIR`` is."""
     os.setsid()
     _give_way()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(request["environment"])
-    log = os.open(Path(request["run_dir"]) / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(log, sys.stdout.fileno())
-    os.dup2(log, sys.stderr.fileno())
-    os.close(log)
+    os.dup2(log.fileno(), sys.stdout.fileno())
+    os.dup2(log.fileno(), sys.stderr.fileno())
+    log.close()
     sys.argv = [request["module"], request["run_dir"]]
     gc.enable()
     np.random.seed()  # a fork continues the launcher's random numbers; Python's own generator knows of that

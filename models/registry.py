@@ -8,6 +8,7 @@ from pathlib import Path
 from models import pretrained
 from models.checkpoints import load_checkpoint, read_model_card
 from models.errors import ModelsError
+from models.ordinary_files import is_ordinary
 from models.pretrained import ModelSpec
 from models.runs import Run, list_runs, read_run
 from models.weights import USABLE, is_weight_file
@@ -73,7 +74,7 @@ class Registry:
             preprocessing=card.preprocessing,
             build=lambda: load_checkpoint(run.path / "model.json", weights)[0],
             trained_on=Path(str(run.config.get("dataset", "own pictures"))).stem,
-            accuracy=None if at else (run.result or {}).get("test_accuracy"),
+            accuracy=None if at else run.result_number("test_accuracy"),
             version=weights.stat().st_mtime_ns,
         )
 
@@ -85,7 +86,8 @@ def find_snapshot(run: Run, step: str) -> Path:
         ModelsError: They were not kept.
     """
     is_step = step.isascii() and step.isdigit() and len(step) <= 10
-    path = run.path / "snapshots" / f"{int(step):07d}.safetensors" if is_step else None
-    if path is None or not path.is_file():
+    folder = run.path / "snapshots"
+    path = folder / f"{int(step):07d}.safetensors" if is_step else None
+    if path is None or folder.is_symlink() or not is_ordinary(path):
         raise ModelsError(f"The run {run.name} has no snapshot of step {step[:20]}.")
     return path

@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.errors import ModelsError
-from models.runs import write_bytes
+from models.ordinary_files import open_tensors, short_name
+from models.run_files import write_bytes
 
 FILE = "resume.safetensors"
+MAX_HEADER_BYTES = 2**24
+MOST_COPIES = 6
+"""An optimiser keeps fewer tensors for each parameter: the file is at most so many times as large as the network."""
 _MODEL, _OPTIMIZER, _METER = "model.", "optimizer.", "meter."
 
 
@@ -62,19 +66,18 @@ def read_resume_point(
     Raises:
         ModelsError: The file is damaged, or that of another network.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = run_dir / FILE
     if not path.exists():
         return None
+    num_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path, MOST_COPIES * num_bytes + MAX_HEADER_BYTES, MAX_HEADER_BYTES) as file:
             progress = json.loads((file.metadata() or {})["progress"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
         module.load_state_dict(_part(tensors, _MODEL))
         _restore_optimizer(optimizer, _part(tensors, _OPTIMIZER), progress.pop("optimizer"))
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise ModelsError(f"{path} is damaged, so the training cannot go on; start it anew.") from error
+    except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise ModelsError(f"{short_name(path)} is damaged, so the training cannot go on; start it anew.") from error
     return _part(tensors, _METER), progress
 
 

@@ -1,24 +1,25 @@
 """What people do to runs that are there: take one up again, give it another name, write notes about it."""
 
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from models.errors import ModelsError
+from models.ordinary_files import read_json
 from models.run_files import write_bytes, write_json
-from models.runs import BROKEN_OFF, MAX_NOTES, Run, check_name, read_idle_run, read_run
+from models.runs import BROKEN_OFF, MAX_NOTES, Run, check_name, check_settings, place_last, read_idle_run, read_run
 
 
 def requeue_run(run: Run) -> None:
     """Puts a run that was broken off back to "queued", at the end of the line; its progress is kept.
 
     Raises:
-        ModelsError: It has not been broken off, or its directory cannot be written.
+        ModelsError: It has not been broken off, its settings have changed, or its directory cannot be written.
     """
     if run.state not in BROKEN_OFF:
         raise ModelsError(f"The run {run.name} is {run.state} and cannot be resumed.")
-    again = {"state": "queued", "message": "", "submitted": time.time_ns(), "device": None}
+    check_settings(run)
+    again = {"state": "queued", "message": "", "device": None, **place_last(run.path.parent)}
     try:
         (run.path / "stop").unlink(missing_ok=True)
         (run.path / "process.json").unlink(missing_ok=True)
@@ -41,15 +42,16 @@ def rename_run(root: str | Path, old: str, new: str) -> None:
     target = root / check_name(new)
     if os.path.lexists(target):
         raise ModelsError(f"There is already a run named {new}; choose another name or delete it first.")
+    config = {} if run.state == "damaged" else read_json(run.path / "config.json")
+    moved = _with_paths_moved(config, f"{run.path}{os.sep}", f"{target}{os.sep}")
     try:
-        moved = _with_paths_moved(run.config, f"{run.path}{os.sep}", f"{target}{os.sep}")
-        if moved != run.config:
+        if moved != config:
             write_json(run.path / "config.json", moved)
         run.path.rename(target)
     except OSError as error:
-        if run.path.is_dir() and run.state != "damaged":
+        if run.path.is_dir() and moved != config:
             with suppress(OSError):
-                write_json(run.path / "config.json", run.config)
+                write_json(run.path / "config.json", config)
         raise ModelsError(f"The run {old} cannot be renamed ({error.strerror}).") from error
 
 

@@ -1,24 +1,58 @@
 """The files of a run directory: replaced in one step or added to, and read by those who watch while they grow."""
 
+import errno
 import json
-import math
 import os
-import stat
+import sys
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from models.ordinary_files import open_ordinary, parse_json, read_start
 
 MAX_CACHED_FILES = 32
-MAX_NUMBER = 10**300
+MAX_LINES_BYTES = 2**28
+"""Of a JSON Lines file that is read as a whole: far more than any job writes."""
+PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds before each further try to write."""
+PASSING = {errno.ESTALE, errno.EBUSY, errno.EAGAIN, errno.EIO, errno.ETIMEDOUT}
+"""Errors that end by themselves: of a network file system, or of a program that looks at every new file."""
+if sys.platform == "win32":  # where somebody who reads a file keeps it from being replaced
+    PASSING |= {errno.EACCES, errno.EPERM}
+
+Result = TypeVar("Result")
+
+
+def try_again(action: Callable[[], Result]) -> Result:
+    """What the action returns; where it fails for a reason that may pass, it is done again, for up to a second.
+
+    Raises:
+        OSError: It fails for another reason, or still does.
+    """
+    for pause in PAUSES:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+        time.sleep(pause)
+    return action()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces a file in one step."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+
+    def replace() -> None:
         scratch.write_bytes(data)
         scratch.replace(path)
+
+    try:
+        try_again(replace)
     finally:  # on a full disk, half a file must not keep the next one from being written
         scratch.unlink(missing_ok=True)
 
@@ -31,7 +65,7 @@ def write_json(path: Path, values: dict) -> None:
 def append_line(path: Path, values: dict) -> None:
     """Adds one object to a JSON Lines file; half a line at its end, left by a crash, spoils no other."""
     line = json.dumps(values, allow_nan=False).encode() + b"\n"
-    with path.open("ab+") as file:
+    with try_again(lambda: open_to_add(path, "ab+")) as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read() != b"\n":
@@ -39,44 +73,19 @@ def append_line(path: Path, values: dict) -> None:
         file.write(line)
 
 
-def is_ordinary(path: Path) -> bool:
-    """Whether this is a file that can be read to its end: not a folder, and no pipe, which would make one wait."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
+def open_to_add(path: Path, mode: str = "ab") -> BinaryIO:
+    """Opens a file to write at its end; makes it where there is none.
+
+    Raises:
+        OSError: It is no ordinary file, or the disk refuses.
+    """
+    access = os.O_RDWR if "+" in mode else os.O_WRONLY
+    return open_ordinary(path, access | os.O_APPEND | os.O_CREAT, mode)
 
 
-def read_lines(path: Path, max_bytes: int = -1) -> list[dict]:
+def read_lines(path: Path, max_bytes: int = MAX_LINES_BYTES) -> list[dict]:
     """The objects of a JSON Lines file, or of its first bytes, oldest first and without broken ones."""
-    try:
-        with path.open("rb") as file:
-            return _parse(file.read(max_bytes))
-    except OSError:
-        return []
-
-
-def read_start(path: Path, max_bytes: int) -> bytes:
-    """The first bytes of a file; none if it is no ordinary file or cannot be read."""
-    try:
-        if not is_ordinary(path):
-            return b""
-        with path.open("rb") as file:
-            return file.read(max_bytes)
-    except OSError:
-        return b""
-
-
-def read_end(path: Path, max_bytes: int) -> bytes:
-    """The last bytes of a file; none if it is no ordinary file or cannot be read."""
-    try:
-        if not is_ordinary(path):
-            return b""
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - max_bytes))
-            return file.read(max_bytes)
-    except OSError:
-        return b""
+    return _parse(read_start(path, max_bytes))
 
 
 class GrowingLines:
@@ -95,9 +104,7 @@ class GrowingLines:
         """The objects of the file as it is now, oldest first; the list is new, its objects are shared."""
         with self._guard:
             try:
-                if not is_ordinary(path):
-                    raise FileNotFoundError(path)
-                with path.open("rb") as file:
+                with open_ordinary(path) as file:
                     seen = self._follow(path, os.fstat(file.fileno()))
                     file.seek(seen.end)
                     # The last line may be half written: it is read again at the next look.
@@ -139,7 +146,7 @@ def _parse(data: bytes) -> list[dict]:
     objects = []
     for line in data.split(b"\n"):
         try:
-            values = json.loads(line, parse_float=_finite, parse_int=_bounded, parse_constant=_refuse)
+            values = parse_json(line, _refuse)
         except (ValueError, RecursionError):
             continue
         if isinstance(values, dict):
@@ -147,15 +154,5 @@ def _parse(data: bytes) -> list[dict]:
     return objects
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
-
-
-def _bounded(text: str) -> int:
-    value = int(text)
-    return value if abs(value) < MAX_NUMBER else _refuse(text)
-
-
-def _refuse(text: str) -> float:
+def _refuse(text: str) -> object:
     raise ValueError(f"{text} is not a finite number")

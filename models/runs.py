@@ -10,35 +10,42 @@ is broken all the same shows as "damaged".
 import os
 import re
 import shutil
-import stat
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
-import psutil
 from torch import nn
 
-from models.checkpoints import MAX_JSON_BYTES, load_checkpoint, read_json
+from models.checkpoints import load_checkpoint
 from models.errors import ModelsError
+from models.ordinary_files import is_ordinary, mend, read_end, read_json, read_start, short_name
 from models.preprocessing import Preprocessing
-from models.run_files import GrowingLines, append_line, is_ordinary, read_end, read_start, write_bytes, write_json
-from models.run_files import read_lines as read_lines  # with the others, part of what this module offers
-from models.run_status import as_number, clean_status
+from models.provenance import hash_settings
+from models.run_files import GrowingLines, write_bytes, write_json
+from models.run_files import append_line as append_line  # with the next, part of what this module offers
+from models.run_files import read_lines as read_lines
+from models.run_process import (
+    LOG_TAIL_BYTES,
+    describe_silence,
+    find_cause_of_death,
+    find_process,
+    is_abandoned,
+    read_clock,
+)
+from models.run_process import record_process as record_process
+from models.run_status import MAX_COUNT, as_number, clean_status
+from models.run_writer import RunWriter as RunWriter
+from models.run_writer import SilentWriter as SilentWriter
 
-UNFINISHED = ("queued", "preparing", "running")
+AT_WORK = ("preparing", "running")
+UNFINISHED = ("queued", *AT_WORK)
 BROKEN_OFF = ("stopped", "failed")
 STATES = (*UNFINISHED, "finished", "stopped", "failed", "damaged")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_METRICS_BYTES = 16 * 2**20
 MAX_RESULT_BYTES = 64 * 2**20
 MAX_NOTES = 4000
-LOG_TAIL_BYTES = 4000
-FULL_DISK_BYTES = 2**20
-LAUNCH_SECONDS = 60
-"""How long a run may stay without a process while that is being started."""
 
 _metrics = GrowingLines(MAX_METRICS_BYTES)
 
@@ -74,11 +81,23 @@ class Run:
 
     @property
     def document(self) -> dict | None:
-        """The content of result.json, what a run that is no training found; None before there is any."""
-        try:
-            return _read_object(self.path / "result.json", MAX_RESULT_BYTES)
-        except ModelsError:
-            return None
+        """The content of result.json, what a run that is no training found; None before there is any.
+
+        Raises:
+            ModelsError: It is damaged.
+        """
+        path = self.path / "result.json"
+        return read_json(path, MAX_RESULT_BYTES) if os.path.lexists(path) else None
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether it came as a capsule: what its files say is somebody else's word (:mod:`models.foreign_runs`)."""
+        return "capsule" in self.status
+
+    @property
+    def silence(self) -> str:
+        """Since when its process at work has not been heard of: "last heard of 20 s ago"; mostly empty."""
+        return describe_silence(self.path, self.status) if self.state in AT_WORK else ""
 
     @property
     def result(self) -> dict | None:
@@ -202,11 +221,28 @@ def create_run(root: str | Path, name: str, config: dict, kind: str = "training"
             new = Path(scratch) / name
             new.mkdir()
             write_json(new / "config.json", config)
-            write_json(new / "status.json", {"state": "queued", "kind": kind, "submitted": time.time_ns()})
+            status = {"state": "queued", "kind": kind, "settings_sha256": hash_settings(config)}
+            write_json(new / "status.json", status | place_last(path.parent))
             new.rename(path)
     except OSError as error:
-        raise ModelsError(f"The run cannot be stored in {root} ({error.strerror}).") from error
+        raise ModelsError(f"The run {name} cannot be stored ({error.strerror}).") from error
     return path
+
+
+def place_last(root: Path) -> dict:
+    """The entries of a status that put a run at the end of the line, also where the clock has been set back."""
+    latest = max((run.status.get("submitted", 0) for run in list_runs(root)), default=0)
+    return {"submitted": min(max(time.time_ns(), latest + 1), MAX_COUNT), "asked": read_clock()}
+
+
+def check_settings(run: Run) -> None:
+    """Raises ModelsError if a run's config.json is no longer what it was submitted with, where that was noted."""
+    noted = run.status.get("settings_sha256")
+    if noted is not None and noted != hash_settings(run.config):
+        raise ModelsError(
+            f"The settings in {short_name(run.path / 'config.json')} have changed since this run began, so it cannot "
+            "go on; put them back, or start it anew."
+        )
 
 
 def take_up_run(path: Path, config: dict, kind: str) -> None:
@@ -219,8 +255,9 @@ def take_up_run(path: Path, config: dict, kind: str) -> None:
         create_run(path.parent, path.name, config, kind)
         return
     run = read_run(path.parent, path.name)
-    if (run.kind, run.config) != (kind, config) or run.state not in BROKEN_OFF:
+    if (run.kind, run.config) != (kind, mend(config)) or run.state not in BROKEN_OFF:
         raise ModelsError(f"There is already a run named {run.name}, and it is {run.state}; choose another name.")
+    check_settings(run)
     (path / "stop").unlink(missing_ok=True)
 
 
@@ -242,64 +279,6 @@ def request_stop(run_dir: Path) -> None:
     write_bytes(run_dir / "stop", b"")
 
 
-def record_process(run_dir: Path, pid: int) -> None:
-    """Notes which process works on a run; the creation time tells it from a later one of the same number."""
-    write_json(run_dir / "process.json", {"pid": pid, "created": psutil.Process(pid).create_time()})
-
-
-def find_process(run_dir: Path) -> psutil.Process | None:
-    """The living process that works on a run, or None."""
-    try:
-        noted = _read_object(run_dir / "process.json")
-        process = psutil.Process(noted["pid"])
-        # The operating system's clock may be set while the process lives; a few seconds are no difference.
-        same = abs(process.create_time() - noted["created"]) < 5
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (ModelsError, psutil.Error, KeyError, TypeError, ValueError, OverflowError):
-        return None
-
-
-class RunWriter:
-    """The training process's hand on its run; an error that passes through leaves the state "failed"."""
-
-    def __init__(self, run_dir: Path):
-        self.run_dir = run_dir
-        self._status = read_json(run_dir / "status.json")
-
-    def __enter__(self) -> "RunWriter":
-        record_process(self.run_dir, os.getpid())
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None:
-            message = str(error) if isinstance(error, ModelsError) else f"{kind.__name__}: {error}"
-            # On a full disk the error itself is what matters: it goes on into the log.
-            with suppress(OSError):
-                self.update(state="failed", message=message[:2000])
-
-    def update(self, **values: object) -> None:
-        """Changes these entries of status.json and keeps the others."""
-        self._status |= values
-        write_json(self.run_dir / "status.json", self._status)
-
-    def add_metrics(self, values: dict) -> None:
-        """Appends one line to metrics.jsonl."""
-        append_line(self.run_dir / "metrics.jsonl", values)
-
-
-class SilentWriter(RunWriter):
-    """For the other processes of a training on several: they take part, and one writes for all."""
-
-    def __init__(self, run_dir: Path):
-        self.run_dir = run_dir
-
-    def update(self, **values: object) -> None:
-        """Nothing."""
-
-    def add_metrics(self, values: dict) -> None:
-        """Nothing."""
-
-
 def _is_run(path: Path) -> bool:
     if not NAME_PATTERN.fullmatch(path.name):
         return False
@@ -312,59 +291,27 @@ def _is_run(path: Path) -> bool:
 
 def _read(path: Path) -> Run:
     try:
-        config, status = _read_object(path / "config.json"), clean_status(_read_object(path / "status.json"))
+        config = read_json(path / "config.json", is_mended=True)
+        status = clean_status(read_json(path / "status.json"))
     except ModelsError as error:
         return Run(path.name, path, "damaged", str(error))
     state = status.get("state")
     if state not in STATES:
-        return Run(path.name, path, "damaged", f"{path / 'status.json'} has no known state.", config, status)
+        problem = f"{short_name(path / 'status.json')} has no known state."
+        return Run(path.name, path, "damaged", problem, config, status)
     message = status.get("message", "")
-    if state in UNFINISHED and _is_abandoned(path, status):
+    if state in UNFINISHED and is_abandoned(path, status):
         # It may have ended properly between the two looks.
         status = _read_status_again(path, status)
         state, message = status["state"], status.get("message", "")
         if state in UNFINISHED:
-            state, message = "failed", _cause_of_death(path)
+            state, message = "failed", find_cause_of_death(path)
     return Run(path.name, path, state, message, config, status)
-
-
-def _read_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict:
-    """As :func:`models.checkpoints.read_json`, but never waits for what is no ordinary file."""
-    try:
-        is_odd = not stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # read_json says what is wrong
-        is_odd = False
-    if is_odd:
-        raise ModelsError(f"{path} is damaged: it is no ordinary file.")
-    return read_json(path, max_bytes)
-
-
-def _is_abandoned(path: Path, status: dict) -> bool:
-    if find_process(path) is not None:
-        return False
-    submitted = status.get("submitted")
-    is_launching = (
-        not (path / "process.json").exists()
-        and submitted is not None
-        and abs(time.time_ns() - submitted) < LAUNCH_SECONDS * 10**9
-    )
-    return not is_launching
 
 
 def _read_status_again(path: Path, status: dict) -> dict:
     try:
-        newer = clean_status(_read_object(path / "status.json"))
+        newer = clean_status(read_json(path / "status.json"))
     except ModelsError:
         return status
     return newer if newer.get("state") in STATES else status
-
-
-def _cause_of_death(path: Path) -> str:
-    try:
-        if shutil.disk_usage(path).free < FULL_DISK_BYTES:
-            return "The process ended without saying why; the disk that holds the runs is full."
-    except OSError:
-        pass
-    lines = Run(path.name, path, "failed").log_tail.strip().splitlines()
-    last = f" Its last line was: {lines[-1][:300]}" if lines else ""
-    return f"The process ended without saying why; it was killed or ran out of memory.{last}"

@@ -114,7 +114,7 @@ def _check_mine(run: Run, config: TrainingConfig) -> None:
     problem = f"is {run.state}"
     if run.state == "queued":
         process = find_process(run.path)
-        is_other = TrainingConfig.from_dict(run.config) != config
+        is_other = TrainingConfig.from_dict(read_json(run.path / "config.json")) != config
         if not is_other and (process is None or process.pid == os.getpid()):
             return
         problem = "waits for its turn"

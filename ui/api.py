@@ -106,9 +106,10 @@ def add_endpoints(services: Services) -> None:
 
     @as_endpoint
     def runs() -> list:
-        """Lists the training runs: name, state, message, result."""
+        """Lists the training runs: name, state, message, silence (since when one at work is unheard of), result."""
+        shown = ("name", "state", "message", "silence", "result")
         return [
-            {"name": run.name, "state": run.state, "message": hide_paths(run.message), "result": run.result}
+            {name: getattr(run, name) for name in shown} | {"message": hide_paths(run.message)}
             for run in services.jobs.list()
         ]
 

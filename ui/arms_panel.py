@@ -12,6 +12,7 @@ from lab.arms_config import ArmsConfig
 from lab.arms_presets import PRESETS, configure_preset
 from lab.arms_report import MEASURES, QUESTIONS, write_csv
 from lab.arms_variations import VARIATIONS, find_question, vary
+from lab.run_documents import read_document
 from models.data import DATASETS
 from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
@@ -199,7 +200,7 @@ def _build_result(services: Services):
 
 def _offer_files(services: Services, run: Run) -> tuple:
     """Updates of the two download buttons."""
-    found = run.document
+    found = read_document(run)
     if found is None:
         return gr.update(visible=False), gr.update(visible=False)
     contents = {f"{run.name}.json": json.dumps(found, allow_nan=False)}

@@ -104,7 +104,7 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
         if corrections and len(trained) == len(corrections):
             found = ", ".join(sorted({run.name for run in trained.values()}))
             raise ModelsError(f"All corrections have been trained with in {found}; correct another picture first.")
-        config, new = plan_corrected_run(current, corrections, services.jobs.runs_root)
+        config, new = plan_corrected_run(services.lab, current, corrections)
         services.jobs.start(config, new, is_upload=is_upload(current))
         more = count(len(corrections), "more correction")
         services.jobs.write_notes(new, f"{current.name} with {more}.")

@@ -72,7 +72,7 @@ def build_curves_panel(services: Services, run: gr.Dropdown) -> CurvesPanel:
             before = count_before(services, current)
         except ModelsError as error:
             return gr.skip() if last == str(error) else nothing(str(error))
-        version = [name, current.state, current.message, before, len(current.metrics)]
+        version = [name, current.state, current.message, before, len(current.metrics), current.silence]
         return gr.skip() if version == last else (*_show(current, before), version)
 
     def refresh(name: str | None) -> tuple:
@@ -109,7 +109,8 @@ def describe_run(run: Run, before: int = 0) -> str:
     if run.state == "running" and "samples_per_second" in status:
         epoch = f"epoch {max(status.get('epoch', 1), 1)} of {status.get('epochs', 1)}"
         speed = f"{format_count(status['samples_per_second'])} pictures a second"
-        return f"{run.name}: running, {epoch}, {speed}, about {status.get('seconds_left', 0):.0f} s left."
+        until = run.silence or f"about {status.get('seconds_left', 0):.0f} s left"
+        return f"{run.name}: running, {epoch}, {speed}, {until}."
     accuracy = {part: run.result_number(f"{part}_accuracy") for part in ("test", "val")}
     if accuracy["test"] is not None and accuracy["val"] is not None:
         measured = f"test accuracy {accuracy['test']:.1%}, validation {accuracy['val']:.1%}"
@@ -120,7 +121,8 @@ def describe_run(run: Run, before: int = 0) -> str:
         "queued": describe_wait(before),
         "stopped": "The model so far can be used, and “Go on” continues the training." if run.has_model else "",
     }
-    return f"{run.name}: {run.state}. {run.message} {notes.get(run.state, '')}".rstrip()
+    silence = f", {run.silence}" if run.silence else ""
+    return f"{run.name}: {run.state}{silence}. {run.message} {notes.get(run.state, '')}".rstrip()
 
 
 def _warn(run: Run) -> str:

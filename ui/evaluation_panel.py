@@ -9,6 +9,7 @@ from analysis.evaluation_figures import CURVES, plot_consistency, plot_layer_err
 from analysis.protocols import PROTOCOLS
 from analysis.shift import BOUNDARIES
 from lab.evaluation_config import EvaluationConfig
+from lab.run_documents import read_document
 from lab.spreadsheet import to_csv
 from models.runs import Run
 from ui import Services
@@ -135,7 +136,7 @@ def _build_result(services: Services):
         document = gr.DownloadButton("Everything (JSON)", size="sm", min_width=130, elem_id="eval-json")
 
     def show(run: Run | None) -> tuple:
-        found = run.document if run else None
+        found = read_document(run) if run else None
         if found is None:
             hidden = gr.update(visible=False)
             return "", *(gr.update(value=None, visible=False) for _ in plots), hidden, None, None

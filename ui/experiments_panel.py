@@ -7,6 +7,7 @@ import gradio as gr
 
 from analysis.traces import PATHS
 from lab.experiments import EXPERIMENTS, configure
+from lab.run_documents import read_document, read_rows
 from models.errors import ModelsError
 from models.runs import Run
 from models.samples import list_samples
@@ -83,8 +84,8 @@ def _build_result(services: Services):
     document = gr.DownloadButton("Everything (JSON)", size="sm", visible=False, elem_id="experiment-json")
 
     def show(run: Run | None) -> tuple:
-        rows = (run.status.get("rows") if run else None) or []
-        found = run.document if run else None
+        rows = read_rows(run) if run else []
+        found = read_document(run) if run else None
         if not run or not rows:
             return "", gr.update(value=None, visible=False), gr.update(visible=False)
         table, figure = show_rows(str(run.config.get("experiment")), rows)

@@ -74,9 +74,14 @@ def build_job_view(
         except ModelsError as error:
             return gr.skip() if last == str(error) else (empty_html(str(error)), *show(None), str(error))
         before = count_before(services, current)
-        progress = [current.status.get("step"), current.status.get("sentence")]
+        progress = [current.status.get("step"), current.status.get("sentence"), current.silence]
         version = [name, current.state, current.message, before, *progress]
-        return gr.skip() if version == last else (_describe(current, before), *show(current), version)
+        if version == last:
+            return gr.skip()
+        try:
+            return _describe(current, before), *show(current), version
+        except ModelsError as error:  # its files are damaged; nothing of it is shown
+            return _describe(current, before) + sentence_html(str(error), "bad"), *show(None), version
 
     def act(action: Callable[[JobManager, str], None]) -> Callable:
         @shows_errors
@@ -112,9 +117,11 @@ def _describe(run: Run, before: int) -> str:
     if run.state not in UNFINISHED:
         return sentence_html(f"{run.name}: {run.state}. {run.message}".rstrip(), TONES.get(run.state, ""))
     step, total = run.status.get("step") or 0, run.status.get("total_steps") or 0
-    left = run.status.get("seconds_left")
-    text = f"{run.name}: {run.state}"
+    left, words = run.status.get("seconds_left"), [f"{run.name}: {run.state}"]
     if total and run.state != "queued":
-        text += f", {step} of {total}" + (f", about {left:.0f} s left" if isinstance(left, int | float) else "")
+        words.append(f"{step} of {total}")
+        if isinstance(left, int | float) and not run.silence:
+            words.append(f"about {left:.0f} s left")
+    text = ", ".join(filter(None, [*words, run.silence]))
     said = f"{describe_wait(before)} {run.message}" if run.state == "queued" else run.message
     return sentence_html(f"{text}. {said}".rstrip()) + progress_html(step / total if total else 0)

@@ -7,6 +7,7 @@ from contextlib import suppress
 import gradio as gr
 
 from analysis.rate_figures import plot_rates
+from lab.run_documents import read_document
 from models.errors import ModelsError
 from models.range_test import STEPS
 from models.runs import UNFINISHED
@@ -79,9 +80,10 @@ def _wait(services: Services, name: str, request: gr.Request, progress: gr.Progr
         while (run := services.jobs.read(name)).state in UNFINISHED:
             report(run.status.get("step", 0), STEPS)
             time.sleep(POLL_SECONDS)
-    if run.state != "finished" or run.document is None:
+    found = read_document(run) if run.state == "finished" else None
+    if found is None:
         raise ModelsError(run.message or "The test of learning rates ended without a result.")
-    return run.document
+    return found
 
 
 def _forget(services: Services, name: str) -> None:

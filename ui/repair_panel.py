@@ -7,7 +7,9 @@ import gradio as gr
 
 from analysis.evaluation_figures import plot_arm_layers, plot_arms
 from lab.repair_config import RepairConfig
+from lab.run_documents import read_document
 from models.errors import ModelsError
+from models.foreign_runs import find_dataset
 from models.registry import RUN_PREFIX
 from models.repairs import list_arms
 from models.runs import Run
@@ -109,7 +111,7 @@ def _find_data(services: Services, model: str) -> str:
         return "fashion_mnist"
     if not model.startswith(RUN_PREFIX):
         raise ModelsError(f"Choose the pictures that {model} shall be trained further on.")
-    return str(services.jobs.read(model.removeprefix(RUN_PREFIX)).config.get("dataset"))
+    return find_dataset(services.jobs.read(model.removeprefix(RUN_PREFIX).partition("@")[0]))
 
 
 def _build_result(services: Services):
@@ -119,7 +121,7 @@ def _build_result(services: Services):
     document = gr.DownloadButton("Everything (JSON)", size="sm", visible=False, elem_id="repair-json")
 
     def show(run: Run | None) -> tuple:
-        found = run.document if run else None
+        found = read_document(run) if run else None
         if found is None:
             hidden = gr.update(value=None, visible=False)
             return "", hidden, hidden, gr.update(visible=False)

@@ -8,6 +8,7 @@ import gradio as gr
 
 from models.errors import ModelsError
 from models.jobs import JobManager
+from models.ordinary_files import is_ordinary
 from models.registry import RUN_PREFIX
 from models.resume_point import FILE as RESUME_FILE
 from models.runs import BROKEN_OFF, MAX_NOTES, UNFINISHED, Run
@@ -183,7 +184,7 @@ def _ask_kill(run: Run) -> str:
 
 
 def _ask_delete(run: Run) -> str:
-    num_bytes = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
+    num_bytes = sum(path.lstat().st_size for path in run.path.rglob("*") if is_ordinary(path))
     model = f"The model {RUN_PREFIX}{run.name}" if run.has_model else "Its directory"
     return (
         f"Delete {run.name} for good? {model}, its curves, snapshots and notes are lost, {num_bytes / 1e6:.1f} MB. "

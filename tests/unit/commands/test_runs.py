@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from models.registry import Registry
+from models.run_process import read_clock
 from models.runs import create_run, list_runs, read_run, record_process, write_json
 from tests.device import DEVICE
 
@@ -53,6 +55,24 @@ def test_runs_that_wait_say_for_how_many_and_can_be_stopped_and_killed(run, run_
         for process in processes:
             process.kill()
             process.wait()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no such signal")
+def test_runs_whose_process_is_suspended_say_when_they_were_last_heard_of(run, run_json, root):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        path = create_run(root, "a", {})
+        record_process(path, process.pid)
+        heard = {name: part - 61 if name != "boot" else part for name, part in read_clock().items()}
+        write_json(path / "status.json", read_run(root, "a").status | {"state": "running", "heard": heard})
+        assert run_json("runs")[0]["silence"] == "last heard of 1 min ago"
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert run_json("runs")[0]["silence"] == "suspended, last heard of 1 min ago"
+        assert "running    suspended, last heard of 1 min ago" in run("runs")[1]
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_rename_note_and_delete(run, tiny, root):

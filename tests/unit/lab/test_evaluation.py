@@ -29,6 +29,7 @@ from lab.evaluation_checks import _open as _open_some
 from lab.evaluation_config import EvaluationConfig
 from lab.evaluation_report import find_published
 from lab.processes import Processes, settled
+from lab.run_documents import read_document
 from lab.voting import Chunk, Voter
 from models import registry
 from models.errors import ModelsError
@@ -625,7 +626,7 @@ def test_a_job_writes_its_run(modules, folder, tmp_path, capsys):
     assert main([str(run_dir)]) == 0
     run = read_run(tmp_path / "runs", "a")
     assert run.state == "finished" and (run.status["step"], run.status["total_steps"]) == (3, 3)
-    document = json.loads((run_dir / "result.json").read_text())
+    document = read_document(run)
     assert document["models"][0]["num_images"] == 70 and run.result["seconds"] == document["seconds"]
     assert main([]) == 2
     bad = create_run(tmp_path / "runs", "b", config.to_dict() | {"models": ["nobody"]})

@@ -17,6 +17,7 @@ import cli
 from analysis.errors import Cancelled
 from lab import Lab, experiment_location_bias, experiment_red_green, experiments
 from lab.experiments import EXPERIMENTS, ExperimentConfig, configure, main, run_job, start_run
+from lab.run_documents import read_document, read_rows
 from models.errors import ModelsError
 from models.preprocessing import Preprocessing
 from models.red_green import CONVOLUTIONS
@@ -78,6 +79,7 @@ def test_rows_appear_one_by_one_and_the_document_is_json(name, lab, tmp_path):
 
 def test_red_green_sets_its_rows_beside_the_published_ones(lab, tmp_path):
     document = run_job(start(tmp_path, "red_green"))
+    assert read_rows(read_run(tmp_path, "try")) == document["rows"]
     assert [row["convolution"] for row in document["rows"]] == list(CONVOLUTIONS)
     for row in document["rows"]:
         own = [m for m in document["measurements"] if m["convolution"] == row["convolution"]]
@@ -104,6 +106,7 @@ def test_red_green_says_so_if_an_identity_fails():
 
 def test_location_bias_leaves_models_with_the_same_budget(tmp_path):
     document = run_job(start(tmp_path, "location_bias"))
+    assert read_rows(read_run(tmp_path, "try")) == document["rows"]
     names = [f"try-{head}-0" for head in HEADS]
     assert [m["run"] for m in document["measurements"]] == names
     configs = []
@@ -196,9 +199,9 @@ def test_a_job_leaves_its_rows_and_its_document(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("finished")
     run = read_run(tmp_path, "try")
-    document = json.loads((run_dir / "result.json").read_text())
+    document = read_document(run)
     assert run.state == document["state"] == "finished"
-    assert run.status["rows"] == document["rows"] and run.result["sentence"] == document["sentence"]
+    assert read_rows(run) == document["rows"] and run.result["sentence"] == document["sentence"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -207,7 +210,7 @@ def test_a_stop_keeps_what_was_measured(name, tmp_path):
     document = run_job(run_dir, lambda *_: request_stop(run_dir))
     run = read_run(tmp_path, "try")
     assert run.state == document["state"] == "stopped"
-    assert len(document["measurements"]) == 1 and run.status["rows"] == document["rows"]
+    assert len(document["measurements"]) == 1 and read_rows(run) == document["rows"]
     states = {read_run(tmp_path, path.parent.name).state for path in tmp_path.glob("*/config.json")}
     assert states <= {"stopped", "finished"}
 

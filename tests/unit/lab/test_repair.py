@@ -13,6 +13,7 @@ from lab import Lab, arm_training, repair
 from lab.repair import plan_repair, run_job, start_here
 from lab.repair_comparison import measure_circular_error
 from lab.repair_config import RepairConfig
+from lab.run_documents import read_document
 from models.errors import ModelsError
 from models.registry import Registry
 from models.runs import RunWriter, create_run, read_json, read_run, request_stop
@@ -56,7 +57,7 @@ def bench(tmp_path_factory):
 
 def test_document(bench):
     root, document = bench
-    assert document == read_json(root / "bench" / "result.json") == json.loads(json.dumps(document))
+    assert document == read_document(read_run(root, "bench")) == json.loads(json.dumps(document))
     assert [arm["arm"] for arm in document["arms"]] == list(ARMS)
     for arm in document["arms"]:
         assert {"title", "explanation", "weights_sha256"} <= arm.keys()

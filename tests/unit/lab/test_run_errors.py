@@ -29,7 +29,8 @@ from lab.run_errors import (
     plan_corrected_run,
 )
 from models.errors import ModelsError
-from models.runs import Run, create_run, read_run
+from models.foreign_runs import find_dataset
+from models.runs import Run, create_run, read_run, write_json
 from models.training_config import TrainingConfig
 from tests.device import DEVICE
 
@@ -227,23 +228,25 @@ def make_training(root, name: str, **settings) -> Run:
 
 
 def test_a_corrected_run_has_the_settings_and_corrections_of_the_first_and_a_free_name(tmp_path):
+    lab = Lab(device=DEVICE, runs_root=tmp_path)
     first = make_training(tmp_path, "shapes-1", epochs=3, seed=9, corrections={5: 1, 8: None})
-    config, name = plan_corrected_run(first, [relabel(5, 2), relabel(6, None)], tmp_path)
+    config, name = plan_corrected_run(lab, first, [relabel(5, 2), relabel(6, None)])
     assert name == "shapes-1-corrected-1"
     assert config.corrections == {"5": 2, "6": None, "8": None}
     assert replace(config, corrections={}) == TrainingConfig(dataset="shapes", epochs=3, seed=9)
     second = make_training(tmp_path, name, epochs=3, seed=9, corrections=config.corrections)
-    assert plan_corrected_run(second, [relabel(5, 0)], tmp_path)[1] == "shapes-1-corrected-2"
+    assert plan_corrected_run(lab, second, [relabel(5, 0)])[1] == "shapes-1-corrected-2"
 
 
 def test_a_name_with_a_dot_in_it_stays_whole(tmp_path):
-    run = make_training(tmp_path, "v1.5-shapes")
-    assert plan_corrected_run(run, [relabel(5, 2)], tmp_path)[1] == "v1.5-shapes-corrected-1"
+    lab, run = Lab(device=DEVICE, runs_root=tmp_path), make_training(tmp_path, "v1.5-shapes")
+    assert plan_corrected_run(lab, run, [relabel(5, 2)])[1] == "v1.5-shapes-corrected-1"
 
 
 def test_without_corrections_there_is_nothing_to_train(tmp_path):
+    lab = Lab(device=DEVICE, runs_root=tmp_path)
     with pytest.raises(ModelsError, match="no correction yet"):
-        plan_corrected_run(make_training(tmp_path, "a"), (), tmp_path)
+        plan_corrected_run(lab, make_training(tmp_path, "a"), ())
 
 
 def test_the_run_to_compare_with_has_the_same_settings_and_fewer_corrections(tmp_path):
@@ -264,3 +267,21 @@ def test_only_pictures_inside_the_run_are_copied_along(tmp_path):
     assert is_upload(replace(run, config=inside))
     for dataset in ("shapes", "/data/cats", None, 5):
         assert not is_upload(replace(run, config={**run.config, "dataset": dataset}))
+
+
+def test_an_opened_capsule_is_trained_again_only_as_this_machine_says(run, tmp_path):
+    """Its settings may name any folder of this machine, which the pictures of the new run would show."""
+    lab = Lab(device=DEVICE, data_root=tmp_path / "here", runs_root=run.path.parent)
+    write_json(run.path / "status.json", run.status | {"capsule": "tiny"})
+    for dataset in (str(tmp_path), "photos.zip", "/etc"):
+        write_json(run.path / "config.json", TrainingConfig(dataset=dataset).to_dict())
+        opened = read_run(run.path.parent, "tiny")
+        with pytest.raises(ModelsError, match="opened from a capsule, which does not bring its data set"):
+            plan_corrected_run(lab, opened, [relabel(5, 2)])
+        with pytest.raises(ModelsError, match="opened from a capsule, which does not bring its data set"):
+            find_dataset(opened)
+    asked = {"data_root": str(tmp_path / "theirs"), "trackers": ("tensorboard",), "compile": True, "device": "cuda"}
+    write_json(run.path / "config.json", TrainingConfig(dataset="shapes", seed=4, **asked).to_dict())
+    config, name = plan_corrected_run(lab, read_run(run.path.parent, "tiny"), [relabel(5, 2)])
+    given = {"data_root": str(lab.data_root), "device": lab.models.device.type, "corrections": {"5": 2}}
+    assert config == TrainingConfig(dataset="shapes", seed=4, **given) and name == "tiny-corrected-1"

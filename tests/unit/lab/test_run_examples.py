@@ -1,11 +1,14 @@
 """The hard training pictures of a run; the file may come from anyone."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from lab.run_examples import read_hard_examples
+from lab.run_examples import list_snapshots, read_examples, read_hard_examples, read_predictions
 from models.errors import ModelsError
+from models.registry import find_snapshot
 from models.runs import Run, read_run
 
 COUNT = 5
@@ -67,3 +70,40 @@ def test_a_missing_file_is_said(run):
     (run.path / "hard_examples.safetensors").unlink()
     with pytest.raises(ModelsError, match="no hard_examples"):
         read_hard_examples(run)
+
+
+@pytest.mark.parametrize("name", ["examples", "predictions", "hard_examples"])
+def test_nobody_waits_for_a_pipe_and_nothing_huge_is_read(run, name):
+    path = run.path / f"{name}.safetensors"
+    path.unlink(missing_ok=True)
+    read = {"examples": read_examples, "hard_examples": read_hard_examples}.get(name)
+    read = read or (lambda run: read_predictions(run, read_hard_examples(run)[0]))
+    os.mkfifo(path)
+    with pytest.raises(ModelsError, match=f"has no {name}"):
+        read(run)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(2**40)  # takes no room on the disk, and would not fit into memory
+    with pytest.raises(ModelsError, match=rf"tiny/{name}\.safetensors is larger than 256 MB"):
+        read(run)
+
+
+def test_no_link_leads_out_of_the_run(run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    save_file(tensors(), elsewhere / "hard_examples.safetensors")
+    (elsewhere / "0000005.safetensors").write_bytes((run.path / "weights.safetensors").read_bytes())
+    (run.path / "hard_examples.safetensors").unlink()
+    (run.path / "hard_examples.safetensors").symlink_to(elsewhere / "hard_examples.safetensors")
+    with pytest.raises(ModelsError, match="has no hard_examples"):
+        read_hard_examples(run)
+    (run.path / "snapshots").symlink_to(elsewhere)
+    assert list_snapshots(run) == []
+    with pytest.raises(ModelsError, match="no snapshot"):
+        find_snapshot(run, "5")
+    (run.path / "snapshots").unlink()
+    (run.path / "snapshots").mkdir()
+    (run.path / "snapshots" / "0000005.safetensors").symlink_to(elsewhere / "0000005.safetensors")
+    assert list_snapshots(run) == []
+    with pytest.raises(ModelsError, match="no snapshot"):
+        find_snapshot(run, "5")

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import re
 import runpy
 import stat
 import struct
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -280,6 +282,42 @@ def test_damaged_zips(root, packed, position):
         refused(packed, root, "weights.safetensors is damaged inside")
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "examples.safetensors", "data.json", "environment.json"])
+def test_a_file_that_is_too_large_is_not_read_to_pack_it(root, tmp_path, name):
+    with (root / "tiny" / name).open("r+b") as file:
+        file.truncate(2**40)  # takes no room on the disk, and would not fit into memory
+    with pytest.raises(ModelsError, match=f"tiny/{re.escape(name)} is larger than"):
+        pack_capsule(root / "tiny", tmp_path / "a.zip", REPORT, pictures=True)
+    assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.mark.parametrize("name", [name for name, member in MEMBERS.items() if member.kept])
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_ordinary_file_is_not_packed(root, tmp_path, name, kind):
+    """Nobody waits for a pipe, and what lies elsewhere does not leave."""
+    (tmp_path / "secret").write_text('{"secret": "of the owner"}')
+    path = root / "tiny" / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to(tmp_path / "secret")
+    with suppress(ModelsError):
+        files = read_zip(pack_capsule(root / "tiny", tmp_path / "a.zip", REPORT, pictures=True))
+        assert not any(b"of the owner" in data for data in files.values())
+
+
+def test_a_run_of_a_folder_whose_name_is_no_text_is_packed_and_opened(root, tmp_path):
+    """Its class folders came from a Korean zip: half characters stand for their bytes in the files of the run."""
+    path, name = root / "tiny", os.fsdecode("강아지".encode("cp949"))
+    card = json.loads((path / "model.json").read_text())
+    write_json(path / "model.json", card | {"categories": [name, "bee", "cat"]})
+    write_json(path / "config.json", read_run(root, "tiny").config | {"dataset": f"/data/{name}"})
+    data = json.loads((path / "data.json").read_text())
+    write_json(path / "data.json", data | {"categories": [name], "name": name})
+    assert Registry(root).get("run/tiny").categories[0].encode()
+    unpack_capsule(pack_capsule(path, tmp_path / "a.zip", REPORT), root, "again")
+    spec = Registry(root).get("run/again")
+    assert spec.categories[0].encode() and spec.categories[1:] == ("bee", "cat") and spec.trained_on.encode()
+
+
 DEEP = b"[" * 100_000
 BAD_CONTENT = [
     ("capsule.json", b"{}", "does not say that this is a capsule"),
@@ -302,6 +340,9 @@ BAD_CONTENT = [
     ("metrics.jsonl", b"7", "metrics.jsonl: line 1 does not hold"),
     ("metrics.jsonl", b'{"train_loss": Infinity}', "metrics.jsonl: it holds a value"),
     ("notes.txt", b"\xff", "notes.txt: it is not text"),
+    ("model.json", {"categories": ["a\ud800", "b", "c"]}, "model.json: it holds a value"),
+    ("capsule.json", {"note": "\ud800"}, "capsule.json: it holds a value"),
+    ("environment.json", {"\udfff": 1}, "environment.json: it holds a value"),
     ("model.json", b"{}", "model.json does not describe a model"),
     ("weights.safetensors", b"", "weights.safetensors"),
     ("weights.safetensors", save({"a": torch.zeros(1)}), "does not fit its model.json"),
@@ -393,6 +434,18 @@ def test_the_script_says_what_it_needs(packed, tmp_path):
         archive.extract("reproduce.py", tmp_path)
     done = reproduce(tmp_path)
     assert done.returncode == 2 and "--project" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("dataset", ["photos.zip", "..", "/home/alice", ["shapes"], None])
+def test_the_script_looks_at_no_path_that_the_capsule_names(packed, tmp_path, dataset):
+    folder = tmp_path / "unzipped"
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(folder)
+    config = TrainingConfig(dataset="shapes").to_dict() | {"data_root": str(tmp_path / "made")}
+    write_json(folder / "config.json", config | {"dataset": dataset})
+    done = reproduce(folder, "--project", ROOT)
+    assert done.returncode == 2 and "say --dataset" in done.stderr and "Traceback" not in done.stderr
+    assert not (folder / "runs").exists() and not (tmp_path / "made").exists()
 
 
 def reproduce(folder: Path, *options) -> subprocess.CompletedProcess:

@@ -129,6 +129,17 @@ def test_a_run_directory_that_cannot_be_written_starts_nothing(launcher, environ
     assert not (tmp_path / "gone").exists()
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_log_that_is_no_ordinary_file_starts_nothing(launcher, environment, tmp_path, kind):
+    path, theirs = create_run(tmp_path, "a", {}), tmp_path / "theirs"
+    theirs.write_text("")
+    os.mkfifo(path / "log.txt") if kind == "pipe" else (path / "log.txt").symlink_to(theirs)
+    with pytest.raises(OSError):
+        launcher.launch("probe_report", path, environment)
+    assert not (path / "process.json").exists() and theirs.read_text() == ""
+    assert launcher.launch("probe_fail", create_run(tmp_path, "b", {}), environment)
+
+
 def test_a_launcher_that_was_killed_starts_nothing_and_is_replaced(launcher, environment, tmp_path):
     path = create_run(tmp_path, "a", {})
     assert launcher.launch("probe_wait", path, environment)

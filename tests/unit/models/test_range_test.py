@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.run_documents import read_document
 from models import range_test
 from models.data import load_dataset
 from models.range_test import HIGHEST, LOWEST, STEPS, RangeTester, main, rate_at, read_losses, run_job
@@ -131,7 +132,7 @@ def test_a_real_test_suggests_a_rate_that_trains(tmp_path):
     assert torch.equal(torch.random.get_rng_state(), state)
     run = read_run(tmp_path, "rate")
     assert (run.state, run.status["step"]) == ("finished", STEPS) or len(found.rates) < STEPS
-    assert run.document == found.to_json() == json.loads((run_dir / "result.json").read_text())
+    assert read_document(run) == found.to_json() == json.loads((run_dir / "result.json").read_text())
     good = 0.2  # the default rate, with which this network learns these pictures
     assert good / 100 <= found.suggestion <= good * 100
     config = TINY | {"learning_rate": found.suggestion}

@@ -14,6 +14,8 @@ from torch import nn
 
 from models import journal, pace, run_changes, trainer
 from models.errors import ModelsError
+from models.jobs import JobManager
+from models.ordinary_files import read_json
 from models.resume_point import FILE, read_resume_point, save_resume_point
 from models.runs import RunWriter, create_run, read_run, record_process, write_json
 from models.trainer import Trainer
@@ -311,11 +313,35 @@ def test_a_damaged_resume_point_is_a_failed_run_and_says_so(tmp_path, monkeypatc
 
 def test_other_data_are_not_trained_on(tmp_path, monkeypatch):
     break_off(monkeypatch, tiny(), tmp_path / "a", 9)
-    changed = tiny().to_dict()
-    changed["shapes"]["color"] = "fixed"
-    write_json(tmp_path / "a" / "config.json", changed)
+    path = tmp_path / "a" / "data.json"
+    write_json(path, read_json(path) | {"sha256": "0" * 64})
     with pytest.raises(ModelsError, match="data have changed"):
         resume(tmp_path / "a")
+
+
+def test_a_training_does_not_go_on_with_other_settings(tmp_path, monkeypatch, uninterrupted):
+    """Or it would say that it was trained with what it was not."""
+    break_off(monkeypatch, tiny(), tmp_path / "a", 9)
+    config = tiny().to_dict()
+    before = read_run(tmp_path, "a")
+    for change in ({"learning_rate": 0.1}, {"epochs": 4}, {"shapes": config["shapes"] | {"color": "fixed"}}):
+        write_json(tmp_path / "a" / "config.json", config | change)
+        with pytest.raises(ModelsError, match=r"settings in a/config\.json have changed since this run began"):
+            resume(tmp_path / "a")
+        with pytest.raises(ModelsError, match=r"settings in a/config\.json"):
+            JobManager(tmp_path).resume("a")
+        assert read_run(tmp_path, "a").status == before.status
+    write_json(tmp_path / "a" / "config.json", config | {"data_root": "elsewhere"})  # says where, not what
+    assert resume(tmp_path / "a").weights_sha256 == uninterrupted[0].weights_sha256
+
+
+def test_a_run_that_notes_no_settings_goes_on(tmp_path, monkeypatch, uninterrupted):
+    """It was begun by a version that noted none."""
+    break_off(monkeypatch, tiny(), tmp_path / "a", 9)
+    status = read_json(tmp_path / "a" / "status.json")
+    del status["settings_sha256"]
+    write_json(tmp_path / "a" / "status.json", status)
+    assert resume(tmp_path / "a").weights_sha256 == uninterrupted[0].weights_sha256
 
 
 def test_a_resume_point_holds_all_there_is(tmp_path):

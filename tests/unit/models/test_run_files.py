@@ -1,14 +1,18 @@
 """Files that grow while they are watched: what is read equals what is there, and no more is read than needed."""
 
+import errno
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import run_files
-from models.run_files import GrowingLines, append_line, read_end, read_lines, read_start, write_bytes
+from models.ordinary_files import read_end, read_start
+from models.run_files import GrowingLines, append_line, open_to_add, read_lines, write_bytes
 
 OBJECTS = st.dictionaries(
     st.text(max_size=4), st.integers(-9, 9) | st.floats(-1, 1) | st.text(max_size=9), max_size=3
@@ -98,3 +102,86 @@ def test_starts_and_ends(tmp_path):
     path.write_bytes(b"0123456789")
     assert (read_start(path, 3), read_end(path, 3)) == (b"012", b"789")
     assert read_start(path, 99) == read_end(path, 99) == b"0123456789"
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+class Disk:
+    """A disk that refuses so many times, for a reason."""
+
+    def __init__(self, monkeypatch, code: int, times: int):
+        self.code, self.left, self.pauses = code, times, []
+        original = Path.replace
+
+        def replace(path, target):
+            if self.left:
+                self.left -= 1
+                raise OSError(self.code, os.strerror(self.code))
+            return original(path, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        monkeypatch.setattr(run_files.time, "sleep", self.pauses.append)
+
+
+@pytest.mark.parametrize("code", sorted(run_files.PASSING))
+def test_what_a_network_refuses_for_a_moment_is_tried_again(tmp_path, monkeypatch, code):
+    disk = Disk(monkeypatch, code, len(run_files.PAUSES))
+    write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new" and names_in(tmp_path) == ["a"]
+    assert disk.pauses == list(run_files.PAUSES) and sum(disk.pauses) < 1
+
+
+@pytest.mark.parametrize(
+    ("code", "tries"), [(errno.ESTALE, len(run_files.PAUSES)), (errno.ENOSPC, 0), (errno.EROFS, 0)]
+)
+def test_what_stays_refused_is_told_and_the_old_file_kept(tmp_path, monkeypatch, code, tries):
+    write_bytes(tmp_path / "a", b"old")
+    disk = Disk(monkeypatch, code, 99)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old" and names_in(tmp_path) == ["a"]
+    assert len(disk.pauses) == tries
+
+
+def test_a_line_is_added_once_also_where_the_file_opens_late(tmp_path, monkeypatch):
+    original, left = run_files.open_ordinary, [3]
+
+    def late(*arguments):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return original(*arguments)
+
+    monkeypatch.setattr(run_files, "open_ordinary", late)
+    monkeypatch.setattr(run_files.time, "sleep", lambda seconds: None)
+    append_line(tmp_path / "a.jsonl", {"step": 1})
+    assert (tmp_path / "a.jsonl").read_bytes() == b'{"step": 1}\n'
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_nothing_is_added_to_what_is_no_ordinary_file(tmp_path, kind):
+    (tmp_path / "theirs").write_bytes(b"")
+    path = tmp_path / "log.txt"
+    make = {"pipe": os.mkfifo, "link": lambda path: path.symlink_to("theirs"), "folder": Path.mkdir}
+    make[kind](path)
+    with pytest.raises(OSError):
+        append_line(path, {"step": 1})
+    with pytest.raises(OSError):
+        open_to_add(path)
+    assert (tmp_path / "theirs").read_bytes() == b""
+
+
+def test_lines_hold_no_halves_of_characters(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"layer": "\\ud800"}\n')
+    for lines in (read_lines(tmp_path / "a.jsonl"), GrowingLines(99).read(tmp_path / "a.jsonl")):
+        assert lines == [{"layer": "\N{REPLACEMENT CHARACTER}"}]
+
+
+def test_two_threads_may_replace_one_file(tmp_path):
+    """Two visitors save a note about the same run."""
+    with ThreadPoolExecutor(4) as pool:
+        for written in [pool.submit(write_bytes, tmp_path / "notes.txt", bytes([n % 9])) for n in range(200)]:
+            written.result()
+    assert names_in(tmp_path) == ["notes.txt"]

@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from models import runs
+from models import run_process, run_writer, runs
 from models.errors import ModelsError
 from models.run_status import ENTRIES
 from models.runs import (
@@ -201,6 +202,11 @@ def test_a_real_process_alive_and_dead(tmp_path):
 def test_a_run_never_started_is_failed_after_a_while(tmp_path):
     path = create_run(tmp_path, "a", {})
     status = json.loads((path / "status.json").read_text())
+    asked = status.pop("asked")
+    write_json(path / "status.json", status | {"asked": asked | {"seconds": asked["seconds"] - 3600}})
+    assert read_run(tmp_path, "a").state == "failed"
+    write_json(path / "status.json", status)  # by a version that noted the ordinary time only
+    assert read_run(tmp_path, "a").state == "queued"
     write_json(path / "status.json", status | {"submitted": status["submitted"] - 3600 * 10**9})
     assert read_run(tmp_path, "a").state == "failed"
 
@@ -264,10 +270,11 @@ def test_the_document_of_a_run_is_read_when_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b'{"models": [', b"[1]", b"\xff\xfe"])
-def test_a_broken_document_is_none(tmp_path, content):
+def test_a_broken_document_says_so(tmp_path, content):
     path = create_run(tmp_path, "a", {}, "evaluation")
     (path / "result.json").write_bytes(content)
-    assert read_run(tmp_path, "a").document is None
+    with pytest.raises(ModelsError, match=r"^a/result\.json is damaged"):
+        read_run(tmp_path, "a").document  # noqa: B018
 
 
 def test_a_document_may_be_large_but_not_endless(tmp_path, monkeypatch):
@@ -276,7 +283,8 @@ def test_a_document_may_be_large_but_not_endless(tmp_path, monkeypatch):
     write_json(path / "result.json", document)
     assert read_run(tmp_path, "a").document == document
     monkeypatch.setattr(runs, "MAX_RESULT_BYTES", 2000)
-    assert read_run(tmp_path, "a").document is None
+    with pytest.raises(ModelsError, match=r"^a/result\.json is larger"):
+        read_run(tmp_path, "a").document  # noqa: B018
 
 
 ODD_VALUES = [None, True, -1, 1.5, 10**400, "x", [], [[]], {}, {"a": {}}, "\u0000" * 10]
@@ -324,7 +332,9 @@ def test_files_that_are_none_are_damage_and_nobody_waits_for_them(tmp_path):
     runs = {run.name: run for run in list_runs(tmp_path)}
     assert len(runs) == 1 + 3 * len(FILES) and runs["good"].state == "queued"
     for run in runs.values():
-        assert (run.document, run.metrics, run.log_tail, run.notes, run.has_model) == (None, [], "", "", False)
+        assert (run.metrics, run.log_tail, run.notes, run.has_model) == ([], "", "", False)
+        with pytest.raises(ModelsError) if run.name.endswith("result.json") else nullcontext():
+            assert run.document is None
         is_broken = run.name.split("-")[-1] in ("config.json", "status.json")
         assert (run.state == "damaged") == is_broken, run.name
         assert bool(run.message) == (run.state != "queued")
@@ -333,21 +343,20 @@ def test_files_that_are_none_are_damage_and_nobody_waits_for_them(tmp_path):
 def test_a_folder_nobody_may_look_into_hides_no_other(tmp_path, monkeypatch):
     create_run(tmp_path, "good", {})
     shut = create_run(tmp_path, "shut", {})
-    original = Path.stat
 
-    def stat(self, **options):
-        if self.parent == shut:
-            raise PermissionError(13, "Permission denied")
-        return original(self, **options)
+    def refusing(original):
+        def call(path, *arguments, **options):
+            if Path(path).parent == shut:
+                raise PermissionError(13, "Permission denied")
+            return original(path, *arguments, **options)
 
-    def refuse(self, *_):
-        if self.parent == shut:
-            raise PermissionError(13, "Permission denied")
-        return original_open(self, *_)
+        return call
 
-    original_open = Path.open
-    monkeypatch.setattr(Path, "stat", stat)  # the superuser, who runs many tests, may look into anything
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(
+        Path, "stat", refusing(Path.stat)
+    )  # the superuser, who runs many tests, may look into anything
+    monkeypatch.setattr(os, "open", refusing(os.open))
+    monkeypatch.setattr(os, "lstat", refusing(os.lstat))
     runs = {run.name: run for run in list_runs(tmp_path)}
     assert {name: run.state for name, run in runs.items()} == {"good": "queued", "shut": "damaged"}
     assert "Permission denied" in runs["shut"].message
@@ -380,10 +389,10 @@ def test_the_cause_is_not_lost_when_the_disk_is_full(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(ValueError, match="the cause"), RunWriter(path):
-        monkeypatch.setattr(runs, "write_json", refuse)
+        monkeypatch.setattr(run_writer, "write_json", refuse)
         raise ValueError("the cause")
     write_json(path / "process.json", {"pid": 2**31 - 1, "created": 1.0})
-    monkeypatch.setattr(runs.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    monkeypatch.setattr(run_process.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     run = read_run(tmp_path, "a")
     assert run.state == "failed" and "disk that holds the runs is full" in run.message
 

@@ -6,16 +6,20 @@ import json
 import os
 import random
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from models import trainer, training
+from models import run_files, trainer, training
 from models.data import load_dataset
 from models.errors import ModelsError
+from models.foreign_runs import plan_again
 from models.optimization import OPTIMIZERS, one_cycle
+from models.ordinary_files import read_json
 from models.runs import create_run, load_run_model, read_run, record_process, request_stop
 from models.shapes import ShapesConfig
 from models.training import TrainingConfig, resume, train
@@ -218,6 +222,54 @@ def test_full_disk_is_a_failed_run(tmp_path, monkeypatch):
     with pytest.raises(ModelsError, match="No space left"):
         train(tiny(), tmp_path / "a")
     assert read_run(tmp_path, "a").state == "failed"
+
+
+def test_a_network_file_system_that_stumbles_ends_no_training(tmp_path, monkeypatch):
+    """Every file of the run is refused once before it can be replaced."""
+    original, refused = Path.replace, set()
+
+    def stumble(path, target):
+        if target not in refused:
+            refused.add(target)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return original(path, target)
+
+    monkeypatch.setattr(Path, "replace", stumble)
+    monkeypatch.setattr(run_files, "PAUSES", (0.0,))
+    assert train(tiny(epochs=1), tmp_path / "a").state == "finished"
+    assert {"status.json", "process.json", "weights.safetensors"} <= {path.name for path in refused}
+
+
+def test_a_file_system_that_stays_away_is_a_failed_run_with_a_sentence(tmp_path, monkeypatch):
+    original = Path.replace
+
+    def refuse(path, target):
+        if target.name == "weights.safetensors":
+            raise OSError(errno.ESTALE, "Stale file handle", str(path))
+        return original(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(run_files, "PAUSES", (0.0,))
+    with pytest.raises(ModelsError, match="Stale file handle"):
+        train(tiny(epochs=1), tmp_path / "a")
+    run = read_run(tmp_path, "a")
+    assert run.state == "failed" and "Stale file handle" in run.message and str(tmp_path) not in run.message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_name_is_no_text_is_trained_on(tmp_path):
+    """Unpacked from a Korean zip: its bytes are cp949."""
+    root = tmp_path / os.fsdecode("사진".encode("cp949"))
+    for label in ("cats", "dogs"):
+        (root / label).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (16, 16), (number * 20, 0, 99)).save(root / label / f"{number}.png")
+    config = tiny(epochs=1, dataset=str(root), image_size=16)
+    run_dir = create_run(tmp_path / "runs", "a", config.to_dict())
+    assert train(TrainingConfig.from_dict(read_json(run_dir / "config.json")), run_dir).state == "finished"
+    run = read_run(tmp_path / "runs", "a")
+    assert json.dumps([run.config, run.status], ensure_ascii=False).encode()
+    assert plan_again(run, data_root="", device="cpu").dataset == str(root)
 
 
 def test_a_run_is_not_overwritten(tmp_path):

@@ -1,6 +1,7 @@
 """The curves of a training: what is said about it, and that following it sends only what is new."""
 
 import json
+import os
 from pathlib import Path
 
 import gradio as gr
@@ -8,7 +9,8 @@ import pytest
 
 from lab import Lab
 from models.jobs import JobManager
-from models.runs import STATES, Run, create_run, write_bytes, write_json
+from models.run_process import read_clock
+from models.runs import STATES, Run, create_run, record_process, write_bytes, write_json
 from tests.device import DEVICE
 from tests.unit.ui.test_components import EVIL, Reader
 from ui import Services
@@ -204,6 +206,19 @@ def run(state: str, message: str = "", **status) -> Run:
 )
 def test_a_training_in_a_sentence(found, before, words):
     assert " ".join(describe_run(found, before).split()) == " ".join(words.split())
+
+
+def test_a_training_whose_process_is_silent_has_no_time_left(panel, services):
+    speed = {"samples_per_second": 100.0, "seconds_left": 19.0, "epoch": 1, "epochs": 3}
+    heard = {name: part - 40 if name != "boot" else part for name, part in read_clock().items()}
+    write_run(services, state="running", **speed)
+    record_process(services.jobs.runs_root / "a", os.getpid())
+    text, *_, version = panel[1]("a", None)
+    assert "about 19 s left" in text
+    write_run(services, state="running", **speed, heard=heard)
+    text, *_, later = panel[1]("a", version)
+    assert "100 pictures a second, last heard of 40 s ago." in text and "left" not in text
+    assert panel[1]("a", later) == gr.skip()
 
 
 def test_a_stopped_training_with_a_model_can_be_used(services, make_run):

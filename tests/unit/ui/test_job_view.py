@@ -8,7 +8,9 @@ import gradio as gr
 import pytest
 
 from lab import Lab
+from models.errors import ModelsError
 from models.jobs import JobManager
+from models.run_process import read_clock
 from models.runs import create_run, find_process, read_run, record_process, write_json
 from tests.device import DEVICE
 from ui import Services
@@ -66,6 +68,35 @@ def test_a_waiting_job_says_how_many_come_before_it(view, sleeper):
     assert "It waits: 1 job before it" in status
     make_job(view.root, "first", "finished", None)
     assert "It is about to start." in view.watch("third", version)[0]
+
+
+@pytest.mark.parametrize("state", ["preparing", "running"])
+def test_a_job_that_is_silent_says_so_in_place_of_the_time_left(view, sleeper, state):
+    make_job(view.root, "a", state, 1, step=3, total_steps=12, seconds_left=19.0)
+    record_process(view.root / "a", sleeper.pid)
+    status, _, version = view.watch("a", None)
+    assert f"a: {state}, 3 of 12, about 19 s left." in status
+    heard = {name: part - 130 if name != "boot" else part for name, part in read_clock().items()}
+    make_job(view.root, "a", state, 1, step=3, total_steps=12, seconds_left=19.0, heard=heard)
+    status, _, later = view.watch("a", version)
+    assert f"a: {state}, 3 of 12, last heard of 2 min ago." in status and "left" not in status
+    assert view.watch("a", later) == gr.skip()
+
+
+def test_a_job_whose_result_is_damaged_says_so_once(view):
+    def show(run):
+        if run is not None:
+            raise ModelsError("a/result.json is damaged.")
+        return ("",)
+
+    with gr.Blocks() as blocks:
+        services = Services(Lab(DEVICE, view.root, view.root), JobManager(view.root))
+        build_job_view(services, "evaluation", EMPTY, lambda: ([gr.HTML()], show))
+    (watch,) = [fn.fn for fn in blocks.fns.values() if fn.name == "watch"]
+    make_job(view.root, "a", "finished", 1)
+    status, part, version = watch("a", None)
+    assert "a: finished." in status and "a/result.json is damaged." in status and part == ""
+    assert watch("a", version) == gr.skip()
 
 
 def test_a_job_that_does_not_stop_can_be_killed(view, sleeper):

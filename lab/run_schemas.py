@@ -1,0 +1,246 @@
+"""The parts that a document of each kind of work must have, and of which kind: those that the page shows.
+
+Whatever else a document has is not looked at. Imported where it is first needed, as pydantic takes its time.
+"""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import BaseModel, TypeAdapter, model_validator
+
+LARGEST = 1e30
+"""Larger numbers are no measurements, and a multiple may be no number."""
+Number = Annotated[float, Ge(-LARGEST), Le(LARGEST)]
+Positive = Annotated[float, Gt(0), Le(LARGEST)]
+
+
+class Interval(BaseModel):
+    """Both ends, or none."""
+
+    low: Number | None
+    high: Number | None
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> "Interval":
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval has two ends")
+        return self
+
+
+class Estimate(Interval):
+    """A value that may be undefined, with its interval."""
+
+    value: Number | None
+
+
+class Measured(Interval):
+    """A value that is always there."""
+
+    value: Number
+
+
+class Mean(Interval):
+    """Over repetitions."""
+
+    mean: Number
+
+
+class Spread(BaseModel):
+    """Over repetitions."""
+
+    mean: Number
+    std: Number
+
+
+class Distance(Estimate):
+    """A point of a curve over distances."""
+
+    distance: Number
+
+
+class Phase(Estimate):
+    """A point of a curve over phases."""
+
+    phase: Number
+
+
+class Curves(BaseModel):
+    """Of one model."""
+
+    distance: list[Distance]
+    phase: list[Phase]
+
+
+class Statistics(BaseModel, extra="allow"):
+    """Those that are always there; the others are estimates too."""
+
+    __pydantic_extra__: dict[str, Estimate]
+    accuracy: Estimate
+    consistency: Estimate
+
+
+class MeteredLayer(BaseModel):
+    """A layer of an evaluated model; in old documents the error has no interval."""
+
+    name: str
+    stride: int | None
+    error: Estimate | Number | None
+
+
+class Published(BaseModel):
+    """The counterpart of a result."""
+
+    accuracy: Number
+    consistency: Number
+    source: str
+
+
+class EvaluatedModel(BaseModel):
+    """One model of an evaluation."""
+
+    model: str
+    num_images: int
+    statistics: Statistics
+    notes: list[str]
+    curves: Curves
+    layers: list[MeteredLayer] = []
+    published: Published | None = None
+
+
+class Pair(BaseModel):
+    """The differences of two models."""
+
+    a: str
+    b: str
+    accuracy: Estimate
+    consistency: Estimate
+    mcnemar_p: Number | None
+
+
+class Protocol(BaseModel):
+    """The rule of an evaluation."""
+
+    name: str
+    boundary: str
+    description: str
+
+
+class Data(BaseModel):
+    """What was evaluated on."""
+
+    name: str
+
+
+class Evaluation(BaseModel):
+    """See :func:`lab.evaluation.evaluate`."""
+
+    protocol: Protocol
+    data: Data
+    models: Annotated[list[EvaluatedModel], MinLen(1)]
+    pairs: list[Pair]
+
+
+class RepairedLayer(BaseModel):
+    """A layer of an arm of a repair bench."""
+
+    name: str
+    stride: int | None
+    phase_spread: Number | None
+    error: Number | None
+
+
+class RepairArm(BaseModel):
+    """An arm of a repair bench."""
+
+    title: str
+    run: str
+    accuracy: Estimate
+    consistency: Measured
+    circular_logit_error: Number
+    layers: list[RepairedLayer]
+
+
+class Repair(BaseModel):
+    """See :func:`lab.repair.run_repair`."""
+
+    arms: Annotated[list[RepairArm], MinLen(1)]
+
+
+class ComparedArm(BaseModel):
+    """A row of a comparison of arms."""
+
+    arm: str
+    title: str
+
+
+class Network(BaseModel):
+    """A trained network of a comparison."""
+
+    arm: str
+
+
+class Comparison(BaseModel):
+    """See :func:`lab.arms.run_arms`."""
+
+    rows: list[ComparedArm]
+    networks: list[Network]
+
+    @model_validator(mode="after")
+    def _check_arms(self) -> "Comparison":
+        if not {network.arm for network in self.networks} <= {row.arm for row in self.rows}:
+            raise ValueError("a network is of no arm")
+        return self
+
+
+class RangeTest(BaseModel):
+    """See :class:`models.range_test.RangeTest`."""
+
+    rates: list[Positive]
+    losses: list[Number]
+    suggestion: Positive | None
+
+
+class RedGreenRow(BaseModel):
+    """A row of the experiment red_green."""
+
+    title: str
+    similar: Spread
+    dissimilar: Spread
+    published_similar: Spread
+    published_dissimilar: Spread
+    identical: bool
+    max_logit_difference: Number
+    repeats: int
+
+
+class LocationBiasRow(BaseModel):
+    """A row of the experiment location_bias."""
+
+    head: str
+    left: Mean
+    right: Mean
+    drop: Mean
+    repeats: int
+
+
+class TracesRow(BaseModel):
+    """A row of the experiment traces."""
+
+    picture: str
+    probabilities: list[Number]
+
+
+DOCUMENTS = {
+    "evaluation": TypeAdapter(Evaluation),
+    "repair": TypeAdapter(Repair),
+    "arms": TypeAdapter(Comparison),
+    "range_test": TypeAdapter(RangeTest),
+    "experiment": TypeAdapter(dict),
+}
+"""Kind of work -> what its result.json has; the page shows only a note of an experiment's."""
+ROWS = {
+    "red_green": TypeAdapter(list[RedGreenRow]),
+    "location_bias": TypeAdapter(list[LocationBiasRow]),
+    "traces": TypeAdapter(list[TracesRow]),
+}
+"""Experiment -> the rows of its table."""
