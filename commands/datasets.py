@@ -17,6 +17,7 @@ from lab.evaluation import evaluate_as_run
 from lab.evaluation_config import EvaluationConfig
 from models.data import DATASETS
 from models.errors import ModelsError
+from models.names import describe_skipped, readable_path
 from models.runs import check_name
 from models.shapes import ShapesConfig
 from models.training_config import TrainingConfig
@@ -75,7 +76,7 @@ def evaluate(
     lab = make_lab()
     config = EvaluationConfig(
         models=tuple(model),
-        data=data,
+        data=readable_path(data),
         protocol=str(protocol),
         boundary=boundary and str(boundary),
         max_shift=max_shift,
@@ -104,6 +105,9 @@ def evaluate(
     if as_json:
         print_json(document)
         return
+    for sentence in (*document["data"]["notes"], describe_skipped(document["data"]["skipped"])):
+        if sentence:
+            typer.echo(sentence)
     for result in document["models"]:
         typer.echo(f"{result['model']}: {result['num_images']} pictures of {document['data']['name']}")
         for note in result["notes"]:
@@ -151,7 +155,7 @@ def experiment(
         "repeats": repeats,
         "epochs": epochs,
         "model": model,
-        "data": data,
+        "data": data and readable_path(data),
         "data_root": data and str(data_root()),
         "protocol": protocol,
         "scale": scale,

@@ -8,7 +8,7 @@ from pathlib import Path
 from analysis.errors import Cancelled
 from models.errors import ModelsError
 from models.journal import MetricsListener
-from models.ordinary_files import read_json
+from models.ordinary_files import mend, read_json
 from models.runs import BROKEN_OFF, Run, check_name, delete_run, list_runs, read_run, request_stop
 from models.stopping import StopRequest
 from models.training import resume, train

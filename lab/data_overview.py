@@ -181,19 +181,14 @@ def _spread(labels: Tensor, num_classes: int, per_class: int) -> Tensor:
 
 
 def _warn(dataset: Dataset, counts: tuple[int, ...], duplicates: NearDuplicates | None) -> tuple[str, ...]:
-    warnings = []
-    if dataset.skipped:
-        files = "file was" if len(dataset.skipped) == 1 else "files were"
-        warnings.append(f"{len(dataset.skipped)} {files} left out; the first: {dataset.skipped[0]}")
+    warnings = list(dataset.warnings)
     most, least = int(np.argmax(counts)), int(np.argmin(counts))
     if counts[most] > MAX_RATIO * counts[least]:
         warnings.append(
             f"The class {dataset.categories[most]} has {counts[most]} training pictures, "
             f"{dataset.categories[least]} only {counts[least]}; accuracy will mostly be about the large classes."
         )
-    if duplicates is not None and (sentence := duplicates.describe(dataset)):
-        warnings.append(sentence)
-    return tuple(warnings)
+    return (*warnings, *(duplicates.warn(dataset) if duplicates else ()))
 
 
 def _percent(progress: Progress, start: int, end: int) -> Callable[[float, str], None]:

@@ -87,7 +87,12 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
                     )
             document = {
                 "protocol": describe_protocol(config.protocol, config.boundary),
-                "data": {"name": data.name, "num_images": len(rows), "skipped": [*data.skipped, *problems]},
+                "data": {
+                    "name": data.name,
+                    "num_images": len(rows),
+                    "skipped": [*data.skipped, *problems],
+                    "notes": list(data.notes),
+                },
                 "environment": describe_environment(lab.models.device, threads, processes.count, config.seed),
                 "models": models,
                 "pairs": pairs,

@@ -10,9 +10,11 @@ import torch
 from analysis.summary import Summary, summarize
 from models import cifar10, digits, fashion_mnist
 from models.architectures import ARCHITECTURES, sketch_model
+from models.class_layout import sort_into_classes
 from models.data import DATASETS, OWN_PICTURES
 from models.errors import ModelsError
-from models.folders import FolderSource, ZipSource, open_zip, sort_into_classes
+from models.folders import open_source
+from models.names import find_path, make_readable
 from models.options import ArchitectureConfig
 from models.shapes import SHAPES
 from models.validation import build_config
@@ -111,19 +113,15 @@ def _summarize(config: ArchitectureConfig) -> Summary:
 
 
 def _count_classes(path: Path) -> int:
+    path = find_path(path)
     try:
         facts = path.stat()
     except OSError as error:
-        raise ModelsError(f"There is no folder or zip file {path.name}.") from error
+        raise ModelsError(f"There is no folder or zip file {make_readable(path.name)}.") from error
     return _count_named_classes(path, facts.st_mtime_ns, facts.st_size)
 
 
 @lru_cache(maxsize=64)
 def _count_named_classes(path: Path, *_version: int) -> int:
-    if path.is_dir():
-        names = FolderSource(path).names()
-    else:
-        with open_zip(path) as archive:
-            names = ZipSource(archive, path.name, path.parent).names()
-    members, _ = sort_into_classes(names, path.name)
-    return len({category for category, _ in members})
+    with open_source(path) as source:
+        return len(sort_into_classes(source).categories)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from models.errors import ModelsError
-from models.folders import ZIP_ERRORS, open_zip
+from models.zips import ZIP_ERRORS, open_zip
 
 MAX_DIRECTORY_BYTES = 64 * 2**10
 """Of the table of contents at the end of a zip, which is read as a whole before anything else."""

@@ -7,9 +7,10 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from models import folders
+from models import class_layout, folders, zips
 from models.errors import ModelsError
-from models.images import SUFFIXES
+from models.images import HEAD_BYTES, SUFFIXES, name_format
+from models.names import compose, simplify
 
 MAX_CLASS_NAME = 60
 _COPY_BYTES = 2**20
@@ -54,14 +55,14 @@ def save_class_boxes(files_by_class: Mapping[str, Sequence[str | Path]], folder:
 
 
 def _check_boxes(boxes: Mapping[str, Sequence[Path]]) -> None:
-    if not folders.MIN_CLASSES <= len(boxes) <= folders.MAX_CLASSES:
+    if not class_layout.MIN_CLASSES <= len(boxes) <= class_layout.MAX_CLASSES:
         raise ModelsError(
-            f"There are pictures in {len(boxes)} classes; a data set needs from {folders.MIN_CLASSES} to "
-            f"{folders.MAX_CLASSES}."
+            f"There are pictures in {len(boxes)} classes; a data set needs from {class_layout.MIN_CLASSES} to "
+            f"{class_layout.MAX_CLASSES}."
         )
     total = sum(len(files) for files in boxes.values())
-    if total > folders.MAX_MEMBERS:
-        raise ModelsError(f"There are {total} pictures; at most {folders.MAX_MEMBERS} are possible.")
+    if total > class_layout.MAX_FILES:
+        raise ModelsError(f"There are {total} pictures; at most {class_layout.MAX_FILES} are possible.")
     for name, files in boxes.items():
         if len(files) < folders.MIN_IMAGES_PER_CLASS:
             raise ModelsError(
@@ -69,7 +70,7 @@ def _check_boxes(boxes: Mapping[str, Sequence[Path]]) -> None:
                 f"{folders.MIN_IMAGES_PER_CLASS}."
             )
         for file in files:
-            if file.suffix.lower() not in SUFFIXES:
+            if file.suffix.lower() not in SUFFIXES and not _is_picture(file):
                 raise ModelsError(f"{file.name} is not a kind of picture this program reads.")
 
 
@@ -77,11 +78,11 @@ def _name_folders(boxes: Mapping[str, object]) -> dict[str, str]:
     """Class -> a folder name that is safe on every system and not hidden, and differs from all others."""
     names: dict[str, str] = {}
     for name in boxes:
-        safe = re.sub(r"[^\w .-]", "_", name).strip(" .")[:MAX_CLASS_NAME].strip(" .")
+        safe = re.sub(r"[^\w .-]", "_", compose(name)).strip(" .")[:MAX_CLASS_NAME].strip(" .")
         if not safe or safe == "__MACOSX":
             raise ModelsError(f"A class cannot be called {name[:MAX_CLASS_NAME]!r}; use letters or digits.")
         for other, taken in names.items():
-            if taken.casefold() == safe.casefold():
+            if simplify(taken) == simplify(safe):
                 raise ModelsError(f"The classes {other!r} and {name!r} cannot be told apart; rename one of them.")
         names[name] = safe
     return names
@@ -89,11 +90,11 @@ def _name_folders(boxes: Mapping[str, object]) -> dict[str, str]:
 
 def _pack(archive: zipfile.ZipFile, boxes: Mapping[str, Sequence[Path]], names: dict[str, str]) -> str:
     """Copies all pictures; returns a digest of their places and contents."""
-    digest, bytes_left = hashlib.sha256(), folders.MAX_TOTAL_BYTES
+    digest, bytes_left = hashlib.sha256(), zips.MAX_TOTAL_BYTES
     for category, files in boxes.items():
         for number, file in enumerate(files, start=1):
-            stem = re.sub(r"[^\w-]", "_", file.stem)[:60]
-            member = zipfile.ZipInfo(f"{names[category]}/{number:05}-{stem}{file.suffix.lower()}", _EPOCH)
+            stem, suffix = re.sub(r"[^\w-]", "_", file.stem)[:60], re.sub(r"[^\w.]", "_", file.suffix.lower())
+            member = zipfile.ZipInfo(f"{names[category]}/{number:05}-{stem}{suffix}", _EPOCH)
             digest.update(f"{member.filename}\n".encode())
             size = 0
             with _open(file) as source, archive.open(member, "w") as target:
@@ -107,6 +108,13 @@ def _pack(archive: zipfile.ZipFile, boxes: Mapping[str, Sequence[Path]], names: 
     return digest.hexdigest()
 
 
+def _is_picture(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as source:
+        return name_format(source.read(HEAD_BYTES)) in class_layout.PICTURES
+
+
 def _open(file: Path):
     if not file.is_file():
         raise ModelsError(f"There is no file {file.name}.")
@@ -114,8 +122,8 @@ def _open(file: Path):
 
 
 def _check_size(file: Path, size: int, bytes_left: int) -> None:
-    if size > folders.MAX_MEMBER_BYTES:
-        raise ModelsError(f"{file.name} has more than {folders.MAX_MEMBER_BYTES // 2**20} MB.")
+    if size > zips.MAX_MEMBER_BYTES:
+        raise ModelsError(f"{file.name} has more than {zips.MAX_MEMBER_BYTES // 2**20} MB.")
     if bytes_left < 0:
-        limit = folders.MAX_TOTAL_BYTES / 2**30
+        limit = zips.MAX_TOTAL_BYTES / 2**30
         raise ModelsError(f"The pictures have more than {limit:g} GB together; use fewer.")

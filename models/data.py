@@ -2,14 +2,17 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.contrast import describe_plain
+from models.division import divide, hold_out
 from models.errors import ModelsError
+from models.names import describe_skipped, find_path, make_readable, readable_path
 from models.preprocessing import Preprocessing
 from models.shapes import SHAPES, ShapesConfig, make_shapes
 from models.validation import check_integer
@@ -19,8 +22,6 @@ Progress = Callable[[float, str], None]
 
 VALIDATION = 5000
 """Pictures of an official train set that are held out for validation."""
-HELD_OUT = 0.15
-"""Share of a set without an official split that goes to validation, and again to test."""
 MAX_BYTES = 4 * 2**30
 """What the resized pictures of a set may take in memory."""
 _RESIZED_AT_ONCE = 4096
@@ -56,6 +57,7 @@ class Dataset:
 
     Attributes:
         skipped: Which files were left out, and why.
+        notes: Sentences about how the files were understood.
         augmentations: What may change in training without changing the class.
         source_parts: (name, number of pictures) of the parts that the ids count through, such as "train", 60000.
         file_names: Name of the file behind each id, where there is one.
@@ -67,6 +69,7 @@ class Dataset:
     validation: Split
     test: Split
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     augmentations: tuple[str, ...] = ()
     source_parts: tuple[tuple[str, int], ...] = ()
     file_names: tuple[str, ...] = ()
@@ -92,6 +95,11 @@ class Dataset:
             -1
         ]
         return f"{part} {picture_id - start}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever uses these data should know, in sentences."""
+        return tuple(filter(None, (describe_skipped(self.skipped), *self.notes, describe_plain(self.train.images))))
 
     @property
     def num_images(self) -> int:
@@ -175,19 +183,19 @@ def find_spec(name_or_path: str | Path) -> DatasetSpec:
     if str(name_or_path) in DATASETS:
         return DATASETS[str(name_or_path)]
     try:
-        if Path(name_or_path).exists():
+        if find_path(name_or_path).exists():
             return OWN_PICTURES
     except OSError as error:  # no permission, or far too long a name
-        raise ModelsError(f"{str(name_or_path)[:200]} cannot be read ({error.strerror}).") from error
+        raise ModelsError(f"{make_readable(name_or_path)[:200]} cannot be read ({error.strerror}).") from error
     raise ModelsError(
-        f"There is no data set or folder {str(name_or_path)!r}; choose {' or '.join(DATASETS)}, or give a "
+        f"There is no data set or folder {make_readable(name_or_path)!r}; choose {' or '.join(DATASETS)}, or give a "
         "folder or zip with one folder of pictures per class."
     )
 
 
 def full_path(name_or_path: str) -> str:
-    """The name of a known set, or the whole path of another: what means the same in every folder."""
-    return name_or_path if name_or_path in DATASETS else str(Path(name_or_path).resolve())
+    """The name of a known set, or the whole readable path of another: what means the same in every folder."""
+    return name_or_path if name_or_path in DATASETS else readable_path(find_path(name_or_path).resolve())
 
 
 def _load_fashion_mnist(name: str, *, data_root, seed, image_size, progress, **rest) -> Dataset:
@@ -226,16 +234,21 @@ def _load_own_pictures(name: str, *, seed, image_size, progress, **rest) -> Data
     from models.folders import load_folder
 
     loaded = load_folder(Path(name), image_size=image_size, progress=progress)
-    return _split_three_ways(
-        Path(name).stem,
+    dataset = _split_three_ways(
+        PurePath(make_readable(name)).stem,
         loaded.categories,
         loaded.images,
         loaded.labels,
         seed,
+        parts=loaded.parts,
         skipped=loaded.skipped,
         augmentations=rest["augmentations"],
         file_names=loaded.names,
     )
+    given = set(loaded.parts) - {None}
+    drawn = {part: getattr(dataset, part) for part in ("validation", "test") if given and part not in given}
+    notes = [f"{len(split)} of the pictures for training are kept for the {part}." for part, split in drawn.items()]
+    return replace(dataset, notes=(*loaded.notes, *notes))
 
 
 DATASETS = {
@@ -258,7 +271,7 @@ OWN_PICTURES = DatasetSpec(
 def _keep_test(name, categories, train, test, seed, image_size, augmentations) -> Dataset:
     """A set with an official test part; ``train`` and ``test`` are images (N, C, H, W) uint8 and labels (N,)."""
     num_train = len(train[1])
-    kept, held_out = _stratified(train[1].astype(np.int64), min(VALIDATION, num_train // 6), seed)
+    kept, held_out = hold_out(train[1].astype(np.int64), min(VALIDATION, num_train // 6), seed)
 
     def part(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Split:
         return Split(_resize(images, image_size, name), torch.tensor(labels.astype(np.int64)), torch.tensor(ids))
@@ -274,25 +287,13 @@ def _keep_test(name, categories, train, test, seed, image_size, augmentations) -
     )
 
 
-def _split_three_ways(name, categories, images, labels, seed, **rest) -> Dataset:
-    size = max(len(categories), round(HELD_OUT * len(labels)))
-    others, test = _stratified(labels, size, seed)
-    train, validation = _stratified(labels[others], size, seed)
-    parts = {"train": others[train], "validation": others[validation], "test": test}
+def _split_three_ways(name, categories, images, labels, seed, parts=None, **rest) -> Dataset:
+    found = divide(labels, parts or [None] * len(labels), seed)
     splits = {
         part: Split(torch.from_numpy(images[index]), torch.from_numpy(labels[index]), torch.from_numpy(index))
-        for part, index in parts.items()
+        for part, index in found.items()
     }
     return Dataset(name=name, categories=categories, **splits, **rest)
-
-
-def _stratified(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted indices that stay and that are held out, with every class in proportion."""
-    from sklearn.model_selection import train_test_split
-
-    index = np.arange(len(labels))
-    kept, held = train_test_split(index, test_size=held_out, random_state=seed, stratify=labels)
-    return np.sort(kept), np.sort(held)
 
 
 def _resize(images: np.ndarray, image_size: int, name: str) -> Tensor:

@@ -79,7 +79,8 @@ class Watched(io.BytesIO):
     def check(self) -> None:
         """Reports progress, unless all of this takes but a moment."""
         if time.monotonic() - self._started > FIRST_REPORT_SECONDS:
-            self._progress(self.tell(), self._size)
+            # What converts the picture goes on checking when the decoder has closed its file.
+            self._progress(self._size if self.closed else self.tell(), self._size)
         if time.thread_time() - self._spent > MAX_SECONDS:
             raise ImageError(f"{self._name} takes too long to decode; save it again as PNG or JPEG.")
 

@@ -1,4 +1,4 @@
-"""Pictures that look alike in two splits of a data set: what a network remembers would count as learned.
+"""Pictures that look alike: in two splits, where what a network remembers would count as learned, or in two classes.
 
 Perceptual hash "pHash" of the library imagehash: 64 bits, each telling whether one of the 8 x 8 lowest frequencies
 (discrete cosine transform of the picture at 32 x 32) is above their median. Copies that were saved again, resized
@@ -40,20 +40,28 @@ class DuplicatePair:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """What looks alike across splits.
+    """What looks alike across splits, and across classes.
 
     Attributes:
-        pairs: The nearest first, at most ``MAX_PAIRS``.
-        num_pairs: Of all pairs.
-        num_held_out: Validation and test pictures that look like one of another split.
+        pairs: Of one class and different splits, the nearest first, at most ``MAX_PAIRS``.
+        num_pairs: Of all such pairs.
+        num_held_out: Validation and test pictures that look like one of another split, in the same class.
+        two_labels: Pairs of different classes, likewise; their splits may be the same.
+        num_two_labels: Pictures that look like one of another class.
     """
 
     pairs: tuple[DuplicatePair, ...]
     num_pairs: int
     num_held_out: int
+    two_labels: tuple[DuplicatePair, ...] = ()
+    num_two_labels: int = 0
+
+    def warn(self, dataset: Dataset) -> tuple[str, ...]:
+        """Both warnings, as far as there are any."""
+        return tuple(filter(None, (self.describe(dataset), self.describe_labels(dataset))))
 
     def describe(self, dataset: Dataset) -> str:
-        """A warning with the nearest pair as an example, or nothing where there is none."""
+        """A warning of copies with the nearest pair as an example, or nothing where there is none."""
         if not self.pairs:
             return ""
         pair = self.pairs[0]
@@ -65,6 +73,17 @@ class NearDuplicates:
             "so keep only one of each."
         )
 
+    def describe_labels(self, dataset: Dataset) -> str:
+        """A warning of pictures that are in two classes, likewise."""
+        if not self.two_labels:
+            return ""
+        pair = self.two_labels[0]
+        return (
+            f"{self.num_two_labels} pictures look almost like one with another label, such as "
+            f"{dataset.source_name(pair.id)} and {dataset.source_name(pair.other_id)}; if they are the same picture, "
+            "one of the two labels is wrong, so keep it in one class."
+        )
+
 
 def find_near_duplicates(
     dataset: Dataset,
@@ -72,7 +91,7 @@ def find_near_duplicates(
     max_distance: int = MAX_DISTANCE,
     progress: Progress = lambda fraction, message: None,
 ) -> NearDuplicates:
-    """Finds pictures that look alike and lie in different splits; pictures of one plain colour are left out.
+    """Finds pictures that look alike in different splits or classes; those of one plain colour are left out.
 
     Args:
         dataset: Any; the hash is meant for photographs.
@@ -94,18 +113,43 @@ def find_near_duplicates(
             parts.append((chosen + start, hash_pictures(images[chosen])))
             done += len(images)
         places[name], hashes[name] = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    found, total, held_out = [], 0, set()
-    for one, other in itertools.combinations(splits, 2):
+    ids, labels = (
+        {name: getattr(split, values).numpy()[places[name]] for name, split in splits.items()}
+        for values in ("ids", "labels")
+    )
+    copies, two_labels, held_out = _Nearest(), _Nearest(), set()
+    for one, other in itertools.combinations_with_replacement(splits, 2):
         for rows, columns, distances in _compare(hashes[one], hashes[other], max_distance):
             progress(done / dataset.num_images, "Looking for copies")
-            ids = splits[one].ids.numpy()[places[one][rows]], splits[other].ids.numpy()[places[other][columns]]
-            total += len(distances)
-            held_out.update(ids[1].tolist(), ids[0].tolist() if one != "train" else ())
-            nearest = np.argsort(distances, kind="stable")[:MAX_PAIRS]
-            numbers = zip(*(values[nearest].tolist() for values in (*ids, distances)), strict=True)
-            found += [DuplicatePair(one, a, other, b, distance) for a, b, distance in numbers]
-            found = sorted(found, key=lambda pair: pair.distance)[:MAX_PAIRS]
-    return NearDuplicates(tuple(found), total, len(held_out))
+            pairs = ids[one][rows], ids[other][columns], distances
+            differ = labels[one][rows] != labels[other][columns]
+            two_labels.add(one, other, *(values[differ & ((rows < columns) | (one != other))] for values in pairs))
+            if one != other:
+                found = copies.add(one, other, *(values[~differ] for values in pairs))
+                held_out |= found[1] | (found[0] if one != "train" else set())
+    return NearDuplicates(
+        *(tuple(copies.pairs), copies.count, len(held_out)),
+        *(tuple(two_labels.pairs), len(two_labels.ids)),
+    )
+
+
+class _Nearest:
+    """The nearest pairs of all that are added, their number, and the ids in them."""
+
+    def __init__(self):
+        self.pairs: list[DuplicatePair] = []
+        self.count, self.ids = 0, set()
+
+    def add(self, one: str, other: str, ids: np.ndarray, other_ids: np.ndarray, distances: np.ndarray) -> tuple:
+        """Adds pairs of two splits; returns the ids in each as sets."""
+        found = set(ids.tolist()), set(other_ids.tolist())
+        nearest = np.argsort(distances, kind="stable")[:MAX_PAIRS]
+        numbers = zip(*(values[nearest].tolist() for values in (ids, other_ids, distances)), strict=True)
+        self.pairs += [DuplicatePair(one, a, other, b, distance) for a, b, distance in numbers]
+        self.pairs = sorted(self.pairs, key=lambda pair: pair.distance)[:MAX_PAIRS]
+        self.count += len(distances)
+        self.ids.update(*found)
+        return found
 
 
 def hash_pictures(images: Tensor) -> np.ndarray:

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
 
 from models import cifar10
+from models.class_layout import Source, sort_into_classes
 from models.data import DATASETS, load_dataset
 from models.errors import ModelsError
-from models.folders import FolderSource, ZipSource, hash_files, open_zip, sort_into_classes
+from models.folders import hash_files, list_files, open_source
 from models.images import open_image
+from models.names import compose, find_path, make_readable, simplify
 from models.shapes import ShapesConfig
 
 CIFAR10_CATEGORIES, CIFAR10_FILE = cifar10.CATEGORIES, cifar10.TEST_FILE
@@ -37,6 +38,7 @@ class EvaluationData:
         picture: Opens the i-th picture; raises :class:`models.images.ImageError` if it cannot be read.
         version: Changes when the pictures do; of files it tells the place, the sizes and the times.
         skipped: "file: reason" for the files that were left out.
+        notes: Sentences about how the files were understood.
     """
 
     name: str
@@ -46,6 +48,7 @@ class EvaluationData:
     picture: Callable[[int], Image.Image]
     version: str
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,7 +58,9 @@ class EvaluationData:
 def open_evaluation_data(
     name_or_path: str | Path, *, data_root: str | Path, seed: int = 0, shapes: ShapesConfig | None = None
 ) -> Iterator[EvaluationData]:
-    """Opens the test split of a known set, or all pictures of a folder or zip with one folder per class.
+    """Opens the test split of a known set, or the pictures of a folder or zip with one folder per class.
+
+    Where folders such as train, val and test divide them, those of test are meant, or else of val.
 
     Args:
         name_or_path: A key of ``DATASETS``, or a path.
@@ -73,16 +78,13 @@ def open_evaluation_data(
     elif name in DATASETS:
         dataset = load_dataset(name, data_root=data_root, seed=seed, shapes=shapes)
         yield _from_arrays(name, dataset.categories, dataset.test.images.numpy(), dataset.test.labels.numpy())
-    elif Path(name).is_dir():
-        source = FolderSource(Path(name))
-        yield _from_files(source, Path(name), [source.path / file for file in source.names()])
-    elif Path(name).is_file():
-        with open_zip(Path(name)) as archive, TemporaryDirectory(prefix="convscope-") as scratch:
-            yield _from_files(ZipSource(archive, Path(name).name, Path(scratch)), Path(name), [Path(name)])
+    elif find_path(name).exists():
+        with open_source(Path(name)) as source:
+            yield _from_files(source, Path(name))
     else:
         raise ModelsError(
-            f"There is no data set or folder {name!r}; choose {', '.join(KNOWN_SETS)}, or give a folder or zip "
-            "with one folder of pictures per class."
+            f"There is no data set or folder {make_readable(name)!r}; choose {', '.join(KNOWN_SETS)}, or give a "
+            "folder or zip with one folder of pictures per class."
         )
 
 
@@ -92,9 +94,9 @@ KNOWN_SETS = tuple(DATASETS)
 def map_labels(names: Sequence[str], categories: Sequence[str]) -> tuple[int, ...]:
     """Finds the classes of a data set among those of a model.
 
-    A class is found by its very name; else by its name in any case, with spaces, dashes or underscores between
-    words; else, for ImageNet's classes, by its WordNet number such as n02123045; else by its index. Names that
-    two of the model's classes share ("crane") are not found.
+    A class is found by its very name; else by its name with letters composed (NFC); else in any case and width, with
+    spaces, dashes or underscores between words; else, for ImageNet's classes, by its WordNet number such as
+    n02123045; else by its index. Names that two of the model's classes share ("crane") are not found.
 
     Args:
         names: Of the data set's classes.
@@ -103,13 +105,14 @@ def map_labels(names: Sequence[str], categories: Sequence[str]) -> tuple[int, ..
     Returns:
         For each name the index into ``categories``, or -1.
     """
-    exact, similar = _index(categories), _index([_normalized(category) for category in categories])
+    ways = [(way, _index([way(category) for category in categories])) for way in (str, compose, simplify)]
     synsets = _imagenet_synsets() if len(categories) == 1000 and any(map(_WORDNET_ID.fullmatch, names)) else {}
     labels = []
     for name in names:
         number = int(name) if _SHORT_NUMBER.fullmatch(name) else len(categories)
         index = number if number < len(categories) else -1
-        labels.append(exact.get(name, similar.get(_normalized(name), synsets.get(name, index))))
+        found = next((known[way(name)] for way, known in ways if way(name) in known), None)
+        labels.append(synsets.get(name, index) if found is None else found)
     return tuple(labels)
 
 
@@ -119,10 +122,6 @@ def _index(names: Sequence[str]) -> dict[str, int]:
     for index, name in enumerate(names):
         found[name] = -1 if name in found else index
     return found
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
 def _imagenet_synsets() -> dict[str, int]:
@@ -145,16 +144,25 @@ def _from_arrays(name: str, categories: tuple[str, ...], images: np.ndarray, lab
     return EvaluationData(name, categories, np.asarray(labels, np.int64), ids, picture, version.hexdigest())
 
 
-def _from_files(source: FolderSource | ZipSource, path: Path, files: Sequence[Path]) -> EvaluationData:
-    """The pictures of a folder or zip at ``path``, which consists of ``files``."""
-    members, skipped = sort_into_classes(source.names(), path.name)
-    categories = tuple(sorted({category for category, _ in members}))
-    labels = np.array([categories.index(category) for category, _ in members], np.int64)
+def _from_files(source: Source, path: Path) -> EvaluationData:
+    layout = sort_into_classes(source)
+    parts = {member.part for member in layout.members}
+    part = next((part for part in ("test", "validation") if part in parts), None)
+    members = [member for member in layout.members if part in (None, member.part)]
+    categories = layout.categories
+    numbers = {category: number for number, category in enumerate(categories)}
 
     def picture(index: int) -> Image.Image:
-        with source.open(members[index][1]) as local:
+        with source.open(members[index].name) as local:
             return open_image(local)
 
-    ids = tuple(str(name) for _, name in members)
-    version = hash_files(path, files)
-    return EvaluationData(path.name, categories, labels, ids, picture, version, tuple(skipped))
+    return EvaluationData(
+        name=source.title,
+        categories=categories,
+        labels=np.array([numbers[member.category] for member in members], np.int64),
+        image_ids=tuple(str(member.name) for member in members),
+        picture=picture,
+        version=hash_files(path, list_files(path)),
+        skipped=layout.skipped,
+        notes=layout.notes + ((f"Only the {part} pictures are evaluated.",) if part else ()),
+    )

@@ -17,6 +17,7 @@ from models.depth import Depth, to_8_bit
 from models.errors import ImageError
 from models.formats import FORMATS, HEAD_BYTES, name_format, refuse_damaged, refuse_format
 from models.jpeg import read_segments
+from models.names import make_readable
 from models.tiff import Tiff, check_tiff, find_orientation, refuse_tiff
 
 __all__ = ["FORMATS", "HEAD_BYTES", "ImageError", "list_notes", "name_format", "open_image"]
@@ -78,9 +79,9 @@ def open_image(
         ImageError: Not a readable picture, or too large to decode safely.
     """
     path = Path(path)
-    data = _read(path)
-    with _plain_errors(path.name), warnings.catch_warnings(action="ignore"):
-        source = _prepare(data, path.name)
+    name, data = make_readable(path.name), _read(path)
+    with _plain_errors(name), warnings.catch_warnings(action="ignore"):
+        source = _prepare(data, name)
         del data
         file = Watched(source.data, source.name, progress)
         with _open(file, source) as image:
@@ -93,7 +94,7 @@ def list_notes(image: Image.Image) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> bytes:
-    name = path.name
+    name = make_readable(path.name)
     try:
         num_bytes = _measure_file(path)
         if num_bytes > MAX_FILE_BYTES:
@@ -114,11 +115,11 @@ def _measure_file(path: Path) -> int:
     except PermissionError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise ImageError(f"There is no file {path.name}.") from error
+        raise ImageError(f"There is no file {make_readable(path.name)}.") from error
     if not stat.S_ISREG(found.st_mode):
-        raise ImageError(f"{path.name} is not a file.")
+        raise ImageError(f"{make_readable(path.name)} is not a file.")
     if found.st_size == 0:
-        raise ImageError(f"{path.name} is empty (0 bytes).")
+        raise ImageError(f"{make_readable(path.name)} is empty (0 bytes).")
     return found.st_size
 
 

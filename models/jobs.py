@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from models.data import DATASETS, find_spec
+from models.data import find_spec, full_path
 from models.errors import ModelsError
 from models.launcher import PRELOADED, PROJECT_ROOT, Launcher
 from models.run_changes import rename_run, requeue_run, write_notes
@@ -269,5 +269,4 @@ def _keep(upload: Path, kept: Path) -> None:
 
 def _with_full_paths(config: TrainingConfig) -> TrainingConfig:
     """The same configuration for a process that works in another folder."""
-    dataset = config.dataset if config.dataset in DATASETS else str(Path(config.dataset).resolve())
-    return replace(config, dataset=dataset, data_root=str(Path(config.data_root).resolve()))
+    return replace(config, dataset=full_path(config.dataset), data_root=str(Path(config.data_root).resolve()))

@@ -53,8 +53,10 @@ def read_squares(openers: Sequence[Opener], side: int) -> Iterator[np.ndarray | 
                 yield _finish(*waiting.popleft())
         finally:
             left.set()
+            for job, _ in waiting:
+                job.cancel()  # all of them first: while one is waited for, the next would begin
             for job, files in waiting:
-                if not job.cancel():
+                if not job.cancelled():
                     job.exception()  # the thread still reads the file, to its next report
                 files.close()
 
@@ -105,7 +107,5 @@ def read_square(path: Path, side: int, progress: Progress = lambda done, total: 
     left, top = ((length - min(image.size)) / 2 for length in image.size)
     middle = (left, top, left + min(image.size), top + min(image.size))
     # The reducing gap averages whole blocks first, which costs much less and can hardly be seen at twice the size.
-    reduced = image.convert("RGB").resize(
-        (side, side), Image.Resampling.BILINEAR, box=middle, reducing_gap=_SHARPNESS
-    )
-    return np.asarray(reduced).transpose(2, 0, 1)
+    reduced = image.resize((side, side), Image.Resampling.BILINEAR, box=middle, reducing_gap=_SHARPNESS)
+    return np.asarray(reduced.convert("RGB")).transpose(2, 0, 1)

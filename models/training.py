@@ -5,6 +5,7 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -146,7 +147,10 @@ def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_
     try:
         dataset = prepare_data(config, writer, stop)
         if find_spec(config.dataset).check_duplicates and not _is_helper():
-            _warn_of_copies(replace(dataset, train=choose_pictures(config, dataset)), writer, stop)
+            used = choose_pictures(
+                replace(config, label_noise=0.0), dataset
+            )  # a wrong label on purpose is no finding
+            _warn_of_copies(replace(dataset, train=used), writer, stop)
     except Stopped:
         Trainer(config, None, device, writer, stop).decline()
         return _stopped_early(writer.run_dir.name)
@@ -175,20 +179,27 @@ def prepare_data(config: TrainingConfig, writer: RunWriter, stop: StopRequest) -
 
     writer.update(state="preparing")
     dataset = load_data(config, tell)
-    writer.update(skipped=list(dataset.skipped[:100]), message="")
+    writer.update(skipped=list(dataset.skipped[:100]), warning="\n".join(dataset.warnings), message="")
+    if not _is_helper():
+        _warn(dataset.warnings)
     return dataset
 
 
 def _warn_of_copies(dataset: Dataset, writer: RunWriter, stop: StopRequest) -> None:
-    """Says in the log and in the run's status if pictures of two splits are almost the same."""
+    """Says in the log and in the run's status if pictures of two splits or classes are almost the same."""
 
     def tell(fraction: float, message: str) -> None:
         stop.check()
         writer.update(message=f"{message} ({fraction:.0%})")
 
-    if warning := find_near_duplicates(dataset, progress=tell).describe(dataset):
-        log.warning("%s", warning)
-    writer.update(message="", warning=warning)
+    found = find_near_duplicates(dataset, progress=tell).warn(dataset)
+    _warn(found)
+    writer.update(message="", warning="\n".join((*dataset.warnings, *found)))
+
+
+def _warn(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        log.warning("%s", sentence)
 
 
 def load_data(config: TrainingConfig, progress: Progress | None = None) -> Dataset:

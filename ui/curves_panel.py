@@ -126,8 +126,8 @@ def describe_run(run: Run, before: int = 0) -> str:
 
 
 def _warn(run: Run) -> str:
-    warning = run.status.get("warning")
-    return sentence_html(warning, "bad") if warning else ""
+    sentences = run.status.get("warning", "").splitlines()
+    return "".join(sentence_html(sentence, "bad") for sentence in sentences)
 
 
 def _list_skipped(run: Run) -> str:

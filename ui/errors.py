@@ -116,7 +116,7 @@ def describe_error(error: Exception) -> str | None:
 
 def hide_paths(text: str) -> str:
     """The text without what absolute paths in it would tell a visitor about the server: of each its end stays."""
-    for folder in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+    for folder in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())):  # whose names may have spaces in them
         if folder != Path(folder.anchor):
-            text = text.replace(f"{folder}{os.sep}", "")
+            text = text.replace(f"{folder}{os.sep}", os.sep)
     return _ABSOLUTE_PATH.sub("", text)

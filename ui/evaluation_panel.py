@@ -11,6 +11,7 @@ from analysis.shift import BOUNDARIES
 from lab.evaluation_config import EvaluationConfig
 from lab.run_documents import read_document
 from lab.spreadsheet import to_csv
+from models.names import describe_skipped
 from models.runs import Run
 from ui import Services
 from ui.components import describe_estimate, explain_this, sentence_html, table_html
@@ -174,7 +175,9 @@ def _describe(document: dict) -> str:
             for pair in document["pairs"]
         ]
         parts.append(table_html(["paired difference", "accuracy", "consistency", "McNemar's p"], differences))
-    notes = [f"Protocol {protocol['name']}, border {protocol['boundary']}: {protocol['description']}"]
+    data = document["data"]
+    notes = [*filter(None, (describe_skipped(data["skipped"]), *data.get("notes", ())))]
+    notes += [f"Protocol {protocol['name']}, border {protocol['boundary']}: {protocol['description']}"]
     notes += [f"{model['model']}: {note}" for model in models for note in model["notes"]]
     notes += [_describe_published(model) for model in models if model.get("published")]
     parts += [table_html(["rules and notes"], [[note] for note in notes])]

@@ -4,19 +4,22 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import gradio as gr
 
 from models.class_boxes import save_class_boxes
 from models.errors import ModelsError
-from models.images import SUFFIXES
+from models.names import list_readable, simplify
+from models.system_files import is_system_file
 from ui import Services
 
 OWN = "own"
 """The choice that stands for own pictures among named data sets."""
 SOURCES = {"files": "A zip, or a folder on the server", "boxes": "Class boxes to drop pictures into"}
 FIRST_BOXES, MAX_BOXES = 2, 6
+MAX_WRAPPERS = 4
+"""Folders inside each other that are looked into for class folders."""
 MAX_KEPT_ZIPS = 16
 """Packed boxes kept at a time; a run that trains on one has its own copy."""
 
@@ -37,18 +40,32 @@ def find_own_data(services: Services, upload: str | None, folder: str | None) ->
     if upload:
         return upload
     if folder in list_folders(services):
-        return str((services.lab.data_root / folder).resolve())
+        return str(services.lab.data_root.absolute() / folder)
     raise ModelsError("Upload a zip with one folder of pictures per class, or choose a folder.")
 
 
 def list_folders(services: Services) -> list[str]:
-    """Folders in the data root that hold at least two folders."""
+    """Readable names of the folders in the data root in which there are several folders, perhaps inside of one."""
     root: Path = services.lab.data_root
     try:
-        folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
-        return sorted(path.name for path in folders if sum(child.is_dir() for child in path.iterdir()) >= 2)
+        names = list_readable(root)
     except OSError:  # not there, or not to be read
         return []
+    return sorted(shown for name, shown in names.items() if not name.startswith(".") and _has_folders(root / name))
+
+
+def _has_folders(path: Path) -> bool:
+    """Whether a folder, or a link to one, holds several folders, or one that does."""
+    try:
+        for _ in range(MAX_WRAPPERS):
+            inner = [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
+            inner = [child for child in inner if not is_system_file(PurePath(child.name))]
+            if len(inner) != 1:
+                return len(inner) > 1
+            path = inner[0]
+    except OSError:  # not a folder, or not to be read
+        pass
+    return False
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,7 @@ def read_boxes(values: Mapping) -> dict[str, list[str]]:
             continue
         if not name:
             raise ModelsError(f"Box {number} has {len(files)} pictures but no name; write the name of the class.")
-        if name in found:
+        if simplify(name) in map(simplify, found):
             raise ModelsError(f"Two boxes are called {name!r}; every class has one box.")
         found[name] = list(files)
     return found
@@ -161,7 +178,6 @@ def _build_boxes(elem_id: str) -> dict[str, gr.components.Component]:
                 )
                 fields[f"box_files_{number}"] = gr.File(
                     file_count="multiple",
-                    file_types=sorted(SUFFIXES),
                     label=f"Pictures of class {number}",
                     height=140,
                     elem_id=f"{elem_id}-box-{number}",

@@ -102,7 +102,8 @@ def build_runs_panel(services: Services, run: gr.Dropdown) -> RunsPanel:
 
     def pick(name, compared, event: gr.EventData):
         """Chooses the run whose name was clicked, or compares the one whose box was."""
-        return _pick(list_trainings(services), name, compared or [], event._data or {})
+        said = event._data if isinstance(event._data, dict) else {}
+        return _pick(list_trainings(services), name, compared or [], said)
 
     hidden = {"api_visibility": "private", "show_progress": "hidden"}
     inputs, outputs = [run, compare, page, shown], [*listing, *details, shown]

@@ -104,7 +104,8 @@ def test_the_document_is_json_without_pictures(pets):
     assert document["image"] == {"channels": 3, "height": 64, "width": 64}
     assert document["counts"]["train"][0] + document["counts"]["train"][1] == 50
     assert document["num_skipped"] == 1 and "broken.png" in document["skipped"][0]
-    assert document["near_duplicates"] == {"pairs": [], "num_pairs": 0, "num_held_out": 0}
+    none = {"pairs": [], "num_pairs": 0, "num_held_out": 0, "two_labels": [], "num_two_labels": 0}
+    assert document["near_duplicates"] == none
     assert overview.preview_names[0].startswith("cats/")
     assert [warning.split(" left out")[0] for warning in document["warnings"]] == ["1 file was"]
 

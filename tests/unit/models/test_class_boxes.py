@@ -1,11 +1,12 @@
 """Boxes of pictures become a zip that the loader reads."""
 
+import unicodedata
 import zipfile
 
 import pytest
 from PIL import Image
 
-from models import folders
+from models import class_layout, zips
 from models.class_boxes import save_class_boxes
 from models.errors import ModelsError
 from models.folders import load_folder
@@ -80,11 +81,33 @@ def test_what_cannot_be_saved_is_said(tmp_path, pictures, change, words):
 
 
 @pytest.mark.parametrize(
-    ("limit", "value", "words"),
-    [("MAX_MEMBERS", 9, "10 pictures"), ("MAX_MEMBER_BYTES", 10, "more than"), ("MAX_TOTAL_BYTES", 200, "together")],
+    ("module", "limit", "value", "words"),
+    [
+        (class_layout, "MAX_FILES", 9, "10 pictures"),
+        (zips, "MAX_MEMBER_BYTES", 10, "more than"),
+        (zips, "MAX_TOTAL_BYTES", 200, "together"),
+    ],
 )
-def test_limits_are_those_of_the_loader(tmp_path, pictures, monkeypatch, limit, value, words):
-    monkeypatch.setattr(folders, limit, value)
+def test_limits_are_those_of_the_loader(tmp_path, pictures, monkeypatch, module, limit, value, words):
+    monkeypatch.setattr(module, limit, value)
     with pytest.raises(ModelsError, match=words):
         save_class_boxes(pictures, tmp_path / "own")
     assert not list(tmp_path.glob("own/*"))
+
+
+def test_content_decides_what_may_be_dropped(tmp_path, pictures):
+    """Suffixes that are not known, none at all, and letters that are not composed."""
+    files = {name: [] for name in ("birds", "bats")}
+    for name, suffix in (("birds", ".jfif"), ("bats", "")):
+        for number in range(5):
+            files[name].append(tmp_path / f"{name}{number}{suffix}")
+            Image.new("RGB", (9, 9), (number, 0, 0)).save(files[name][-1], "JPEG")
+    loaded = load_folder(save_class_boxes(pictures | files, tmp_path / "own"), image_size=8)
+    assert loaded.categories == ("bats", "birds", "cats", "dogs") and loaded.skipped == ()
+    apart = unicodedata.normalize("NFD", "고양이")
+    loaded = load_folder(
+        save_class_boxes({apart: pictures["cats"], "dogs": pictures["dogs"]}, tmp_path), image_size=8
+    )
+    assert loaded.categories == ("dogs", "고양이")
+    with pytest.raises(ModelsError, match="cannot be told apart"):
+        save_class_boxes({apart: pictures["cats"], "고양이": pictures["dogs"]}, tmp_path)

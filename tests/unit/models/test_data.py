@@ -1,13 +1,16 @@
 """Loading by name or path, and splits that are disjoint, stratified and decided by the seed."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from models.data import DATASETS, OWN_PICTURES, Dataset, Split, load_dataset
+from models.data import DATASETS, OWN_PICTURES, Dataset, Split, find_spec, full_path, load_dataset
 from models.errors import ModelsError
 from models.shapes import ShapesConfig, make_shapes
+from tests.own_pictures import make_folder, make_zip, pictures, png, two_classes
 
 SMALL = ShapesConfig(num_images=300)
 
@@ -169,3 +172,58 @@ def test_more_shapes_than_memory_holds_are_refused_before_they_are_drawn(tmp_pat
     shapes = ShapesConfig(num_images=200_000)
     with pytest.raises(ModelsError, match=r"200000 pictures of 256 x 256 pixels from shapes take 36\.6 GB"):
         load_dataset("shapes", data_root=tmp_path, seed=0, image_size=256, shapes=shapes)
+
+
+def own(path, seed=0):
+    return load_dataset(path, data_root="", seed=seed, image_size=16)
+
+
+def parts(data) -> dict[str, list[str]]:
+    """Split -> files in it."""
+    return {
+        name: [data.source_name(number) for number in getattr(data, name).ids.tolist()]
+        for name in ("train", "validation", "test")
+    }
+
+
+def test_folders_of_a_divided_set_stay_its_parts(tmp_path):
+    files = pictures(*(f"{part}/{name}" for part in ("train", "val", "test") for name in ("ants", "bees")))
+    data = own(make_folder(tmp_path / "insects", files))
+    for part, folder in (("train", "train"), ("validation", "val"), ("test", "test")):
+        assert len(parts(data)[part]) == 12 and all(name.startswith(f"{folder}/") for name in parts(data)[part])
+    assert data.categories == ("ants", "bees") and len(data.notes) == 1
+    for split in (data.train, data.validation, data.test):
+        for number, label in zip(split.ids.tolist(), split.labels.tolist(), strict=True):
+            assert data.source_name(number).split("/")[1] == data.categories[label]
+
+
+@pytest.mark.parametrize(("given", "drawn"), [("val", "test"), ("test", "validation")])
+def test_a_part_without_a_folder_is_drawn_from_the_pictures_for_training(tmp_path, given, drawn):
+    files = pictures("train/ants", "train/bees", count=10) | pictures(f"{given}/ants", f"{given}/bees", count=3)
+    data = own(make_zip(tmp_path / "insects.zip", files))
+    found = parts(data)
+    assert len(found["train"]) == 17 and len(found[drawn]) == 3
+    assert all(name.startswith("train/") for name in found["train"] + found[drawn])
+    assert data.notes[-1] == f"3 of the pictures for training are kept for the {drawn}."
+    assert parts(own(tmp_path / "insects.zip")) == found != parts(own(tmp_path / "insects.zip", seed=1))
+
+
+def test_what_should_be_known_about_a_set_is_said_with_it(tmp_path):
+    files = pictures("cats", "dogs") | {"cover.png": png(), "owls/a.txt": b"hello"}
+    data = own(make_folder(tmp_path / "pets", files))
+    assert data.warnings[0].startswith("2 files were left out; the first, cover.png, lies outside")
+    assert data.warnings[1].startswith("The folder owls was left out") and len(data.warnings) == 2
+    plain = own(make_folder(tmp_path / "plain", two_classes()))
+    assert len(plain.warnings) == 1 and "one colour" in plain.warnings[0]
+    assert shapes().warnings == ()
+
+
+def test_a_path_that_is_not_utf8_is_known_by_its_readable_name(tmp_path):
+    korean = os.fsdecode("사진".encode("cp949"))
+    make_folder(tmp_path / korean, pictures("cats", "dogs"))
+    name = full_path(str(tmp_path / korean))
+    assert name == full_path(name) == str(tmp_path / "사진") and find_spec(name) is OWN_PICTURES
+    assert own(name).name == own(tmp_path / korean).name == "사진"
+    with pytest.raises(ModelsError) as caught:
+        own(tmp_path / "none" / korean)
+    str(caught.value).encode()

@@ -1,6 +1,7 @@
 """Copies of photographs are found across splits, different photographs are not."""
 
 import io
+from dataclasses import replace
 
 import imagehash
 import numpy as np
@@ -134,3 +135,21 @@ def test_cancelling_and_progress():
         find_near_duplicates(dataset, progress=cancel)
     with pytest.raises(ModelsError, match="max_distance"):
         find_near_duplicates(dataset, max_distance=40)
+
+
+def test_the_same_picture_under_two_labels_is_two_labels_and_no_copy():
+    """Whether both are in one split or in two; copies within the class are still copies."""
+    cat, cup, moon = (photographs()[name] for name in ("chelsea", "coffee", "moon"))
+    dataset = to_dataset([cat, saved_again(cat), cup], [saved_again(cup)], [moon])
+    labels = torch.tensor([0, 1, 0])
+    dataset = replace(dataset, train=replace(dataset.train, labels=labels), categories=("a", "b"))
+    found = find_near_duplicates(dataset)
+    assert [(p.split, p.id, p.other_split, p.other_id) for p in found.pairs] == [("train", 2, "validation", 100)]
+    assert [(p.split, p.id, p.other_split, p.other_id) for p in found.two_labels] == [("train", 0, "train", 1)]
+    assert (found.num_held_out, found.num_two_labels) == (1, 2)
+    copies, two_labels = found.warn(dataset)
+    assert "copies" in copies and "a/2.jpg" in copies
+    assert "label" in two_labels and "a/0.jpg and a/1.jpg" in two_labels
+    dataset = replace(dataset, validation=replace(dataset.validation, labels=torch.tensor([1])))
+    found = find_near_duplicates(dataset)
+    assert found.pairs == () and found.num_two_labels == 4 and found.describe(dataset) == ""

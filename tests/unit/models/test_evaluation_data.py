@@ -1,5 +1,7 @@
 """Labelled pictures from every source, and the way from their names to a model's classes."""
 
+import os
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -12,6 +14,7 @@ from models.evaluation_data import CIFAR10_FILE, KNOWN_SETS, map_labels, open_ev
 from models.images import ImageError
 from models.pretrained import efficientnet_lite0
 from models.shapes import ShapesConfig
+from tests.own_pictures import MAKERS, make_folder, noise, pictures
 
 SMALL = ShapesConfig(num_images=200)
 
@@ -157,3 +160,47 @@ def test_imagenet_classes_are_found_by_wordnet_number():
     assert map_labels(("n02123045", "n01440764", "n99999999"), categories) == (281, 0, -1)
     assert categories[281] == "tabby" and map_labels(("Tiger Cat", "285"), categories) == (282, 285)
     assert map_labels(("n02123045",), ("ant", "bee")) == (-1,)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize(
+    ("parts", "used", "words"),
+    [
+        (("train", "val", "Test"), "Test", "Only the test pictures"),
+        (("train", "valid"), "valid", "Only the validation pictures"),
+        (("val", "test"), "test", "Only the test pictures"),
+    ],
+)
+def test_of_a_divided_set_the_test_part_is_meant(tmp_path, kind, parts, used, words):
+    files = pictures(*(f"data/{part}/{category}" for part in parts for category in ("ants", "bees")))
+    with open_evaluation_data(MAKERS[kind](tmp_path, files), data_root="") as data:
+        assert data.categories == ("ants", "bees") and np.bincount(data.labels).tolist() == [6, 6]
+        assert all(name.startswith(f"data/{used}/") for name in data.image_ids)
+        assert words in data.notes[-1] and "not classes" in data.notes[0]
+        assert data.picture(11).size == (24, 24)
+
+
+def test_an_undivided_set_is_used_whole(tmp_path):
+    with open_evaluation_data(make_folder(tmp_path / "pets", pictures("cats", "dogs")), data_root="") as data:
+        assert len(data) == 12 and data.notes == ()
+
+
+def test_names_that_are_not_utf8_are_readable(tmp_path):
+    korean = {name: os.fsdecode(name.encode("cp949")) for name in ("사진", "강아지", "고양이")}
+    files = {f"{korean[name]}/{i}.png": noise(i) for name in ("강아지", "고양이") for i in range(3)}
+    make_folder(tmp_path / korean["사진"], files | {f"{korean['고양이']}/{korean['사진']}.png": b"?"})
+    for place in (tmp_path / korean["사진"], tmp_path / "사진"):
+        with open_evaluation_data(place, data_root="") as data:
+            assert data.name == "사진" and data.categories == ("강아지", "고양이")
+            assert "고양이/사진.png" in data.image_ids and len(data) == 7
+            with pytest.raises(ImageError, match="사진"):
+                data.picture(data.image_ids.index("고양이/사진.png"))
+            assert data.picture(0).size == (24, 24)
+
+
+def test_classes_are_found_whatever_way_their_letters_are_composed():
+    apart = [unicodedata.normalize("NFD", name) for name in ("고양이", "éléphant")]
+    assert map_labels(apart, ("강아지", "éléphant", "고양이")) == (2, 1)
+    assert map_labels(("고양이", "Éléphant"), ("강아지", *apart)) == (1, 2)
+    assert map_labels(("고양이", apart[0]), ("고양이", apart[0])) == (0, 1)
+    assert map_labels(("ｃａｔ",), ("dog", "Cat")) == (1,)

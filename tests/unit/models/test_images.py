@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from models import decoding, images
 from models.images import ImageError, list_notes, open_image
+from models.names import make_readable
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 14, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)
@@ -51,7 +52,7 @@ def refused(path) -> str:
     with pytest.raises(ImageError) as caught:
         open_image(path)
     message = str(caught.value)
-    assert path.name in message and message.endswith(".") and "\n" not in message
+    assert make_readable(path.name) in message and message.endswith(".") and "\n" not in message
     assert ". " not in message.replace(path.name, "")
     return message
 
@@ -333,6 +334,18 @@ def test_mutated_pictures_only_raise_image_errors(tmp_path_factory, data, change
     opens_or_refuses(save(tmp_path_factory.getbasetemp(), bytes(mutated[:length]), "mutated.png"))
 
 
+def test_a_name_that_is_not_utf8_is_readable_in_the_message(tmp_path):
+    path = tmp_path / os.fsdecode("사진.png".encode("cp949"))
+    for content, words in (
+        (b"", "사진.png is empty"),
+        (b"hello", "사진.png is not a picture"),
+        (None, "no file 사진.png"),
+    ):
+        path.unlink(missing_ok=True) if content is None else path.write_bytes(content)
+        with pytest.raises(ImageError, match=words):
+            open_image(path)
+
+
 def test_a_tiff_that_ends_early_shows_nothing_of_the_memory(tmp_path, caplog):
     """256 x 256 bits, of which eight bytes are in the file; libtiff leaves the rest of its buffer as it was."""
     for number, compression in ((2, "CCITT"), (3, "CCITT group 3"), (4, "CCITT group 4"), (7, "JPEG")):
@@ -607,6 +620,19 @@ def test_decoding_can_be_cancelled_between_two_reads(tmp_path, monkeypatch):
         with pytest.raises(Enough):
             open_image(path, progress=report)
         assert len(reads) == 3 and all(total <= path.stat().st_size for _, total in reads)
+
+
+def test_slow_pictures_of_every_kind_are_opened_all_the_same(tmp_path, monkeypatch):
+    """Each reports to its very end, though some decoders have closed their file by then."""
+    files = {kind: encode(PICTURE.convert("RGBA"), kind) for kind in ("PNG", "WEBP", "AVIF", "TIFF", "GIF")}
+    files["grey"] = encode(Image.fromarray(np.float32([[0, 1]])), "TIFF")
+    files["packed"] = encode(Image.fromarray(np.float32([[0, 1]])), "TIFF", compression="tiff_lzw")
+    files |= {"JPEG": JPEG, "BMP": encode(PICTURE, "BMP"), "PPM": encode(PICTURE, "PPM")}
+    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", -1)
+    for kind, data in files.items():
+        path, reports = save(tmp_path, data, kind), []
+        open_image(path, progress=lambda done, total, reports=reports: reports.append((done, total)))
+        assert reports and all(0 <= done <= total for done, total in reports), kind
 
 
 def test_a_file_that_keeps_its_decoder_busy_is_given_up(tmp_path, monkeypatch):

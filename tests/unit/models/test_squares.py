@@ -3,6 +3,7 @@
 import io
 import threading
 import warnings
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from models import decoding, images, squares
+from models.errors import ModelsError
 from models.images import ImageError, open_image
 from models.squares import read_square, read_squares
 
@@ -120,6 +122,42 @@ def test_leaving_early_closes_everything(tmp_path):
     started = [name for what, name in log if what == "open" and "locked" not in name]
     assert sorted(started) == sorted(name for what, name in log if what == "close") and len(started) < 50
     assert threading.active_count() == before and warnings.filters == filters
+
+
+def test_leaving_early_begins_no_further_picture(tmp_path, monkeypatch):
+    """All that wait are cancelled before the ones at work are waited for: these end only when that is done."""
+    begun, may_end, cancel = threading.Semaphore(0), threading.Event(), Future.cancel
+
+    def read(path, **options):
+        begun.release()
+        assert may_end.wait(5)
+
+    def cancel_and_count(job):
+        if not cancel(job):
+            return False
+        cancelled.append(job)
+        if len(cancelled) == 4:
+            may_end.set()
+        return True
+
+    cancelled = []
+    monkeypatch.setattr(squares, "MAX_THREADS", 2)
+    monkeypatch.setattr(squares, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(squares, "read_square", read)
+    monkeypatch.setattr(Future, "cancel", cancel_and_count)
+
+    @contextmanager
+    def refuse():
+        assert begun.acquire(timeout=60) and begun.acquire(timeout=60)
+        raise ModelsError("too much")
+        yield
+
+    monkeypatch.setattr(squares.os, "sched_getaffinity", lambda process: range(2))
+    (tmp_path / "a.png").write_bytes(b"x" * 100)
+    openers = [partial(opened, tmp_path / "a.png", [])] * 6 + [refuse]
+    with pytest.raises(ModelsError, match="too much"):
+        list(read_squares(openers, 8))
+    assert len(cancelled) == 4 and not begun.acquire(blocking=False)
 
 
 def test_leaving_early_ends_what_is_being_decoded(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -390,6 +391,18 @@ def test_copies_among_own_pictures_are_warned_of(own_pictures, tmp_path, caplog)
     caplog.clear()
     train(own(own_pictures), tmp_path / "b")
     assert read_run(tmp_path, "b").status["warning"] == "" and "almost" not in caplog.text
+
+
+def test_what_was_left_out_and_labels_that_contradict_are_said(own_pictures, tmp_path, caplog):
+    """In the log, which the command line shows, and in the run's status, which the page shows; also with wrong labels
+    on purpose, which are no finding."""
+    (own_pictures / "owls").mkdir()
+    shutil.copyfile(own_pictures / "dogs" / "3.jpg", own_pictures / "cats" / "copy.jpg")
+    train(own(own_pictures, label_noise=0.5), tmp_path / "a")
+    left_out, copies, labels = read_run(tmp_path, "a").status["warning"].splitlines()
+    assert left_out == "The folder owls was left out: it is empty." and "another split" in copies
+    assert labels.startswith("2 pictures") and "cats/copy.jpg" in labels and "dogs/3.jpg" in labels
+    assert all(sentence in caplog.text for sentence in (left_out, copies, labels))
 
 
 def test_the_search_for_copies_can_be_stopped(own_pictures, tmp_path, monkeypatch):

@@ -1,12 +1,16 @@
 """Pictures dropped into class boxes become a data set."""
 
+import os
 import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from models.errors import ModelsError
-from ui.own_data import MAX_BOXES, BoxStore, count_boxes, read_boxes
+from models.names import find_path
+from ui.own_data import MAX_BOXES, BoxStore, count_boxes, find_own_data, list_folders, read_boxes
 
 
 def make_values(**boxes) -> dict:
@@ -54,3 +58,44 @@ def test_the_same_boxes_are_one_file_and_only_the_last_are_kept(pictures):
 def test_too_few_pictures_are_refused(pictures):
     with pytest.raises(ModelsError, match="1 classes"):
         BoxStore().pack({"a": pictures})
+
+
+@pytest.fixture
+def services(tmp_path):
+    return SimpleNamespace(lab=SimpleNamespace(data_root=tmp_path / "data"))
+
+
+def test_folders_in_the_data_root(services, tmp_path, monkeypatch):
+    """Several folders, perhaps in one around them, or behind a link; readable, whatever their bytes are."""
+    assert list_folders(services) == []
+    root, korean = services.lab.data_root, os.fsdecode("사진".encode("cp949"))
+    for path in ("pets/cats", "pets/dogs", "around/pets/cats", "around/pets/dogs", "one/cats", ".git/a", ".git/b"):
+        (root / path).mkdir(parents=True)
+    for path in (f"{korean}/cats", f"{korean}/dogs", "mac/__MACOSX", "mac/cats", "locked/a", "empty"):
+        (root / path).mkdir(parents=True)
+    (tmp_path / "elsewhere" / "a").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "b").mkdir()
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "lost").symlink_to(tmp_path / "none")
+    (root / "file.txt").write_text("hello")
+    read = Path.iterdir
+
+    def refuse(path):
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert list_folders(services) == ["around", "link", "pets", "사진"]
+    assert find_path(find_own_data(services, None, "사진")) == root / korean
+    assert find_own_data(services, None, "link") == str(root / "link")
+    for missing in (None, "none", "../elsewhere", korean):
+        with pytest.raises(ModelsError, match="choose a folder"):
+            find_own_data(services, None, missing)
+
+
+def test_boxes_whose_names_are_one_to_a_reader_are_refused():
+    values = make_values(cats=["a.png"], dogs=["b.png"])
+    for name in ("Cats", "ｃａｔｓ", "cats "):
+        with pytest.raises(ModelsError, match="Two boxes are called"):
+            read_boxes(values | {"box_name_2": name})

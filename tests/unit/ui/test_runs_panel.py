@@ -142,10 +142,10 @@ def test_a_click_into_the_table_chooses_or_compares(lists, finish, monkeypatch):
     assert compared["value"] == ["a", "b"]
     _, compared = lists.call("pick", "a", ["a", "b"], gr.EventData(None, {"compare": "a", "is_on": False}))
     assert compared["value"] == ["b"]
-    monkeypatch.setattr(gr, "Warning", lambda message: said.append(message))
+    monkeypatch.setattr(gr, "Warning", lambda message, title: said.append(message))
     _, compared = lists.call("pick", "a", list("abcdef"), gr.EventData(None, {"compare": "g", "is_on": True}))
     assert compared["value"] == list("abcdef") and "At most 6" in said[0]
-    for event in ({"choose": "../a"}, {"compare": None}, {}, None):
+    for event in ({"choose": "../a"}, {"compare": None}, {}, None, [1], "x"):
         with pytest.raises(gr.Error, match="no longer there"):
             lists.call("pick", "a", [], gr.EventData(None, event))
 
