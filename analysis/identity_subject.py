@@ -110,8 +110,9 @@ class Subject:
     @cached_property
     def survey(self) -> Survey:
         """Geometry, total stride and head, from one forward of the model as it is."""
+        called = [layer for layer in self.layers if layer.type != "Parameter"]
         with _HeadMode() as head:
-            axes = trace_axes(self.module, self.inputs, self.layers)
+            axes = trace_axes(self.module, self.inputs, called)
         strides = {axis.stride for pair in axes.values() for axis in pair} | {layer.stride for layer in self.maps}
         return Survey(axes, math.lcm(1, *strides), head.name)
 

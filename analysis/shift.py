@@ -144,11 +144,13 @@ def check_distance(dx: float, dy: float, side: int, boundary: str) -> tuple[floa
     Raises:
         AnalysisError: The whole picture would be out of sight, or no finite numbers.
     """
-    if boundary == "circular" and math.isfinite(dx) and math.isfinite(dy):
+    if not (math.isfinite(dx) and math.isfinite(dy)):
+        raise AnalysisError(f"dx and dy must be finite numbers, not ({dx:g}, {dy:g}).")
+    if boundary == "circular":
         return math.fmod(dx, side), math.fmod(dy, side)
     # Where nothing is painted over, what is seen at the very side is still made of the picture's pixels.
     fits = (abs(dx) < side and abs(dy) < side) if boundary in _FILLED else (abs(dx) <= side and abs(dy) <= side)
-    if not fits:  # also what is not a number
+    if not fits:
         raise AnalysisError(f"({dx:g}, {dy:g}) moves the whole picture out of sight; it has {side} pixels a side.")
     return dx, dy
 

@@ -22,6 +22,7 @@ from commands import (
     show_download,
 )
 from models.images import ImageError
+from models.names import readable_path
 from models.pretrained import DEFAULT_MODEL
 from models.samples import find_pictures
 
@@ -52,18 +53,19 @@ def classify(
     lab = make_lab()
     rows, num_broken = [], 0
     for path in find_pictures(images):
+        shown = readable_path(path)
         try:
             result = lab.classify(lab.open_image(path), model, top_k, show_download).to_json()
         except ImageError as error:
             if len(images) == 1 and path == images[0]:
                 raise
-            rows.append({"path": path, "problem": str(error)})
+            rows.append({"path": shown, "problem": str(error)})
             num_broken += 1
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             continue
-        rows.append({"path": path, **result})
+        rows.append({"path": shown, **result})
         if not as_json:
-            typer.echo(f"{path}  ({result['ms']:.0f} ms)")
+            typer.echo(f"{shown}  ({result['ms']:.0f} ms)")
             print_predictions(result["predictions"])
             print_notes(result["notes"])
     if as_json:

@@ -27,6 +27,7 @@ from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
 from models.errors import ModelsError
 from models.images import open_image
+from models.names import find_path
 from models.registry import Registry
 from models.samples import list_samples
 
@@ -252,7 +253,7 @@ class Lab:
         ``progress`` counts the bytes of a large one, and may cancel.
         """
         sample = list_samples().get(str(name_or_path))
-        path = Path(name_or_path)
+        path = find_path(Path(name_or_path))
         return open_image(sample.path if sample and not path.is_file() else path, progress=progress)
 
     @contextmanager

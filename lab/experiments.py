@@ -12,6 +12,7 @@ from pathlib import Path
 
 from analysis.errors import AnalysisError, Cancelled, Progress, no_progress
 from lab import Lab, experiment_location_bias, experiment_red_green, experiment_traces
+from lab.run_documents import read_measurements
 from models.checkpoints import read_json
 from models.device_turn import device_turn
 from models.devices import resolve_device
@@ -19,7 +20,7 @@ from models.errors import ModelsError
 from models.problems import open_job
 from models.programs import run_program
 from models.red_green import RedGreenConfig
-from models.runs import RunWriter, append_line, check_name, next_name, read_lines, take_up_run, write_json
+from models.runs import RunWriter, append_line, check_name, next_name, take_up_run, write_json
 from models.stopping import StopRequest
 from models.validation import build_config, check_choice
 
@@ -57,10 +58,8 @@ class Experiment:
     summarize: Callable[..., dict]
     full: dict = field(default_factory=dict)
 
-    def _find_key(self, measurement: dict) -> tuple | None:
-        """What tells a measurement from others; None of a line of a file that is no whole measurement."""
-        key = tuple(measurement.get(name) for name in self.key)
-        return key if all(isinstance(part, str | int) for part in key) else None
+    def _find_key(self, measurement: dict) -> tuple:
+        return tuple(measurement[name] for name in self.key)
 
     def run(
         self,
@@ -107,10 +106,10 @@ class Experiment:
             return facts | found | kept | numbers | {"note": _describe_kept(len(measured))}
 
         try:
-            earlier = {key: measurement for measurement in known if (key := self._find_key(measurement))}
+            earlier = {self._find_key(measurement): measurement for measurement in known}
             for measurement in self.measure(lab, config, run_dir, report, earlier):
                 measured.append(measurement)
-                if tuple(measurement[name] for name in self.key) not in earlier:
+                if self._find_key(measurement) not in earlier:
                     publish(measurement, lambda: document("running"))
         except Cancelled:
             return document("stopped")
@@ -259,7 +258,7 @@ def run_job(run_dir: Path, publish: Publish = lambda measurement, make_document:
 def _run_in_turn(config: ExperimentConfig, writer: RunWriter, stop: StopRequest, publish: Publish) -> dict:
     device = resolve_device(config.settings.device).type
     measurements = writer.run_dir / "measurements.jsonl"
-    known = read_lines(measurements)
+    known = read_measurements(writer.run_dir, config.experiment, EXPERIMENTS[config.experiment].key)
     may_show, may_report = _Sometimes(), _Sometimes()
     started = time.monotonic()
 

@@ -1,6 +1,7 @@
 """What models are compared with: a few pictures of the kind that each is for, and the level of its channels there."""
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def load_references(loaded: LoadedModel) -> Tensor:
     return loaded.to_inputs(torch.stack([prep.to_pixels(picture) for picture in pictures]))
 
 
-def find_references(spec: ModelSpec) -> list:
+def find_references(spec: ModelSpec) -> list[Path]:
     """The files of :func:`load_references`."""
     kind = "garments" if spec.preprocessing.num_channels == 1 else "photographs"
     kind = "shapes" if spec.trained_on == "shapes" else kind

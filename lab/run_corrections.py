@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from analysis.errors import AnalysisError
 from lab.run_errors import PARTS, Correction, ErrorView, correct, has_settings_of, list_told, open_errors
 from models.errors import ModelsError
-from models.run_files import read_start, write_json
+from models.ordinary_files import read_start
+from models.run_files import write_json
 from models.runs import Run
 
 FILE = "corrections.json"

@@ -1,11 +1,12 @@
 """What a run found that is no training, for whoever shows it: a file with other parts is damaged, and said to be."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import ModelsError
 from models.ordinary_files import SETTINGS, short_name
-from models.runs import Run
+from models.runs import Run, read_lines
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -42,6 +43,25 @@ def read_rows(run: Run) -> list[dict]:
     if rows:
         _check(run.path / "status.json", ROWS[experiment], rows)
     return rows
+
+
+def read_measurements(run_dir: Path, experiment: str, key: Sequence[str]) -> list[dict]:
+    """What an experiment has measured so far; a line that does not say of what is none.
+
+    Args:
+        run_dir: Of the experiment.
+        experiment: A key of ``EXPERIMENTS``.
+        key: The entries of a measurement that tell it from the others.
+
+    Raises:
+        ModelsError: A measurement is damaged.
+    """
+    from lab.run_schemas import MEASUREMENTS
+
+    path = run_dir / "measurements.jsonl"
+    found = [line for line in read_lines(path) if all(isinstance(line.get(name), str | int) for name in key)]
+    _check(path, MEASUREMENTS[experiment], found)
+    return found
 
 
 def _check(path: Path, schema: "TypeAdapter", values: object) -> None:

@@ -126,9 +126,11 @@ class Protocol(BaseModel):
 
 
 class Data(BaseModel):
-    """What was evaluated on."""
+    """What was evaluated on; older documents have no notes."""
 
     name: str
+    skipped: list[str]
+    notes: list[str] = []
 
 
 class Evaluation(BaseModel):
@@ -244,3 +246,55 @@ ROWS = {
     "traces": TypeAdapter(list[TracesRow]),
 }
 """Experiment -> the rows of its table."""
+
+
+class RedGreenMeasurement(BaseModel):
+    """A network of the experiment red_green."""
+
+    convolution: str
+    seed: int
+    similar: Number
+    dissimilar: Number
+    max_logit_difference: Number
+
+
+class LocationBiasMeasurement(BaseModel):
+    """A network of the experiment location_bias."""
+
+    head: str
+    seed: int
+    run: str
+    left: Number
+    right: Number
+
+
+class Unread(BaseModel):
+    """A picture of the experiment traces that could not be opened."""
+
+    picture: str
+    problem: str
+
+
+class Traced(BaseModel):
+    """A picture of the experiment traces."""
+
+    picture: str
+    window: int
+    source: int
+    shifts: list[list[int]]
+    probabilities: list[Number]
+    mean_probability: Number
+    total_variation: Number
+    std: Number
+    amplitude: Number
+    hit_rate: Number
+    change_rate: Number
+    mean_absolute_change: Number
+
+
+MEASUREMENTS = {
+    "red_green": TypeAdapter(list[RedGreenMeasurement]),
+    "location_bias": TypeAdapter(list[LocationBiasMeasurement]),
+    "traces": TypeAdapter(list[Traced | Unread]),
+}
+"""Experiment -> the lines of its measurements.jsonl."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from models import class_layout, folders, zips
 from models.errors import ModelsError
-from models.images import HEAD_BYTES, SUFFIXES, name_format
+from models.formats import PICTURES, read_format
+from models.images import SUFFIXES
 from models.names import compose, simplify
 
 MAX_CLASS_NAME = 60
@@ -70,7 +71,7 @@ def _check_boxes(boxes: Mapping[str, Sequence[Path]]) -> None:
                 f"{folders.MIN_IMAGES_PER_CLASS}."
             )
         for file in files:
-            if file.suffix.lower() not in SUFFIXES and not _is_picture(file):
+            if file.suffix.lower() not in SUFFIXES and read_format(file) not in PICTURES:
                 raise ModelsError(f"{file.name} is not a kind of picture this program reads.")
 
 
@@ -106,13 +107,6 @@ def _pack(archive: zipfile.ZipFile, boxes: Mapping[str, Sequence[Path]], names: 
             digest.update(size.to_bytes(8, "big"))
             bytes_left -= size
     return digest.hexdigest()
-
-
-def _is_picture(file: Path) -> bool:
-    if not file.is_file():
-        return False
-    with file.open("rb") as source:
-        return name_format(source.read(HEAD_BYTES)) in class_layout.PICTURES
 
 
 def _open(file: Path):

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from models.errors import ModelsError
-from models.formats import FORMATS, name_format
+from models.formats import PICTURES, name_format
 from models.images import SUFFIXES, ImageError
 from models.names import simplify
 
@@ -25,8 +25,6 @@ PART_NAMES = {
     "testing": "test",
 }
 """What people call the folders of a divided data set, in any case -> the part that it is."""
-PICTURES = (*FORMATS, "HEIC", "JPEG XL", "JPEG 2000", "camera RAW", "Photoshop", "OpenEXR", "DICOM", "FITS")
-"""Formats that belong to their class; of those that cannot be read, opening them says why not."""
 _ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz")
 _UNPACK = "is an archive; unpack it and use the folders in it."
 _PURPOSES = {"train": "training", "validation": "validation", "test": "the test"}

@@ -12,7 +12,6 @@ from models.checkpoints import read_json
 from models.data import DATASETS
 from models.errors import ModelsError
 from models.ordinary_files import SETTINGS, mend, short_name
-from models.registry import RUN_PREFIX
 from models.runs import Run
 from models.training_config import TrainingConfig
 
@@ -48,7 +47,7 @@ def plan_again(run: Run, *, data_root: str | Path, device: str) -> TrainingConfi
     if not run.is_opened:
         return config
     _check_dataset(run, config.dataset)
-    if config.start_from and config.start_from.startswith(RUN_PREFIX):
+    if config.start_from and PurePath(config.start_from).name != config.start_from:  # a run here, or a path
         raise ModelsError(
             f"The run {run.name} was opened from a capsule, which does not bring {_shown(config.start_from)}, whose "
             "weights it began with; so it cannot be trained again here."

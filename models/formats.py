@@ -1,6 +1,7 @@
 """What a file is by how it begins, never by its name: pictures that can be read, and what people take for some."""
 
 import re
+from pathlib import Path
 
 from models.errors import ImageError
 
@@ -9,6 +10,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 MPO is opened by JPEG and has no entry of its own in Pillow's table.
 """
+PICTURES = (*FORMATS, "HEIC", "JPEG XL", "JPEG 2000", "camera RAW", "Photoshop", "OpenEXR", "DICOM", "FITS")
+"""What counts as a picture among other files; of those that cannot be read, opening them says why not."""
 _WHAT_WE_READ = "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
 HEAD_BYTES = 512
 """How much of a file :func:`name_format` looks at; 32 bytes are enough for all but drawings (SVG)."""
@@ -96,6 +99,18 @@ def name_format(head: bytes) -> str | None:
     if _NETPBM.match(head):
         return "PPM"
     return _name_markup(head)
+
+
+def read_format(path: str | Path) -> str | None:
+    """:func:`name_format` of a file; None also where there is none, or it cannot be read."""
+    path = Path(path)
+    if not path.is_file():  # a pipe would be waited for
+        return None
+    try:
+        with path.open("rb") as file:
+            return name_format(file.read(HEAD_BYTES))
+    except OSError:
+        return None
 
 
 def refuse_format(name: str, kind: str | None) -> ImageError:

@@ -20,7 +20,7 @@ from models.jpeg import read_segments
 from models.names import make_readable
 from models.tiff import Tiff, check_tiff, find_orientation, refuse_tiff
 
-__all__ = ["FORMATS", "HEAD_BYTES", "ImageError", "list_notes", "name_format", "open_image"]
+__all__ = ["FORMATS", "HEAD_BYTES", "ImageError", "count_pixels", "list_notes", "name_format", "open_image"]
 
 MAX_FILE_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
@@ -78,19 +78,37 @@ def open_image(
     Raises:
         ImageError: Not a readable picture, or too large to decode safely.
     """
-    path = Path(path)
+    with _opened(Path(path), progress) as (image, source, file):
+        return _decode(image, source, least_side, file)
+
+
+def count_pixels(path: str | Path) -> int:
+    """The pixels that a picture says it has; nothing is decoded, and no decoder makes more of it.
+
+    Raises:
+        ImageError: Not a readable picture.
+    """
+    with _opened(Path(path)) as (image, _, _):
+        return image.width * image.height
+
+
+def list_notes(image: Image.Image) -> tuple[str, ...]:
+    """What :func:`open_image` did to a picture that its user should know, a sentence each."""
+    return image.info.get("notes", ())
+
+
+@contextmanager
+def _opened(
+    path: Path, progress: Progress = lambda done, total: None
+) -> Iterator[tuple[Image.Image, _Source, Watched]]:
+    """A picture of which only the header is read so far, with what it was made of."""
     name, data = make_readable(path.name), _read(path)
     with _plain_errors(name), warnings.catch_warnings(action="ignore"):
         source = _prepare(data, name)
         del data
         file = Watched(source.data, source.name, progress)
         with _open(file, source) as image:
-            return _decode(image, source, least_side, file)
-
-
-def list_notes(image: Image.Image) -> tuple[str, ...]:
-    """What :func:`open_image` did to a picture that its user should know, a sentence each."""
-    return image.info.get("notes", ())
+            yield image, source, file
 
 
 def _read(path: Path) -> bytes:

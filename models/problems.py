@@ -84,4 +84,4 @@ def _name_place(error: OSError, run_dir: Path) -> str:
     """What could not be done with which file; one without a name was being written."""
     if isinstance(error.filename, str) and not Path(error.filename).is_relative_to(run_dir):
         return f"{error.filename} cannot be used"
-    return f"The run cannot be written to {run_dir}"
+    return f"The run {run_dir.name} cannot be written"

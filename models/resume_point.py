@@ -12,13 +12,24 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.errors import ModelsError
-from models.ordinary_files import open_tensors, short_name
-from models.run_files import write_bytes
+from models.ordinary_files import open_tensors, parse_json, short_name
+from models.run_files import refuse_number, write_bytes
 
 FILE = "resume.safetensors"
 MAX_HEADER_BYTES = 2**24
 MOST_COPIES = 6
 """An optimiser keeps fewer tensors for each parameter: the file is at most so many times as large as the network."""
+PROGRESS = {
+    "step": int,
+    "epoch": int,
+    "val_accuracy": int | float | None,
+    "best": dict | None,
+    "seconds": int | float,
+    "meter_seconds": int | float,
+    "scaler": dict | None,
+}
+"""What else a training wants back, and of which type each part is."""
+_BEST = {"epoch": int, "val_accuracy": int | float}
 _MODEL, _OPTIMIZER, _METER = "model.", "optimizer.", "meter."
 
 
@@ -32,7 +43,7 @@ def save_resume_point(
         module: The network.
         optimizer: Its optimiser; what it keeps for each parameter are tensors and numbers.
         meter: Running sums of the epoch.
-        progress: JSON-ready; whatever else the training wants back.
+        progress: As ``PROGRESS`` says; JSON-ready.
     """
     from safetensors.torch import save
 
@@ -72,13 +83,27 @@ def read_resume_point(
     num_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     try:
         with open_tensors(path, MOST_COPIES * num_bytes + MAX_HEADER_BYTES, MAX_HEADER_BYTES) as file:
-            progress = json.loads((file.metadata() or {})["progress"])
+            progress = parse_json((file.metadata() or {})["progress"].encode(), refuse_number)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
         module.load_state_dict(_part(tensors, _MODEL))
         _restore_optimizer(optimizer, _part(tensors, _OPTIMIZER), progress.pop("optimizer"))
-    except (ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise ModelsError(f"{short_name(path)} is damaged, so the training cannot go on; start it anew.") from error
+        _check_types(progress, PROGRESS)
+        if progress["best"] is not None:
+            _check_types(progress["best"], _BEST)
+    except (ValueError, KeyError, RuntimeError, RecursionError, TypeError, AttributeError) as error:
+        raise refuse_resume_point(run_dir) from error
     return _part(tensors, _METER), progress
+
+
+def refuse_resume_point(run_dir: Path) -> ModelsError:
+    """The refusal of a training to go on from what is no state of it."""
+    return ModelsError(f"{short_name(run_dir / FILE)} is damaged, so the training cannot go on; start it anew.")
+
+
+def _check_types(values: dict, types: Mapping[str, object]) -> None:
+    for name, kind in types.items():
+        if not isinstance(values[name], kind):
+            raise TypeError(f"{name} is {values[name]!r}")
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

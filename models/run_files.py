@@ -146,7 +146,7 @@ def _parse(data: bytes) -> list[dict]:
     objects = []
     for line in data.split(b"\n"):
         try:
-            values = parse_json(line, _refuse)
+            values = parse_json(line, refuse_number)
         except (ValueError, RecursionError):
             continue
         if isinstance(values, dict):
@@ -154,5 +154,6 @@ def _parse(data: bytes) -> list[dict]:
     return objects
 
 
-def _refuse(text: str) -> object:
+def refuse_number(text: str) -> object:
+    """For ``parse_json``: raises ValueError, so that a number that is not finite spoils the whole."""
     raise ValueError(f"{text} is not a finite number")

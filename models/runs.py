@@ -3,8 +3,9 @@
 ``<runs_root>/<name>/`` holds config.json, status.json, process.json, metrics.jsonl, model.json,
 weights.safetensors, log.txt, notes.txt where somebody wrote some, and a file named stop once somebody asks for
 that; result.json instead of metrics and model where the run is no training (an experiment also has
-measurements.jsonl). Small files are replaced by renaming, so a reader sees the old or the new content; whatever
-is broken all the same shows as "damaged".
+measurements.jsonl). A training also has what :mod:`models.journal` keeps, and corrections.json where its labels were
+corrected. Small files are replaced by renaming, so a reader sees the old or the new content; whatever is broken all
+the same shows as "damaged".
 """
 
 import os

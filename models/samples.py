@@ -1,16 +1,14 @@
 """Pictures to start with, from files that come with the installed packages and this repository."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image
-
 from models.errors import ModelsError
-from models.images import FORMATS, SUFFIXES
+from models.formats import PICTURES, read_format
+from models.images import SUFFIXES
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 _FOLDERS = ("garments", "shapes")
@@ -71,18 +69,10 @@ def _list_pictures(folder: Path) -> list[str]:
         files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
     except OSError as error:
         raise ModelsError(f"The folder {folder.name} cannot be read ({error.strerror}).") from error
-    pictures = [str(path) for path in files if path.suffix.lower() in SUFFIXES or _is_picture(path)]
+    pictures = [str(path) for path in files if path.suffix.lower() in SUFFIXES or read_format(path) in PICTURES]
     if not pictures:
         raise ModelsError(f"There is no picture in the folder {folder.name}; name one that has some directly in it.")
     return pictures
-
-
-def _is_picture(path: Path) -> bool:
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS):
-            return True
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
 
 
 def get_sample(name: str) -> Sample:

@@ -162,10 +162,7 @@ def _find_colour(directory: Directory) -> int:
 
 def _check(directory: Directory, name: str) -> Tiff:
     (width,), (height,) = directory.numbers(tags.IMAGEWIDTH, 0), directory.numbers(tags.IMAGELENGTH, 0)
-    compression, colour = (
-        directory.numbers(tags.COMPRESSION, 1)[0],
-        directory.numbers(tags.PHOTOMETRIC_INTERPRETATION, 0)[0],
-    )
+    compression, colour = directory.numbers(tags.COMPRESSION, 1)[0], _find_colour(directory)
     if compression not in _COMPRESSIONS:
         what = _REFUSED.get(compression, f"number {compression}")
         _log.warning("refused a TIFF: its %s compression could show what is in this process's memory", what)

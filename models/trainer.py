@@ -19,7 +19,7 @@ from models.layer_health import measure_health
 from models.layer_norms import measure_norms
 from models.optimization import add_l1_gradients
 from models.random_streams import Purpose, derive_seed, seed_generators
-from models.resume_point import read_resume_point
+from models.resume_point import read_resume_point, refuse_resume_point
 from models.running_sums import RunningSums, check_finite
 from models.stopping import Stopped
 from models.training_setup import PreparedTraining, choose_pictures
@@ -110,7 +110,14 @@ class Trainer(PreparedTraining):
         sums, progress = found
         self.step, self.epoch, self.val_accuracy = progress["step"], progress["epoch"], progress["val_accuracy"]
         self.best, self.seconds_before = progress["best"], progress["seconds"]
-        self.meter.restore(sums, progress["meter_seconds"])
+        try:
+            self.meter.restore(sums, progress["meter_seconds"])
+        except (KeyError, RuntimeError) as error:
+            raise refuse_resume_point(self.writer.run_dir) from error
+        since_epoch = self.step - self.epoch * self.feed.steps_per_epoch
+        is_state = 0 <= since_epoch <= self.feed.steps_per_epoch and (since_epoch > 0) == (self.meter.count > 0)
+        if not is_state or not 0 <= self.step <= self.total_steps:
+            raise refuse_resume_point(self.writer.run_dir)
         if self.accelerator.scaler is not None and progress["scaler"]:
             self.accelerator.scaler.load_state_dict(progress["scaler"])
         self.journal.go_on(self.step, self.epoch)

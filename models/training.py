@@ -147,9 +147,8 @@ def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_
     try:
         dataset = prepare_data(config, writer, stop)
         if find_spec(config.dataset).check_duplicates and not _is_helper():
-            used = choose_pictures(
-                replace(config, label_noise=0.0), dataset
-            )  # a wrong label on purpose is no finding
+            # A label that is wrong on purpose is no finding.
+            used = choose_pictures(replace(config, label_noise=0.0), dataset)
             _warn_of_copies(replace(dataset, train=used), writer, stop)
     except Stopped:
         Trainer(config, None, device, writer, stop).decline()

@@ -58,7 +58,8 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
     path = file.path
     if path.is_file():
         return path
-    by_hand = f"To install it by hand, put {path.name} from {file.url} into {path.parent}."
+    where = f"{path.parent}. That is hub/checkpoints of TORCH_HOME."  # the page does not show a folder's place
+    by_hand = f"To install it by hand, put {path.name} from {file.url} into {where}"
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,18 +8,15 @@ import itertools
 import re
 import stat
 import struct
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from models.class_layout import check_file_count
 from models.errors import ModelsError
-from models.images import FORMATS, HEAD_BYTES, ImageError
+from models.images import HEAD_BYTES, ImageError, count_pixels
 from models.names import compose, describe_encoding, make_readable, number_twins, read_names, refuse_lookalikes
 from models.system_files import is_system_file
 
@@ -40,7 +37,6 @@ ZIP_ERRORS = (
     ValueError,
     struct.error,
 )
-_PIXEL_ERRORS = (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error)
 _COPY_BYTES = 2**20
 _UTF8_FLAG, _ENCRYPTED = 0x800, 0x1
 _UNICODE_PATH = 0x7075
@@ -156,11 +152,9 @@ class ZipSource:
             raise ModelsError(f"{self.title} unpacks to more than {limit:g} GB; use fewer pictures.")
 
     def _check_pixels(self, local: Path) -> None:
-        """Counts the pixels that a picture says it has: no decoder makes more of it."""
         try:
-            with warnings.catch_warnings(action="ignore"), Image.open(local, formats=FORMATS) as image:
-                self.pixels_left -= image.width * image.height
-        except (*_PIXEL_ERRORS, Image.DecompressionBombError):
+            self.pixels_left -= count_pixels(local)
+        except ImageError:
             return  # whoever decodes it says what is wrong with it
         if self.pixels_left < 0:
             raise ModelsError(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lab import Lab
 from models.errors import ModelsError
-from models.formats import HEAD_BYTES, name_format
+from models.formats import read_format
 from models.samples import list_samples
 from ui.errors import refuse
 
@@ -63,7 +63,7 @@ def make_preview(lab: Lab, path: str | None) -> str | None:
 
     :class:`Picture` takes it for the picture that it lies beside.
     """
-    if path is None or _is_shown(Path(path)):
+    if path is None or read_format(path) in _SHOWN_BY_BROWSERS:
         return None
     try:
         image = lab.open_image(path)
@@ -74,11 +74,3 @@ def make_preview(lab: Lab, path: str | None) -> str | None:
     with tempfile.NamedTemporaryFile(dir=preview.parent, suffix=".png", delete=False) as file:
         image.save(file, "PNG")
     return str(Path(file.name).replace(preview))
-
-
-def _is_shown(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return name_format(file.read(HEAD_BYTES)) in _SHOWN_BY_BROWSERS
-    except OSError:
-        return True

@@ -96,7 +96,7 @@ def test_many_files_give_a_table_and_a_csv(lab_page):
     expect(lab_page.locator("#batch-table")).to_contain_text("broken.png is not a picture")
     with lab_page.expect_download() as download:
         lab_page.locator("#batch-csv").click()
-    lines = download.value.path().read_text().splitlines()
+    lines = download.value.path().read_text(encoding="utf-8-sig").splitlines()
     assert lines[0] == "file,model,class,probability,second,third,ms,problem"
     assert lines[1].startswith("cup.png,efficientnet_lite0,espresso,0.95")
     assert "broken.png" in lines[2]

@@ -48,8 +48,7 @@ def test_a_relabelled_training_picture_is_trained_with_anew(open_tab, server):
 
 def test_corrections_stay_with_their_run_and_survive_a_reload(open_tab, server):
     page = open_tab("Train")
-    first = train_shapes(page, 2)
-    second = train_shapes(page, 2)
+    first, second = train_shapes(page, 2), train_shapes(page, 3)
     open_part(page, "Errors")
     listed = page.locator("#errors-corrections")
     finding = page.locator("#errors-finding")

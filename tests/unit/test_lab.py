@@ -4,6 +4,7 @@ import json
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -159,9 +160,17 @@ def test_shifts_out_of_sight_are_refused(lab, sneaker, dx, dy, boundary):
         lab.shift(sneaker, "fashion_cnn", dx, dy, boundary)
 
 
+@pytest.mark.parametrize("distance", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("boundary", ["zero", "circular", "reflect"])
+def test_a_shift_by_no_finite_number_is_said_to_be_that(lab, sneaker, boundary, distance):
+    for measure in (lab.shift, partial(measure_picture, lab)):
+        with pytest.raises(AnalysisError, match="must be finite numbers"):
+            measure(sneaker, "fashion_cnn", distance, 0, boundary)
+
+
 @pytest.mark.parametrize("boundary", ["zero", "mean"])
 def test_a_shift_by_the_whole_width_shows_nothing_and_is_refused(lab, sneaker, boundary):
-    for dx, dy in ((28, 0), (0, -28), (-28.5, 1), (math.nan, 0)):
+    for dx, dy in ((28, 0), (0, -28), (-28.5, 1)):
         with pytest.raises(AnalysisError, match="out of sight; it has 28 pixels"):
             lab.shift(sneaker, "fashion_cnn", dx, dy, boundary)
         with pytest.raises(AnalysisError, match="out of sight; it has 28 pixels"):

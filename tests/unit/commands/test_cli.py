@@ -1,6 +1,7 @@
 """The command line: one JSON document per command, or one line that says what to put right."""
 
 import json
+import os
 import subprocess
 import sys
 import urllib.error
@@ -103,7 +104,7 @@ def test_classify_answers_for_the_others_where_one_is_broken(run, settings):
     code, out, err = run("classify", *names, *FASHION, "--json")
     images = json.loads(out)["images"]
     assert code == 2 and [image["path"] for image in images] == names
-    assert [set(image) for image in images] == [{"path", "predictions", "ms"}, {"path", "problem"}] * 2
+    assert [set(image) for image in images] == [{"path", "predictions", "ms", "notes"}, {"path", "problem"}] * 2
     assert "cut.png is damaged" in images[1]["problem"] and "no file none.png" in images[3]["problem"]
     assert err == "".join(f"error: {images[number]['problem']}\n" for number in (1, 3))
     code, out, err = run("classify", *names, *FASHION)
@@ -124,6 +125,42 @@ def test_classify_takes_the_pictures_of_a_folder(run, run_json, settings):
     (folder / "c.png").write_text("no picture, but it says so")
     code, out, _ = run("classify", folder, *FASHION, "--json")
     assert code == 2 and ["problem" in image for image in json.loads(out)["images"]] == [False, False, True]
+    (folder / "photo").write_bytes(b"\0\0\0\x18ftypheic" + bytes(16))
+    code, out, _ = run("classify", folder, *FASHION, "--json")
+    assert code == 2 and "HEIC" in json.loads(out)["images"][-1]["problem"]
+
+
+def test_names_that_are_not_utf_8_are_shown_as_they_can_be_read(run, settings):
+    name = os.fsdecode("사진.png".encode("cp949"))
+    (settings / name).write_bytes(get_sample("bag").path.read_bytes())
+    code, out, _ = run("classify", name, *FASHION, "--json")
+    assert code == 0 and json.loads(out)["images"][0]["path"] == "사진.png"
+    assert run("classify", "사진.png", *FASHION)[0] == 0  # as it was shown
+    code, out, _ = run("classify", name, *FASHION)
+    assert code == 0 and out.startswith("사진.png  (")
+
+
+def test_classify_names_what_it_cannot_read_in_a_folder(run, settings):
+    (settings / "bag.png").write_bytes(get_sample("bag").path.read_bytes())
+    (settings / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (settings / "cut").write_bytes(get_sample("bag").path.read_bytes()[:60])
+    code, out, err = run("classify", settings, *FASHION, "--json")
+    problems = {Path(image["path"]).name: image.get("problem", "") for image in json.loads(out)["images"]}
+    assert code == 2 and err.count("error: ") == 2 and set(problems) == {"bag.png", "cut", "phone.heic"}
+    assert not problems["bag.png"] and "cut is damaged" in problems["cut"] and "HEIC" in problems["phone.heic"]
+
+
+def test_classify_shows_names_that_are_not_utf8_as_text(run, settings):
+    folder = settings / os.fsdecode("사진".encode("cp949"))
+    folder.mkdir()
+    data = get_sample("bag").path.read_bytes()
+    for name, content in (("강아지.png", data), ("고양이.png", data[:60])):
+        (folder / os.fsdecode(name.encode("cp949"))).write_bytes(content)
+    _, out, _ = run("classify", folder, *FASHION, "--json")
+    paths = sorted(image["path"] for image in json.loads(out)["images"])
+    assert paths == [str(settings / "사진" / name) for name in ("강아지.png", "고양이.png")]
+    _, out, _ = run("classify", folder, *FASHION)
+    assert str(settings / "사진" / "강아지.png") in out
 
 
 def test_a_file_goes_before_a_sample_of_its_name_and_a_folder_does_not(run_json, settings):
@@ -372,7 +409,7 @@ MISTAKES = {
     "map too large": (["shift-map", "bag", *FASHION, "--max-shift", "65"], "between 1 and 64"),
     "map without surroundings": (["shift-map", "bag", *FASHION, "--boundary", "crop"], "smaller shift"),
     "meter out of sight": (["meter", "bag", *FASHION, "--dx", "1e9"], "out of sight"),
-    "meter of nothing": (["meter", "bag", *FASHION, "--dx", "nan"], "out of sight"),
+    "meter of nothing": (["meter", "bag", *FASHION, "--dx", "nan"], "finite numbers"),
     "no such weights": (["classify", "bag", "--model", "resnet50:V9"], "IMAGENET1K_V1"),
     "no such picture": (["classify", "none.png", *FASHION], "none.png"),
     "a folder without pictures": (["classify", "empty", *FASHION], "no picture in the folder empty"),
@@ -387,7 +424,7 @@ MISTAKES = {
     "bad dx": (["shift", "bag", *FASHION, "--dx", "far"], "--dx"),
     "shift out of sight": (["shift", "bag", *FASHION, "--dx", "28"], "out of sight"),
     "mean colour": (["shift", "bag", *FASHION, "--dy", "-28", "--boundary", "mean"], "out of sight"),
-    "no end": (["shift", "bag", *FASHION, "--dx", "inf", "--boundary", "circular"], "out of sight"),
+    "no end": (["shift", "bag", *FASHION, "--dx", "inf", "--boundary", "circular"], "finite numbers"),
     "all black map": (["shift-map", "bag", *FASHION, "--max-shift", "28"], "out of sight"),
     "all black meter": (["meter", "bag", *FASHION, "--dx", "28"], "out of sight"),
     "huge shift": (["shift", "bag", *FASHION, "--dy", "-99999999999999999999"], "out of sight"),

@@ -1,6 +1,7 @@
 """Experiments end to end on tiny settings: rows one by one, stops, runs as jobs, and the command line."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from pydantic import TypeAdapter
 from scipy import stats
 
 import cli
 from analysis.errors import Cancelled
-from lab import Lab, experiment_location_bias, experiment_red_green, experiments
+from lab import Lab, experiment_location_bias, experiment_red_green, experiments, run_schemas
 from lab.experiments import EXPERIMENTS, ExperimentConfig, configure, main, run_job, start_run
-from lab.run_documents import read_document, read_rows
+from lab.run_documents import read_document, read_measurements, read_rows
 from models.errors import ModelsError
 from models.preprocessing import Preprocessing
 from models.red_green import CONVOLUTIONS
@@ -250,6 +252,7 @@ def counted(monkeypatch):
     stand_in = Counted(total=400)
     changed = replace(EXPERIMENTS["traces"], measure=stand_in.measure, summarize=stand_in.summarize)
     monkeypatch.setitem(EXPERIMENTS, "traces", changed)
+    monkeypatch.setitem(run_schemas.MEASUREMENTS, "traces", TypeAdapter(list))
     return stand_in
 
 
@@ -278,6 +281,35 @@ def test_a_long_run_goes_on_also_after_a_crash_within_a_line(counted, tmp_path):
     assert counted.measured == list(range(349, 400))
     assert (document["state"], document["sentence"]) == ("finished", f"sum {sum(range(400))}")
     assert [line["value"] for line in read_lines(lines)] == list(range(400))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_measurement_without_a_part_is_damaged(name, tmp_path):
+    """As somebody leaves it who edits the file by hand; one without its key is measured again."""
+    run_dir = start(tmp_path, name)
+    run_job(run_dir, lambda *_: request_stop(run_dir))
+    lines = run_dir / "measurements.jsonl"
+    (first, *_) = read_lines(lines)
+    experiment = EXPERIMENTS[name]
+    settings = ExperimentConfig.from_dict(read_run(tmp_path, "try").config).settings
+    (run_dir / "stop").unlink(missing_ok=True)
+    for part in first:
+        left = {other: value for other, value in first.items() if other != part}
+        lines.write_text(json.dumps(left) + "\n")
+        try:
+            known = read_measurements(run_dir, name, experiment.key)
+        except ModelsError as error:
+            assert re.fullmatch(
+                rf"try/measurements\.jsonl is damaged: .*{part} is missing; start this work anew\.", str(error)
+            )
+        else:
+            assert (known == []) == (part in experiment.key) and experiment.summarize(settings, known)[
+                "rows"
+            ] is not None
+    lines.write_text(json.dumps(dict.fromkeys(first) | {key: first[key] for key in experiment.key}) + "\n")
+    with pytest.raises(ModelsError, match=r"try/measurements\.jsonl is damaged: .* is not what it should be"):
+        run_job(run_dir)
+    assert read_run(tmp_path, "try").state == "failed"
 
 
 def test_the_full_size_of_traces_can_be_written_down():

@@ -130,11 +130,13 @@ def test_this_machine_decides_where_and_with_whose_help(open_hostile, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("start", ["run/other", "run/other@5", "run/../../etc", "run//etc/passwd"])
+@pytest.mark.parametrize(
+    "start", ["run/other", "run/other@5", "run/../../etc", "run//etc/passwd", "/etc/passwd", "../x.pth"]
+)
 def test_a_run_of_another_machine_is_no_run_of_this_one(open_hostile, make_run, tmp_path, start):
     make_run(tmp_path / "runs", "other")
     run = open_hostile(settings(start_from=start))
-    with pytest.raises(ModelsError, match="which does not bring 'run/"):
+    with pytest.raises(ModelsError, match=r"which does not bring '[r./]"):
         plan_again(run, **HERE)
     assert plan_again(open_hostile(settings(start_from="fashion_cnn"), "second"), **HERE).start_from == "fashion_cnn"
 

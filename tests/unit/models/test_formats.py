@@ -1,12 +1,12 @@
 """What a file is follows from how it begins."""
 
 import io
+import os
 
 import pytest
 from PIL import Image
 
-from models.formats import FORMATS
-from models.images import name_format
+from models.formats import FORMATS, name_format, read_format
 
 
 def box(brand: bytes, *others: bytes) -> bytes:
@@ -69,3 +69,12 @@ def test_every_kind_of_netpbm_is_known(mode):
 )
 def test_what_people_take_for_pictures_has_a_name(head, name):
     assert name_format(head) == name
+
+
+def test_only_files_have_a_format(tmp_path):
+    (tmp_path / "x.txt").write_bytes(b"GIF89a")
+    assert read_format(tmp_path / "x.txt") == "GIF"
+    assert read_format(tmp_path) is read_format(tmp_path / "none") is None
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        assert read_format(tmp_path / "pipe") is None

@@ -1,6 +1,7 @@
 """A training that was broken off anywhere goes on to the same weights, to the bit, and the same records."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load, save
 from torch import nn
 
 from models import journal, pace, run_changes, trainer
@@ -311,6 +314,26 @@ def test_a_damaged_resume_point_is_a_failed_run_and_says_so(tmp_path, monkeypatc
     assert read_run(tmp_path, "a").state == "failed"
 
 
+def test_a_resume_point_without_a_part_or_with_another_is_damaged(tmp_path, monkeypatch, saved_always):
+    """As somebody leaves it who edits it by hand."""
+    break_off(monkeypatch, tiny(patience=2), tmp_path / "a", 17)
+    path = tmp_path / "a" / FILE
+    with safe_open(path, "pt") as file:
+        progress = json.loads(file.metadata()["progress"])
+    tensors = load(path.read_bytes())
+    sums = [key for key in tensors if key.startswith("meter.")]
+    assert progress["best"] and len(sums) == 4
+    odd = ({"best": {}}, {"step": -1}, {"step": 10**9}, {"step": 2.5}, {"epoch": 7}, {"seconds": math.nan})
+    changes = [({name: progress[name] for name in progress if name != without}, tensors) for without in progress]
+    changes += [(progress | change, tensors) for change in odd]
+    changes += [(progress, {key: tensors[key] for key in tensors if key != without}) for without in sums]
+    changes += [(progress, tensors | {"meter.count": odd}) for odd in (torch.tensor(0), torch.zeros(3))]
+    for parts, kept in changes:
+        path.write_bytes(save(kept, {"progress": json.dumps(parts)}))
+        with pytest.raises(ModelsError, match="damaged, so the training cannot go on"):
+            resume(tmp_path / "a")
+
+
 def test_other_data_are_not_trained_on(tmp_path, monkeypatch):
     break_off(monkeypatch, tiny(), tmp_path / "a", 9)
     path = tmp_path / "a" / "data.json"
@@ -350,11 +373,20 @@ def test_a_resume_point_holds_all_there_is(tmp_path):
     for _ in range(3):
         net(torch.randn(2, 3, 5, 5)).sum().backward()
         optimizer.step()
-    save_resume_point(tmp_path, net, optimizer, {"loss": torch.tensor(2.5)}, {"step": 3})
+    parts = {
+        "step": 3,
+        "epoch": 0,
+        "val_accuracy": None,
+        "best": None,
+        "seconds": 1.5,
+        "meter_seconds": 0,
+        "scaler": {},
+    }
+    save_resume_point(tmp_path, net, optimizer, {"loss": torch.tensor(2.5)}, parts)
     other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
     fresh = torch.optim.Adam(other.parameters())
     meter, progress = read_resume_point(tmp_path, other, fresh)
-    assert (meter["loss"].item(), progress) == (2.5, {"step": 3})
+    assert (meter["loss"].item(), progress) == (2.5, parts)
     for name, tensor in net.state_dict().items():
         assert torch.equal(other.state_dict()[name], tensor)
     for index, kept in optimizer.state_dict()["state"].items():

@@ -3,6 +3,7 @@
 import io
 import stat
 import struct
+import tracemalloc
 import unicodedata
 import zipfile
 import zlib
@@ -229,6 +230,21 @@ def test_the_pixels_of_a_zip_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(zips, "MAX_TOTAL_PIXELS", 10_000_000)
     with pytest.raises(ModelsError, match="far more pixels"):
         load_folder(path, image_size=8)
+
+
+def test_counting_pixels_reads_no_metadata(tmp_path):
+    """The tags of this TIFF are 60 times the same megabyte, which Pillow would read as often."""
+    size, tags = 2**20, {256: 4, 257: 4, 258: 8, 259: 1, 262: 1, 273: 8, 278: 4, 279: 16}
+    entries = [struct.pack("<HHII", tag, 4, 1, number) for tag, number in tags.items()]
+    entries += [struct.pack("<HHII", 40000 + number, 7, size, 8) for number in range(60)]
+    tiff = struct.pack("<2sHI", b"II", 42, 8 + size) + bytes(size)
+    tiff += struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    path = make_zip(tmp_path / "tags.zip", two_classes() | {"cats/x.tif": tiff})
+    tracemalloc.start()
+    assert len(load_folder(path, image_size=8).images) == 11
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * size
 
 
 def test_a_picture_opened_again_is_counted_once(tmp_path, monkeypatch):
