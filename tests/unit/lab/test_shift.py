@@ -176,8 +176,8 @@ def test_crops_at_fractions_of_a_pixel_mix_real_pixels_only(lab, monkeypatch):
         lab.shift(picture, "roomy", 7.5, 0, "crop")  # the taps would reach beyond the picture
 
 
-@pytest.mark.parametrize(("dx", "dy"), [(28.5, 0), (0, -28.001), (math.nan, 0), (0, math.inf)])
-def test_fractions_out_of_sight_and_no_numbers_are_refused(lab, boot, dx, dy):
+@pytest.mark.parametrize(("dx", "dy"), [(28.5, 0), (0, -28.001)])
+def test_fractions_out_of_sight_are_refused(lab, boot, dx, dy):
     with pytest.raises(AnalysisError, match="out of sight"):
         lab.shift(boot, MODEL, dx, dy)
 
