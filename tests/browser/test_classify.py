@@ -93,7 +93,7 @@ def test_many_files_give_a_table_and_a_csv(lab_page):
     expect(lab_page.locator("#batch-files")).to_contain_text("cat")
     lab_page.locator("#batch-run").click()
     expect(lab_page.locator("#batch-table")).to_contain_text("espresso")
-    expect(lab_page.locator("#batch-table")).to_contain_text("broken.png is not a picture")
+    expect(lab_page.locator("#batch-table")).to_contain_text("broken.png is damaged or cut short")
     with lab_page.expect_download() as download:
         lab_page.locator("#batch-csv").click()
     lines = download.value.path().read_text(encoding="utf-8-sig").splitlines()
