@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from lab import Lab
 from ui.distance import Distance
 
 PADDINGS = {"trained": "As trained", "circular": "Circular twin"}
@@ -17,3 +18,8 @@ class ShiftControls:
     dy: Distance
     boundary: gr.Dropdown
     padding: gr.Dropdown
+
+
+def find_limit(lab: Lab, *models: str) -> int:
+    """How far these models' pictures are moved at most, in pixels: a quarter of the smallest input."""
+    return max(1, min(lab.registry.get(model).preprocessing.crop_size for model in models) // 4)

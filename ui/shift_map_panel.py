@@ -15,9 +15,8 @@ from lab.shifting import MAX_SHIFT, map_all_circular_shifts, map_picture
 from lab.spreadsheet import to_csv
 from ui import Services
 from ui.components import empty_html, format_percent, notes_html, open_picture, sentence_html
-from ui.distance import Distance
 from ui.errors import clears_on_errors, shows_errors, warn
-from ui.shift_controls import ShiftControls
+from ui.shift_controls import ShiftControls, find_limit
 from ui.workbench import Workbench
 
 VIEW = "shift-map"
@@ -34,8 +33,8 @@ DEFINITION = (
 )
 
 
-def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftControls, load: dict) -> gr.Slider:
-    """Lays out the panel and wires it; returns the slider for the largest shift, whose end follows the model.
+def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftControls, load: dict) -> None:
+    """Lays out the panel and wires it.
 
     Args:
         services: The lab and what goes with it.
@@ -44,7 +43,16 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
         load: The event listener (as keyword arguments) that shows the shift of the controls.
     """
     with gr.Row(elem_classes="controls"):
-        reach = Distance(1, MAX_SHIFT, 8, step=1, label="Largest shift in pixels", elem_id="map-reach", min_width=200)
+        reach = gr.Slider(
+            1,
+            MAX_SHIFT,
+            8,
+            step=1,
+            label="Largest shift in pixels",
+            info="At most a quarter of the network's input.",
+            elem_id="map-reach",
+            min_width=200,
+        )
         color_by = gr.Dropdown(
             [(coloring.title, name) for name, coloring in COLORINGS.items()],
             value="probability",
@@ -106,11 +114,13 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
             services.watch(request, progress, "Moving the picture", VIEW, subject=subject) as report,
             services.watch(request, progress, "Downloading weights") as loading,
         ):
-            for name in dict.fromkeys([model, *(compare or [])]):
+            names = list(dict.fromkeys([model, *(compare or [])]))
+            reach = min(int(reach), find_limit(services.lab, *names))
+            for name in names:
                 maps.append(None)
                 settings = {"twin": padding == "circular", "fast_preview": fast}
                 for part in map_picture(
-                    services.lab, picture, name, int(reach), boundary, **settings, progress=report, loading=loading
+                    services.lab, picture, name, reach, boundary, **settings, progress=report, loading=loading
                 ):
                     maps[-1] = part
                     if time.monotonic() - shown_at > UPDATE_SECONDS and not part.map.is_complete:
@@ -140,12 +150,12 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
             services.watch(request, progress, "Following all shifts at once", VIEW, subject=subject) as report,
             services.watch(request, progress, "Downloading weights") as loading,
         ):
-            for name in dict.fromkeys([model, *(compare or [])]):
+            names = list(dict.fromkeys([model, *(compare or [])]))
+            reach = min(int(reach), find_limit(services.lab, *names))
+            for name in names:
                 try:
                     maps.append(
-                        map_all_circular_shifts(
-                            services.lab, picture, name, int(reach), progress=report, loading=loading
-                        )
+                        map_all_circular_shifts(services.lab, picture, name, reach, progress=report, loading=loading)
                     )
                 except AnalysisError as error:
                     problems.append(f"{name}: {error}")
@@ -181,7 +191,6 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
     changes += [controls.boundary.input, controls.padding.input]
     looks_at = [bench.image, bench.model, bench.compare, controls.boundary, controls.padding, about]
     gr.on(changes, forget, looks_at, outputs, show_progress="hidden", **private)
-    return reach
 
 
 def _subject(image, model, compare, boundary, padding) -> tuple:

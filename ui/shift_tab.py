@@ -12,7 +12,6 @@ from analysis.overlay import render_map
 from analysis.pictures import draw_pixels, hatch
 from analysis.shift import BOUNDARIES
 from lab import ShiftResult
-from lab.shifting import MAX_SHIFT as MAX_REACH
 from ui import Services
 from ui.components import (
     Tab,
@@ -32,7 +31,7 @@ from ui.distance import Distance
 from ui.errors import clears_on_errors, shows_errors
 from ui.layer_meter_panel import build_layer_meter_panel
 from ui.self_check_panel import build_self_check_panel
-from ui.shift_controls import PADDINGS, ShiftControls
+from ui.shift_controls import PADDINGS, ShiftControls, find_limit
 from ui.shift_map_panel import build_shift_map_panel
 from ui.workbench import Workbench
 
@@ -105,15 +104,11 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         )
         return _show_result(result), _show_maps(result.comparison), plot_layer_errors(result.layers)
 
-    def find_limit(model) -> int:
-        """How far the sliders go: a quarter of the network's input."""
-        return max(1, services.lab.registry.get(model).preprocessing.crop_size // 4)
-
     @shows_errors
     def show_example(model, title):
         """The settings of an example, no further than the sliders go."""
         dx, dy, boundary = EXAMPLES[title]
-        limit = find_limit(model)
+        limit = find_limit(services.lab, model)
         return min(max(dx, -limit), limit), min(max(dy, -limit), limit), boundary
 
     @clears_on_errors(lambda message: (empty_html(message), "", None))
@@ -132,14 +127,14 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
     }
     with parts:
         with gr.Tab("All shifts"):
-            reach = build_shift_map_panel(services, bench, controls, load)
+            build_shift_map_panel(services, bench, controls, load)
         with gr.Tab("Layers"):
             build_layer_meter_panel(services, bench, controls)
         with gr.Tab("Self-check"):
             build_self_check_panel(services, bench)
     explain_this(EXPLANATION)
 
-    @clears_on_errors(lambda message: (*[gr.skip()] * 4, empty_html(message), "", None))
+    @clears_on_errors(lambda message: (*[gr.skip()] * 3, empty_html(message), "", None))
     def refresh(
         image,
         model,
@@ -150,7 +145,6 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
         padding,
         layer,
         channel,
-        reach,
         request: gr.Request,
         progress=gr.Progress(),
     ):
@@ -159,7 +153,7 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
             return gr.skip()
         with services.watch(request, progress, "Downloading weights", "shift", is_refresh=True) as report:
             layers = services.lab.layers(model, report)
-            limit = find_limit(model)
+            limit = find_limit(services.lab, model)
             asked, (dx, dy) = (dx, dy), (min(max(d, -limit), limit) for d in (dx, dy))
             choices = [(_describe(item), item.name) for item in layers if item.is_feature_map and item.stride]
             layer = layer if layer in [name for _, name in choices] else _first_shown(layers)
@@ -168,10 +162,8 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
                 gr.update(minimum=-limit, maximum=limit, **({} if value == old else {"value": value}))
                 for value, old in zip((dx, dy), asked, strict=True)
             ]
-            furthest = min(limit, MAX_REACH)
             shown = show(image, model, dx, dy, boundary, padding, layer, channel, request, progress, report)
-        fitted = gr.update(maximum=furthest, **({"value": furthest} if reach > furthest else {}))
-        return (*sliders, fitted, gr.update(choices=choices, value=layer), *shown)
+        return (*sliders, gr.update(choices=choices, value=layer), *shown)
 
     releases = [dx.release, dy.release, controls.boundary.input, controls.padding.input, layer.input, channel.input]
     gr.on(releases, **load)
@@ -185,8 +177,8 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
     step.input(lambda size: [gr.update(step=size)] * 2, step, [dx, dy], queue=False, api_visibility="private")
     return Tab(
         refresh,
-        [bench.image, bench.model, bench.tab, *settings, reach],
-        [dx, dy, reach, layer, view, maps, plot],
+        [bench.image, bench.model, bench.tab, *settings],
+        [dx, dy, layer, view, maps, plot],
         looks_at=[bench.image, bench.model],
         linked={
             "dx": (dx, _read_distance),
