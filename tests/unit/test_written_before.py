@@ -16,7 +16,7 @@ from models.training import resume, train
 from models.training_config import TrainingConfig
 from models.validation import build_config
 
-WRITTEN = Path(__file__).parents[1] / "written_before"
+WRITTEN = Path(__file__).parents[2] / "tests/written_before"
 SHA256 = "a2cec7364c8c1da2c793c40133c4939420940b4387f0385a74f818879c5e3481"
 """Of the finished run's weights."""
 
