@@ -122,12 +122,16 @@ class ReducedForwards:
             names: The layers wanted.
             look: Gets the live ``(C, h, w)`` map.
         """
-        missing = set(names)
+        missing, own = set(names), []
 
         def watch(name: str, output: Tensor) -> None:
             if name in missing:
                 missing.remove(name)
-                look(name, output[0])
+                try:
+                    look(name, output[0])
+                except Exception as error:
+                    own.append(error)
+                    raise
                 if not missing:
                     raise _Reached
 
@@ -138,6 +142,8 @@ class ReducedForwards:
         except _Reached:
             pass
         except REJECTIONS as error:
+            if error in own and not isinstance(error, torch.OutOfMemoryError):
+                raise  # not of the network
             log.info("At %d x %d the network did not come to all layers: %s", *inputs.shape[-2:], error)
         self._count(1)
 

@@ -42,6 +42,29 @@ def test_a_picture_of_another_size_is_shown_as_far_as_the_network_goes():
     assert not any(module._forward_hooks for module in net.modules())
 
 
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, AssertionError, IndexError])
+def test_an_error_of_who_looks_is_no_refusal_of_the_network(error):
+    net = build()
+
+    def fail(name, maps):
+        raise error("of ours")
+
+    with pytest.raises(error, match="of ours"):
+        ReducedForwards(net, ["0"], total=1).explore(noise(1), ["0", "2"], fail)
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_too_little_memory_for_a_copy_ends_the_looking():
+    seen = []
+
+    def fail(name, maps):
+        seen.append(name)
+        raise torch.OutOfMemoryError
+
+    ReducedForwards(build(), ["0"], total=1).explore(noise(1), ["0", "2"], fail)
+    assert seen == ["0"]
+
+
 def test_exploring_can_be_cancelled_and_leaves_no_hooks():
     net = build()
 
