@@ -28,6 +28,7 @@ from lab.arms_measure import (
 )
 from lab.arms_readings import CONFIDENCE
 from lab.arms_report import complete, summarize
+from lab.run_documents import check_arm_measurement, check_trained_arm
 from models.checkpoints import read_json
 from models.data import Dataset
 from models.device_turn import device_turn
@@ -129,19 +130,26 @@ class _Comparison:
 
     def _measure(self, treatment: Treatment, run: Run) -> dict:
         result = run.result or {}
-        path, sha256 = self.run_dir / "measurements.jsonl", result.get("weights_sha256")
-        known = {(line.get("run"), line.get("weights_sha256")): line for line in read_lines(path)}
-        kept = known.get((run.name, sha256))
-        if kept is None:
-            kept = {"run": run.name, "weights_sha256": sha256, **self._test(treatment)}
+        path, key = (
+            self.run_dir / "measurements.jsonl",
+            {"run": run.name, "weights_sha256": result.get("weights_sha256")},
+        )
+        points = _points(run)
+        check_trained_arm(run, points)
+        lines = [line for line in read_lines(path) if key.items() <= line.items()]
+        if lines:
+            kept = lines[-1]
+            check_arm_measurement(path, kept)
+        else:
+            kept = {**key, **self._test(treatment)}
             append_line(path, kept)
         return {
             **{name: value for name, value in kept.items() if name != "run"},
             **{name: result.get(name) for name in ("val_accuracy", "test_accuracy", "seconds")},
-            "curve": [_keep(line) for line in _points(run) if line["kind"] == "epoch"],
+            "curve": [_keep(line) for line in points if line["kind"] == "epoch"],
             "samples": [
                 {"step": line["step"], "accuracy": line["sample_accuracy"]}
-                for line in _points(run)
+                for line in points
                 if "sample_accuracy" in line
             ],
         }

@@ -64,6 +64,29 @@ def read_measurements(run_dir: Path, experiment: str, key: Sequence[str]) -> lis
     return found
 
 
+def check_arm_measurement(path: Path, line: dict) -> None:
+    """Checks what a comparison has measured of a trained arm: a line of the file.
+
+    Raises:
+        ModelsError: It is damaged.
+    """
+    from lab.run_schemas import ARM_MEASUREMENT
+
+    _check(path, ARM_MEASUREMENT, line)
+
+
+def check_trained_arm(run: Run, points: list[dict]) -> None:
+    """Checks what a comparison takes from the training of an arm: its result, and the points of its curve.
+
+    Raises:
+        ModelsError: They are damaged.
+    """
+    from lab.run_schemas import ARM_POINTS, ARM_RESULT
+
+    _check(run.path / "status.json", ARM_RESULT, run.result or {})
+    _check(run.path / "metrics.jsonl", ARM_POINTS, points)
+
+
 def _check(path: Path, schema: "TypeAdapter", values: object) -> None:
     from pydantic import ValidationError
 

@@ -3,10 +3,10 @@
 Whatever else a document has is not looked at. Imported where it is first needed, as pydantic takes its time.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BaseModel, TypeAdapter, model_validator
+from pydantic import BaseModel, Discriminator, TypeAdapter, model_validator
 
 LARGEST = 1e30
 """Larger numbers are no measurements, and a multiple may be no number."""
@@ -192,6 +192,48 @@ class Comparison(BaseModel):
         if not {network.arm for network in self.networks} <= {row.arm for row in self.rows}:
             raise ValueError("a network is of no arm")
         return self
+
+
+class ArmMeasurement(BaseModel, extra="forbid"):
+    """What is measured of a trained arm; older lines do not tell of how many pictures."""
+
+    run: str
+    weights_sha256: str | None
+    train_accuracy: Number
+    consistency: Number | None = None
+    shifted_accuracy: Number | None = None
+    counted: dict[str, int] = {}
+
+
+class ArmResult(BaseModel):
+    """What a finished training says of itself."""
+
+    val_accuracy: Number
+    test_accuracy: Number
+    seconds: Number | None = None
+
+
+class EpochPoint(BaseModel):
+    """A point of an arm's curve: at the end of an epoch."""
+
+    kind: Literal["epoch"]
+    step: int
+    epoch: int
+    val_accuracy: Number
+    sample_accuracy: Number = 0.0
+
+
+class SamplePoint(BaseModel):
+    """A point of an arm's curve: on some pictures, within an epoch."""
+
+    kind: Literal["sample"]
+    step: int
+    sample_accuracy: Number
+
+
+ARM_MEASUREMENT = TypeAdapter(ArmMeasurement)
+ARM_RESULT = TypeAdapter(ArmResult)
+ARM_POINTS = TypeAdapter(list[Annotated[EpochPoint | SamplePoint, Discriminator("kind")]])
 
 
 class RangeTest(BaseModel):

@@ -354,6 +354,50 @@ def test_an_arm_whose_weights_are_damaged_is_a_finding(comparison, tmp_path):
     assert again["sentence"].startswith("heads-gap-4 failed: ") and "damaged" in again["networks"][3]["message"]
 
 
+EDITS = {
+    "a measurement without its number": ("heads/measurements.jsonl", "train_accuracy", None),
+    "a measurement that is a word": ("heads/measurements.jsonl", "train_accuracy", "good"),
+    "a measurement that says whose it is": ("heads/measurements.jsonl", "arm", "another"),
+    "a count that is none": ("heads/measurements.jsonl", "counted", 3),
+    "an epoch without its step": ("heads-gap-4/metrics.jsonl", "step", None),
+    "an epoch without its accuracy": ("heads-gap-4/metrics.jsonl", "val_accuracy", None),
+    "an accuracy that is a list": ("heads-gap-4/metrics.jsonl", "val_accuracy", [0.5]),
+}
+
+
+@pytest.mark.parametrize("file, entry, value", EDITS.values(), ids=EDITS)
+def test_what_somebody_edited_by_hand_is_a_finding(comparison, tmp_path, file, entry, value):
+    break_off(comparison, tmp_path)
+    path = tmp_path / file
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    edited = next(line for line in reversed(lines) if line.get("kind", "epoch") == "epoch")
+    edited.pop(entry, None)
+    if value is not None:
+        edited[entry] = value
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = run_job(tmp_path / "heads")
+    assert [network["state"] for network in again["networks"]] == ["finished"] * 3 + ["failed"]
+    message = again["networks"][3]["message"]
+    assert f"{file} is damaged: " in message and entry in message
+
+
+def test_a_measurement_of_nobody_is_none(comparison, tmp_path):
+    break_off(comparison, tmp_path)
+    path = tmp_path / "heads" / "measurements.jsonl"
+    path.write_text('{"run": ["heads"], "weights_sha256": {}}\n{}\n' + path.read_text())
+    assert run_job(tmp_path / "heads")["networks"] == comparison[1]["networks"]
+
+
+def test_a_result_without_its_accuracy_is_a_finding(comparison, tmp_path):
+    break_off(comparison, tmp_path)
+    path = tmp_path / "heads-gap-4" / "status.json"
+    status = read_json(path)
+    del status["result"]["val_accuracy"]
+    write_json(path, status)
+    again = run_job(tmp_path / "heads")
+    assert "status.json is damaged: val_accuracy is missing" in again["networks"][3]["message"]
+
+
 def test_an_arm_that_diverges_is_a_finding(tmp_path):
     rates = [
         {"name": f"r{number}", "title": f"rate {rate}", "changes": {"learning_rate": rate}}
