@@ -1,6 +1,7 @@
 """Commands that train."""
 
 import os
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.options import list_options
 from models.precision import PRECISIONS
 from models.repairs import ARMS
-from models.runs import check_name, create_run, delete_run
+from models.runs import check_name, create_run
 from models.shapes import MAX_OCCLUSION, ShapesConfig
 from models.starting import inherit_network
 from models.trackers import TRACKERS
@@ -184,7 +185,8 @@ def _find_rate(config: TrainingConfig, run_dir: Path, as_json: bool) -> None:
     try:
         found = run_job(run_dir)
     finally:
-        delete_run(run_dir.parent, run_dir.name)
+        # It is of this process, whatever its files say: on a full disk they go on saying that it waits.
+        shutil.rmtree(run_dir, ignore_errors=True)
     if found is None:
         raise ModelsError("The test of learning rates was stopped.")
     if as_json:

@@ -1,12 +1,13 @@
 """Options of `train`, and `train --find-rate`."""
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
 from models.range_test import STEPS
-from models.runs import list_runs, read_run
+from models.runs import RunWriter, list_runs, read_run
 from models.training_config import TrainingConfig
 
 TINY = ("--dataset", "shapes", "--num-images", 120, "--image-size", 8, "--channels", "4", "--max-steps", 2)
@@ -72,6 +73,17 @@ def test_find_rate_that_fails_leaves_no_run(run, root, monkeypatch):
     code, _, err = run("train", "--name", "a", *TINY, "--find-rate")
     assert code == 2 and "one process" in err
     assert list_runs(root) == []
+
+
+def test_find_rate_on_a_full_disk_says_so_and_leaves_no_run(run, root, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunWriter, "update", fail)
+    monkeypatch.setattr(RunWriter, "__exit__", fail)
+    code, _, err = run("train", "--name", "a", *TINY, "--find-rate")
+    assert code == 2 and "The run a cannot be written (No space left on device)." in err
+    assert not (root / "a").exists()
 
 
 DIGITS = ("--dataset", "digits", "--max-steps", 1, "--start-from", "fashion_cnn")
