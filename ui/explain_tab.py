@@ -96,13 +96,12 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
     settings = [method, target, sign, opacity, colors]
     outputs = [view, picture_file, raw_file]
 
-    def rank(image, model) -> list[int]:
+    def rank(image, model, request, progress) -> list[int]:
         """The most probable classes first."""
         if image is None:
             return []
-        return [
-            p.index for p in services.lab.classify(services.lab.open_image(image), model, LIKELY_FIRST).predictions
-        ]
+        picture = open_picture(services, image, request, progress)
+        return [p.index for p in services.lab.classify(picture, model, LIKELY_FIRST).predictions]
 
     def show(image, model, method, target, sign, opacity, colors, request, progress, is_refresh=False) -> tuple:
         if image is None:
@@ -148,7 +147,8 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
             layers = [item.name for item in services.lab.layers(model, report) if item.is_feature_map]
         reasons = services.lab.obstacles(model)
         method = method if method not in reasons else next(name for name in METHODS if name not in reasons)
-        choices = _list_classes(services.lab.registry.get(model).categories, rank(image, model))
+        likely = rank(image, model, request, progress)
+        choices = _list_classes(services.lab.registry.get(model).categories, likely)
         # The class is sent only where it has to change: the visitor may have chosen another one in the meantime.
         asked, target = target, target if target in [value for _, value in choices] else AUTO
         shown = show(image, model, method, target, sign, opacity, colors, request, progress, is_refresh=True)
@@ -160,16 +160,16 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
             gr.update(choices=choices, **({} if target == asked else {"value": target})),
             gr.update(choices=layers, value=layer),
             1,
-            show_features(image, model, layer, 1, panels),
+            show_features(image, model, layer, 1, panels, request, progress),
             show_filters(model, panels),
             *shown,
         )
 
-    def show_features(image, model, layer, page, panels):
+    def show_features(image, model, layer, page, panels, request: gr.Request, progress=gr.Progress()):
         """Draws one page of the channels of a layer on one colour scale, if its panel is open."""
         if "features" not in panels or image is None or not layer:
             return ""
-        maps = services.lab.extract(services.lab.open_image(image), model, layer)
+        maps = services.lab.extract(open_picture(services, image, request, progress), model, layer)
         return _show_features(maps, layer, int(page or 1))
 
     def show_filters(model, panels):

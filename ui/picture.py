@@ -7,6 +7,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from analysis.errors import Progress, no_progress
 from lab import Lab
 from models.errors import ModelsError
 from models.formats import read_format
@@ -58,15 +59,15 @@ class Picture(gr.Image):
             refuse(str(error))
 
 
-def make_preview(lab: Lab, path: str | None) -> str | None:
+def make_preview(lab: Lab, path: str | None, progress: Progress = no_progress) -> str | None:
     """A small PNG beside an uploaded picture that browsers do not show, such as a TIFF; None where none is needed.
 
-    :class:`Picture` takes it for the picture that it lies beside.
+    :class:`Picture` takes it for the picture that it lies beside. ``progress`` is that of ``Lab.open_image``.
     """
     if path is None or read_format(path) in _SHOWN_BY_BROWSERS:
         return None
     try:
-        image = lab.open_image(path)
+        image = lab.open_image(path, progress)
     except ModelsError:  # the open tab says why
         return None
     image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BOX)

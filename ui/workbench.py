@@ -86,9 +86,10 @@ def build_workbench(services: Services) -> Workbench:
     private = {"api_visibility": "private", "show_progress": "hidden"}
 
     @shows_errors
-    def show_preview(path):
+    def show_preview(path, request: gr.Request, progress=gr.Progress()):
         """Shows a TIFF, which no browser can."""
-        return make_preview(services.lab, path) or gr.skip()
+        with services.watch(request, progress, "Opening the picture") as report:
+            return make_preview(services.lab, path, report) or gr.skip()
 
     gallery.select(choose_sample, None, [image, bench.sample], **private)
     image.upload(show_preview, image, image, **private)

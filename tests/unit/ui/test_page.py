@@ -1,10 +1,16 @@
 """The page as a whole: what its parts tell each other."""
 
+from contextlib import nullcontext
+
 import gradio as gr
 import pytest
+from PIL import Image
 
+from analysis.errors import Cancelled
 from lab import Lab
+from models import decoding
 from models.jobs import JobManager
+from models.pretrained import DEFAULT_MODEL
 from tests.device import DEVICE
 from ui import Services
 from ui.page import build_page
@@ -13,7 +19,10 @@ from ui.page import build_page
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> gr.Blocks:
     root = tmp_path_factory.mktemp("page")
-    return build_page(Services(Lab(DEVICE, data_root=root, runs_root=root), JobManager(root)))
+    services = Services(Lab(DEVICE, data_root=root, runs_root=root), JobManager(root))
+    built = build_page(services)
+    built.services = services
+    return built
 
 
 def test_no_listener_waits_for_a_state_that_is_set_outside_the_queue(page):
@@ -24,3 +33,29 @@ def test_no_listener_waits_for_a_state_that_is_set_outside_the_queue(page):
     assert heard  # runs that are renamed or deleted
     unheard = [event.name for event in events if not event.queue for output in event.outputs if output._id in heard]
     assert unheard == []
+
+
+@pytest.mark.parametrize(
+    ("event", "arguments"),
+    [
+        ("show_preview", ("{path}",)),
+        ("show_features", ("{path}", DEFAULT_MODEL, "conv_stem", 1, ["features"])),
+        ("explain", ("{path}", DEFAULT_MODEL, "saliency", "Predicted class", "signed", 0.5, "inferno")),
+        ("classify", ("{path}", DEFAULT_MODEL, [], "classify")),
+    ],
+)
+def test_cancel_reaches_a_picture_that_is_being_opened(page, event, arguments, tmp_path, monkeypatch):
+    services, asked = page.services, []
+
+    def end(done, total):
+        asked.append(event)
+        raise Cancelled
+
+    monkeypatch.setattr(services, "watch", lambda *args, **kwargs: nullcontext(end))
+    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", -1)
+    monkeypatch.setattr("ui.errors.inform", lambda message: None)
+    Image.linear_gradient("L").save(tmp_path / "cell.tif")
+    events = [entry for entry in page.fns.values() if entry.name == event and entry.api_visibility == "private"]
+    values = [value.format(path=tmp_path / "cell.tif") if isinstance(value, str) else value for value in arguments]
+    events[0].fn(*values, gr.Request(session_hash="one"), lambda *args, **kwargs: None)
+    assert asked == [event]

@@ -5,7 +5,9 @@ import pytest
 from gradio.data_classes import ImageData
 from PIL import Image
 
+from analysis.errors import Cancelled
 from lab import Lab
+from models import decoding
 from models.errors import ModelsError
 from models.samples import get_sample
 from ui.picture import Picture, check_picture_path, make_preview
@@ -65,6 +67,17 @@ def test_a_broken_picture_gets_no_preview(uploads, lab):
     (uploads / "x.tif").write_bytes(b"II*\0 and so on")
     assert make_preview(lab, str(uploads / "x.tif")) is None
     assert make_preview(lab, str(uploads / "gone.tif")) is None
+
+
+def test_a_preview_can_be_cancelled(uploads, lab, monkeypatch):
+    def end(done, total):
+        raise Cancelled
+
+    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", -1)
+    Image.linear_gradient("L").save(uploads / "cell.tif")
+    with pytest.raises(Cancelled):
+        make_preview(lab, str(uploads / "cell.tif"), end)
+    assert [path.name for path in uploads.iterdir()] == ["cell.tif"]
 
 
 def test_a_preview_stands_for_nothing_outside_the_uploads(uploads):
