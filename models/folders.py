@@ -227,9 +227,9 @@ class FolderSource:
                 name, is_hidden = inside / entry.name, entry.name.startswith(".") or inside.name.startswith(".")
                 if is_system_file(PurePosixPath(entry.name)):
                     continue
-                if entry.is_file():
+                if _is(entry.is_file):
                     files.append(name)
-                elif not entry.is_dir():
+                elif not _is(entry.is_dir):
                     problems[name] = "is a link that leads nowhere" if entry.is_symlink() else "is no ordinary file"
                 elif (identity := _identify(entry.path)) in around:
                     problems[name] = "is a link to a folder around it"
@@ -267,3 +267,11 @@ class FolderSource:
 def _identify(folder: str | Path) -> tuple[int, int]:
     facts = Path(folder).stat()
     return facts.st_dev, facts.st_ino
+
+
+def _is(ask: Callable[[], bool]) -> bool:
+    """The answer of a directory entry; no, where it cannot be had, as of a link that leads to itself."""
+    try:
+        return ask()
+    except OSError:
+        return False

@@ -179,6 +179,7 @@ def test_links_and_folders_that_cannot_be_read(tmp_path, around, monkeypatch):
     (inside / "birds").symlink_to(tmp_path / "elsewhere" / "birds")
     (inside / "lost").symlink_to(tmp_path / "none")
     (inside / "again").symlink_to(root)
+    (inside / "itself").symlink_to("itself")
     (inside / "cats" / "lost.png").symlink_to(tmp_path / "none.png")
     os.mkfifo(inside / "dogs" / "pipe.png")
     (inside / "empty").mkdir()
@@ -196,6 +197,7 @@ def test_links_and_folders_that_cannot_be_read(tmp_path, around, monkeypatch):
     assert layout.notes == (
         f"{around}again was left out: it is a link to a folder around it.",
         f"The folder {around}empty was left out: it is empty.",
+        f"{around}itself was left out: it is a link that leads nowhere.",
         f"{around}locked was left out: it cannot be read (Permission denied).",
         f"{around}lost was left out: it is a link that leads nowhere.",
     )
