@@ -78,6 +78,9 @@ LANGUAGES = {
 _MOST_SURPRISING = 14.0
 """Bits for each byte of such letters, on average, from which on no encoding is believed."""
 
+_FAR_BETTER = 8.0
+"""Bits by which a name must be less surprising alone than in the encoding of all around it."""
+
 
 def choose_encoding(names: Collection[bytes]) -> str | None:
     """The key of ``LANGUAGES`` that fits names which are not UTF-8; None if none does, or there are no names."""
@@ -88,6 +91,18 @@ def choose_encoding(names: Collection[bytes]) -> str | None:
     num_bytes = sum(byte >= 0x80 for name in names for byte in name)
     best = min(found, key=found.get, default=None)
     return best if best and found[best] <= _MOST_SURPRISING * num_bytes else None
+
+
+def choose_encodings(names: Collection[bytes]) -> dict[bytes, str | None]:
+    """Name -> encoding where names may come from several places: that of all, or one that fits far better alone."""
+    common = choose_encoding(names)
+    return {name: _choose_own(name, common) or common for name in names}
+
+
+def _choose_own(name: bytes, common: str | None) -> str | None:
+    own = choose_encoding([name])
+    others = common and _surprise([name], common)
+    return own if own and (others is None or _surprise([name], own) + _FAR_BETTER < others) else None
 
 
 def decode_name(name: bytes, encoding: str | None = None) -> str:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from models.encodings import LANGUAGES, choose_encoding, decode_name
+from models.encodings import LANGUAGES, choose_encoding, choose_encodings, decode_name
 from models.errors import ModelsError
 
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -93,13 +93,15 @@ def refuse_lookalikes(title: str, folders: Iterable[tuple[PurePosixPath, Hashabl
 
 
 def list_readable(folder: str | os.PathLike) -> dict[str, str]:
-    """Real name -> readable name of everything in a folder, no two the same.
+    """Real name -> readable name of everything in a folder, no two the same; each may be in its own encoding.
 
     Raises:
         OSError: It cannot be looked into.
     """
-    real = sorted((path.name for path in Path(folder).iterdir()), key=_encode)
-    readable, _ = read_names(real)
+    raw = {path.name: _encode(path.name) for path in Path(folder).iterdir()}
+    encodings = choose_encodings(raw.values())
+    readable = {name: compose(decode_name(data, encodings[data])) for name, data in raw.items()}
+    real = sorted(raw, key=lambda name: (readable[name] != name, raw[name]))  # who has a name already keeps it
     shown = number_twins(PurePosixPath(readable[name]) for name in real)
     return {name: str(other) for name, other in zip(real, shown, strict=True)}
 

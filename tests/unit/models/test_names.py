@@ -75,6 +75,24 @@ def test_names_that_would_be_shown_alike_are_told_apart(tmp_path):
         assert readable_path(tmp_path / name) == str(tmp_path / readable)
 
 
+def test_folders_of_several_archives_are_each_read_in_their_own_encoding(tmp_path):
+    """One that is Japanese, or no text at all, does not make letters of another language of the Korean ones."""
+    names = {"사진": "cp949", "写真": "cp932", "의자": "cp949"}
+    for name, encoding in names.items():
+        (tmp_path / os.fsdecode(name.encode(encoding))).mkdir()
+    (tmp_path / os.fsdecode(b"\xff\xfe\x80")).mkdir()
+    assert names.keys() < set(list_readable(tmp_path).values())
+
+
+def test_a_folder_keeps_its_name_beside_one_that_reads_the_same(tmp_path):
+    """Else a path would lead to the other one."""
+    for name in (KOREAN, "사진", unicodedata.normalize("NFD", "사진")):
+        (tmp_path / name).mkdir()
+    shown = list_readable(tmp_path)
+    assert shown["사진"] == "사진" and len(set(shown.values())) == 3
+    assert all(find_path(tmp_path / other) == tmp_path / name for name, other in shown.items())
+
+
 def test_two_folders_that_cannot_be_read_apart_are_refused():
     lost = PurePosixPath("\ufffd\ufffd")
     with pytest.raises(ModelsError, match="pets has two folders"):
