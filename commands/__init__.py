@@ -13,6 +13,7 @@ import typer
 
 from analysis.shift import BOUNDARIES
 from lab import Lab
+from models.names import readable_path
 from models.training import TrainingResult
 
 app = typer.Typer(
@@ -36,8 +37,8 @@ def environment(name: str, default: str) -> str:
 
 
 def data_root() -> Path:
-    """Where data sets are kept."""
-    return Path(environment("DATA_ROOT", "data")).resolve()
+    """Where data sets are kept; a readable path."""
+    return Path(readable_path(Path(environment("DATA_ROOT", "data")).resolve()))
 
 
 def runs_root() -> Path:

@@ -27,7 +27,7 @@ from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
 from models.errors import ModelsError
 from models.images import open_image
-from models.names import find_path
+from models.names import find_path, readable_path
 from models.registry import Registry
 from models.samples import list_samples
 
@@ -61,7 +61,7 @@ class Lab:
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        data_root: Folder for data sets.
+        data_root: Folder for data sets, under a readable name, which goes into the files of runs.
         runs_root: Folder for training runs.
     """
 
@@ -76,7 +76,8 @@ class Lab:
 
     def __post_init__(self):
         # In full, for programs that it starts work in another folder.
-        self.data_root, self.runs_root = Path(self.data_root).resolve(), Path(self.runs_root).resolve()
+        self.data_root = Path(readable_path(Path(self.data_root).resolve()))
+        self.runs_root = Path(self.runs_root).resolve()
         self.registry = Registry(self.runs_root)
         self.models = ModelCache(self.registry, self.device)
 

@@ -166,7 +166,7 @@ def load_dataset(
     return spec.load(
         str(name_or_path),
         augmentations=spec.augmentations,
-        data_root=Path(data_root),
+        data_root=find_path(data_root),
         seed=seed,
         image_size=image_size,
         shapes=shapes or ShapesConfig(),

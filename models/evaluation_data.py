@@ -74,7 +74,7 @@ def open_evaluation_data(
     name = str(name_or_path)
     if name in _TEST_FILES:
         categories, load_test = _TEST_FILES[name]
-        yield _from_arrays(name, categories, *load_test(data_root))
+        yield _from_arrays(name, categories, *load_test(find_path(data_root)))
     elif name in DATASETS:
         dataset = load_dataset(name, data_root=data_root, seed=seed, shapes=shapes)
         yield _from_arrays(name, dataset.categories, dataset.test.images.numpy(), dataset.test.labels.numpy())

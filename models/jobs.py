@@ -15,6 +15,7 @@ import psutil
 from models.data import find_spec, full_path
 from models.errors import ModelsError
 from models.launcher import PRELOADED, PROJECT_ROOT, Launcher
+from models.names import readable_path
 from models.run_changes import rename_run, requeue_run, write_notes
 from models.run_files import open_to_add
 from models.runs import (
@@ -90,7 +91,8 @@ class JobManager:
             name = name or next_name(self.runs_root, config.dataset)
             config = _with_full_paths(config)
             kept = self.runs_root / name / _kept_name(config.dataset) if is_upload else None
-            run_dir = self._create("training", name, replace(config, dataset=str(kept or config.dataset)).to_dict())
+            settings = replace(config, dataset=readable_path(kept) if kept else config.dataset).to_dict()
+            run_dir = self._create("training", name, settings)
             if kept:
                 _keep(Path(config.dataset), kept)
             self._launch(run_dir, "training")
@@ -114,7 +116,7 @@ class JobManager:
         with self._starting:
             name = next_name(self.runs_root, title)
             kept = self.runs_root / name / _kept_name(config[upload]) if upload else None
-            run_dir = self._create(kind, name, config | ({upload: str(kept)} if kept else {}))
+            run_dir = self._create(kind, name, config | ({upload: readable_path(kept)} if kept else {}))
             if kept:
                 _keep(Path(config[upload]), kept)
             self._launch(run_dir, kind)

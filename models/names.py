@@ -121,7 +121,7 @@ def readable_path(path: str | os.PathLike) -> str:
 
 
 def find_path(path: str | os.PathLike) -> Path:
-    """The real path of a readable one; the same path where there is nothing else that it could be."""
+    """The real path of a readable one; what is not there yet keeps its name."""
     path = Path(path)
     if os.path.lexists(path) or path.parent == path:
         return path
@@ -130,7 +130,7 @@ def find_path(path: str | os.PathLike) -> Path:
         found = [real for real, shown in list_readable(parent).items() if shown == compose(path.name)]
     except (OSError, ValueError):
         found = []
-    return parent / found[0] if found else path
+    return parent / (found[0] if found else path.name)
 
 
 def _encode(name: str | bytes) -> bytes:

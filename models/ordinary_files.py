@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from models.encodings import is_utf8
 from models.errors import ModelsError
 
 MAX_JSON_BYTES = 2**20
@@ -180,8 +181,9 @@ def open_tensors(path: Path, max_bytes: int, max_header_bytes: int = MAX_HEADER_
             # How long the table of contents is, of which the library makes an object for each tensor.
             if int.from_bytes(file.read(8), "little") > max_header_bytes:
                 raise ModelsError(f"{short_name(path)} is damaged: it is not a complete safetensors file.")
-        with safe_open(path, framework="pt") as tensors:
-            yield tensors
+            name = path if is_utf8(os.fsencode(path)) else f"/proc/self/fd/{file.fileno()}"  # it takes no others
+            with safe_open(name, framework="pt") as tensors:
+                yield tensors
     except OSError as error:
         raise ModelsError(f"{short_name(path)} cannot be read ({error.strerror or error}).") from error
     except SafetensorError as error:

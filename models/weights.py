@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import os
 import re
 import tempfile
 import urllib.error
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import torch
 
+from models.encodings import is_utf8
 from models.errors import ModelsError
 
 CHUNK_BYTES = 2**20
@@ -109,7 +111,8 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
         ModelsError: Damaged, or more than tensors inside.
     """
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        can_map = zipfile.is_zipfile(path) and is_utf8(os.fsencode(path))  # torch takes no other names then
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=can_map)
         if not isinstance(weights, dict):
             raise TypeError(f"it holds a {type(weights).__name__}")
     except Exception as error:  # a damaged pickle can raise anything

@@ -13,6 +13,7 @@ from lab.network_summary import DataKind, find_kind
 from models import cifar10
 from models.errors import ModelsError
 from models.fashion_mnist import find_files
+from models.names import find_path
 from models.shapes import ShapesConfig
 from ui.own_data import OWN, OwnPictures, count_boxes
 
@@ -31,7 +32,7 @@ SAMPLES, SAMPLED_SHAPES, MAX_SAMPLES_KEPT = 3, 60, 32
 
 def is_quick(dataset: str, data_root: Path) -> bool:
     """Whether a data set can be shown without being asked to."""
-    return dataset in IS_QUICK and IS_QUICK[dataset](Path(data_root))
+    return dataset in IS_QUICK and IS_QUICK[dataset](find_path(data_root))
 
 
 def find_subject(values: Mapping) -> Hashable:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from models.class_boxes import save_class_boxes
 from models.errors import ModelsError
-from models.names import list_readable, simplify
+from models.names import find_path, list_readable, simplify
 from models.system_files import is_system_file
 from ui import Services
 
@@ -46,7 +46,7 @@ def find_own_data(services: Services, upload: str | None, folder: str | None) ->
 
 def list_folders(services: Services) -> list[str]:
     """Readable names of the folders in the data root in which there are several folders, perhaps inside of one."""
-    root: Path = services.lab.data_root
+    root = find_path(services.lab.data_root)
     try:
         names = list_readable(root)
     except OSError:  # not there, or not to be read

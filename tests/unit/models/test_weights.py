@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import pickle
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -156,10 +157,11 @@ def saved(values, zipped: bool) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize("name", ["net.pth", os.fsdecode("사진.pth".encode("cp949"))])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_tensors_come_back(tmp_path, zipped):
-    (tmp_path / "net.pth").write_bytes(saved(TENSORS, zipped))
-    torch.testing.assert_close(load_state_dict(tmp_path / "net.pth"), TENSORS, rtol=0, atol=0)
+def test_tensors_come_back(tmp_path, zipped, name):
+    (tmp_path / name).write_bytes(saved(TENSORS, zipped))
+    torch.testing.assert_close(load_state_dict(tmp_path / name), TENSORS, rtol=0, atol=0)
 
 
 class Intruder:

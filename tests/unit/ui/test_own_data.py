@@ -8,8 +8,13 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from lab import Lab
+from models.data import load_dataset
 from models.errors import ModelsError
 from models.names import find_path
+from models.training_config import TrainingConfig
+from tests.own_pictures import make_folder
+from tests.own_pictures import pictures as pictures_of
 from ui.own_data import MAX_BOXES, BoxStore, count_boxes, find_own_data, list_folders, read_boxes
 
 
@@ -92,6 +97,20 @@ def test_folders_in_the_data_root(services, tmp_path, monkeypatch):
     for missing in (None, "none", "../elsewhere", korean):
         with pytest.raises(ModelsError, match="choose a folder"):
             find_own_data(services, None, missing)
+
+
+def test_a_data_root_whose_own_name_is_not_utf8(tmp_path):
+    """Its path goes into the files of runs, and must lead back to it."""
+    root = tmp_path / os.fsdecode("사진".encode("cp949"))
+    for name in ("cats", "dogs"):
+        make_folder(root / "pets", pictures_of(name))
+    services = SimpleNamespace(lab=Lab("cpu", data_root=root / "data" / "..", runs_root=tmp_path / "runs"))
+    assert str(services.lab.data_root) == str(tmp_path / "사진") and list_folders(services) == ["pets"]
+    path = find_own_data(services, None, "pets")
+    assert TrainingConfig(path, data_root=str(services.lab.data_root)).to_dict()["dataset"].encode()
+    loaded = load_dataset(path, data_root=services.lab.data_root, seed=0, image_size=16)
+    assert loaded.categories == ("cats", "dogs")
+    assert find_path(tmp_path / "사진" / "new") == root / "new"
 
 
 def test_boxes_whose_names_are_one_to_a_reader_are_refused():
