@@ -5,9 +5,11 @@ import inspect
 from collections.abc import Callable, Collection
 
 import gradio as gr
+from gradio.context import LocalContext
 from PIL import Image
 
 from analysis.attribution import METHODS
+from analysis.errors import Progress, no_progress
 from analysis.shift import BOUNDARIES
 from lab.shifting import MAX_SHIFT, check_model, map_picture, measure_picture
 from models.errors import ModelsError
@@ -26,8 +28,11 @@ MAX_DISTANCE = 10_000.0
 """Pixels; what is too far for a model is refused there, with its size."""
 
 
-def as_endpoint(function: Callable) -> Callable:
-    """Makes an endpoint of a function: it gets what ``PARAMETERS`` makes of the values that were sent."""
+def as_endpoint(services: Services, function: Callable) -> Callable:
+    """Makes an endpoint of a function: it gets what ``PARAMETERS`` makes of the values that were sent.
+
+    A picture that is being opened is given up when its client leaves.
+    """
     signature = inspect.signature(function)
 
     @says_errors
@@ -36,7 +41,11 @@ def as_endpoint(function: Callable) -> Callable:
         given = signature.bind(*args, **kwargs).arguments
         for name, value in given.items():
             check_clean(name, value)
-        return function(**{name: PARAMETERS[name](name, value) for name, value in given.items()})
+        request = LocalContext.request.get(None) or gr.Request()
+        with services.watch(request, gr.Progress(), "Opening the picture") as report:
+            readers = PARAMETERS | {"image": functools.partial(_open, progress=report)}
+            values = {name: readers[name](name, value) for name, value in given.items()}
+        return function(**values)
 
     return call
 
@@ -44,25 +53,26 @@ def as_endpoint(function: Callable) -> Callable:
 def add_endpoints(services: Services) -> None:
     """Adds one endpoint per command to the page that is being built."""
     lab = services.lab
+    endpoint = functools.partial(as_endpoint, services)
 
-    @as_endpoint
+    @endpoint
     def models() -> list:
         """Lists every model: name, source, num_params, num_classes, input_size, cached."""
         return [spec.summary() for spec in lab.registry.list_specs()]
 
-    @as_endpoint
+    @endpoint
     def classify(image: dict | str, model: str = DEFAULT_MODEL, top_k: int = 5) -> dict:
         """Classifies an uploaded picture, or a sample by its name."""
         return {"model": model, **lab.classify(image, model, top_k).to_json()}
 
-    @as_endpoint
+    @endpoint
     def shift(
         image: dict | str, model: str = DEFAULT_MODEL, dx: float = 3, dy: float = 0, boundary: str = "zero"
     ) -> dict:
         """Shifts a picture by network-input pixels and compares predictions and layers."""
         return lab.shift(image, model, dx, dy, boundary).to_json()
 
-    @as_endpoint
+    @endpoint
     def explain(
         image: dict | str,
         model: str = DEFAULT_MODEL,
@@ -74,7 +84,7 @@ def add_endpoints(services: Services) -> None:
         result = lab.explain(image, model, method, None if target == -1 else target, layer or None)
         return {**result.to_json(), "values": result.attribution.values.tolist()}
 
-    @as_endpoint
+    @endpoint
     def shift_map(
         image: dict | str, model: str = DEFAULT_MODEL, max_shift: int = 8, boundary: str = "zero", twin: bool = False
     ) -> dict:
@@ -82,7 +92,7 @@ def add_endpoints(services: Services) -> None:
         *_, result = map_picture(lab, image, model, max_shift, boundary, twin=twin)
         return result.to_json()
 
-    @as_endpoint
+    @endpoint
     def meter(
         image: dict | str,
         model: str = DEFAULT_MODEL,
@@ -94,17 +104,17 @@ def add_endpoints(services: Services) -> None:
         """Measures how well every layer moves along with a shifted picture, and what keeps it from it."""
         return measure_picture(lab, image, model, dx, dy, boundary, twin=twin).to_json()
 
-    @as_endpoint
+    @endpoint
     def self_check(image: dict | str, model: str = DEFAULT_MODEL) -> list:
         """Measures the identities that a model must fulfil, with controls that must fail."""
         return [result.to_json() for result in check_model(lab, model, image)]
 
-    @as_endpoint
+    @endpoint
     def layers(model: str = DEFAULT_MODEL) -> list:
         """Lists the layers of a model: name, type, output_shape, num_params, stride, receptive_field."""
         return [layer.summary() for layer in lab.layers(model)]
 
-    @as_endpoint
+    @endpoint
     def runs() -> list:
         """Lists the training runs: name, state, message, silence (since when one at work is unheard of), result."""
         shown = ("name", "state", "message", "silence", "result")
@@ -113,15 +123,15 @@ def add_endpoints(services: Services) -> None:
             for run in services.jobs.list()
         ]
 
-    for endpoint in (models, classify, shift, shift_map, meter, self_check, explain, layers, runs):
-        gr.api(endpoint, api_name=endpoint.__name__)
+    for call in (models, classify, shift, shift_map, meter, self_check, explain, layers, runs):
+        gr.api(call, api_name=call.__name__)
 
 
-def _open(name: str, value: object) -> Image.Image:
+def _open(name: str, value: object, progress: Progress = no_progress) -> Image.Image:
     """A sample by name, or a file that was uploaded to this server; no other path on it can be read."""
     if isinstance(value, str):
-        return open_image(get_sample(_read_name(name, value)).path)
-    return open_image(check_picture_path(value.get("path", "") if isinstance(value, dict) else ""))
+        return open_image(get_sample(_read_name(name, value)).path, progress=progress)
+    return open_image(check_picture_path(value.get("path", "") if isinstance(value, dict) else ""), progress=progress)
 
 
 def _read_name(name: str, value: object) -> str:

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import gradio as gr
 import pytest
+from gradio.context import LocalContext
 from PIL import Image
 
 from analysis.errors import Cancelled
@@ -59,3 +60,23 @@ def test_cancel_reaches_a_picture_that_is_being_opened(page, event, arguments, t
     values = [value.format(path=tmp_path / "cell.tif") if isinstance(value, str) else value for value in arguments]
     events[0].fn(*values, gr.Request(session_hash="one"), lambda *args, **kwargs: None)
     assert asked == [event]
+
+
+def test_a_client_that_leaves_ends_the_opening_of_its_picture(page, monkeypatch):
+    services, request, told = page.services, gr.Request(session_hash="caller"), []
+
+    def leave(path, *, progress):
+        services.cancel(request)
+        progress(1, 2)
+
+    monkeypatch.setattr("ui.api.open_image", leave)
+    monkeypatch.setattr("ui.errors.inform", told.append)
+    (call,) = [
+        entry.fn for entry in page.fns.values() if entry.name == "classify" and entry.api_visibility == "public"
+    ]
+    mark = LocalContext.request.set(request)
+    try:
+        call("chelsea")
+    finally:
+        LocalContext.request.reset(mark)
+    assert told == ["Cancelled."]
