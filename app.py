@@ -1,21 +1,26 @@
 """Starts ConvScope: reads the launch options, builds the page, serves it."""
 
 import argparse
+import atexit
 import errno
 import logging
 import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import NoReturn
 
 from models.terminal import INTERRUPTED, ends_as_interrupted, ends_at_once, printable, printable_output
 
 MAX_QUEUED = 64
 THREADS_AT_ONCE = 4
+CLOSE_SECONDS = 1
+"""How long the end waits for answers that are on their way; every open page keeps a connection."""
 PORT_TAKEN = "Port {} is taken; choose another with --port."
 NO_LINK = "No public link could be made (no connection to gradio's relay); the local page works."
 
@@ -99,8 +104,20 @@ def _serve(options: argparse.Namespace) -> int:
         print(f"ConvScope runs at {local_url} (Ctrl-C ends it)", flush=True)
         if options.share:
             print(f"Public link: {public_url}" if public_url else NO_LINK, flush=True)
-        page.block_thread()
+        _wait_for_signal(page, services)
     return 0
+
+
+def _wait_for_signal(page, services) -> None:
+    """Until one comes; neither what visitors have under way nor the pages they have open then hold up the end."""
+    try:
+        while page.is_running:
+            time.sleep(0.1)
+    finally:
+        services.cancel_all()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would show a traceback for each of them
+        page.server.config.timeout_graceful_shutdown = CLOSE_SECONDS
+        page.close(verbose=False)
 
 
 class AddressError(Exception):
@@ -122,10 +139,21 @@ def check_address(host: str, port: int) -> None:
         raise AddressError(f"{host} is no address of this machine; choose another with --host.") from error
 
 
+def end(status: int) -> NoReturn:
+    """Ends the process without the interpreter's own end.
+
+    That would take seconds to free what goes with the process, and abort on a thread that still computes.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
 def _refuse(problem: object) -> int:
     print(f"error: {printable(problem)}", file=sys.stderr)
     return 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -106,6 +106,13 @@ class Services:
             for action in self._running.get(request.session_hash or "", ()):
                 action.end(Cancelled)
 
+    def cancel_all(self) -> None:
+        """As :meth:`cancel`, for all visitors; for the end of the server."""
+        with self._guard:
+            for actions in self._running.values():
+                for action in actions:
+                    action.end(Cancelled)
+
     def new_file(self, name: str) -> Path:
         """Where to write a file that a visitor can download under ``name``."""
         path = Path(tempfile.mkdtemp(dir=self._scratch.name)) / name

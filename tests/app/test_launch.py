@@ -10,6 +10,7 @@ import urllib.request
 from contextlib import suppress
 
 import pytest
+from gradio_client import Client
 
 import app
 from tests.server import ROOT, run_server
@@ -86,6 +87,20 @@ def test_a_signal_ends_the_server_and_leaves_nothing_behind(tmp_path, number):
         server.process.send_signal(number)
         server.process.wait(30)
         assert not list(scratch.glob("convscope-*")) and "Traceback" not in server.log.read_text()
+
+
+def test_open_pages_and_work_under_way_do_not_hold_up_the_end(tmp_path):
+    """A page keeps a connection for as long as it is open."""
+    with run_server(tmp_path) as server:
+        client = Client(server.url, verbose=False)
+        job = client.submit("coffee", "efficientnet_lite0", 32, "zero", api_name="/shift_map")
+        with urllib.request.urlopen(f"{server.url}/gradio_api/heartbeat/somebody", timeout=10) as page:
+            page.readline()
+            time.sleep(3)
+            assert not job.done()
+            server.process.terminate()
+            assert server.process.wait(4) == 130
+        assert server.log.read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
