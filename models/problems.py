@@ -12,7 +12,7 @@ from models.runs import RunWriter
 
 TOO_LITTLE_MEMORY = "The device has too little memory for this; try a smaller model."
 DISK_IS_FULL = "The disk is full ({}); make room on it and try again."
-MAYBE_PROBLEMS = (ModelsError, OSError, RuntimeError, MemoryError)
+MAYBE_PROBLEMS = (ModelsError, OSError, RuntimeError, MemoryError, ImportError)
 """What :func:`describe_problem` may have a sentence for."""
 
 _OUT_OF_MEMORY = (
@@ -21,8 +21,9 @@ _OUT_OF_MEMORY = (
     "std::bad_alloc",
     "out of memory",  # CUDA beside its allocator, MPS
     "alloc_failed",  # cuBLAS, cuDNN
+    "failed to map segment",  # the loader, of a library that is imported when it is first needed
 )
-"""What the message of a RuntimeError says, in small letters, that stands for too little memory."""
+"""What the message of a RuntimeError or ImportError says, in small letters, that stands for too little memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -31,7 +32,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    message = str(error).lower() if isinstance(error, RuntimeError) else ""
+    message = str(error).lower() if isinstance(error, (RuntimeError, ImportError)) else ""
     return any(words in message for words in _OUT_OF_MEMORY)
 
 

@@ -22,6 +22,7 @@ MEMORY = {
     "cpu": RuntimeError(CPU),
     "windows": RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
     "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    "loader": ImportError("sparse.so: failed to map segment from shared object"),
     "python": MemoryError(),
     "numpy": np._core._exceptions._ArrayMemoryError((2**40,), np.dtype("f8")),
     "system": OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
@@ -43,7 +44,11 @@ def test_a_tensor_that_no_machine_can_hold_is_too_little_memory():
 
 
 @pytest.mark.parametrize(
-    "bug", [RuntimeError("mat1 and mat2 shapes"), OSError(errno.EIO, "x"), ValueError("out of memory"), KeyError("x")]
+    "bug",
+    [
+        *(RuntimeError("mat1 and mat2 shapes"), OSError(errno.EIO, "x"), ValueError("out of memory"), KeyError("x")),
+        ImportError("No module named x"),
+    ],
 )
 def test_bugs_have_no_sentence(bug):
     assert not is_out_of_memory(bug) and describe_problem(bug) is None
