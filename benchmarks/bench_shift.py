@@ -21,10 +21,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from analysis.circular import CircularPadding
-from analysis.polyphase import compute_all_shifts
-from analysis.shift import shift_crop
-from analysis.shift_map import map_shifts
+from analysis.shift.circular import CircularPadding
+from analysis.shift.move import shift_crop
+from analysis.shift.polyphase import compute_all_shifts
+from analysis.shift.shift_map import map_shifts
 from lab import Lab
 from lab.shifting import build_scene
 from models.pretrained import DEFAULT_MODEL

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.shift import BOUNDARIES
+from analysis.shift.move import BOUNDARIES
 from lab import Lab
 from models.names import readable_path
 from models.training import TrainingResult

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import no_progress
-from analysis.protocols import PROTOCOLS
 from commands import BoundaryName, JsonOption, app, data_root, environment, make_lab, print_json, runs_root
 from lab.evaluation import evaluate as start_evaluation
 from lab.evaluation import evaluate_as_run

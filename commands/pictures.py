@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.attribution import METHODS
+from analysis.attribution.methods import METHODS
 from analysis.errors import AnalysisError
 from commands import (
     BoundaryName,
@@ -119,7 +119,7 @@ def explain(
     import numpy as np
     from PIL import Image
 
-    from analysis.overlay import render_overlay
+    from analysis.attribution.overlay import render_overlay
 
     lab = make_lab()
     result = lab.explain(

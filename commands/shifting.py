@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from analysis.equivariance.meter import list_notes
 from analysis.errors import AnalysisError, Progress, no_progress
-from analysis.meter import list_notes
 from commands import (
     BoundaryName,
     ImageArgument,

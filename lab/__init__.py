@@ -17,11 +17,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from analysis import attribution, equivariance, explainability, shift
-from analysis.circular import CircularPadding
+from analysis.attribution import methods as attribution
+from analysis.attribution import obstacles as explainability
+from analysis.equivariance import align as equivariance
 from analysis.errors import AnalysisError, Progress, no_progress
-from analysis.layers import Layer, extract_features, find_layer, list_layers, outline
-from analysis.prediction import Prediction, find_class, find_ties, measure_margins, predict, to_probabilities, top_k
+from analysis.network.layers import Layer, extract_features, find_layer, list_layers, outline
+from analysis.network.predict import (
+    Prediction,
+    find_class,
+    find_ties,
+    measure_margins,
+    predict,
+    to_probabilities,
+    top_k,
+)
+from analysis.shift import move as shift
+from analysis.shift.circular import CircularPadding
 from lab.references import find_levels
 from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
@@ -123,8 +134,8 @@ class Lab:
             model: A model name.
             dx: Pixels to the right, fractions included; less than the input's side, unless the picture wraps around.
             dy: Pixels down.
-            boundary: A key of ``analysis.shift.BOUNDARIES``.
-            twin: Whether to ask the circular twin of the model (:mod:`analysis.circular`) instead.
+            boundary: A key of ``analysis.shift.move.BOUNDARIES``.
+            twin: Whether to ask the circular twin of the model (:mod:`analysis.shift.circular`) instead.
             layer: The layer whose feature maps are wanted.
             channel: Which of its channels; None takes the one that responds most.
             top: How many classes to return.

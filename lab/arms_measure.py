@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import Progress, no_progress
-from analysis.shift import extend
-from analysis.shift_map import measure_agreement
+from analysis.shift.move import extend
+from analysis.shift.shift_map import measure_agreement
 from lab.arms_config import DataFacts
 from lab.arms_steps import Guessing
 from models.data import Dataset, Split
@@ -105,7 +105,7 @@ def measure_translation(
         split: Where ``num_pictures`` are taken from, at even distances.
         num_pictures: How many.
         max_shift: Pixels each way.
-        boundary: A key of ``analysis.shift.BOUNDARIES`` other than "crop".
+        boundary: A key of ``analysis.shift.move.BOUNDARIES`` other than "crop".
         batch_size: As for :func:`measure_accuracy`.
         progress: Counts shifts; may cancel.
     """

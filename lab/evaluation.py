@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from analysis.consistency.design import Settings
+from analysis.consistency.protocols import PROTOCOLS
+from analysis.consistency.votes import Votes
 from analysis.errors import AnalysisError, Cancelled, Progress, no_progress
-from analysis.protocols import PROTOCOLS
-from analysis.shift_designs import Settings
-from analysis.votes import Votes
 from lab import Lab
 from lab.evaluation_checks import check_model
 from lab.evaluation_config import EvaluationConfig

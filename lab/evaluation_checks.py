@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from analysis.circular import CircularPadding
+from analysis.consistency.statistics import Table, estimate, interval
+from analysis.equivariance.meter import LayerMeter, measure_pictures
 from analysis.errors import AnalysisError
-from analysis.identities import check_identities
-from analysis.layers import outline
-from analysis.meter import LayerMeter, measure_pictures
-from analysis.scene import Scene
-from analysis.statistics import Table, estimate, interval
+from analysis.network.layers import outline
+from analysis.self_check.identities import check_identities
+from analysis.shift.circular import CircularPadding
+from analysis.shift.scene import Scene
 from lab import Lab
 from models.evaluation_data import EvaluationData
 from models.images import ImageError
@@ -30,7 +30,7 @@ def check_model(
 
     A layer is ``{name, stride, num_images, phase_spread}`` and, each as ``{value, low, high}``, its ``error,
     unaligned, stride_error, padding_error, new_content_error, skill, cosine``; see
-    :class:`analysis.meter.LayerMeter`.
+    :class:`analysis.equivariance.meter.LayerMeter`.
 
     Args:
         lab: Where the model is.

@@ -2,8 +2,8 @@
 
 from dataclasses import asdict, dataclass, field
 
-from analysis.protocols import PROTOCOLS
-from analysis.shift import BOUNDARIES
+from analysis.consistency.protocols import PROTOCOLS
+from analysis.shift.move import BOUNDARIES
 from models.devices import DEVICES
 from models.errors import ModelsError
 from models.shapes import ShapesConfig

@@ -8,10 +8,10 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from analysis.protocols import PROTOCOLS
-from analysis.shift_designs import Design
-from analysis.statistics import NAMES, Estimates, compare, estimate, mcnemar, tabulate
-from analysis.votes import Votes
+from analysis.consistency.design import Design
+from analysis.consistency.protocols import PROTOCOLS
+from analysis.consistency.statistics import NAMES, Estimates, compare, estimate, mcnemar, tabulate
+from analysis.consistency.votes import Votes
 from lab.evaluation_config import EvaluationConfig
 from lab.voting import Chunk
 from models.errors import ModelsError

@@ -1,4 +1,4 @@
-"""Traces (:mod:`analysis.traces`) of pictures of one's own or of a labelled data set, with any model."""
+"""Traces (:mod:`analysis.consistency.traces`) of pictures of one's own or of a labelled data set, with any model."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from analysis.consistency.design import Settings, counted_generator
+from analysis.consistency.traces import PATHS, diagonal_trace, plan_trace, summarize_traces
 from analysis.errors import Progress
-from analysis.shift_designs import Settings, counted_generator
-from analysis.traces import PATHS, diagonal_trace, plan_trace, summarize_traces
 from lab.voting import frame_picture
 from models.devices import DEVICES
 from models.errors import ModelsError

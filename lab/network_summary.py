@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from analysis.summary import Summary, summarize
+from analysis.network.summary import Summary, summarize
 from models import cifar10, digits, fashion_mnist
 from models.architectures import ARCHITECTURES, sketch_model
 from models.class_layout import sort_into_classes

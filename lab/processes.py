@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from analysis.identities import exact_arithmetic
+from analysis.self_check.identities import exact_arithmetic
 from models.reproducible import reproducible
 
 CPU = torch.device("cpu")

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from analysis.circular import CircularPadding
-from analysis.forwards import measure_levels
-from analysis.layers import Layer
+from analysis.equivariance.reduced_forwards import measure_levels
+from analysis.network.layers import Layer
+from analysis.shift.circular import CircularPadding
 from models.cache import LoadedModel
 from models.images import open_image
 from models.pretrained import ModelSpec

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from analysis.equivariance.meter import measure_layers
 from analysis.errors import Progress, no_progress
-from analysis.layers import outline
-from analysis.meter import measure_layers
-from analysis.scene import Scene
+from analysis.network.layers import outline
+from analysis.shift.scene import Scene
 from lab import Lab
 from lab.evaluation import evaluate
 from lab.evaluation_config import EvaluationConfig

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from analysis.protocols import PROTOCOLS
+from analysis.consistency.protocols import PROTOCOLS
 from models.devices import DEVICES
 from models.errors import ModelsError
 from models.repairs import ARMS

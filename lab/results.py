@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from analysis import attribution, equivariance
-from analysis.meter import LayerMeter, PhaseErrors
-from analysis.prediction import Prediction
-from analysis.shift_map import ShiftMap
+from analysis.attribution import methods as attribution
+from analysis.equivariance import align as equivariance
+from analysis.equivariance.meter import LayerMeter, PhaseErrors
+from analysis.network.predict import Prediction
+from analysis.shift.shift_map import ShiftMap
 from models.pretrained import ModelSpec
 
 
@@ -130,7 +131,7 @@ class PictureMap:
     """A shift map with the model and the rules that it was made by.
 
     Attributes:
-        boundary: A key of ``analysis.shift.BOUNDARIES``.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
         is_twin: Whether the circular twin of the model was asked.
         stride: Total stride of the network in pixels; None if it has no grid.
         category: The class predicted without a shift.

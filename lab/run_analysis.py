@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from analysis.confusion import Confusion, measure_confusion
 from analysis.errors import AnalysisError, Progress, no_progress
-from analysis.shift import extend
-from analysis.shift_map import map_shifts
+from analysis.network.health import LayerHealth, measure_health
+from analysis.shift.move import extend
+from analysis.shift.shift_map import map_shifts
 from lab import Lab
 from lab.recent_results import RecentResults
 from lab.run_examples import Examples, read_examples
 from models.cache import LoadedModel
 from models.errors import ModelsError
-from models.layer_health import LayerHealth, measure_health
 from models.problems import is_out_of_memory
 from models.registry import RUN_PREFIX
 from models.runs import Run
@@ -117,7 +117,7 @@ def snapshot_consistency(
         step: Of :func:`lab.run_examples.list_snapshots`; None takes the latest weights.
         num_pictures: How many examples.
         max_shift: Pixels each way.
-        boundary: A key of ``analysis.shift.BOUNDARIES`` other than ``crop``: the examples have no surroundings.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES`` other than ``crop``: the examples have no surroundings.
         progress: Counts pictures; may cancel.
 
     Raises:

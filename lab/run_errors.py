@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.attribution import attribute
+from analysis.attribution.methods import attribute
+from analysis.attribution.overlay import measure_scale
 from analysis.confusion import Confusion, measure_confusion
 from analysis.errors import AnalysisError, Progress, no_progress
-from analysis.overlay import measure_scale
-from analysis.pictures import draw_pixels
+from analysis.figures.drawing import draw_pixels
 from lab import Lab
 from lab.recent_results import RecentResults
 from lab.run_examples import Examples, read_examples, read_hard_examples, read_predictions

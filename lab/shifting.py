@@ -7,14 +7,14 @@ from dataclasses import replace
 from PIL import Image
 from torch import Tensor, nn
 
-from analysis.circular import CircularPadding
+from analysis.equivariance.meter import measure_down_the_network, measure_layers
 from analysis.errors import AnalysisError, Progress, no_progress
-from analysis.identities import IdentityResult, check_identities
-from analysis.layers import HANDS_ON, Layer
-from analysis.meter import measure_down_the_network, measure_layers
-from analysis.scene import Scene
-from analysis.shift import Extended, check_distance, extend, extend_crop
-from analysis.shift_map import map_shifts, measure_agreement, to_shift_map
+from analysis.network.layers import HANDS_ON, Layer
+from analysis.self_check.identities import IdentityResult, check_identities
+from analysis.shift.circular import CircularPadding
+from analysis.shift.move import Extended, check_distance, extend, extend_crop
+from analysis.shift.scene import Scene
+from analysis.shift.shift_map import map_shifts, measure_agreement, to_shift_map
 from lab import Lab
 from lab.references import load_references
 from lab.results import MeterReading, PictureMap
@@ -46,7 +46,7 @@ def map_picture(
         image: The picture.
         model: A model name.
         max_shift: Network-input pixels in each direction.
-        boundary: A key of ``analysis.shift.BOUNDARIES``.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
         twin: Whether to ask the circular twin of the model.
         fast_preview: Whether to compute in bfloat16.
         progress: Counts cells; may cancel.
@@ -93,7 +93,7 @@ def map_all_circular_shifts(
     Raises:
         AnalysisError: The network cannot be followed through all shifts at once; says why.
     """
-    from analysis.polyphase import compute_all_shifts
+    from analysis.shift.polyphase import compute_all_shifts
 
     _check_max_shift(max_shift)
     with lab.use(model, loading) as (loaded, facts):
@@ -128,7 +128,7 @@ def measure_picture(
         model: A model name.
         dx: Network-input pixels to the right.
         dy: Pixels down.
-        boundary: A key of ``analysis.shift.BOUNDARIES``.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
         twin: Whether to measure the circular twin of the model.
         progress: Counts pictures; may cancel.
         loading: Counts the bytes of weights that have to be downloaded.
@@ -182,7 +182,7 @@ def build_scene(loaded: LoadedModel, image: Image.Image, boundary: str, max_shif
     Args:
         loaded: The model.
         image: The picture.
-        boundary: A key of ``analysis.shift.BOUNDARIES``.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
         max_shift: How far windows shall be able to move; a crop has the room that the picture has.
     """
     prep = loaded.spec.preprocessing

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from analysis.attribution import attribute
+from analysis.attribution.methods import attribute
+from analysis.attribution.overlay import measure_scale
 from analysis.errors import AnalysisError
-from analysis.layers import extract_features, find_layer
-from analysis.overlay import measure_scale
-from analysis.pictures import draw_filters
-from analysis.prediction import Prediction, predict, top_k
+from analysis.figures.drawing import draw_filters
+from analysis.network.layers import extract_features, find_layer
+from analysis.network.predict import Prediction, predict, top_k
 from lab import Lab
 from lab.recent_results import RecentResults
 from lab.run_analysis import answer, prepare_images, snapshot_model
@@ -193,7 +193,7 @@ def measure_scales(view: SnapshotView) -> Scales:
 
 
 def draw_filters_on(filters: Tensor, scale: float) -> list[NDArray[np.uint8]]:
-    """As :func:`analysis.pictures.draw_filters`, on a given scale; what is beyond its ends is cut off.
+    """As :func:`analysis.figures.drawing.draw_filters`, on a given scale; what is beyond its ends is cut off.
 
     Args:
         filters: ``(N, C, h, w)``.

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from analysis.circular import CircularPadding
+from analysis.consistency.design import Design, Framing, Settings, counted_generator
+from analysis.consistency.votes import Votes
 from analysis.errors import AnalysisError
-from analysis.shift import Extended, extend
-from analysis.shift_designs import Design, Framing, Settings, counted_generator
-from analysis.votes import Votes
+from analysis.shift.circular import CircularPadding
+from analysis.shift.move import Extended, extend
 from models.cache import LoadedModel
 from models.evaluation_data import EvaluationData
 from models.images import ImageError

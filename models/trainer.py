@@ -11,12 +11,12 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from analysis.network.health import measure_health
+from analysis.network.norms import measure_norms
 from models.assessment import Assessment, assess
 from models.data import Split
 from models.frequent_validation import pick_sample, plan_validations, share_right
 from models.journal import Journal, load_best, pick_candidates, snapshot_steps
-from models.layer_health import measure_health
-from models.layer_norms import measure_norms
 from models.optimization import add_l1_gradients
 from models.random_streams import Purpose, derive_seed, seed_generators
 from models.resume_point import read_resume_point, refuse_resume_point

@@ -8,9 +8,9 @@ import gradio as gr
 from gradio.context import LocalContext
 from PIL import Image
 
-from analysis.attribution import METHODS
+from analysis.attribution.methods import METHODS
 from analysis.errors import Progress, no_progress
-from analysis.shift import BOUNDARIES
+from analysis.shift.move import BOUNDARIES
 from lab.shifting import MAX_SHIFT, check_model, map_picture, measure_picture
 from models.errors import ModelsError
 from models.images import open_image

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from analysis.training_figures import plot_seed_bands, read_number
+from analysis.figures.training import plot_seed_bands, read_number
 from lab.arms_config import ArmsConfig
 from lab.arms_presets import PRESETS, configure_preset
 from lab.arms_report import MEASURES, QUESTIONS, write_csv

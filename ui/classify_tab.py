@@ -4,7 +4,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from analysis.pictures import draw_pixels
+from analysis.figures.drawing import draw_pixels
 from lab import Classification, FileResult
 from lab.spreadsheet import to_csv
 from models.errors import ModelsError

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.errors import AnalysisError
-from analysis.prediction import Prediction
+from analysis.network.predict import Prediction
 from ui import Services
 from ui.errors import hide_paths
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from analysis.training_figures import plot_accuracy, plot_layers, plot_learning_rate, plot_loss, plot_throughput
+from analysis.figures.training import plot_accuracy, plot_layers, plot_learning_rate, plot_loss, plot_throughput
 from models.errors import ModelsError
 from models.runs import UNFINISHED, Run
 from ui import Services

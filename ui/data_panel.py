@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import gradio as gr
 from torch import Tensor
 
-from analysis.data_figures import plot_class_balance
 from analysis.errors import Cancelled, Progress
+from analysis.figures.data import plot_class_balance
 from lab.data_overview import DataOverview, describe_data
 from lab.network_summary import DataKind
 from models.data import DATASETS, OWN_PICTURES

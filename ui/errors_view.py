@@ -2,10 +2,10 @@
 
 import gradio as gr
 
+from analysis.attribution.overlay import render_map
 from analysis.confusion import Confusion
-from analysis.confusion_figures import plot_confusion_difference
 from analysis.errors import AnalysisError
-from analysis.overlay import render_map
+from analysis.figures.confusion import plot_confusion_difference
 from lab.run_errors import ErrorView, PictureContrast, open_errors
 from models.errors import ModelsError
 from models.runs import UNFINISHED, Run

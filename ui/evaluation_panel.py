@@ -5,9 +5,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from analysis.evaluation_figures import CURVES, plot_consistency, plot_layer_errors
-from analysis.protocols import PROTOCOLS
-from analysis.shift import BOUNDARIES
+from analysis.consistency.protocols import PROTOCOLS
+from analysis.figures.evaluation import CURVES, plot_consistency, plot_layer_errors
+from analysis.shift.move import BOUNDARIES
 from lab.evaluation_config import EvaluationConfig
 from lab.run_documents import read_document
 from lab.spreadsheet import to_csv

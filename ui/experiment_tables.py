@@ -4,7 +4,7 @@ from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
 
-from analysis.evaluation_figures import plot_traces
+from analysis.figures.evaluation import plot_traces
 from ui.components import describe_estimate, table_html
 
 if TYPE_CHECKING:

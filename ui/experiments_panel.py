@@ -5,7 +5,7 @@ from html import escape
 
 import gradio as gr
 
-from analysis.traces import PATHS
+from analysis.consistency.traces import PATHS
 from lab.experiments import EXPERIMENTS, configure
 from lab.run_documents import read_document, read_rows
 from models.errors import ModelsError

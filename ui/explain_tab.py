@@ -5,10 +5,10 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from analysis.attribution import METHODS
-from analysis.overlay import COLORMAPS, measure_scale, render_map, render_overlay
-from analysis.pictures import draw_filters as draw_kernels
-from analysis.pictures import draw_pixels
+from analysis.attribution.methods import METHODS
+from analysis.attribution.overlay import COLORMAPS, measure_scale, render_map, render_overlay
+from analysis.figures.drawing import draw_filters as draw_kernels
+from analysis.figures.drawing import draw_pixels
 from lab import Explanation
 from ui import Services
 from ui.components import (

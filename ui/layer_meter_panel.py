@@ -6,8 +6,8 @@ from html import escape
 
 import gradio as gr
 
-from analysis.meter import LayerMeter, list_notes
-from analysis.shift_figures import plot_meter
+from analysis.equivariance.meter import LayerMeter, list_notes
+from analysis.figures.shift import plot_meter
 from lab.results import MeterReading
 from lab.shifting import measure_picture
 from lab.spreadsheet import to_csv

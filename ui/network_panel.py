@@ -6,7 +6,7 @@ from html import escape
 
 import gradio as gr
 
-from analysis.summary import Summary
+from analysis.network.summary import Summary
 from lab.network_summary import DataKind, fit_kind, summarize_network
 from models.architectures import ARCHITECTURES
 from models.backbones import BACKBONES, find_backbone

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import gradio as gr
 
-from analysis.rate_figures import plot_rates
+from analysis.figures.rate import plot_rates
 from lab.run_documents import read_document
 from models.errors import ModelsError
 from models.range_test import STEPS

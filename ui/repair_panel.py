@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import gradio as gr
 
-from analysis.evaluation_figures import plot_arm_layers, plot_arms
+from analysis.figures.evaluation import plot_arm_layers, plot_arms
 from lab.repair_config import RepairConfig
 from lab.run_documents import read_document
 from models.errors import ModelsError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from analysis.training_figures import RUN_MEASURES, plot_runs
+from analysis.figures.training import RUN_MEASURES, plot_runs
 from lab.run_comparison import compare_runs
 from models.errors import ModelsError
 from models.runs import Run

@@ -5,7 +5,7 @@ from html import escape
 
 import gradio as gr
 
-from analysis.identities import IdentityResult
+from analysis.self_check.identities import IdentityResult
 from lab.shifting import check_model
 from ui import Services
 from ui.components import empty_html, open_picture, sentence_html

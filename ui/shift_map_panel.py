@@ -8,8 +8,8 @@ from html import escape
 import gradio as gr
 
 from analysis.errors import AnalysisError
-from analysis.shift import BOUNDARIES
-from analysis.shift_figures import COLORINGS, MAX_COLUMNS, Panel, plot_shift_maps
+from analysis.figures.shift import COLORINGS, MAX_COLUMNS, Panel, plot_shift_maps
+from analysis.shift.move import BOUNDARIES
 from lab.results import PictureMap
 from lab.shifting import MAX_SHIFT, map_all_circular_shifts, map_picture
 from lab.spreadsheet import to_csv

@@ -5,12 +5,12 @@ from html import escape
 
 import gradio as gr
 
-from analysis.equivariance import MapComparison
-from analysis.figures import plot_layer_errors
-from analysis.layers import Layer, outline
-from analysis.overlay import render_map
-from analysis.pictures import draw_pixels, hatch
-from analysis.shift import BOUNDARIES
+from analysis.attribution.overlay import render_map
+from analysis.equivariance.align import MapComparison
+from analysis.figures.drawing import draw_pixels, hatch
+from analysis.figures.style import plot_layer_errors
+from analysis.network.layers import Layer, outline
+from analysis.shift.move import BOUNDARIES
 from lab import ShiftResult
 from ui import Services
 from ui.components import (

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from analysis.confusion_figures import plot_confusion
 from analysis.errors import AnalysisError
+from analysis.figures.confusion import plot_confusion
 from lab.run_analysis import evaluate_snapshot, snapshot_consistency, snapshot_health
 from lab.run_examples import list_snapshots
 from lab.snapshot_view import (

@@ -6,13 +6,13 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.attribution.overlay import render_map
 from analysis.confusion import Confusion
-from analysis.overlay import render_map
-from analysis.pictures import draw_pixels
+from analysis.figures.drawing import draw_pixels
+from analysis.network.health import LayerHealth, describe_health
 from lab.run_analysis import SnapshotConsistency
 from lab.run_examples import Examples
 from lab.snapshot_view import Scales, SnapshotView, draw_filters_on
-from models.layer_health import LayerHealth, describe_health
 from models.runs import Run
 from ui.components import (
     bars_html,

@@ -11,8 +11,8 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from analysis.attribution import METHODS
-from analysis.shift import BOUNDARIES
+from analysis.attribution.methods import METHODS
+from analysis.shift.move import BOUNDARIES
 from lab import Lab
 from lab.shifting import MAX_SHIFT, map_picture, measure_picture
 from models.samples import get_sample

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from analysis.attribution import METHODS
+from analysis.attribution.methods import METHODS
 from tests.browser.test_classify import choose
 
 FINDING = "#explain-view .finding"

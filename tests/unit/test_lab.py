@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import lab as lab_module
-from analysis.attribution import METHODS
+from analysis.attribution.methods import METHODS
 from analysis.errors import AnalysisError
-from analysis.layers import outline
-from analysis.shift import BOUNDARIES
+from analysis.network.layers import outline
+from analysis.shift.move import BOUNDARIES
 from lab import CHUNK, Lab
 from lab.shifting import map_picture, measure_picture
 from models.errors import ModelsError

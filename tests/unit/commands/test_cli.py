@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.attribution import METHODS
-from analysis.shift import BOUNDARIES
+from analysis.attribution.methods import METHODS
+from analysis.shift.move import BOUNDARIES
 from lab import Lab
 from models.pretrained import fashion_cnn
 from models.registry import Registry

@@ -12,8 +12,8 @@ import torch
 from sklearn.isotonic import IsotonicRegression
 
 import cli
-from analysis.shift import extend
-from analysis.shift_map import map_shifts
+from analysis.shift.move import extend
+from analysis.shift.shift_map import map_shifts
 from lab import arm_training, arms
 from lab.arms import run_job, start_here
 from lab.arms_config import ArmsConfig

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import nn
 
 import cli
+from analysis.equivariance.meter import LayerMeter
 from analysis.errors import AnalysisError, Cancelled
-from analysis.meter import LayerMeter
 from lab import Lab, evaluation
 from lab.evaluation import _choose, evaluate, evaluate_as_run, main, run_job
 from lab.evaluation_checks import NUM_PICTURES, _join

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.circular import CircularPadding
+from analysis.shift.circular import CircularPadding
 from lab import Lab, references
 from lab.references import find_references
 from models.images import open_image

@@ -15,8 +15,9 @@ from torch import nn
 
 from analysis.confusion import measure_confusion
 from analysis.errors import AnalysisError, Cancelled
-from analysis.shift import shift_pixels
-from analysis.training_figures import plot_layers
+from analysis.figures.training import plot_layers
+from analysis.network.health import measure_health
+from analysis.shift.move import shift_pixels
 from lab import Lab, run_analysis
 from lab.recent_results import RecentResults
 from lab.run_analysis import evaluate_snapshot, snapshot_consistency, snapshot_health, snapshot_model
@@ -24,7 +25,6 @@ from lab.run_errors import open_errors
 from lab.run_examples import list_snapshots, read_examples, read_predictions
 from models.checkpoints import load_checkpoint, pack_weights
 from models.errors import ModelsError
-from models.layer_health import measure_health
 from models.runs import Run, read_run
 from tests.device import DEVICE
 

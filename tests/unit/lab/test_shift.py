@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis.circular import CircularPadding
 from analysis.errors import AnalysisError
+from analysis.shift.circular import CircularPadding
 from lab import Lab
 from lab.results import ShiftResult
 from models.preprocessing import Preprocessing

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis import shift_map
-from analysis.circular import CircularPadding
 from analysis.errors import AnalysisError, Cancelled
-from analysis.layers import outline
-from analysis.shift import BOUNDARIES, shift_pixels
+from analysis.network.layers import outline
+from analysis.shift import shift_map
+from analysis.shift.circular import CircularPadding
+from analysis.shift.move import BOUNDARIES, shift_pixels
 from lab import Lab
 from lab.results import PictureMap
 from lab.shifting import (

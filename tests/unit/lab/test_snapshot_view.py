@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from analysis.errors import AnalysisError
-from analysis.pictures import draw_filters
+from analysis.figures.drawing import draw_filters
 from lab import Lab, run_analysis
 from lab.recent_results import RecentResults
 from lab.run_analysis import evaluate_snapshot

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from analysis.network.health import measure_health
 from models import journal, trainer, training_setup
 from models.data import Split, load_dataset
 from models.feed import Feed
 from models.journal import BEST
-from models.layer_health import measure_health
 from models.resume_point import FILE as RESUME_POINT
 from models.runs import SilentWriter, load_run_model, read_run, write_json
 from models.stopping import StopRequest

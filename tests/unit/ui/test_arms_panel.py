@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.training_figures import plot_seed_bands
+from analysis.figures.training import plot_seed_bands
 from lab.arms_config import ArmsConfig
 from lab.arms_presets import PRESETS
 from lab.arms_report import summarize, write_csv

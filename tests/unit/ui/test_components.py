@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from analysis.prediction import Prediction
+from analysis.network.predict import Prediction
 from ui.components import (
     bars_html,
     card_html,

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from analysis.attribution import Attribution
-from analysis.prediction import Prediction
+from analysis.attribution.methods import Attribution
+from analysis.network.predict import Prediction
 from lab import Explanation
 from ui.explain_tab import _show_explanation
 

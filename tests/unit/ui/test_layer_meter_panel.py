@@ -1,6 +1,6 @@
 """What the Layers part of the Shift tab says of a reading."""
 
-from analysis.meter import LayerMeter
+from analysis.equivariance.meter import LayerMeter
 from lab.results import MeterReading
 from models.pretrained import fashion_cnn
 from ui.layer_meter_panel import _describe, _show_rows

@@ -1,0 +1,152 @@
+"""What one forward pass tells about explaining a model: its feature maps, and whether ReLU rules reach it."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from analysis.network.hooks import preserved
+from analysis.network.layers import is_feature_map
+
+RECTIFIERS = {
+    "relu": "ReLU as a function instead of a module",
+    "hardtanh": "Hardtanh, or ReLU6 as a function",
+    "silu": "SiLU",
+    "gelu": "GELU",
+    "hardswish": "Hardswish",
+    "leaky_relu": "LeakyReLU",
+    "rrelu_with_noise": "RReLU",
+    "_prelu_kernel": "PReLU",
+    "elu": "ELU",
+    "celu": "CELU",
+    "mish": "Mish",
+    "softplus": "Softplus",
+    "threshold": "Threshold",
+}
+"""ATen operation -> what to call it where the guided rule misses it. The first two are missed only where
+no nn.ReLU or nn.ReLU6 module runs them; gates (sigmoid, hardsigmoid) are no rectifiers."""
+
+GUIDED_MODULES = {nn.ReLU: "relu", nn.ReLU6: "hardtanh"}
+"""Modules whose backward pass the guided rule replaces -> the ATen operation that each call runs."""
+
+
+@dataclass(frozen=True)
+class ForwardTrace:
+    """One forward pass of one image.
+
+    Attributes:
+        output_shape: shape of what the model returned; empty if that is not one tensor.
+        feature_maps: name of a submodule -> its output shape ``(1, C, h, w)``, in the order of execution.
+        default_layer: the feature map that Grad-CAM explains best, None if there is none.
+        num_guided: how many ReLUs and ReLU6s are modules, where the guided rule works.
+        unguided: names of the rectifiers that the guided rule would silently pass over.
+    """
+
+    output_shape: tuple[int, ...]
+    feature_maps: dict[str, tuple[int, ...]]
+    default_layer: str | None
+    num_guided: int
+    unguided: tuple[str, ...]
+
+
+def trace_forward(module: nn.Module, inputs: Tensor) -> ForwardTrace:
+    """Runs the model once, without gradients, and notes what matters for explaining it.
+
+    Args:
+        module: a classifier; left as it was found.
+        inputs: one normalised image ``(1, C, H, W)``.
+    """
+    recorder = _Recorder(inputs)
+    with preserved(module), torch.no_grad(), _OperationCounter() as operations:
+        for name, submodule in module.named_modules():
+            submodule.register_forward_hook(recorder.hook(name))
+        output = module(inputs)
+    missed = operations.counts - recorder.guided_calls
+    return ForwardTrace(
+        output_shape=tuple(output.shape) if isinstance(output, Tensor) else (),
+        feature_maps=recorder.feature_maps,
+        default_layer=recorder.default_layer,
+        num_guided=recorder.guided_calls.total(),
+        unguided=tuple(RECTIFIERS[operation] for operation in missed),
+    )
+
+
+def default_layer(module: nn.Module, inputs: Tensor) -> str | None:
+    """Returns the name of the last feature map ``(1, C, h, w)`` before the final pooling, None without one.
+
+    ``layer4`` of a ResNet, for example. The outermost module with that output gives the name.
+    """
+    return trace_forward(module, inputs).default_layer
+
+
+def list_feature_maps(module: nn.Module, inputs: Tensor) -> list[str]:
+    """Returns the names of all modules with a feature map ``(1, C, h, w)``, in the order of execution."""
+    return list(trace_forward(module, inputs).feature_maps)
+
+
+class _Recorder:
+    """Forward hooks that note feature maps and calls of ReLU modules."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        self.image_size = tuple(inputs.shape[-2:])
+        self.feature_maps: dict[str, tuple[int, ...]] = {}
+        self.candidates: list[str] = []
+        self.guided_calls: Counter[str] = Counter()
+        self.pooled: Tensor | None = None
+
+    @property
+    def default_layer(self) -> str | None:
+        return self.candidates[-1] if self.candidates else None
+
+    def hook(self, name: str) -> Callable[[nn.Module, tuple, object], None]:
+        def record(module: nn.Module, _: tuple, output: object) -> None:
+            # Exact types: a subclass may compute something else.
+            if (operation := GUIDED_MODULES.get(type(module))) is not None:
+                self.guided_calls[operation] += 1
+            if isinstance(output, Tensor) and name:
+                self._record_output(name, module, output)
+
+        return record
+
+    def _record_output(self, name: str, module: nn.Module, output: Tensor) -> None:
+        if type(module).__module__ == "torch.nn.modules.pooling":
+            self.pooled = output
+        # A container that ends in a pooling layer returns the very tensor of that layer.
+        pooled = output is self.pooled
+        is_map = len(output) == 1 and is_feature_map(output.shape, self.image_size)
+        # A module may run several times; its last output counts, as it does for captum.
+        self.feature_maps.pop(name, None)
+        self.candidates = [candidate for candidate in self.candidates if candidate != name]
+        if is_map:
+            self.feature_maps[name] = tuple(output.shape)
+        if is_map and not pooled:
+            self.candidates.append(name)
+        elif output.ndim == 4 and not pooled:
+            self._drop_parts_of(name)
+        elif output.ndim == 3:
+            # From here on the model works on a sequence of tokens (ViT, MLP-Mixer). What came before
+            # is no summary of the picture that Grad-CAM could weigh.
+            self.candidates.clear()
+
+    def _drop_parts_of(self, name: str) -> None:
+        """Prefers the map before a block that ends in 1 x 1 (layer4, tiny image) to one from its inside."""
+        outside = [candidate for candidate in self.candidates if not candidate.startswith(f"{name}.")]
+        self.candidates = outside or self.candidates
+
+
+class _OperationCounter(TorchDispatchMode):
+    """Counts the rectifiers that really run, whether a module or a function asked for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        # The in-place variant of an operation has the same name and a trailing underscore.
+        name = function.overloadpacket.__name__.rstrip("_")
+        if name in RECTIFIERS:
+            self.counts[name] += 1
+        return function(*args, **(kwargs or {}))

@@ -1,0 +1,308 @@
+"""Accuracy, consistency and their like over a data set, with bootstrap intervals over images.
+
+Every statistic is a ratio of two sums over images, so one resampling serves all of them, and the same
+resampling of two models gives the interval of their difference.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.consistency.design import Design
+from analysis.consistency.votes import Votes
+
+REPLICATES = 2000
+CONFIDENCE = 0.95
+_GRAIN = 2.0**-30
+"""Per-image numbers are rounded to this: their sums are then exact, so the same in whatever order they are added."""
+_BLOCK = 2**22
+"""Numbers handled at once."""
+
+Ratio = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The statistics of one model before they are added up over images.
+
+    Attributes:
+        ratios: Name -> numerators and denominators, each ``(N,)``; None where it is not defined.
+        votes_by_label: ``(E, 4)`` int: image, right class, predicted class, number of votes; None without labels.
+        groups: ``(N,)``: images that are resampled together.
+        weights: ``(N,)``: how much each image counts.
+    """
+
+    ratios: dict[str, Ratio | None]
+    votes_by_label: np.ndarray | None
+    groups: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Values and bootstrap replicates ``(REPLICATES,)`` by name; None where a statistic is not defined."""
+
+    values: dict[str, float | None]
+    replicates: dict[str, np.ndarray | None]
+
+    def to_json(self, name: str) -> dict:
+        """``{value, low, high}``: a percentile bootstrap interval, null where there is none."""
+        return interval(self.values[name], self.replicates[name])
+
+
+def tabulate(votes: Votes, design: Design, *, stride: int = 1) -> Table:
+    """Works out the numerator and denominator of every statistic for every image.
+
+    Consistency is the share of agreeing pairs. Where these are all pairs of K shifts with n_c votes for class c,
+    it is the U-statistic sum n_c (n_c - 1) / (K (K - 1)); "with replacement" is sum (n_c / K)^2.
+
+    Args:
+        votes: ``(N, S)``; where the design stops early, ``(N, 2)`` suffices: the unshifted one, and one that is
+            wrong if any is.
+        design: Of the same images.
+        stride: Of the whole network, for consistency by shift modulo stride.
+    """
+    ones, known = np.ones(len(votes)), votes.labels >= 0
+    right = (votes.top1 == votes.labels[:, None]) & known[:, None]
+    ratios: dict[str, Ratio | None] = dict.fromkeys(NAMES)
+    ratios["accuracy"] = right[:, 0], known
+    if design.stops_early:
+        ratios["worst_case_accuracy"] = right.all(1), known
+        return Table(ratios, None, design.groups, design.weights)
+    sample, size = votes.top1[:, design.sample], len(design.sample)
+    agreed, both_right, margin_change = _compare_pairs(votes, design)
+    pairs = ones * len(design.pairs)
+    ratios |= {
+        "mean_accuracy": (right[:, design.sample].sum(1), known * size),
+        "worst_case_accuracy": (right[:, 0] & right[:, design.sample].all(1), known),
+        "consistency": (agreed, pairs),
+        "consistency_given_correct": (agreed * right[:, 0], pairs * right[:, 0]),
+        "joint_correct": (both_right, pairs * known),
+        "all_agree": ((sample == sample[:, :1]).all(1), ones),
+        "one_pixel_change_axis": _changes(votes, design.axis),
+        "one_pixel_change_diagonal": _changes(votes, design.diagonal),
+        "mac": (votes.change, ones),
+        "margin_change": (margin_change, ones),
+        "near_ties": (votes.tie[:, design.sample].sum(1), ones * size),
+    }
+    if design.all_pairs:
+        ratios["consistency_with_replacement"] = 2 * agreed + size, ones * size**2
+    if design.is_path:
+        trace = votes.probability[:, np.unique(design.pairs)].astype(np.float64)
+        ratios["total_variation"] = np.abs(np.diff(trace)).sum(1), ones
+        ratios["amplitude"] = np.ptp(trace, axis=1), ones
+    counted = _count_votes(sample, votes.labels) if known.all() else None
+    return Table(ratios | _curves(votes, design, stride), counted, design.groups, design.weights)
+
+
+NAMES = (
+    "accuracy",
+    "mean_accuracy",
+    "worst_case_accuracy",
+    "consistency",
+    "near_ties",
+    "consistency_with_replacement",
+    "consistency_given_correct",
+    "joint_correct",
+    "all_agree",
+    "one_pixel_change_axis",
+    "one_pixel_change_diagonal",
+    "mac",
+    "margin_change",
+    "total_variation",
+    "amplitude",
+)
+"""The statistics that are ratios of sums over images; ``kappa`` is worked out from them."""
+
+
+def estimate(table: Table, seed: int, replicates: int = REPLICATES) -> Estimates:
+    """Adds up over images, and again over images (or groups of them) drawn with replacement.
+
+    Efron's percentile bootstrap; ``kappa`` = (C - Ce) / (1 - Ce) with the consistency Ce of a network that
+    draws its answers at random from those it gives to the right class: sum_y pi_y sum_c P(c|y)^2, estimated
+    without bias from pairs of different images of a class.
+
+    Args:
+        table: From :func:`tabulate`.
+        seed: The same seed draws the same images for every model.
+        replicates: How often.
+    """
+    names = [name for name, ratio in table.ratios.items() if ratio is not None]
+    _, groups = np.unique(table.groups, return_inverse=True)
+    num_groups = groups.max() + 1
+    parts = [np.asarray(part, np.float64) * table.weights for name in names for part in table.ratios[name]]
+    terms = np.stack(parts, axis=1)
+    sums = np.zeros((num_groups, terms.shape[1]))
+    np.add.at(sums, groups, np.round(terms / _GRAIN) * _GRAIN)
+    chance = _chance(table.votes_by_label, groups, table.weights)
+    everything = np.ones((1, num_groups))
+    totals, expected = everything @ sums, chance(everything)
+    resampled = [(draws @ sums, chance(draws)) for draws in _draw_groups(num_groups, seed, replicates)]
+    values, drawn = dict.fromkeys(table.ratios), dict.fromkeys(table.ratios)
+    for column, name in enumerate(names):
+        values[name] = _number(_divide(totals, column)[0])
+        drawn[name] = np.concatenate([_divide(block, column) for block, _ in resampled]) if resampled else None
+    values["kappa"], drawn["kappa"] = None, None
+    if expected is not None and values.get("consistency") is not None:
+        values["kappa"] = _number(_kappa(np.array([values["consistency"]]), expected)[0])
+        if resampled:
+            drawn["kappa"] = _kappa(drawn["consistency"], np.concatenate([block for _, block in resampled]))
+    if num_groups < len(groups):
+        # Accuracy does not depend on the shifts that a group shares: its images are drawn one by one.
+        alone = replace(table, ratios={"accuracy": table.ratios["accuracy"]}, groups=np.arange(len(groups)))
+        drawn["accuracy"] = estimate(alone, seed, replicates).replicates["accuracy"]
+    return Estimates(values, drawn)
+
+
+def compare(first: Estimates, second: Estimates, name: str) -> dict:
+    """``{value, low, high}`` of first minus second, with the interval of the paired bootstrap."""
+    values, drawn = (first.values[name], second.values[name]), (first.replicates[name], second.replicates[name])
+    if None in values:
+        return interval(None, None)
+    return interval(values[0] - values[1], None if any(d is None for d in drawn) else drawn[0] - drawn[1])
+
+
+def interval(value: float | None, replicates: np.ndarray | None) -> dict:
+    """``{value, low, high}``: the middle :data:`CONFIDENCE` of the replicates that are defined."""
+    low = high = None
+    if value is not None and replicates is not None and np.isfinite(replicates).any():
+        outside = (1 - CONFIDENCE) / 2
+        low, high = (float(q) for q in np.nanquantile(replicates, [outside, 1 - outside]))
+    return {"value": value, "low": low, "high": high}
+
+
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
+    """Exact two-sided p-value of McNemar's test (1947) that two classifiers are equally accurate.
+
+    Args:
+        first_right: ``(N,)`` bool: which images the first gets right.
+        second_right: ``(N,)`` bool: the same images.
+    """
+    only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
+    num = only_first + only_second
+    term = tail = 1  # binomial coefficients as whole numbers: nothing underflows
+    for index in range(min(only_first, only_second)):
+        term = term * (num - index) // (index + 1)
+        tail += term
+    return min(1.0, 2 * tail / 2**num)
+
+
+def _compare_pairs(votes: Votes, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per image: pairs that agree, pairs that are both right, and the mean absolute change of the margin."""
+    agreed, both_right, change = np.zeros((3, len(votes)))
+    for rows, first, second in _pair_blocks(votes, design):
+        top1, margin = votes.top1[rows], votes.margin[rows].astype(np.float64)
+        same = top1[:, first] == top1[:, second]
+        agreed[rows] = same.sum(1)
+        both_right[rows] = (same & (top1[:, first] == votes.labels[rows, None])).sum(1)
+        change[rows] = np.abs(margin[:, first] - margin[:, second]).mean(1)
+    return agreed, both_right, change
+
+
+def _curves(votes: Votes, design: Design, stride: int) -> dict[str, Ratio]:
+    """Consistency by the distance of the two shifts, and by how far that is from the stride lattice.
+
+    Distance is the larger of \\|dx\\| and \\|dy\\| in pixels; the phase likewise, each to the nearest multiple of
+    the stride: 0 means that every feature map should only have moved by whole cells.
+    """
+    counts: dict[str, list] = {}
+    far = int(np.ptp(design.shifts[:, design.sample], axis=1).max(initial=0)) + 1
+    for rows, first, second in _pair_blocks(votes, design):
+        delta = np.abs(design.shifts[rows][:, first].astype(np.int64) - design.shifts[rows][:, second])
+        same = votes.top1[rows][:, first] == votes.top1[rows][:, second]
+        phase = np.minimum(delta % stride, -delta % stride).max(2)
+        for name, bins, size in (("distance", delta.max(2), far), ("phase", phase, stride // 2 + 1)):
+            cells = (bins + size * np.arange(len(bins))[:, None]).ravel()
+            total = np.bincount(cells, minlength=size * len(bins)).reshape(-1, size)
+            agreed = np.bincount(cells, same.ravel(), minlength=size * len(bins)).reshape(-1, size)
+            counts.setdefault(name, []).append((agreed, total))
+    curves = {}
+    for name, parts in counts.items():
+        agreed, total = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        curves |= {f"{name}/{bin}": (agreed[:, bin], total[:, bin]) for bin in np.flatnonzero(total.sum(0))}
+    return curves
+
+
+def _pair_blocks(votes: Votes, design: Design):
+    """Images in blocks that fit into memory with all their pairs."""
+    if len(design.pairs):
+        first, second = design.pairs.T
+        size = max(1, _BLOCK // len(design.pairs))
+        for start in range(0, len(votes), size):
+            yield slice(start, start + size), first, second
+
+
+def _changes(votes: Votes, pairs: np.ndarray) -> Ratio | None:
+    if not len(pairs):
+        return None
+    first, second = pairs.T
+    return (votes.top1[:, first] != votes.top1[:, second]).sum(1), np.full(len(votes), len(pairs))
+
+
+def _count_votes(sample: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """``(E, 4)``: image, right class, predicted class, how often."""
+    num = len(sample)
+    triples = np.stack([np.repeat(np.arange(num), sample.shape[1]), sample.ravel()], axis=1)
+    cells, counts = np.unique(triples, axis=0, return_counts=True)
+    return np.stack([cells[:, 0], labels[cells[:, 0]], cells[:, 1], counts], axis=1)
+
+
+def _chance(counted: np.ndarray | None, groups: np.ndarray, weights: np.ndarray) -> Callable:
+    """A function from numbers of draws ``(B, G)`` to the chance agreement ``(B,)``, or to None.
+
+    Votes of one image are never compared with each other, nor with those of a second draw of it: that would
+    count the very agreement which is not chance, more so the fewer images a class has.
+    """
+    if counted is None:
+        return lambda draws: None
+    image, label, predicted, count = counted.T
+    _, label = np.unique(label, return_inverse=True)
+    cells, cell = np.unique(np.stack([label, predicted], axis=1), axis=0, return_inverse=True)
+    first = np.unique(image, return_index=True)[1]  # counted is in the order of the images
+    label_of_image, label_of_cell, cell = label[first], cells[:, 0], cell.ravel()
+    votes_each = np.add.reduceat(count, first)
+
+    def chance(draws: np.ndarray) -> np.ndarray:
+        result = np.full(len(draws), np.nan)
+        for row, drawn in enumerate(draws):
+            weight = drawn[groups] * weights
+            of_image = weight * votes_each
+            votes = weight[image] * count
+            same = np.bincount(label_of_cell, np.bincount(cell, votes) ** 2) - np.bincount(label, votes**2)
+            total = np.bincount(label_of_image, of_image)
+            pairs = total**2 - np.bincount(label_of_image, of_image**2)
+            found = pairs > 0
+            if found.any():
+                result[row] = (total[found] * same[found] / pairs[found]).sum() / total[found].sum()
+        return result
+
+    return chance
+
+
+def _draw_groups(num_groups: int, seed: int, replicates: int):
+    """Blocks ``(B, G)`` of how often each group is drawn; none where there is nothing to resample."""
+    if num_groups < 2:
+        return
+    rng = np.random.default_rng([seed, num_groups])
+    size = max(1, _BLOCK // num_groups)
+    for start in range(0, replicates, size):
+        rows = min(size, replicates - start)
+        drawn = rng.integers(num_groups, size=(rows, num_groups)) + num_groups * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * num_groups)
+        yield counts.reshape(rows, num_groups).astype(np.float64)
+
+
+def _divide(sums: np.ndarray, column: int) -> np.ndarray:
+    numerator, denominator = sums[:, 2 * column], sums[:, 2 * column + 1]
+    return np.divide(numerator, denominator, out=np.full(len(sums), np.nan), where=denominator > 0)
+
+
+def _kappa(consistency: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    spare = 1 - chance
+    return np.divide(consistency - chance, spare, out=np.full(len(spare), np.nan), where=spare > 0)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,239 @@
+"""The layers of a network as one forward pass meets them, and their feature maps."""
+
+import difflib
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from analysis.errors import AnalysisError
+from analysis.network.geometry import Axis, GeometryMode
+
+HANDS_ON = ("Identity", "Dropout")
+"""Modules whose output, in eval mode, is their input."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of one module, or what the network holds beside its calls.
+
+    Attributes:
+        name: The module's name; its second call in a forward is ``name#2``, and so on.
+        type: Class name.
+        output_shape: Without the batch dimension; ``(C, h, w)`` for feature maps; a parameter's own shape; empty for
+            a module that is never called.
+        num_params: Parameters of this module itself. Those of modules that are never called on their own
+            (a projection inside attention) count with the nearest one around them that is.
+        stride: Input pixels per cell, or None for outputs without positions.
+        receptive_field: Side in input pixels; the picture's own side when it is all of it; None when the
+            window is not fixed (attention).
+        is_feature_map: Whether the output is ``(C, h, w)`` with more than one position.
+        sees_all: Whether the receptive field is the whole picture.
+        repeats: Whether a container only hands on the output of its last part.
+        axes: Where each row and each column of cells looks, for feature maps whose windows are known; the ends
+            are infinite where a cell looks at the whole picture.
+    """
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...]
+    num_params: int
+    stride: int | None
+    receptive_field: int | None
+    is_feature_map: bool
+    sees_all: bool
+    repeats: bool
+    axes: tuple[Axis, Axis] | None = None
+
+    def summary(self) -> dict:
+        """The public description."""
+        keys = ("name", "type", "output_shape", "num_params", "stride", "receptive_field")
+        return {key: getattr(self, key) for key in keys}
+
+
+def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
+    """Every module call of one forward pass, in the order in which they finish, then what holds parameters beside.
+
+    The latter are parameters of the network itself (the class token of a ViT) and modules of its first level that are
+    not called (auxiliary classifiers), so that ``num_params`` adds up to the parameters of the network.
+
+    Args:
+        module: A network in eval mode.
+        inputs: ``(N, C, H, W)``; only the first picture is used.
+    """
+    inputs = inputs[:1].detach().clone()
+    image_side = max(inputs.shape[-2:])
+    found: list[Layer] = []
+    last: list[Tensor] = []
+
+    def record(name: str, output: Tensor) -> None:
+        part = module.get_submodule(name.split("#")[0])
+        geometry = mode.find(output)
+        has_axes = geometry is not None and geometry.axes is not None
+        is_map = is_feature_map(output.shape, inputs.shape[-2:]) and not (has_axes and geometry.dims != (-2, -1))
+        stride = None
+        if is_map:
+            stride = geometry.stride if has_axes else _guess_stride(output.shape, inputs.shape, found)
+        extent = geometry.receptive_field if geometry else None
+        sees_all = extent == math.inf
+        found.append(
+            Layer(
+                name=name,
+                type=type(part).__name__,
+                output_shape=tuple(output.shape[1:]),
+                num_params=0,
+                stride=stride,
+                receptive_field=None if extent is None else image_side if sees_all else int(extent),
+                is_feature_map=is_map,
+                sees_all=sees_all,
+                repeats=bool(last) and output is last[0] and any(True for _ in part.children()),
+                axes=geometry.axes if is_map and has_axes and extent is not None else None,
+            )
+        )
+        last[:] = [output]
+
+    names = [name for name, _ in module.named_modules() if name]
+    with watch_outputs(module, names, record), GeometryMode(inputs) as mode, torch.no_grad():
+        module(inputs)
+    counts = _count_own_params(module, {layer.name for layer in found})
+    rows = [replace(layer, num_params=counts.pop(layer.name, 0)) for layer in found]
+    return (*rows, *(_describe_uncalled(module, name, count) for name, count in counts.items()))
+
+
+def _describe_uncalled(module: nn.Module, name: str, num_params: int) -> Layer:
+    """The row of a parameter of ``module`` itself, or of one of its parts that no forward calls."""
+    part = getattr(module, name)
+    shape = tuple(part.shape) if isinstance(part, nn.Parameter) else ()
+    return Layer(name, type(part).__name__, shape, num_params, None, None, False, False, False)
+
+
+def _guess_stride(shape: Sequence[int], image_shape: Sequence[int], before: Sequence[Layer]) -> int | None:
+    """The stride of a map whose grid was lost on the way, as in attention over windows and back.
+
+    Only of a map that divides the picture evenly, and no finer than all maps before it: an attention matrix
+    ``(1, heads, L, L)`` has the shape of a map too.
+    """
+    (rows, row_rest), (columns, column_rest) = map(divmod, image_shape[-2:], shape[-2:])
+    finest = min((layer.stride for layer in before if layer.stride), default=1)
+    is_grid = shape[0] == image_shape[0] and rows == columns and not (row_rest or column_rest)
+    return rows if is_grid and rows >= finest else None
+
+
+def is_feature_map(shape: Sequence[int], image_size: Sequence[int]) -> bool:
+    """Whether ``shape`` is ``(N, C, h, w)`` with positions in its last two dimensions.
+
+    A map keeps the proportions of the picture, up to rounding. Outputs with channels last, ``(N, h, w, C)``,
+    and windows of attention do not.
+
+    Args:
+        shape: Of a layer's output.
+        image_size: Height and width of the network's input.
+    """
+    if len(shape) != 4 or min(shape[2:]) < 2:
+        return False
+    (height, width), (full_height, full_width) = shape[2:], image_size
+    return abs(height * full_width - width * full_height) <= 2 * max(image_size)
+
+
+def outline(layers: Collection[Layer]) -> tuple[Layer, ...]:
+    """The feature maps of the upper two levels of the module tree: enough to follow a network down.
+
+    A map that several containers hand on counts once, under the name of its innermost part shown.
+    """
+    shown: list[Layer] = []
+    is_new = False
+    for layer in layers:
+        is_new = is_new or not (layer.repeats or layer.type in HANDS_ON)
+        if is_new and layer.is_feature_map and layer.stride and _is_upper(layer):
+            shown.append(layer)
+            is_new = False
+    return tuple(shown)
+
+
+def _is_upper(layer: Layer) -> bool:
+    return layer.name.count(".") < 2 and "#" not in layer.name and layer.type not in HANDS_ON
+
+
+def find_layer(layers: Collection[Layer], name: str) -> Layer:
+    """The layer called ``name``, which must be a feature map.
+
+    Raises:
+        AnalysisError: No such layer, or no feature map; names the nearest ones.
+    """
+    maps = {layer.name: layer for layer in layers if layer.is_feature_map}
+    if name in maps:
+        return maps[name]
+    near = difflib.get_close_matches(name, maps, n=3, cutoff=0.3) or list(maps)[-3:]
+    known = any(layer.name == name for layer in layers)
+    problem = f"{name} gives no feature map" if known else f"There is no layer called {name}"
+    raise AnalysisError(f"{problem}; try {', '.join(near)}." if near else f"{problem} in this model.")
+
+
+@contextmanager
+def watch_outputs(
+    module: nn.Module, names: Collection[str], callback: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Calls ``callback(name, output)`` whenever one of the named modules has computed a tensor.
+
+    The output is the live tensor: an in-place operation may change it later, so clone what is kept.
+    The second call of a module in the block is reported as ``name#2``. Hooks are removed at the end.
+    """
+    num_calls: dict[str, int] = {}
+    handles = []
+
+    def hook_for(name: str):
+        def hook(_module, _inputs, output):
+            output = output[0] if isinstance(output, tuple) and output else output
+            if isinstance(output, Tensor):
+                num_calls[name] = num_calls.get(name, 0) + 1
+                callback(name if num_calls[name] == 1 else f"{name}#{num_calls[name]}", output)
+
+        return hook
+
+    try:
+        for name in names:
+            handles.append(module.get_submodule(name).register_forward_hook(hook_for(name)))  # noqa: PERF401
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def extract_features(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
+    """The feature map ``(N, C, h, w)`` of the layer ``name`` (with ``#2`` for a second call), on the CPU.
+
+    Raises:
+        AnalysisError: The layer was not reached or has no feature map.
+    """
+    kept: dict[str, Tensor] = {}
+
+    def keep(called_name: str, output: Tensor) -> None:
+        if called_name == name:
+            kept[name] = output.float().cpu().clone()
+
+    base = name.split("#")[0]
+    if base not in dict(module.named_modules()):
+        raise AnalysisError(f"There is no layer called {name} in this model.")
+    with watch_outputs(module, [base], keep), torch.inference_mode():
+        module(inputs)
+    if name not in kept or not is_feature_map(kept[name].shape, inputs.shape[-2:]):
+        raise AnalysisError(f"The layer {name} gives no feature map for this input.")
+    return kept[name]
+
+
+def _count_own_params(module: nn.Module, called: set[str]) -> dict[str, int]:
+    """Parameters per called module; each counts once, with the nearest called module around it.
+
+    Where there is none, it counts under the name of the network's own parameter or part that it belongs to.
+    """
+    counts: dict[str, int] = {}
+    for param_name, param in module.named_parameters():
+        owner = param_name.rpartition(".")[0]
+        while owner and owner not in called:
+            owner = owner.rpartition(".")[0]
+        owner = owner or param_name.split(".")[0]
+        counts[owner] = counts.get(owner, 0) + param.numel()
+    return counts

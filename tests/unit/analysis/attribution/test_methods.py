@@ -1,0 +1,496 @@
+"""Every attribution method against captum or a formula, on models that are easy to explain wrongly."""
+
+import captum.attr
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from analysis.attribution.captum_methods import TOLERANCE
+from analysis.attribution.methods import METHODS, attribute, find_obstacles
+from analysis.errors import AnalysisError, Cancelled
+
+CHUNKED = ["integrated_gradients", "smoothgrad", "occlusion"]
+
+
+class ResidualNet(nn.Module):
+    """Three classes; one in-place ReLU used three times, as in torchvision's BasicBlock."""
+
+    def __init__(self, rectifier: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 3, padding=1)
+        self.bn = nn.BatchNorm2d(6)
+        self.relu = rectifier(inplace=True)
+        self.conv2 = nn.Conv2d(6, 6, 3, padding=1)
+        self.conv3 = nn.Conv2d(6, 8, 3, stride=2)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn(self.conv1(x)))
+        x = self.relu(self.conv2(x) + x)
+        return self.fc(self.relu(self.conv3(x)).mean((2, 3)))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def net() -> ResidualNet:
+    """In train mode, with a frozen parameter, a gradient and statistics that are not the initial ones."""
+    net = ResidualNet()
+    net.bn.running_mean += torch.randn(6) / 10
+    net.fc.bias.requires_grad_(False)
+    net.fc.weight.grad = torch.ones_like(net.fc.weight)
+    return net
+
+
+@pytest.fixture
+def image() -> Tensor:
+    return torch.randn(1, 3, 12, 12)
+
+
+def describe(model: nn.Module) -> list:
+    modules = [
+        (module.training, len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks))
+        for module in model.modules()
+    ]
+    parameters = [(id(parameter), parameter.requires_grad, id(parameter.grad)) for parameter in model.parameters()]
+    return [modules, parameters, torch.get_rng_state().tolist()]
+
+
+# --- each method against captum, used directly -----------------------------------------------------
+
+
+def draw(cells: Tensor) -> Tensor:
+    """Bilinear between the places that ResidualNet's conv3 looks at, pixels 1, 3 ... 9 of 12, by torch itself."""
+    places = (torch.arange(12, dtype=cells.dtype) - 5) / 4
+    rows, columns = torch.meshgrid(places, places, indexing="ij")
+    grid = torch.stack([columns, rows], dim=-1)[None]
+    return F.grid_sample(cells, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def ask_captum(method: str, net: nn.Module, x: Tensor, target: int) -> Tensor:
+    cam = captum.attr.LayerGradCam(net, net.conv3)
+    guided = captum.attr.GuidedBackprop(net)
+    direct = {
+        "saliency": lambda: captum.attr.Saliency(net).attribute(x, target, abs=False),
+        "input_x_gradient": lambda: captum.attr.InputXGradient(net).attribute(x, target),
+        "guided_backprop": lambda: guided.attribute(x, target),
+        "occlusion": lambda: captum.attr.Occlusion(net).attribute(x, (3, 2, 2), strides=(3, 1, 1), target=target),
+        "grad_cam": lambda: draw(cam.attribute(x, target)),
+        "guided_grad_cam": lambda: guided.attribute(x, target) * draw(cam.attribute(x, target).relu()),
+    }
+    return direct[method]()[0].detach()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("smoothgrad", "integrated_gradients")])
+def test_every_method_is_captums(method, net, image) -> None:
+    layer = "conv3" if METHODS[method].needs_layer else None
+
+    result = attribute(net, image, 1, method, layer=layer)
+
+    expected = ask_captum(method, net.eval(), image.requires_grad_(), 1)
+    strongest = expected.abs().max()
+    torch.testing.assert_close(result.values / strongest, expected / strongest)
+    assert (result.method, result.target, result.layer) == (method, 1, layer)
+    assert result.seconds > 0
+    assert not result.is_flat
+
+
+def test_smoothgrad_is_the_mean_gradient_over_its_noise(net, image) -> None:
+    result = attribute(net, image, 2, "smoothgrad", seed=5, n_samples=6, noise_level=0.2, chunk=4)
+
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.cat([torch.randn(image.shape, generator=generator) for _ in range(6)])
+    noisy = (image + 0.2 * (image.max() - image.min()) * noise).requires_grad_()
+    net.eval()(noisy)[:, 2].sum().backward()
+    torch.testing.assert_close(result.values, noisy.grad.mean(0))
+
+
+# --- and against definitions that do not use captum ------------------------------------------------
+
+
+class _GuidedReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, ceiling):
+        ctx.save_for_backward(x)
+        ctx.ceiling = ceiling
+        return x.clamp(0, ceiling)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient.clamp(min=0) * ((x > 0) & (x < ctx.ceiling)), None
+
+
+class GuidedModule(nn.Module):
+    def __init__(self, ceiling: float) -> None:
+        super().__init__()
+        self.ceiling = ceiling
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _GuidedReLU.apply(x, self.ceiling)
+
+
+@pytest.mark.parametrize(("rectifier", "ceiling"), [(nn.ReLU, torch.inf), (nn.ReLU6, 6.0)])
+def test_guided_backprop_acts_on_every_call_of_a_reused_in_place_relu(rectifier, ceiling, image) -> None:
+    net = ResidualNet(rectifier).eval()
+    # Large enough to reach the ceiling of ReLU6, too.
+    x = 20 * image
+    guided = attribute(net, x, 0, "guided_backprop").values
+    plain = attribute(net, x, 0, "saliency").values
+
+    net.relu = GuidedModule(ceiling)
+    leaf = x.clone().requires_grad_()
+    net(leaf)[0, 0].backward()
+    torch.testing.assert_close(guided, leaf.grad[0])
+    assert not torch.allclose(guided, plain)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv2_035"])
+def test_guided_backprop_reaches_relu6_inside_timms_norm_layers(name) -> None:
+    timm = pytest.importorskip("timm")
+    from analysis.attribution.captum_methods import _with_plain_relus
+
+    net = timm.create_model(name, num_classes=5).eval()
+    x = torch.randn(1, 3, 64, 64)
+    twin = _with_plain_relus(net)
+
+    assert torch.equal(twin(x), net(x))
+    assert {id(p) for p in twin.parameters()} == {id(p) for p in net.parameters()}
+    assert find_obstacles(net, x) == {}
+    guided, plain = (attribute(net, x, 0, method).values for method in ("guided_backprop", "saliency"))
+    assert not torch.allclose(guided, plain)
+    # All of that happened in a copy: the model still has its own activations.
+    assert sum(isinstance(part, nn.ReLU6) for part in net.modules()) > 20
+    assert not any(isinstance(part, nn.ReLU) for part in net.modules())
+
+
+# --- integrated gradients: what they have to add up to ---------------------------------------------
+
+
+@pytest.mark.parametrize("is_neutral", [True, False])
+def test_integrated_gradients_are_the_integral(is_neutral, net, image) -> None:
+    baseline = torch.zeros(3, 12, 12) if is_neutral else torch.rand(3, 12, 12)
+    given = {} if is_neutral else {"baseline": baseline}
+
+    values = attribute(net, image, 1, "integrated_gradients", n_steps=1000, max_steps=1000, **given).values
+
+    ask = captum.attr.IntegratedGradients(net.eval())
+    expected = ask.attribute(image, baseline[None], target=1, n_steps=1500, internal_batch_size=100)[0]
+    assert (values - expected).abs().max() < 0.01 * expected.abs().max()
+
+
+class Steep(nn.Module):
+    """Its second logit is ``sum(x)`` to a power, so that the result for any points is known; counts pictures."""
+
+    def __init__(self, power: float, scale: float = 1.0) -> None:
+        super().__init__()
+        self.power, self.scale, self.seen = power, scale, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += x.detach().mean((1, 2, 3)).tolist()
+        score = self.scale * x.sum((1, 2, 3)).clamp(min=0) ** self.power
+        return torch.stack([0 * score, score], dim=1)
+
+
+def trapezoid(power: float, steps: int) -> float:
+    """The integral from 0 to 1 of the derivative of ``t ** power``, at ``t = (j / steps) ** 2``."""
+    u = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    heights = power * u ** (2 * (power - 1)) * 2 * u
+    return float((heights.sum() - heights[-1] / 2) / steps)
+
+
+@pytest.mark.parametrize(("power", "first", "last"), [(1, 4, 4), (12, 4, 64), (12, 5, 80), (60, 32, 256)])
+def test_steps_are_doubled_until_the_map_adds_up(power, first, last) -> None:
+    image = torch.full((1, 1, 2, 2), 0.25)
+    steep = Steep(power)
+    gaps = {steps: abs(trapezoid(power, steps) - 1) for steps in (first, last // 2, last)}
+
+    result = attribute(steep, image, 1, "integrated_gradients", n_steps=first)
+
+    assert result.completeness_gap == pytest.approx(gaps[last], abs=1e-5)
+    assert result.completeness_gap < TOLERANCE and (last == first or gaps[last // 2] > TOLERANCE)
+    assert float(result.values.sum()) == pytest.approx(trapezoid(power, last), abs=1e-5)
+    # One picture for the trace, the two ends, and every point once.
+    assert len(steep.seen) == 3 + last
+    assert len(set(steep.seen[3:])) == last
+
+
+def test_the_gap_is_told_where_doubling_ends() -> None:
+    image, steep = torch.full((1, 1, 2, 2), 0.25), Steep(400)
+
+    result = attribute(steep, image, 1, "integrated_gradients", n_steps=8, max_steps=31)
+
+    assert len(steep.seen) == 3 + 16
+    assert result.completeness_gap == pytest.approx(abs(trapezoid(400, 16) - 1), rel=1e-4)
+    assert result.completeness_gap > TOLERANCE
+    assert f"{100 * result.completeness_gap:.1f} %, where it stops" in result.remarks[0]
+
+
+@pytest.mark.parametrize(("scale", "steps"), [(1e-4, 4), (1.0, 64), (1e4, 64)])
+def test_the_gap_of_next_to_no_difference_is_not_relative_to_it(scale, steps) -> None:
+    image, steep = torch.full((1, 1, 2, 2), 0.25), Steep(12, scale)
+
+    result = attribute(steep, image, 1, "integrated_gradients", n_steps=4)
+
+    assert len(steep.seen) == 3 + steps
+    assert result.completeness_gap == pytest.approx(scale * abs(trapezoid(12, steps) - 1) / max(scale, 1), abs=1e-5)
+
+
+def test_the_neutral_picture_itself_has_nothing_to_add_up(net) -> None:
+    result = attribute(net, torch.zeros(1, 3, 12, 12), 1, "integrated_gradients")
+
+    assert result.is_flat
+    assert result.completeness_gap == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_method_that_claims_to_add_up_has_a_gap(method, net, image) -> None:
+    result = attribute(net, image, 0, method)
+
+    assert (result.completeness_gap is not None) == (method == "integrated_gradients")
+    assert len(result.remarks) == (method == "integrated_gradients")
+
+
+def test_the_shares_of_a_linear_model_are_its_score_without_its_bias(image) -> None:
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(432, 2))
+
+    values = attribute(linear, image, 1, "input_x_gradient").values
+
+    score = (linear(image) - linear[1].bias)[0, 1]
+    torch.testing.assert_close(values.sum(), score.detach())
+
+
+# --- the other definitions -------------------------------------------------------------------------
+
+
+def test_occlusion_is_the_mean_drop_over_the_windows_that_cover_a_pixel(net, image) -> None:
+    values = attribute(net, image, 0, "occlusion", window=5, stride=3, chunk=2).values
+
+    net.eval()
+    drops, counts = torch.zeros(12, 12), torch.zeros(12, 12)
+    with torch.no_grad():
+        for top in (0, 3, 6, 9):
+            for left in (0, 3, 6, 9):
+                covered = image.clone()
+                covered[..., top : top + 5, left : left + 5] = 0
+                drop = (net(image) - net(covered))[0, 0]
+                drops[top : top + 5, left : left + 5] += drop
+                counts[top : top + 5, left : left + 5] += 1
+    torch.testing.assert_close(values, (drops / counts).expand(3, -1, -1))
+
+
+def test_grad_cam_follows_its_formula(net, image) -> None:
+    net.double().eval()
+    image = image.double()
+    result = attribute(net, image, 1, "grad_cam", layer="conv3")
+
+    x = net.relu(net.bn(net.conv1(image)))
+    maps = net.conv3(net.relu(net.conv2(x) + x)).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(net.fc(maps.relu().mean((2, 3)))[0, 1], maps)
+    cam = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True)
+    torch.testing.assert_close(result.values, draw(cam)[0].detach().float())
+    assert result.values.shape == (1, 12, 12)
+    assert result.placement == "centres"
+
+
+# --- chunks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", CHUNKED)
+def test_the_size_of_the_chunks_does_not_change_the_result(method, net, image) -> None:
+    torch.testing.assert_close(
+        attribute(net, image, 0, method, chunk=3).values, attribute(net, image, 0, method, chunk=50).values
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_progress_runs_from_nothing_to_all(method, net, image) -> None:
+    calls = []
+
+    attribute(net, image, 0, method, progress=lambda done, total: calls.append((done, total)))
+
+    done, totals = zip(*calls, strict=True)
+    assert len(set(totals)) == 1
+    assert done[0] == 0
+    assert done[-1] == totals[0]
+    assert list(done) == sorted(done)
+
+
+@pytest.mark.parametrize("method", CHUNKED)
+def test_cancelling_stops_between_chunks_and_leaves_nothing_behind(method, net, image) -> None:
+    before = describe(net)
+    seen = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append(done)
+        if done >= 4:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        attribute(net, image, 0, method, progress=progress, chunk=2)
+
+    assert seen[-1] <= 5
+    assert describe(net) == before
+
+
+class CrampedNet(ResidualNet):
+    limit = 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("method", CHUNKED)
+def test_chunks_are_halved_until_they_fit(method, image, caplog) -> None:
+    net = CrampedNet()
+
+    result = attribute(net, image, 0, method, chunk=8)
+
+    assert "chunks of 2" in caplog.text
+    net.limit = 100
+    torch.testing.assert_close(result.values, attribute(net, image, 0, method, chunk=8).values)
+
+
+def test_too_little_memory_for_one_image_is_said_plainly(image) -> None:
+    net = CrampedNet()
+
+    def shrink(done: int, total: int) -> None:
+        net.limit = 0
+
+    with pytest.raises(AnalysisError, match="too little memory"):
+        attribute(net, image, 0, "smoothgrad", progress=shrink)
+
+
+# --- nothing leaks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_model_input_and_random_numbers_are_left_alone(method, net, image) -> None:
+    before, pixels = describe(net), image.clone()
+
+    attribute(net, image, 0, method)
+
+    assert describe(net) == before
+    assert not image.requires_grad
+    assert image.grad is None
+    assert torch.equal(image, pixels)
+
+
+class FailingNet(ResidualNet):
+    """Fails in the middle of its second forward, when captum's hooks are in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = getattr(self, "calls", 0) + 1
+        hidden = self.bn(self.conv1(x))
+        if self.calls > 1:
+            raise RuntimeError("broken")
+        return self.fc(self.relu(self.conv3(self.relu(hidden))).mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_error_inside_the_model_leaves_nothing_behind(method, image) -> None:
+    net = FailingNet()
+    before = describe(net)
+
+    with pytest.raises(RuntimeError, match="broken"):
+        attribute(net, image, 0, method)
+
+    assert describe(net) == before
+
+
+def test_smoothgrad_repeats_for_a_seed_and_differs_for_another(net, image) -> None:
+    first, again, other = (attribute(net, image, 0, "smoothgrad", seed=seed).values for seed in (1, 1, 2))
+
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_found_inside_a_callers_no_grad(mode, net, image) -> None:
+    expected = attribute(net, image, 0, "saliency").values
+
+    with mode():
+        found = attribute(net, image.clone(), 0, "saliency").values
+
+    assert torch.equal(found, expected)
+
+
+# --- what a user may get wrong ---------------------------------------------------------------------
+
+
+def test_a_model_that_ignores_its_input_gives_a_flat_map(net, image) -> None:
+    net.fc.weight.data.zero_()
+
+    assert attribute(net, image, 0, "saliency").is_flat
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_values_that_are_not_finite_are_an_error(method, net, image) -> None:
+    net.fc.weight.data.fill_(torch.nan)
+
+    with pytest.raises(AnalysisError, match="not finite"):
+        attribute(net, image, 0, method)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "magic"}, "choose one of saliency"),
+        ({"target": 3}, "classes 0 to 2"),
+        ({"target": -1}, "classes 0 to 2"),
+        ({"inputs": torch.randn(2, 3, 12, 12)}, "One image"),
+        ({"method": "grad_cam", "layer": "conf3"}, "try conv3"),
+        ({"method": "grad_cam", "layer": "fc"}, "no feature map"),
+        ({"method": "occlusion", "window": 13}, "window must have 1 to 12"),
+        ({"method": "occlusion", "window": 2, "stride": 3}, "stride must be 1 to 2"),
+        ({"method": "integrated_gradients", "baseline": torch.zeros(3, 5, 5)}, "shape of the input"),
+        ({"method": "integrated_gradients", "n_steps": 0}, "at least 1 step"),
+        ({"method": "smoothgrad", "n_samples": 0}, "at least 1 noisy copy"),
+        ({"method": "smoothgrad", "chunk": 0}, "at least 1 image"),
+    ],
+)
+def test_wrong_arguments_are_explained(arguments, message, net, image) -> None:
+    arguments = {"inputs": image, "target": 0, "method": "saliency", **arguments}
+
+    with pytest.raises(AnalysisError, match=message):
+        attribute(net, **arguments)
+
+
+def test_a_method_under_an_obstacle_is_refused_with_the_reason(image) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Flatten(), nn.Linear(400, 2))
+    obstacles = find_obstacles(net, image)
+
+    assert set(obstacles) == {"guided_backprop", "guided_grad_cam"}
+    with pytest.raises(AnalysisError, match="also uses SiLU") as error:
+        attribute(net, image, 0, "guided_backprop")
+    assert str(error.value) == obstacles["guided_backprop"]
+
+
+def test_a_model_without_one_score_per_class_is_refused(image) -> None:
+    with pytest.raises(AnalysisError, match="one score per class"):
+        attribute(nn.Conv2d(3, 4, 3), image, 0, "saliency")
+
+
+def test_every_method_is_described() -> None:
+    assert list(METHODS) == [
+        "saliency",
+        "input_x_gradient",
+        "integrated_gradients",
+        "smoothgrad",
+        "guided_backprop",
+        "occlusion",
+        "grad_cam",
+        "guided_grad_cam",
+    ]
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert method.explanation.count(". ") == 2
+        assert method.explanation.endswith(".")
+        assert "arXiv:" in method.citation

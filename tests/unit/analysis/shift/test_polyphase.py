@@ -1,0 +1,527 @@
+"""All circular shifts from one pass against one forward per shift, on every kind of network; refusals; memory."""
+
+import math
+import random
+import weakref
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from analysis.errors import AnalysisError, Cancelled
+from analysis.network.layers import extract_features
+from analysis.shift import polyphase_tree
+from analysis.shift.circular import CircularPadding
+from analysis.shift.polyphase import TOLERANCE, AllShifts, NotExact, compute_all_shifts
+
+
+def noise(side: int | tuple[int, int] = 16, dtype=torch.float32) -> Tensor:
+    height, width = (side, side) if isinstance(side, int) else side
+    return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+def seeded(build, dtype=torch.float32, seed: int = 0) -> nn.Module:
+    """A network with random weights and random statistics, in eval mode; the global generator is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = build()
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, std=0.3)
+    return net.to(dtype).eval().requires_grad_(False)
+
+
+def awaken(net: nn.Module, x: Tensor) -> nn.Module:
+    """Gives normalisation the statistics of noise, without which a deep random network answers anything alike."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1.0
+        net(torch.randn(8, *x.shape[1:], dtype=x.dtype))
+    return net.eval()
+
+
+def brute_force(net, x: Tensor, period: tuple[int, int]) -> Tensor:
+    """``(rows, columns, K)``: one plain forward of the circular twin per shift."""
+    shifts = [(dy, dx) for dy in range(period[0]) for dx in range(period[1])]
+    batches = [torch.cat([x.roll(shift, (2, 3)) for shift in shifts[i : i + 64]]) for i in range(0, len(shifts), 64)]
+    with torch.inference_mode(), CircularPadding():
+        return torch.cat([net(batch) for batch in batches]).view(*period, -1)
+
+
+def largest_error(found: Tensor, expected: Tensor) -> float:
+    return float(((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max())
+
+
+def check_features(net, x: Tensor, result: AllShifts, name: str, tolerance: float = 1e-5) -> None:
+    rng = random.Random(0)
+    for _ in range(4):
+        dx, dy = rng.randint(-80, 80), rng.randint(-80, 80)
+        with CircularPadding():
+            expected = extract_features(net, x.roll((dy, dx), (2, 3)), name)[0]
+        error = (result.feature(name, dx, dy) - expected).norm() / expected.norm()
+        assert error <= tolerance, (name, dx, dy)
+
+
+class Residual(nn.Module):
+    """Stride 4 in two steps of 2 beside one step of 4, scaled by a gate that looks at the whole map."""
+
+    def __init__(self, channels: int = 3, width: int = 8):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(channels, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.second = nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.Conv2d(width, width, 3, 1, 1), nn.Dropout())
+        self.shortcut = nn.Conv2d(channels, width, 1, 4, bias=False)
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 4, 1), nn.Conv2d(4, width, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x):
+        branch = self.second(self.first(x))
+        return F.relu_(branch * self.gate(branch) + self.shortcut(x))
+
+
+def head(width: int = 8) -> list[nn.Module]:
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5)]
+
+
+class AMax(nn.Module):
+    def forward(self, x):
+        return x.amax((2, 3))
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean([2, 3])
+
+
+class Viewed(nn.Module):
+    def forward(self, x):
+        return x.view(x.size(0), -1)
+
+
+class Shuffle(nn.Module):
+    def forward(self, x):
+        n, c, h, w = x.shape
+        return x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, -1, h, w)
+
+
+def conv(cin=3, cout=8, kernel=3, stride=1, padding=1, **options):
+    return nn.Sequential(nn.Conv2d(cin, cout, kernel, stride, padding, **options), nn.ReLU(inplace=True))
+
+
+NETS = {
+    "no stride": (lambda: nn.Sequential(conv(), *head()), 1),
+    "residual, gate": (lambda: nn.Sequential(Residual(), *head()), 4),
+    "twice": (lambda: nn.Sequential(Residual(), Residual(8), *head()), 16),
+    "wide kernels on small maps": (
+        lambda: nn.Sequential(conv(stride=4), conv(8, 8, 5, 2, 2), conv(8, 8, padding=2, dilation=2), *head()), 8,
+    ),
+    "to one cell": (
+        lambda: nn.Sequential(conv(stride=4), conv(8, 8, stride=2), conv(8, 8, stride=2), conv(8), *head()), 16,
+    ),
+    "reflect and circular": (
+        lambda: nn.Sequential(
+            conv(stride=2, padding_mode="reflect"), conv(8, 8, stride=2, padding_mode="circular"),
+            nn.ReplicationPad2d((1, 2, 1, 2)), nn.Conv2d(8, 8, 4, 2, groups=8), *head(),
+        ), 8,
+    ),
+    "max": (lambda: nn.Sequential(conv(), nn.MaxPool2d(2), conv(8), nn.MaxPool2d(3, 2, ceil_mode=True), AMax()), 4),
+    "average": (
+        lambda: nn.Sequential(conv(), nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.AvgPool2d(2), Mean()), 4,
+    ),
+    "pooled by a window": (lambda: nn.Sequential(conv(stride=2), nn.AvgPool2d(8), nn.Flatten(), nn.Linear(8, 5)), 2),
+    "adaptive": (
+        lambda: nn.Sequential(
+            conv(stride=2), nn.AdaptiveMaxPool2d((4, None)), nn.AdaptiveAvgPool2d(4),
+            nn.AdaptiveMaxPool2d(1), nn.Flatten(),
+        ), 4,
+    ),
+    "shuffled channels": (
+        lambda: nn.Sequential(conv(stride=2), Shuffle(), conv(8, 8, stride=2, groups=4), *head()), 4,
+    ),
+    "flatten": (lambda: nn.Sequential(conv(stride=2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 5)), 16),
+    "view": (lambda: nn.Sequential(conv(stride=2), Viewed(), nn.Linear(512, 7), nn.ReLU(), nn.Linear(7, 5)), 16),
+    "flatten after uneven pooling": (
+        lambda: nn.Sequential(conv(stride=4), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 5)), 16,
+    ),
+    "flatten one cell": (lambda: nn.Sequential(conv(stride=4), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(8, 5)), 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_logits_of_all_shifts_equal_one_forward_each(name, dtype, tolerance):
+    build, period = NETS[name]
+    net, x = seeded(build, dtype), noise(dtype=dtype)
+    result = compute_all_shifts(net, x)
+    assert result.period == period
+    assert result.num_parts == 1
+    assert result.logits.dtype == dtype
+    expected = brute_force(net, x, (16, 16))
+    assert largest_error(result.logits.repeat(16 // period, 16 // period, 1), expected) <= tolerance
+    assert result.max_error <= tolerance
+    assert torch.equal(result.logits_at(-3, 35), result.logits[35 % period, -3 % period])
+
+
+def test_the_logits_of_a_strided_network_take_one_value_per_phase():
+    """All 256 shifts of a stride-4 network: 16 values, and they do differ."""
+    net, x = seeded(NETS["residual, gate"][0]), noise()
+    values = brute_force(net, x, (16, 16))
+    assert largest_error(values[:4, :4].repeat(4, 4, 1), values) <= 1e-5
+    assert largest_error(values[:1, :1].expand(4, 4, -1), values[:4, :4]) > 1e-3
+
+
+def build_randomly(rng: random.Random) -> tuple[nn.Module, int]:
+    """A net of random kernels, strides, paddings, pools and residual blocks, and a side that it divides."""
+    side, scale, width, blocks = rng.choice([12, 16, 18, 24]), 1, 3, []
+    for _ in range(rng.randint(1, 4)):
+        stride = rng.choice([s for s in (1, 1, 2, 2, 3, 4) if side % (scale * s) == 0])
+        odd, even = rng.choice([1, 3, 5, 7]), rng.choice([0, 2]) + stride
+        dilation = rng.choice([1, 2])
+        mode = rng.choice(["zeros", "circular"])
+        choices = [
+            nn.Conv2d(width, 6, odd, stride, dilation * (odd // 2), dilation, padding_mode=mode),
+            nn.Conv2d(width, 6, even, stride, (even - stride) // 2),
+            nn.Sequential(nn.MaxPool2d(stride), nn.Conv2d(width, 6, 3, padding="same")),
+            nn.Sequential(nn.AvgPool2d(3, stride, 1), nn.Conv2d(width, 6, 1)),
+            nn.Sequential(nn.ZeroPad2d((2, 0, 1, 1)), nn.Conv2d(width, 6, 3, stride)),
+        ]  # fmt: skip
+        block = rng.choice(choices)
+        blocks.append(Sum(block, nn.Conv2d(width, 6, 1, stride)) if rng.random() < 0.5 else block)
+        blocks.append(rng.choice([nn.ReLU(inplace=True), nn.BatchNorm2d(6), nn.SiLU()]))
+        scale, width = scale * stride, 6
+    cells = side // scale
+    ends = [
+        head(6),
+        [nn.AdaptiveMaxPool2d(1), nn.Flatten()],
+        [nn.Flatten(), nn.Linear(6 * cells * cells, 5)],
+        [Mean()],
+    ]
+    return nn.Sequential(*blocks, *rng.choice(ends)), side
+
+
+class Sum(nn.Module):
+    def __init__(self, *branches: nn.Module):
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x):
+        return sum(branch(x) for branch in self.branches)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32), max_bytes=st.sampled_from([2**30, 2**18]))
+def test_random_architectures_in_float64(seed, max_bytes):
+    sides = []
+
+    def build():
+        net, side = build_randomly(random.Random(seed))
+        sides.append(side)
+        return net
+
+    net = seeded(build, torch.float64, seed=seed % 1000)
+    x = noise(sides[0], torch.float64)
+    result = compute_all_shifts(net, x, layers=["0"], max_bytes=max_bytes)
+    expected = brute_force(net, x, (result.period, result.period))
+    # Where logits are almost nothing, rounding of what they are the small sum of shows.
+    assert float((result.logits - expected).abs().max() / expected.abs().max()) <= 1e-12
+    dx, dy = seed % 41 - 20, seed % 37 - 18
+    kept = []
+    handle = net[0].register_forward_hook(lambda module, inputs, output: kept.append(output[0].clone()))
+    with CircularPadding():
+        net(x.roll((dy, dx), (2, 3)))
+    handle.remove()
+    torch.testing.assert_close(result.feature("0", dx, dy), kept[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_resnet18_at_64_pixels(memory_format):
+    from torchvision.models import resnet18
+
+    net = seeded(lambda: resnet18(weights=None, num_classes=10)).to(memory_format=memory_format)
+    x = noise(64).to(memory_format=memory_format)
+    layers = ["relu", "layer1", "layer2.0", "layer3", "layer4.1.relu#2", "layer4"]
+    result = compute_all_shifts(net, x, layers=layers)
+    assert result.period == 32
+    rows = brute_force(net, x.roll(5, 2), (1, 32))
+    assert largest_error(result.logits[5], rows[0]) <= 1e-5
+    assert largest_error(result.logits[:1].expand(32, -1, -1), result.logits) > 1e-3
+    for name in layers:
+        check_features(net, x, result, name)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "shufflenet_v2_x0_5"])
+def test_families_of_torchvision(name):
+    from torchvision import models
+
+    x = noise(32, torch.float64)
+    net = awaken(seeded(lambda: models.get_model(name, weights=None, num_classes=10), x.dtype), x)
+    result = compute_all_shifts(net, x)
+    assert result.period == 32
+    expected = brute_force(net, x.roll((7, 3), (2, 3)), (1, 6))[0]
+    assert largest_error(result.logits[7, 3:9], expected) <= 1e-10
+    assert largest_error(result.logits[7, 4:10], expected) > 1e-3  # its neighbours are something else
+
+
+def test_convnext_with_its_channels_last_blocks():
+    from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+
+    sizes = [CNBlockConfig(8, 16, 2), CNBlockConfig(16, 24, 1), CNBlockConfig(24, None, 1)]
+    net, x = seeded(lambda: ConvNeXt(sizes, layer_scale=1.0, num_classes=10)), noise(32)
+    result = compute_all_shifts(net, x, layers=["features.2"])
+    assert result.period == 16
+    assert largest_error(result.logits, brute_force(net, x, (16, 16))) <= 1e-5
+    check_features(net, x, result, "features.2")
+
+
+def test_squeezenet_with_its_ceiling_pools():
+    from torchvision.models import squeezenet1_1
+
+    def build():
+        net = squeezenet1_1(weights=None, num_classes=10)
+        net.features[0].padding = (1, 1)  # as published, its first layer makes 31 x 31 cells of 64 x 64
+        return net
+
+    net, x = seeded(build), noise(32)
+    result = compute_all_shifts(net, x, layers=["features.5"])
+    assert result.period == 16
+    assert largest_error(result.logits, brute_force(net, x, (16, 16))) <= 1e-5
+    check_features(net, x, result, "features.5")
+
+
+def test_densenet():
+    from torchvision.models import DenseNet
+
+    net, x = seeded(lambda: DenseNet(8, (2, 2, 2), 16, num_classes=10)), noise(32)
+    result = compute_all_shifts(net, x, layers=["features.denseblock2"])
+    assert result.period == 16
+    assert largest_error(result.logits, brute_force(net, x, (16, 16))) <= 1e-5
+    check_features(net, x, result, "features.denseblock2")
+
+
+def test_timm_same_padding():
+    import timm
+
+    x = noise(32, torch.float64)
+    build = lambda: timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=10)  # noqa: E731
+    net = awaken(seeded(build, x.dtype), x)
+    result = compute_all_shifts(net, x, layers=["blocks.2"])
+    assert result.period == 32
+    assert largest_error(result.logits[9, :6], brute_force(net, x.roll(9, 2), (1, 6))[0]) <= 1e-10
+    assert largest_error(result.logits[9], result.logits[10]) > 1e-3
+    check_features(net, x, result, "blocks.2", 1e-6)  # which are compared in float32
+
+
+def test_pictures_and_strides_need_not_be_square():
+    net = seeded(lambda: nn.Sequential(conv(stride=(2, 1)), conv(8, 8, stride=(2, 2)), *head()), torch.float64)
+    x = noise((16, 24), torch.float64)
+    result = compute_all_shifts(net, x)
+    assert result.logits.shape == (4, 2, 5)
+    assert result.period == 4
+    assert largest_error(result.logits, brute_force(net, x, (4, 2))) <= 1e-12
+    net = seeded(lambda: nn.Sequential(conv(stride=4), nn.Flatten(), nn.Linear(8 * 24, 5)), torch.float64)
+    result = compute_all_shifts(net, x)
+    assert largest_error(result.logits, brute_force(net, x, (16, 24))) <= 1e-12
+
+
+@pytest.mark.parametrize("name", ["twice", "flatten", "view", "flatten after uneven pooling", "adaptive"])
+def test_parts_give_what_one_pass_gives(name):
+    net, x = seeded(NETS[name][0], torch.float64), noise(dtype=torch.float64)
+    whole = compute_all_shifts(net, x, layers=["0"])
+    needed = []
+    for kib in (400, 200, 140, 100, 70):
+        reports = []
+
+        def report(done, total, reports=reports):
+            reports.append((done, total))
+
+        parts = compute_all_shifts(net, x, layers=["0"], max_bytes=kib * 2**10, progress=report)
+        assert largest_error(parts.logits, whole.logits) <= 1e-12
+        for dx, dy in ((0, 0), (5, -3), (-1, 22)):
+            torch.testing.assert_close(parts.feature("0", dx, dy), whole.feature("0", dx, dy), rtol=0, atol=1e-12)
+        assert [done for done, _ in reports] == list(range(1, parts.num_parts + 4))
+        assert {total for _, total in reports} == {parts.num_parts + 3}
+        needed.append(parts.num_parts)
+    assert needed == sorted(needed)
+    assert needed[-1] > 1
+
+
+class LiveBytes(TorchDispatchMode):
+    """The most bytes that tensors made inside the block held at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.live: dict[int, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            storage = tensor.untyped_storage() if isinstance(tensor, Tensor) else None
+            if storage is not None and storage.data_ptr() not in self.live:
+                address = storage.data_ptr()
+                self.live[address] = storage.nbytes()
+                weakref.finalize(storage, self.live.pop, address, None)
+        self.peak = max(self.peak, sum(self.live.values()))
+        return result
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "densenet", "small maps", "flatten"])
+def test_memory_stays_within_the_budget(name):
+    from torchvision import models
+
+    build, max_bytes = {
+        "mobilenet": (lambda: models.mobilenet_v2(weights=None, num_classes=10, width_mult=0.25), 5 * 2**20),
+        "densenet": (lambda: models.DenseNet(8, (2, 2, 2), 16, num_classes=10), 2**19),
+        "small maps": (NETS["wide kernels on small maps"][0], 2**15),
+        "flatten": (NETS["flatten"][0], 2**18),
+    }[name]
+    net, x = seeded(build), noise(16 if build in [build for build, _ in NETS.values()] else 32)
+    whole = compute_all_shifts(net, x)
+    with LiveBytes() as live:
+        parts = compute_all_shifts(net, x, max_bytes=max_bytes)
+    assert whole.num_parts == 1 < parts.num_parts
+    assert max_bytes / 50 < live.peak <= max_bytes
+    assert largest_error(parts.logits, whole.logits) <= 1e-5
+
+
+def test_what_cannot_fit_is_refused_with_what_it_would_need():
+    net, x = seeded(NETS["residual, gate"][0]), noise()
+    with pytest.raises(AnalysisError, match="need at least 1 MiB"):
+        compute_all_shifts(net, x, max_bytes=2**10)
+    assert compute_all_shifts(net, x, max_bytes=2**18).num_parts == 1
+    with pytest.raises(AnalysisError, match="keep fewer layers"):
+        compute_all_shifts(
+            nn.Sequential(net, nn.Identity()), x.repeat(1, 1, 8, 8), layers=["0.0.first"], max_bytes=2**20
+        )
+
+
+class Tokens(nn.Module):
+    """Patches as tokens, and what is done to them."""
+
+    def __init__(self, mix):
+        super().__init__()
+        self.patches, self.mix, self.head = nn.Conv2d(3, 8, 4, 4), mix, nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.head(self.mix(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+class Rearranged(nn.Module):
+    """A function of maps between two strided convolutions."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.first, self.last = conv(stride=2), nn.Sequential(conv(8, 8, 4, stride=4, padding=0), *head())
+
+    def forward(self, x):
+        return self.last(self.function(self.first(x)))
+
+
+def attend(x):
+    tokens = x.permute(0, 2, 3, 1).reshape(len(x), -1, x.shape[1])
+    return F.scaled_dot_product_attention(tokens, tokens, tokens).transpose(1, 2).reshape(x.shape)
+
+
+RAMP = torch.linspace(0, 1, 8)
+MIXING = {
+    "attention": attend,
+    "roll": lambda x: x.roll(1, 2),
+    "flip": lambda x: x.flip(2),
+    "flip by index": lambda x: x[:, :, torch.arange(7, -1, -1)],
+    "running sum": lambda x: x.cumsum(2),
+    "resizing": lambda x: F.interpolate(x, scale_factor=2),
+    "upsampling": lambda x: F.conv_transpose2d(x, torch.ones(8, 8, 2, 2), stride=2),
+    "linear along a row": lambda x: F.linear(x, torch.linspace(-1, 1, 64).view(8, 8) ** 3),
+    "linear along a column": lambda x: F.linear(x.transpose(2, 3), torch.linspace(-1, 1, 64).view(8, 8) ** 3),
+    "transposition": lambda x: x.transpose(2, 3),
+    "position embedding": lambda x: x + RAMP,
+    "Fourier transform": lambda x: torch.fft.fft2(x).abs(),
+    "matrix product": lambda x: x @ torch.linspace(-1, 1, 64).view(8, 8) ** 3,
+    "columns of patches": lambda x: F.unfold(x, 3, padding=1).view(len(x), -1, 8, 8)[:, ::9],
+    "every second cell": lambda x: x[:, :, ::2, ::2],
+    "crop": lambda x: x[..., 1:-1, 1:-1],
+    "valid convolution": lambda x: F.conv2d(x, torch.ones(8, 8, 3, 3)),
+    "pictures mixed": lambda x: x - x.mean(0),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_networks_that_mix_positions_are_refused(name):
+    net, x = seeded(lambda: Rearranged(MIXING[name])), noise()
+    with torch.inference_mode(), CircularPadding():
+        assert net(x).shape == (1, 5)  # nothing is wrong with the network itself
+    if name == "pictures mixed":
+        net.function = MIXING[name]
+    with pytest.raises(AnalysisError) as raised:
+        compute_all_shifts(net, x)
+    assert str(raised.value).endswith(".")
+
+
+@pytest.mark.parametrize("mix", [
+    nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Identity(), nn.LayerNorm(8),
+], ids=["attention", "nothing", "normalisation"])  # fmt: skip
+def test_tokens_are_refused(mix):
+    with pytest.raises(AnalysisError, match="tokens"):
+        compute_all_shifts(seeded(lambda: Tokens(mix)), noise())
+
+
+@pytest.mark.parametrize(("side", "sentence"), [
+    (18, "one with stride 2 makes 5 x 5 cells of 9 x 9"), (17, "makes 9 x 9 cells of 17 x 17"),
+])  # fmt: skip
+def test_sizes_that_a_stride_does_not_divide_are_refused(side, sentence):
+    net = seeded(lambda: nn.Sequential(conv(stride=2), conv(8, 8, stride=2), *head()))
+    with pytest.raises(AnalysisError, match=sentence):
+        compute_all_shifts(net, noise(side))
+
+
+def test_wrong_requests_are_refused():
+    net, x = seeded(NETS["residual, gate"][0]), noise()
+    with pytest.raises(AnalysisError, match="one picture"):
+        compute_all_shifts(net, x.repeat(2, 1, 1, 1))
+    with pytest.raises(AnalysisError, match="no layer called nowhere"):
+        compute_all_shifts(net, x, layers=["nowhere"])
+    with pytest.raises(AnalysisError, match="3 gives no feature map"):
+        compute_all_shifts(net, x, layers=["3"])
+    with pytest.raises(AnalysisError, match="0#2 gives no feature map"):
+        compute_all_shifts(net, x, layers=["0#2"])
+    with pytest.raises(AnalysisError, match="return logits"):
+        compute_all_shifts(net[0], x)
+    with pytest.raises(AnalysisError, match="were not kept"):
+        compute_all_shifts(net, x).feature("0", 1, 1)
+    with pytest.raises(NotExact, match="differ from a plain forward by nan") as raised:
+        compute_all_shifts(net, x * float("nan"))
+    assert math.isnan(raised.value.error)
+
+
+def test_a_wrong_result_is_no_refusal(monkeypatch):
+    net, x = seeded(NETS["residual, gate"][0]), noise()
+    fold = polyphase_tree._fold
+    monkeypatch.setattr(polyphase_tree, "_fold", lambda *args: fold(*args).flip(0))
+    with pytest.raises(NotExact, match="differ from a plain forward") as raised:
+        compute_all_shifts(net, x)
+    assert raised.value.error > TOLERANCE
+
+
+def test_nothing_is_left_behind():
+    net, x = seeded(NETS["twice"][0]), noise()
+    before, copy, state = net(x), x.clone(), torch.get_rng_state()
+    compute_all_shifts(net, x, layers=["0"])
+
+    def cancel(done, total):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        compute_all_shifts(net, x, layers=["0"], progress=cancel)
+    assert torch.equal(net(x), before)
+    assert torch.equal(x, copy)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(module._forward_hooks for module in net.modules())
