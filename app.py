@@ -67,10 +67,10 @@ def _serve(options: argparse.Namespace) -> int:
     import gradio as gr
 
     from lab import Lab
+    from models.data.samples import list_samples
     from models.errors import ModelsError
-    from models.jobs import JobManager
-    from models.pretrained import DEFAULT_MODEL
-    from models.samples import list_samples
+    from models.runs.manager import JobManager
+    from models.zoo.pretrained import DEFAULT_MODEL
     from ui import Services
     from ui.page import build_page, launch_options
 

@@ -14,7 +14,7 @@ def main() -> int:
         import commands.runs
         import commands.shifting
         import commands.training  # noqa: F401 (importing a module adds its commands)
-        from models.memory import keep_freed_memory
+        from models.runs.memory import keep_freed_memory
 
     keep_freed_memory()
     with printable_output(), ends_as_interrupted():

@@ -24,9 +24,9 @@ def main() -> int:
     try:
         import torch
 
-        from models.data import DATASETS
+        from models.data.datasets import DATASETS
         from models.errors import ModelsError
-        from models.training import TrainingConfig, train
+        from models.training.run import TrainingConfig, train
     except ImportError as error:
         print(f"ConvScope cannot be imported ({error}); name its folder with --project.", file=sys.stderr)
         return 2

@@ -23,7 +23,7 @@ import torch
 from gradio_client import Client
 
 from lab import Lab
-from models.pretrained import DEFAULT_MODEL
+from models.zoo.pretrained import DEFAULT_MODEL
 from tests.browser.chromium import ARGUMENTS, find_chromium
 from tests.server import run_server
 

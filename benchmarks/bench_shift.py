@@ -27,7 +27,7 @@ from analysis.shift.polyphase import compute_all_shifts
 from analysis.shift.shift_map import map_shifts
 from lab import Lab
 from lab.shifting import build_scene
-from models.pretrained import DEFAULT_MODEL
+from models.zoo.pretrained import DEFAULT_MODEL
 
 SAMPLE = "chelsea"
 MAX_SHIFT = 4

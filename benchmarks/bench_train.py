@@ -32,18 +32,18 @@ import torch
 from torch import nn
 
 from benchmarks import plain_script
-from models.architectures import ARCHITECTURES
-from models.data import Dataset, load_dataset
-from models.fashion_mnist import FILES, find_files
-from models.memory import keep_freed_memory
-from models.optimization import OPTIMIZERS
-from models.precision import choose_precision
-from models.recorded_passes import record_passes
-from models.reproducible import reproducible
-from models.runs import RunWriter, create_run
-from models.stopping import StopRequest
-from models.trainer import Trainer
-from models.training import TrainingConfig, load_data
+from models.data.datasets import Dataset, load_dataset
+from models.data.fashion_mnist import FILES, find_files
+from models.determinism import reproducible
+from models.networks.table import ARCHITECTURES
+from models.runs.memory import keep_freed_memory
+from models.runs.run import RunWriter, create_run
+from models.runs.stop import StopRequest
+from models.training.cuda_graphs import record_passes
+from models.training.loop import Trainer
+from models.training.optimization import OPTIMIZERS
+from models.training.precision import choose_precision
+from models.training.run import TrainingConfig, load_data
 
 DATA_ROOT = "data"
 ROUND_STEPS = 20

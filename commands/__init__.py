@@ -14,7 +14,7 @@ import typer
 from analysis.shift.move import BOUNDARIES
 from lab import Lab
 from models.names import readable_path
-from models.training import TrainingResult
+from models.training.run import TrainingResult
 
 app = typer.Typer(
     help="ConvScope without a browser: the same functions, one command each, --json for machines.",

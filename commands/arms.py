@@ -10,12 +10,12 @@ from commands import JsonOption, app, data_root, environment, print_json, runs_r
 from lab.arms_presets import PRESETS, configure_preset
 from lab.arms_report import MEASURES
 from lab.arms_variations import VARIATIONS, vary
-from models.data import full_path
+from models.data.datasets import full_path
 from models.errors import ModelsError
-from models.runs import check_name
-from models.starting import inherit_network
-from models.training_config import TrainingConfig
-from models.validation import build_config
+from models.runs.run import check_name
+from models.settings import build_config
+from models.training.config import TrainingConfig
+from models.training.warm_start import inherit_network
 
 MAX_BASE_BYTES = 2**20
 

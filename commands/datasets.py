@@ -15,12 +15,12 @@ from commands import BoundaryName, JsonOption, app, data_root, environment, make
 from lab.evaluation import evaluate as start_evaluation
 from lab.evaluation import evaluate_as_run
 from lab.evaluation_config import EvaluationConfig
-from models.data import DATASETS
+from models.data.datasets import DATASETS
+from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
 from models.names import describe_skipped, readable_path
-from models.runs import check_name
-from models.shapes import ShapesConfig
-from models.training_config import TrainingConfig
+from models.runs.run import check_name
+from models.training.config import TrainingConfig
 
 ProtocolName = StrEnum("ProtocolName", {name: name for name in PROTOCOLS})
 

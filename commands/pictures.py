@@ -21,10 +21,10 @@ from commands import (
     print_predictions,
     show_download,
 )
-from models.images import ImageError
+from models.data.images import ImageError
+from models.data.samples import find_pictures
 from models.names import readable_path
-from models.pretrained import DEFAULT_MODEL
-from models.samples import find_pictures
+from models.zoo.pretrained import DEFAULT_MODEL
 
 MethodName = StrEnum("MethodName", {name: name for name in METHODS})
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from commands import JsonOption, app, make_lab, print_json, print_training, runs_root, show_download, show_epoch
-from models.device_turn import jobs_before
-from models.jobs import JobManager
-from models.runs import delete_run, list_runs, read_run
+from models.runs.manager import JobManager
+from models.runs.queue import jobs_before
+from models.runs.run import delete_run, list_runs, read_run
 
 RunArgument = Annotated[str, typer.Argument(metavar="NAME", help="A run that `runs` lists.")]
 
@@ -17,7 +17,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="NAME", help="A run that `ru
 @app.command()
 def resume(name: RunArgument, as_json: JsonOption = False) -> None:
     """Go on with a training that was stopped or killed, as if nothing had happened."""
-    from models.training import resume as resume_training
+    from models.training.run import resume as resume_training
 
     run = read_run(runs_root(), name)
     print_training(resume_training(run.path, show_epoch), as_json)
@@ -64,7 +64,7 @@ def kill(name: RunArgument) -> None:
 @app.command()
 def rename(old: RunArgument, new: Annotated[str, typer.Argument(help="The new name.")]) -> None:
     """Give a run, and with it its model, another name."""
-    from models.run_changes import rename_run
+    from models.runs.changes import rename_run
 
     rename_run(runs_root(), old, new)
     typer.echo(f"{old} is now {new}")
@@ -73,7 +73,7 @@ def rename(old: RunArgument, new: Annotated[str, typer.Argument(help="The new na
 @app.command()
 def note(name: RunArgument, text: Annotated[str, typer.Argument(help="Takes the place of what was there.")]) -> None:
     """Write a note beside a run."""
-    from models.run_changes import write_notes
+    from models.runs.changes import write_notes
 
     write_notes(runs_root(), name, text)
 
@@ -93,7 +93,7 @@ def capsule(
 ) -> None:
     """Pack a finished training as one zip: settings, data hash, metrics, weights, report, reproduce.py."""
     from lab.run_report import build_run_report
-    from models.capsule import pack_capsule
+    from models.training.capsule import pack_capsule
 
     run = read_run(runs_root(), name)
     path = pack_capsule(run.path, out, build_run_report(run.path), pictures=pictures)
@@ -111,7 +111,7 @@ def open_capsule(
     as_json: JsonOption = False,
 ) -> None:
     """Make a finished run, and a model run/NAME, out of a capsule."""
-    from models.capsule import unpack_capsule
+    from models.training.capsule import unpack_capsule
 
     run = unpack_capsule(file, runs_root(), name)
     if as_json:

@@ -20,8 +20,8 @@ from commands import (
     show_download,
 )
 from lab.shifting import check_model, map_all_circular_shifts, map_picture, measure_picture
-from models.pretrained import DEFAULT_MODEL
-from models.samples import list_samples
+from models.data.samples import list_samples
+from models.zoo.pretrained import DEFAULT_MODEL
 
 TwinOption = Annotated[
     bool, typer.Option("--twin", help="Ask the circular twin: every padded operation wraps around.")

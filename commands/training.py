@@ -20,21 +20,21 @@ from commands import (
     show_epoch,
 )
 from lab.repair_config import RepairConfig
-from models.architectures import ARCHITECTURES
-from models.augment import SHIFT_AUGMENTS, TRANSFORMS, AugmentConfig
-from models.data import DATASETS, full_path
+from models.data.augment.augment import SHIFT_AUGMENTS, TRANSFORMS, AugmentConfig
+from models.data.datasets import DATASETS, full_path
+from models.data.shapes import MAX_OCCLUSION, ShapesConfig
 from models.errors import ModelsError
-from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
-from models.options import list_options
-from models.precision import PRECISIONS
-from models.repairs import ARMS
-from models.runs import check_name, create_run
-from models.shapes import MAX_OCCLUSION, ShapesConfig
-from models.starting import inherit_network
-from models.trackers import TRACKERS
-from models.training import train as start_training
-from models.training_config import TrainingConfig
-from models.validation import check_choice
+from models.networks.options import list_options
+from models.networks.repairs import ARMS
+from models.networks.table import ARCHITECTURES
+from models.runs.run import check_name, create_run
+from models.settings import check_choice
+from models.training.config import TrainingConfig
+from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
+from models.training.precision import PRECISIONS
+from models.training.run import train as start_training
+from models.training.trackers import TRACKERS
+from models.training.warm_start import inherit_network
 
 ArmName = StrEnum("ArmName", {name: name for name in ARMS})
 
@@ -177,7 +177,7 @@ def train(
 
 def _find_rate(config: TrainingConfig, run_dir: Path, as_json: bool) -> None:
     """Tries rates in the place of a training; nothing of it stays in the runs root."""
-    from models.range_test import run_job
+    from models.training.lr_finder import run_job
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ModelsError("--find-rate is for one process.")

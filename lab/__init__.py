@@ -36,11 +36,11 @@ from analysis.shift.circular import CircularPadding
 from lab.references import find_levels
 from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
+from models.data.images import open_image
+from models.data.samples import list_samples
 from models.errors import ModelsError
-from models.images import open_image
 from models.names import find_path, readable_path
 from models.registry import Registry
-from models.samples import list_samples
 
 CHUNK = 16
 """Pictures per forward pass when many are classified."""

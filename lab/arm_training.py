@@ -7,12 +7,12 @@ from pathlib import Path
 
 from analysis.errors import Cancelled
 from models.errors import ModelsError
-from models.journal import MetricsListener
 from models.ordinary_files import mend, read_json
-from models.runs import BROKEN_OFF, Run, check_name, delete_run, list_runs, read_run, request_stop
-from models.stopping import StopRequest
-from models.training import resume, train
-from models.training_config import TrainingConfig
+from models.runs.run import BROKEN_OFF, Run, check_name, delete_run, list_runs, read_run, request_stop
+from models.runs.stop import StopRequest
+from models.training.config import TrainingConfig
+from models.training.recorder import MetricsListener
+from models.training.run import resume, train
 
 STOP_SECONDS = 0.2
 
@@ -46,7 +46,7 @@ def train_arm(
 
     Raises:
         Cancelled: It was stopped.
-        ModelsError: As for :func:`find_arm` and :func:`models.training.train`.
+        ModelsError: As for :func:`find_arm` and :func:`models.training.run.train`.
     """
     run = find_arm(config, run_dir)
     if run is not None and run.state == "finished":

@@ -2,8 +2,8 @@
 
 :func:`run_arms`, or ``python -m lab.arms RUN_DIR`` as a job of its own. Every (arm, seed) is an ordinary training run
 beside the comparison's own directory, NAME-ARM-SEED, and so a model of the registry. All arms of a seed see the same
-pictures in the same order: random numbers depend on seed and step alone (:mod:`models.random_streams`). They are
-trained seed by seed, so that what a stopped comparison has is comparable; finished arms are kept.
+pictures in the same order: random numbers depend on seed and step alone (:mod:`models.training.random_streams`). They
+are trained seed by seed, so that what a stopped comparison has is comparable; finished arms are kept.
 """
 
 import json
@@ -30,17 +30,26 @@ from lab.arms_readings import CONFIDENCE
 from lab.arms_report import complete, summarize
 from lab.run_documents import check_arm_measurement, check_trained_arm
 from models.checkpoints import read_json
-from models.data import Dataset
-from models.device_turn import device_turn
+from models.data.datasets import Dataset
 from models.devices import resolve_device
 from models.errors import ModelsError
 from models.problems import open_job
-from models.programs import run_program
-from models.provenance import describe_environment
-from models.runs import Run, RunWriter, append_line, load_run_model, read_lines, take_up_run, write_bytes, write_json
-from models.stopping import StopRequest
-from models.training_config import TrainingConfig
-from models.training_setup import choose_pictures
+from models.runs.programs import run_program
+from models.runs.queue import device_turn
+from models.runs.run import (
+    Run,
+    RunWriter,
+    append_line,
+    load_run_model,
+    read_lines,
+    take_up_run,
+    write_bytes,
+    write_json,
+)
+from models.runs.stop import StopRequest
+from models.training.config import TrainingConfig
+from models.training.provenance import describe_environment
+from models.training.setup import choose_pictures
 
 CURVE = ("step", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "sample_accuracy")
 """What is kept of each epoch, and of each validation within one."""

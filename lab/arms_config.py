@@ -7,9 +7,9 @@ from itertools import pairwise
 
 from lab.arms_report import QUESTIONS
 from models.errors import ModelsError
-from models.mlp import FLAT_NORMS, MLPConfig
-from models.training_config import TrainingConfig
-from models.validation import build_config, check_choice, check_flag, check_integer, check_number
+from models.networks.mlp import FLAT_NORMS, MLPConfig
+from models.settings import build_config, check_choice, check_flag, check_integer, check_number
+from models.training.config import TrainingConfig
 
 MAX_ARMS = 8
 MAX_SEEDS = 20
@@ -46,7 +46,7 @@ class DataFacts:
 
     @property
     def shape(self) -> dict[str, int]:
-        """As :meth:`models.training_config.TrainingConfig.architecture_config` takes it."""
+        """As :meth:`models.training.config.TrainingConfig.architecture_config` takes it."""
         return {"num_classes": self.num_classes, "in_channels": self.in_channels, "image_size": self.image_size}
 
 

@@ -11,13 +11,13 @@ from analysis.shift.move import extend
 from analysis.shift.shift_map import measure_agreement
 from lab.arms_config import DataFacts
 from lab.arms_steps import Guessing
-from models.data import Dataset, Split
-from models.feed import Normalize
-from models.frequent_validation import SAMPLE
-from models.preprocessing import Preprocessing
-from models.reproducible import reproducible
-from models.training import load_data
-from models.training_config import TrainingConfig
+from models.data.datasets import Dataset, Split
+from models.data.preprocessing import Preprocessing
+from models.determinism import reproducible
+from models.training.batches import Normalize
+from models.training.config import TrainingConfig
+from models.training.frequent_validation import SAMPLE
+from models.training.run import load_data
 
 MAX_TRAIN_PICTURES = 5000
 NUM_MOVED = 256
@@ -42,7 +42,7 @@ class Translation:
 
 
 def open_data(config: TrainingConfig) -> Dataset:
-    """The data that :func:`models.training.train` uses for this configuration; no random state changes.
+    """The data that :func:`models.training.run.train` uses for this configuration; no random state changes.
 
     Raises:
         ModelsError: They cannot be used.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from lab.arms_config import Arm, ArmsConfig
-from models.data import DATASETS
-from models.training_config import TrainingConfig
-from models.validation import build_config, check_choice
+from models.data.datasets import DATASETS
+from models.settings import build_config, check_choice
+from models.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from lab.arms_config import MAX_NAME, Arm, ArmsConfig
 from lab.arms_report import MEASURES, QUESTIONS
-from models.architectures import ARCHITECTURES
-from models.augment import TRANSFORMS
+from models.data.augment.augment import TRANSFORMS
 from models.errors import ModelsError
-from models.optimization import LOSSES, OPTIMIZERS
-from models.options import Option, list_options
-from models.training_config import TrainingConfig
-from models.validation import check_choice
+from models.networks.options import Option, list_options
+from models.networks.table import ARCHITECTURES
+from models.settings import check_choice
+from models.training.config import TrainingConfig
+from models.training.optimization import LOSSES, OPTIMIZERS
 
 Base = TrainingConfig
 

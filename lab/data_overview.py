@@ -10,11 +10,11 @@ from torch import Tensor
 
 from analysis.errors import Progress, no_progress
 from lab.recent_results import RecentResults
-from models.data import DATASETS, Dataset, Split, find_spec, load_dataset
-from models.duplicates import NearDuplicates, find_near_duplicates
-from models.folders import hash_files, list_files
-from models.shapes import ShapesConfig
-from models.validation import check_integer
+from models.data.datasets import DATASETS, Dataset, Split, find_spec, load_dataset
+from models.data.duplicates import NearDuplicates, find_near_duplicates
+from models.data.folders import hash_files, list_files
+from models.data.shapes import ShapesConfig
+from models.settings import check_integer
 
 SPLITS = ("train", "validation", "test")
 MAX_PREVIEWS = 1000

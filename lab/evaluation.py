@@ -35,15 +35,15 @@ from lab.evaluation_report import (
 from lab.processes import Processes, all_processes, settled
 from lab.voting import CHUNK, Chunk, Voter
 from models.checkpoints import pack_weights, read_json
-from models.device_turn import device_turn
+from models.data.labelled import EvaluationData, map_labels, open_evaluation_data
+from models.data.preprocessing import Preprocessing
 from models.devices import resolve_device
 from models.errors import ModelsError
-from models.evaluation_data import EvaluationData, map_labels, open_evaluation_data
-from models.preprocessing import Preprocessing
 from models.problems import open_job
-from models.programs import run_program
-from models.runs import RunWriter, take_up_run, write_json
-from models.stopping import StopRequest
+from models.runs.programs import run_program
+from models.runs.queue import device_turn
+from models.runs.run import RunWriter, take_up_run, write_json
+from models.runs.stop import StopRequest
 
 
 def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progress = no_progress) -> dict:

@@ -16,8 +16,8 @@ from analysis.self_check.identities import check_identities
 from analysis.shift.circular import CircularPadding
 from analysis.shift.scene import Scene
 from lab import Lab
-from models.evaluation_data import EvaluationData
-from models.images import ImageError
+from models.data.images import ImageError
+from models.data.labelled import EvaluationData
 
 NUM_PICTURES = 32
 ERRORS = ("error", "unaligned", "stride_error", "padding_error", "new_content_error")

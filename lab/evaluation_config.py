@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass, field
 
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.shift.move import BOUNDARIES
+from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
 from models.errors import ModelsError
-from models.shapes import ShapesConfig
-from models.validation import build_config, check_choice, check_flag, check_integer, check_number
+from models.settings import build_config, check_choice, check_flag, check_integer, check_number
 
 
 @dataclass(frozen=True)

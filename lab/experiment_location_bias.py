@@ -14,19 +14,19 @@ import torch
 from torch import nn
 
 from analysis.errors import Cancelled, Progress
-from models.data import load_dataset
+from models.data.datasets import load_dataset
+from models.data.preprocessing import Preprocessing
+from models.data.shapes import SHAPES, ShapesConfig, make_shapes
+from models.determinism import reproducible
 from models.devices import DEVICES, resolve_device
 from models.errors import ModelsError
-from models.journal import forget_way
-from models.preprocessing import Preprocessing
-from models.reproducible import reproducible
-from models.runs import RunWriter, create_run, delete_run, list_runs, load_run_model
-from models.shapes import SHAPES, ShapesConfig, make_shapes
-from models.small_cnn import HEADS
-from models.stopping import StopRequest
-from models.trainer import Trainer
-from models.training import TrainingConfig
-from models.validation import check_choice, check_integer
+from models.networks.small_cnn import HEADS
+from models.runs.run import RunWriter, create_run, delete_run, list_runs, load_run_model
+from models.runs.stop import StopRequest
+from models.settings import check_choice, check_integer
+from models.training.loop import Trainer
+from models.training.recorder import forget_way
+from models.training.run import TrainingConfig
 
 TEST_SEED = 1000
 """Between the seeds of training pictures and those of test pictures."""

@@ -12,12 +12,12 @@ from analysis.consistency.design import Settings, counted_generator
 from analysis.consistency.traces import PATHS, diagonal_trace, plan_trace, summarize_traces
 from analysis.errors import Progress
 from lab.voting import frame_picture
+from models.data.labelled import map_labels, open_evaluation_data
+from models.data.samples import find_pictures
 from models.devices import DEVICES
 from models.errors import ModelsError
-from models.evaluation_data import map_labels, open_evaluation_data
-from models.pretrained import DEFAULT_MODEL
-from models.samples import find_pictures
-from models.validation import check_choice, check_integer, check_number
+from models.settings import check_choice, check_integer, check_number
+from models.zoo.pretrained import DEFAULT_MODEL
 
 
 @dataclass(frozen=True)

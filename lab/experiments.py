@@ -14,15 +14,15 @@ from analysis.errors import AnalysisError, Cancelled, Progress, no_progress
 from lab import Lab, experiment_location_bias, experiment_red_green, experiment_traces
 from lab.run_documents import read_measurements
 from models.checkpoints import read_json
-from models.device_turn import device_turn
 from models.devices import resolve_device
 from models.errors import ModelsError
 from models.problems import open_job
-from models.programs import run_program
 from models.red_green import RedGreenConfig
-from models.runs import RunWriter, append_line, check_name, next_name, take_up_run, write_json
-from models.stopping import StopRequest
-from models.validation import build_config, check_choice
+from models.runs.programs import run_program
+from models.runs.queue import device_turn
+from models.runs.run import RunWriter, append_line, check_name, next_name, take_up_run, write_json
+from models.runs.stop import StopRequest
+from models.settings import build_config, check_choice
 
 Publish = Callable[[dict, Callable[[], dict]], None]
 """Given each new measurement, and what makes the document so far: summing up again and again takes its time."""

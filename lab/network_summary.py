@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 
 from analysis.network.summary import Summary, summarize
-from models import cifar10, digits, fashion_mnist
-from models.architectures import ARCHITECTURES, sketch_model
-from models.class_layout import sort_into_classes
-from models.data import DATASETS, OWN_PICTURES
+from models.data import cifar10, digits, fashion_mnist
+from models.data.class_layout import sort_into_classes
+from models.data.datasets import DATASETS, OWN_PICTURES
+from models.data.folders import open_source
+from models.data.shapes import SHAPES
 from models.errors import ModelsError
-from models.folders import open_source
 from models.names import find_path, make_readable
-from models.options import ArchitectureConfig
-from models.shapes import SHAPES
-from models.validation import build_config
+from models.networks.options import ArchitectureConfig
+from models.networks.table import ARCHITECTURES, sketch_model
+from models.settings import build_config
 
 CONTENTS = {
     "fashion_mnist": (1, len(fashion_mnist.CATEGORIES)),

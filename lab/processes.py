@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from analysis.self_check.identities import exact_arithmetic
-from models.reproducible import reproducible
+from models.determinism import reproducible
 
 CPU = torch.device("cpu")
 

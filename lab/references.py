@@ -10,9 +10,9 @@ from analysis.equivariance.reduced_forwards import measure_levels
 from analysis.network.layers import Layer
 from analysis.shift.circular import CircularPadding
 from models.cache import LoadedModel
-from models.images import open_image
-from models.pretrained import ModelSpec
-from models.samples import list_samples
+from models.data.images import open_image
+from models.data.samples import list_samples
+from models.zoo.pretrained import ModelSpec
 
 NUM_REFERENCES = 6
 """Pictures that say what the level of each channel is."""

@@ -15,18 +15,18 @@ from lab.arm_training import train_arm
 from lab.repair_comparison import compare_models
 from lab.repair_config import RepairConfig
 from models.checkpoints import read_json
-from models.data import load_dataset
-from models.device_turn import device_turn
+from models.data.datasets import load_dataset
 from models.errors import ModelsError
+from models.networks.repairs import Arm, find_arm
+from models.networks.resnet import BUILDERS
 from models.problems import open_job
-from models.programs import run_program
 from models.registry import RUN_PREFIX
-from models.repairs import Arm, find_arm
-from models.resnet import BUILDERS
-from models.runs import read_run, take_up_run, write_json
-from models.starting import Start, read_start
-from models.stopping import StopRequest
-from models.training import TrainingConfig
+from models.runs.programs import run_program
+from models.runs.queue import device_turn
+from models.runs.run import read_run, take_up_run, write_json
+from models.runs.stop import StopRequest
+from models.training.run import TrainingConfig
+from models.training.warm_start import Start, read_start
 
 Report = Callable[..., None]
 """Called with entries of status.json: what the bench is doing."""

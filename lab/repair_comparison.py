@@ -18,7 +18,7 @@ from lab.evaluation_config import EvaluationConfig
 from lab.processes import settled
 from lab.repair_config import RepairConfig
 from models.cache import LoadedModel
-from models.data import Dataset
+from models.data.datasets import Dataset
 
 CHUNK = 64
 NUM_REFERENCES = 8

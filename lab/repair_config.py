@@ -3,11 +3,11 @@
 from dataclasses import asdict, dataclass
 
 from analysis.consistency.protocols import PROTOCOLS
+from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
 from models.errors import ModelsError
-from models.repairs import ARMS
-from models.shapes import ShapesConfig
-from models.validation import build_config, check_choice, check_integer, check_number
+from models.networks.repairs import ARMS
+from models.settings import build_config, check_choice, check_integer, check_number
 
 BOUNDARIES = PROTOCOLS["exact"].boundaries
 
@@ -17,9 +17,9 @@ class RepairConfig:
     """Everything that decides the outcome of a repair bench, checked when it is made.
 
     ``start_from`` is a run ("run/NAME"), "fashion_cnn" or a ResNet of torchvision; each of ``arms`` is a key of
-    ``models.repairs.ARMS`` and trained for ``steps`` steps. ``image_size`` and ``shapes`` are those of the start
-    model and its training where None. Consistency is measured on ``limit`` test pictures (None: all), each under
-    ``shifts`` shifts of up to ``max_shift`` pixels with uncovered pixels filled by the rule ``boundary``.
+    ``models.networks.repairs.ARMS`` and trained for ``steps`` steps. ``image_size`` and ``shapes`` are those of the
+    start model and its training where None. Consistency is measured on ``limit`` test pictures (None: all), each
+    under ``shifts`` shifts of up to ``max_shift`` pixels with uncovered pixels filled by the rule ``boundary``.
     """
 
     start_from: str = "fashion_cnn"

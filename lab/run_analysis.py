@@ -19,7 +19,7 @@ from models.cache import LoadedModel
 from models.errors import ModelsError
 from models.problems import is_out_of_memory
 from models.registry import RUN_PREFIX
-from models.runs import Run
+from models.runs.run import Run
 
 CHUNK_PIXELS = 2**20
 """Input values per forward pass, so that others get the model in between and a cancel is heard soon."""

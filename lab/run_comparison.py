@@ -7,8 +7,8 @@ from pathlib import Path
 
 from models.checkpoints import read_json, read_model_card
 from models.errors import ModelsError
-from models.provenance import is_sha256
-from models.runs import Run
+from models.runs.run import Run
+from models.training.provenance import is_sha256
 
 MAX_TEXT = 60
 """Characters of a setting's value."""

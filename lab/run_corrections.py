@@ -8,8 +8,8 @@ from analysis.errors import AnalysisError
 from lab.run_errors import PARTS, Correction, ErrorView, correct, has_settings_of, list_told, open_errors
 from models.errors import ModelsError
 from models.ordinary_files import read_start
-from models.run_files import write_json
-from models.runs import Run
+from models.runs.files import write_json
+from models.runs.run import Run
 
 FILE = "corrections.json"
 MAX_KEPT = 1000

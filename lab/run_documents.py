@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from models.errors import ModelsError
 from models.ordinary_files import SETTINGS, short_name
-from models.runs import Run, read_lines
+from models.runs.run import Run, read_lines
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -20,10 +20,10 @@ from lab import Lab
 from lab.recent_results import RecentResults
 from lab.run_examples import Examples, read_examples, read_hard_examples, read_predictions
 from models.errors import ModelsError
-from models.foreign_runs import plan_again
 from models.registry import RUN_PREFIX
-from models.runs import Run, next_name
-from models.training_config import TrainingConfig
+from models.runs.run import Run, next_name
+from models.training.config import TrainingConfig
+from models.training.foreign_runs import plan_again
 
 MAX_KEPT_BYTES = 160 * 2**20
 """Of the pictures and predictions that are kept in memory."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.checkpoints import read_model_card
 from models.errors import ModelsError
 from models.ordinary_files import is_ordinary, open_tensors, short_name
-from models.runs import Run
+from models.runs.run import Run
 
 MAX_BYTES = 256 * 2**20
 MAX_EXAMPLES = 100_000

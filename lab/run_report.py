@@ -16,8 +16,8 @@ from analysis.errors import AnalysisError
 from lab.run_examples import read_examples, read_predictions
 from models.checkpoints import ModelCard, read_json, read_model_card
 from models.errors import ModelsError
-from models.provenance import describe_config
-from models.runs import Run, read_run
+from models.runs.run import Run, read_run
+from models.training.provenance import describe_config
 
 MAX_POINTS = 500
 """Of each curve."""

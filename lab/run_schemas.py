@@ -237,7 +237,7 @@ ARM_POINTS = TypeAdapter(list[Annotated[EpochPoint | SamplePoint, Discriminator(
 
 
 class RangeTest(BaseModel):
-    """See :class:`models.range_test.RangeTest`."""
+    """See :class:`models.training.lr_finder.RangeTest`."""
 
     rates: list[Positive]
     losses: list[Number]

@@ -20,7 +20,7 @@ from lab.run_analysis import answer, prepare_images, snapshot_model
 from lab.run_examples import Examples, read_examples
 from models.cache import LoadedModel
 from models.errors import ModelsError
-from models.runs import Run
+from models.runs.run import Run
 
 TOP = 5
 MAX_FILTERS = 64

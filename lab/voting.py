@@ -21,12 +21,12 @@ from analysis.errors import AnalysisError
 from analysis.shift.circular import CircularPadding
 from analysis.shift.move import Extended, extend
 from models.cache import LoadedModel
-from models.evaluation_data import EvaluationData
-from models.images import ImageError
+from models.data.images import ImageError
+from models.data.labelled import EvaluationData
+from models.data.preprocessing import Preprocessing
 from models.ordinary_files import is_ordinary
-from models.preprocessing import Preprocessing
 from models.problems import is_out_of_memory
-from models.runs import write_bytes
+from models.runs.run import write_bytes
 
 CHUNK = 32
 """Images in a chunk. It is part of the result: which windows share a forward pass may change its last bits."""

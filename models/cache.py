@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models.devices import resolve_device
-from models.pretrained import ModelSpec
 from models.registry import Registry
 from models.weights import download
+from models.zoo.pretrained import ModelSpec
 
 Progress = Callable[[int, int], None]
 MAX_BYTES = 2 * 2**30

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.architectures import ARCHITECTURES
+from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
+from models.networks.table import ARCHITECTURES
 from models.ordinary_files import MAX_HEADER_BYTES, open_tensors, short_name
 from models.ordinary_files import MAX_JSON_BYTES as MAX_JSON_BYTES  # with the next, part of what this module offers
 from models.ordinary_files import read_json as read_json
-from models.preprocessing import Preprocessing
-from models.validation import build_config, check_choice, check_integer, check_number
+from models.settings import build_config, check_choice, check_integer, check_number
 
 MAX_NAME_LENGTH = 200
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from models.data.preprocessing import Preprocessing
+from models.determinism import reproducible
 from models.errors import ModelsError
-from models.preprocessing import Preprocessing
-from models.reproducible import reproducible
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 20

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from models.errors import ModelsError
-from models.runs import RunWriter
+from models.runs.run import RunWriter
 
 TOO_LITTLE_MEMORY = "The device has too little memory for this; try a smaller model."
 DISK_IS_FULL = "The disk is full ({}); make room on it and try again."

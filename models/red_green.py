@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.data import Split
+from models.data.datasets import Split
+from models.determinism import reproducible
 from models.devices import DEVICES
 from models.errors import ModelsError
-from models.reproducible import reproducible
-from models.validation import check_choice, check_integer, check_number
+from models.settings import check_choice, check_integer, check_number
 
 SIDE = 32
 BOX = 4

@@ -5,13 +5,13 @@ import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from models import pretrained
 from models.checkpoints import load_checkpoint, read_model_card
 from models.errors import ModelsError
 from models.ordinary_files import is_ordinary
-from models.pretrained import ModelSpec
-from models.runs import Run, list_runs, read_run
+from models.runs.run import Run, list_runs, read_run
 from models.weights import USABLE, is_weight_file
+from models.zoo import pretrained
+from models.zoo.pretrained import ModelSpec
 
 BUNDLED: dict[str, Callable[[], ModelSpec]] = {
     "efficientnet_lite0": pretrained.efficientnet_lite0,

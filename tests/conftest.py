@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from models.checkpoints import describe_model, pack_weights
-from models.preprocessing import Preprocessing
-from models.runs import create_run, write_bytes, write_json
-from models.samples import get_sample
-from models.small_cnn import SmallCNN, SmallCNNConfig
+from models.data.preprocessing import Preprocessing
+from models.data.samples import get_sample
+from models.networks.small_cnn import SmallCNN, SmallCNNConfig
+from models.runs.run import create_run, write_bytes, write_json
 
 
 @pytest.fixture(scope="session")

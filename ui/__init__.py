@@ -12,7 +12,7 @@ import gradio as gr
 
 from analysis.errors import Cancelled, Progress
 from lab import Lab
-from models.jobs import JobManager
+from models.runs.manager import JobManager
 from ui.errors import Superseded
 
 MAX_FILES = 200

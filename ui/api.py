@@ -12,11 +12,11 @@ from analysis.attribution.methods import METHODS
 from analysis.errors import Progress, no_progress
 from analysis.shift.move import BOUNDARIES
 from lab.shifting import MAX_SHIFT, check_model, map_picture, measure_picture
+from models.data.images import open_image
+from models.data.samples import get_sample
 from models.errors import ModelsError
-from models.images import open_image
-from models.pretrained import DEFAULT_MODEL
-from models.samples import get_sample
-from models.validation import check_choice, check_flag, check_integer, check_number, show_value
+from models.settings import check_choice, check_flag, check_integer, check_number, show_value
+from models.zoo.pretrained import DEFAULT_MODEL
 from ui import Services
 from ui.entry import check_clean
 from ui.errors import hide_paths, says_errors

@@ -13,10 +13,10 @@ from lab.arms_presets import PRESETS, configure_preset
 from lab.arms_report import MEASURES, QUESTIONS, write_csv
 from lab.arms_variations import VARIATIONS, find_question, vary
 from lab.run_documents import read_document
-from models.data import DATASETS
+from models.data.datasets import DATASETS
 from models.errors import ModelsError
-from models.runs import UNFINISHED, Run
-from models.training_config import TrainingConfig
+from models.runs.run import UNFINISHED, Run
+from models.training.config import TrainingConfig
 from ui import Services
 from ui.components import empty_html, explain_this, format_count, sentence_html, table_html
 from ui.errors import answers_errors, shows_errors

@@ -6,8 +6,8 @@ from html import escape
 
 import gradio as gr
 
-from models.augment import TRANSFORMS, AugmentConfig, default_config, preview
-from models.data import DATASETS, OWN_PICTURES
+from models.data.augment.augment import TRANSFORMS, AugmentConfig, default_config, preview
+from models.data.datasets import DATASETS, OWN_PICTURES
 from ui import Services
 from ui.components import empty_html, figure_html
 from ui.data_panel import DataPanel, when_visible

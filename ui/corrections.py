@@ -9,7 +9,7 @@ from analysis.errors import AnalysisError
 from lab.run_corrections import add_correction, find_trained, read_corrections, take_back_correction
 from lab.run_errors import is_upload, latest_corrections, open_errors, plan_corrected_run
 from models.errors import ModelsError
-from models.runs import UNFINISHED, Run
+from models.runs.run import UNFINISHED, Run
 from ui import Services
 from ui.components import sentence_html, table_html
 from ui.errors import inform, shows_errors

@@ -7,7 +7,7 @@ import gradio as gr
 
 from analysis.figures.training import plot_accuracy, plot_layers, plot_learning_rate, plot_loss, plot_throughput
 from models.errors import ModelsError
-from models.runs import UNFINISHED, Run
+from models.runs.run import UNFINISHED, Run
 from ui import Services
 from ui.components import empty_html, format_count, progress_html, sentence_html, text_html
 from ui.errors import hide_paths

@@ -10,9 +10,9 @@ from analysis.errors import Cancelled, Progress
 from analysis.figures.data import plot_class_balance
 from lab.data_overview import DataOverview, describe_data
 from lab.network_summary import DataKind
-from models.data import DATASETS, OWN_PICTURES
-from models.shapes import COLORS, MAX_OCCLUSION, POSITIONS, ShapesConfig
-from models.training_config import TrainingConfig
+from models.data.datasets import DATASETS, OWN_PICTURES
+from models.data.shapes import COLORS, MAX_OCCLUSION, POSITIONS, ShapesConfig
+from models.training.config import TrainingConfig
 from ui import Services
 from ui.components import empty_html
 from ui.data_preview import describe_overview, draw_classes

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from lab.data_overview import DataOverview, describe_data
 from lab.network_summary import DataKind, find_kind
-from models import cifar10
+from models.data import cifar10
+from models.data.fashion_mnist import find_files
+from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
-from models.fashion_mnist import find_files
 from models.names import find_path
-from models.shapes import ShapesConfig
 from ui.own_data import OWN, OwnPictures, count_boxes
 
 SHAPES_KEYS = ("position", "color", "clutter", "min_size", "max_size", "occlusion", "num_images")

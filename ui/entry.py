@@ -10,8 +10,8 @@ from gradio.components.api_component import Api
 from gradio.events import EventData
 
 from models.errors import ModelsError
+from models.settings import show_value
 from models.terminal import printable
-from models.validation import show_value
 from ui.errors import BUG, describe_error, refuse, refuse_call
 
 MAX_DEPTH = 8

@@ -10,7 +10,7 @@ from analysis.errors import AnalysisError
 from analysis.figures.confusion import plot_class_scores, plot_confusion
 from lab.run_errors import LINEAR, PARTS, contrast_picture, find_uncorrected, find_version, has_errors, open_errors
 from models.errors import ModelsError
-from models.runs import UNFINISHED, Run
+from models.runs.run import UNFINISHED, Run
 from ui import Services
 from ui.components import empty_html, explain_this
 from ui.corrections import build_corrections, no_corrections

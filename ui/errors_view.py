@@ -8,7 +8,7 @@ from analysis.errors import AnalysisError
 from analysis.figures.confusion import plot_confusion_difference
 from lab.run_errors import ErrorView, PictureContrast, open_errors
 from models.errors import ModelsError
-from models.runs import UNFINISHED, Run
+from models.runs.run import UNFINISHED, Run
 from ui import Services
 from ui.components import describe_estimate, empty_html, figure_html, scale_html, sentence_html
 

@@ -12,7 +12,7 @@ from lab.evaluation_config import EvaluationConfig
 from lab.run_documents import read_document
 from lab.spreadsheet import to_csv
 from models.names import describe_skipped
-from models.runs import Run
+from models.runs.run import Run
 from ui import Services
 from ui.components import describe_estimate, explain_this, sentence_html, table_html
 from ui.errors import shows_errors

@@ -8,9 +8,9 @@ import gradio as gr
 from analysis.consistency.traces import PATHS
 from lab.experiments import EXPERIMENTS, configure
 from lab.run_documents import read_document, read_rows
+from models.data.samples import list_samples
 from models.errors import ModelsError
-from models.runs import Run
-from models.samples import list_samples
+from models.runs.run import Run
 from ui import Services
 from ui.components import explain_this, sentence_html
 from ui.errors import shows_errors

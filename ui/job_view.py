@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import gradio as gr
 
-from models.device_turn import jobs_before
 from models.errors import ModelsError
-from models.jobs import JobManager
-from models.runs import UNFINISHED, Run
+from models.runs.manager import JobManager
+from models.runs.queue import jobs_before
+from models.runs.run import UNFINISHED, Run
 from ui import Services
 from ui.components import empty_html, progress_html, sentence_html
 from ui.errors import shows_errors
@@ -48,7 +48,7 @@ def build_job_view(
 
     Args:
         services: The lab and what goes with it.
-        kind: A key of ``models.jobs.PROGRAMS``.
+        kind: A key of ``models.runs.manager.PROGRAMS``.
         empty: What stands there before the first run.
         build_result: Lays out the result below; returns its components, and what gives their values for a run.
     """

@@ -8,10 +8,10 @@ import gradio as gr
 
 from analysis.network.summary import Summary
 from lab.network_summary import DataKind, fit_kind, summarize_network
-from models.architectures import ARCHITECTURES
-from models.backbones import BACKBONES, find_backbone
-from models.options import Option, list_options
-from models.training_config import TrainingConfig
+from models.networks.options import Option, list_options
+from models.networks.table import ARCHITECTURES
+from models.training.config import TrainingConfig
+from models.zoo.backbones import BACKBONES, find_backbone
 from ui import Services
 from ui.components import empty_html, format_count, sentence_html, table_html
 from ui.data_panel import DataPanel, when_visible

@@ -8,10 +8,10 @@ from pathlib import Path, PurePath
 
 import gradio as gr
 
-from models.class_boxes import save_class_boxes
+from models.data.class_boxes import save_class_boxes
+from models.data.system_files import is_system_file
 from models.errors import ModelsError
 from models.names import find_path, list_readable, simplify
-from models.system_files import is_system_file
 from ui import Services
 
 OWN = "own"

@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 import gradio as gr
 from starlette.middleware import Middleware
 
+from models.data.samples import get_sample, list_samples
 from models.errors import ModelsError
-from models.pretrained import DEFAULT_MODEL
-from models.samples import get_sample, list_samples
-from models.validation import show_value
+from models.settings import show_value
+from models.zoo.pretrained import DEFAULT_MODEL
 from ui import Services
 from ui.api import add_endpoints
 from ui.classify_tab import build_classify_tab

@@ -9,9 +9,9 @@ from PIL import Image
 
 from analysis.errors import Progress, no_progress
 from lab import Lab
+from models.data.decoding.formats import read_format
+from models.data.samples import list_samples
 from models.errors import ModelsError
-from models.formats import read_format
-from models.samples import list_samples
 from ui.errors import refuse
 
 PREVIEW_SIDE = 1024
@@ -43,7 +43,7 @@ class Picture(gr.Image):
     """An image input that hands on the uploaded file as it is.
 
     ``gr.Image`` opens and re-encodes the file before any handler runs, and shows a bare "Error" when it
-    cannot. Here ``models.images.open_image`` is the only reader.
+    cannot. Here ``models.data.images.open_image`` is the only reader.
     """
 
     is_template = True  # tells gradio that the page's part of it is gr.Image's

@@ -9,9 +9,9 @@ import gradio as gr
 from analysis.figures.rate import plot_rates
 from lab.run_documents import read_document
 from models.errors import ModelsError
-from models.range_test import STEPS
-from models.runs import UNFINISHED
-from models.training_config import TrainingConfig
+from models.runs.run import UNFINISHED
+from models.training.config import TrainingConfig
+from models.training.lr_finder import STEPS
 from ui import Services
 from ui.components import sentence_html
 from ui.errors import shows_errors

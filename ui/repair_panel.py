@@ -9,11 +9,11 @@ from analysis.figures.evaluation import plot_arm_layers, plot_arms
 from lab.repair_config import RepairConfig
 from lab.run_documents import read_document
 from models.errors import ModelsError
-from models.foreign_runs import find_dataset
+from models.networks.repairs import list_arms
 from models.registry import RUN_PREFIX
-from models.repairs import list_arms
-from models.runs import Run
-from models.starting import read_start
+from models.runs.run import Run
+from models.training.foreign_runs import find_dataset
+from models.training.warm_start import read_start
 from ui import Services
 from ui.components import describe_estimate, empty_html, explain_this, sentence_html, table_html
 from ui.errors import shows_errors

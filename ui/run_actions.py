@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import gradio as gr
 
 from models.errors import ModelsError
-from models.jobs import JobManager
 from models.ordinary_files import is_ordinary
 from models.registry import RUN_PREFIX
-from models.resume_point import FILE as RESUME_FILE
-from models.runs import BROKEN_OFF, MAX_NOTES, UNFINISHED, Run
+from models.runs.manager import JobManager
+from models.runs.run import BROKEN_OFF, MAX_NOTES, UNFINISHED, Run
+from models.training.resume import FILE as RESUME_FILE
 from ui import Services
 from ui.components import sentence_html
 from ui.errors import inform, shows_errors

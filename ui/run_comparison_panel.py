@@ -9,7 +9,7 @@ import gradio as gr
 from analysis.figures.training import RUN_MEASURES, plot_runs
 from lab.run_comparison import compare_runs
 from models.errors import ModelsError
-from models.runs import Run
+from models.runs.run import Run
 from ui import Services
 from ui.components import empty_html
 from ui.errors import shows_errors

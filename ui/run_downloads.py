@@ -11,7 +11,7 @@ import gradio as gr
 from analysis.errors import Progress
 from models.errors import ModelsError
 from models.registry import RUN_PREFIX
-from models.runs import Run
+from models.runs.run import Run
 from ui import Services
 from ui.components import sentence_html
 from ui.errors import clears_on_errors
@@ -80,7 +80,7 @@ def build_capsule_upload(services: Services, run: gr.Dropdown, changed: gr.State
     @clears_on_errors(lambda _: (gr.skip(), gr.skip(), ""))
     def open_capsule(path, request: gr.Request, progress=gr.Progress()):
         """Makes a run out of a capsule, and chooses it."""
-        from models.capsule import unpack_capsule
+        from models.training.capsule import unpack_capsule
 
         if not path:
             raise ModelsError("Choose the zip of a capsule first.")
@@ -151,7 +151,7 @@ def _maker(services: Services, file: RunFile) -> Callable[[object, Progress], tu
 def _capsule_writer(pictures: bool) -> Callable[[Services, Run, Path, Progress], str]:
     def write(services: Services, run: Run, path: Path, report: Progress) -> str:
         from lab.run_report import build_run_report
-        from models.capsule import pack_capsule
+        from models.training.capsule import pack_capsule
 
         page = build_run_report(run.path)
         report(1, 3)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 from lab.run_comparison import NOT_SET, Comparison, RunRow
-from models.runs import UNFINISHED
+from models.runs.run import UNFINISHED
 from ui.components import sentence_html, table_html, text_html
 
 MAX_NOTE = 80

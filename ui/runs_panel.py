@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lab.run_comparison import describe_runs
-from models.device_turn import jobs_before
 from models.errors import ModelsError
-from models.pretrained import DEFAULT_MODEL
 from models.registry import RUN_PREFIX
-from models.runs import Run
+from models.runs.queue import jobs_before
+from models.runs.run import Run
+from models.zoo.pretrained import DEFAULT_MODEL
 from ui import Services
 from ui.components import empty_html
 from ui.errors import shows_errors, warn

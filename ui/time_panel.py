@@ -18,7 +18,7 @@ from lab.snapshot_view import (
     view_snapshot,
 )
 from models.errors import ModelsError
-from models.runs import UNFINISHED, Run
+from models.runs.run import UNFINISHED, Run
 from ui import Services
 from ui.components import build_signal, empty_html, explain_this
 from ui.entry import read_position

@@ -13,7 +13,7 @@ from analysis.network.health import LayerHealth, describe_health
 from lab.run_analysis import SnapshotConsistency
 from lab.run_examples import Examples
 from lab.snapshot_view import Scales, SnapshotView, draw_filters_on
-from models.runs import Run
+from models.runs.run import Run
 from ui.components import (
     bars_html,
     describe_estimate,

@@ -7,10 +7,10 @@ import gradio as gr
 
 from models.devices import DEVICES, resolve_device
 from models.errors import ModelsError
-from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
-from models.precision import PRECISIONS
-from models.trackers import TRACKERS
-from models.training_config import TrainingConfig
+from models.training.config import TrainingConfig
+from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
+from models.training.precision import PRECISIONS
+from models.training.trackers import TRACKERS
 from ui import Services
 from ui.augment_panel import build_augment_panel
 from ui.data_panel import build_data_panel

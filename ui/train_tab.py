@@ -6,7 +6,7 @@ import gradio as gr
 
 from models.errors import ModelsError
 from models.registry import RUN_PREFIX
-from models.training_config import TrainingConfig
+from models.training.config import TrainingConfig
 from ui import Services
 from ui.arms_panel import build_arms_panel
 from ui.components import Tab, explain_this

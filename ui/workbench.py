@@ -5,8 +5,8 @@ from html import escape
 
 import gradio as gr
 
-from models.pretrained import DEFAULT_MODEL, ModelSpec
-from models.samples import get_sample, list_samples
+from models.data.samples import get_sample, list_samples
+from models.zoo.pretrained import DEFAULT_MODEL, ModelSpec
 from ui import Services
 from ui.components import format_count
 from ui.entry import read_position

@@ -15,7 +15,7 @@ from analysis.attribution.methods import METHODS
 from analysis.shift.move import BOUNDARIES
 from lab import Lab
 from lab.shifting import MAX_SHIFT, map_picture, measure_picture
-from models.samples import get_sample
+from models.data.samples import get_sample
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from models.samples import get_sample, list_samples
+from models.data.samples import get_sample, list_samples
 
 
 def choose(page: Page, field: str, text: str) -> None:

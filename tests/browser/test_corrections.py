@@ -3,8 +3,8 @@
 from playwright.sync_api import Page, expect
 from safetensors.torch import load_file
 
-from models.runs import read_run
-from models.shapes import SHAPES
+from models.data.shapes import SHAPES
+from models.runs.run import read_run
 from tests.browser.test_classify import choose
 from tests.browser.test_train import open_part, train_shapes
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from playwright.sync_api import Page, expect
 
-from models.runs import read_run
+from models.runs.run import read_run
 from tests.browser.test_classify import choose
 from tests.browser.test_shift_map import download
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from models.samples import list_samples
+from models.data.samples import list_samples
 from tests.browser.test_classify import choose
 
 FINDING = "#shift-view .finding"

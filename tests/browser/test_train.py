@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
-from models.runs import list_runs, read_run
+from models.runs.run import list_runs, read_run
 from tests.browser.test_classify import choose
 
 STATUS = "#train-status"

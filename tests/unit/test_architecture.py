@@ -17,7 +17,7 @@ ALLOWED = {
     "app": PROJECT - {"tests"},
     "ui": {"ui", "lab", "analysis", "models"},
     "analysis": {"analysis"},
-    "models": {"models"},
+    "models": {"models", "analysis"},
 }
 ALLOWED |= {"lab": {"lab", "analysis", "models"}, "commands": {"commands", "lab", "analysis", "models"}}
 ALLOWED |= {"cli": ALLOWED["commands"]}

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 
 from lab import Lab
-from models import trainer
 from models.errors import ModelsError
-from models.parts import HEADS, NORMS, POOLING
-from models.precision import choose_precision
-from models.recorded_passes import record_passes
-from models.resume_point import read_resume_point
-from models.runs import RunWriter, create_run, read_run
-from models.stopping import StopRequest
-from models.trainer import Trainer
-from models.training import TrainingConfig, load_data, resume, train
-from tests.unit.models.test_resuming import break_off, saved_always, without_times  # noqa: F401 (a fixture)
+from models.networks.parts import HEADS, NORMS, POOLING
+from models.runs.run import RunWriter, create_run, read_run
+from models.runs.stop import StopRequest
+from models.training import loop as trainer
+from models.training.cuda_graphs import record_passes
+from models.training.loop import Trainer
+from models.training.precision import choose_precision
+from models.training.resume import read_resume_point
+from models.training.run import TrainingConfig, load_data, resume, train
+from tests.unit.models.training.test_resuming import break_off, saved_always, without_times  # noqa: F401 (a fixture)
 
 pytestmark = [
     pytest.mark.cuda,

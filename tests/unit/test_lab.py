@@ -19,10 +19,10 @@ from analysis.network.layers import outline
 from analysis.shift.move import BOUNDARIES
 from lab import CHUNK, Lab
 from lab.shifting import map_picture, measure_picture
+from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
-from models.preprocessing import Preprocessing
-from models.pretrained import ModelSpec
 from models.registry import BUNDLED
+from models.zoo.pretrained import ModelSpec
 from tests.device import DEVICE
 
 MODELS = ["fashion_cnn", "efficientnet_lite0"]

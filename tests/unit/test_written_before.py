@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from models.capsule import unpack_capsule
 from models.registry import Registry
-from models.runs import Run, list_runs, read_run
-from models.training import resume, train
-from models.training_config import TrainingConfig
-from models.validation import build_config
+from models.runs.run import Run, list_runs, read_run
+from models.settings import build_config
+from models.training.capsule import unpack_capsule
+from models.training.config import TrainingConfig
+from models.training.run import resume, train
 
 WRITTEN = Path(__file__).parents[2] / "tests/written_before"
 SHA256 = "a2cec7364c8c1da2c793c40133c4939420940b4387f0385a74f818879c5e3481"

@@ -16,9 +16,9 @@ from PIL import Image
 from analysis.attribution.methods import METHODS
 from analysis.shift.move import BOUNDARIES
 from lab import Lab
-from models.pretrained import fashion_cnn
+from models.data.samples import get_sample
 from models.registry import Registry
-from models.samples import get_sample
+from models.zoo.pretrained import fashion_cnn
 from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.data import load_dataset
+from models.data.datasets import load_dataset
 from tests.own_pictures import make_folder, make_zip, noise, pictures, two_classes
 
 

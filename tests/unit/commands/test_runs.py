@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from models.registry import Registry
-from models.run_process import read_clock
-from models.runs import create_run, list_runs, read_run, record_process, write_json
+from models.runs.process import read_clock
+from models.runs.run import create_run, list_runs, read_run, record_process, write_json
 from tests.device import DEVICE
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.range_test import STEPS
-from models.runs import RunWriter, list_runs, read_run
-from models.training_config import TrainingConfig
+from models.runs.run import RunWriter, list_runs, read_run
+from models.training.config import TrainingConfig
+from models.training.lr_finder import STEPS
 
 TINY = ("--dataset", "shapes", "--num-images", 120, "--image-size", 8, "--channels", "4", "--max-steps", 2)
 

@@ -23,9 +23,9 @@ from lab.arms_variations import vary
 from lab.run_examples import read_examples
 from models.errors import ModelsError
 from models.registry import Registry
-from models.runs import RunWriter, create_run, load_run_model, read_json, read_run, request_stop, write_json
-from models.training import train
-from models.training_config import TrainingConfig
+from models.runs.run import RunWriter, create_run, load_run_model, read_json, read_run, request_stop, write_json
+from models.training.config import TrainingConfig
+from models.training.run import train
 from tests.device import DEVICE
 
 BASE = {

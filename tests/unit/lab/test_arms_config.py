@@ -10,12 +10,12 @@ from lab.arms_config import Arm, ArmsConfig, DataFacts, match_mlp
 from lab.arms_presets import PRESETS, configure_preset
 from lab.arms_report import QUESTIONS
 from lab.arms_variations import VARIATIONS, vary
-from models.architectures import ARCHITECTURES
-from models.data import DATASETS
+from models.data.datasets import DATASETS
 from models.errors import ModelsError
-from models.mlp import MLP, MLPConfig
-from models.small_cnn import SmallCNN
-from models.training_config import TrainingConfig
+from models.networks.mlp import MLP, MLPConfig
+from models.networks.small_cnn import SmallCNN
+from models.networks.table import ARCHITECTURES
+from models.training.config import TrainingConfig
 
 FACTS = {
     "fashion_mnist": DataFacts(55_000, 10, 1, 28),

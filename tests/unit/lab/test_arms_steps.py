@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from lab.arms_steps import Guessing, find_crossing, find_steps, make_monotone
-from models.frequent_validation import SAMPLE, plan_validations
+from models.training.frequent_validation import SAMPLE, plan_validations
 
 ARMS = [{"name": "slow", "title": "Slow"}, {"name": "quick", "title": "Quick"}]
 CHANCE = 0.1

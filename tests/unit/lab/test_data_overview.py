@@ -12,10 +12,10 @@ from analysis.errors import Cancelled
 from lab import data_overview
 from lab.data_overview import CACHE_BYTES, describe_data, measure_class_means
 from lab.recent_results import RecentResults
-from models import cifar10
-from models.data import Split, load_dataset
+from models.data import cifar10
+from models.data.datasets import Split, load_dataset
+from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
-from models.shapes import ShapesConfig
 
 SMALL = ShapesConfig(num_images=300)
 

@@ -32,11 +32,11 @@ from lab.processes import Processes, settled
 from lab.run_documents import read_document
 from lab.voting import Chunk, Voter
 from models import registry
+from models.data.labelled import open_evaluation_data
+from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
-from models.evaluation_data import open_evaluation_data
-from models.preprocessing import Preprocessing
-from models.pretrained import ModelSpec
-from models.runs import create_run, read_run, request_stop
+from models.runs.run import create_run, read_run, request_stop
+from models.zoo.pretrained import ModelSpec
 from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[3]

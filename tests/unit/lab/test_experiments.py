@@ -20,12 +20,12 @@ from analysis.errors import Cancelled
 from lab import Lab, experiment_location_bias, experiment_red_green, experiments, run_schemas
 from lab.experiments import EXPERIMENTS, ExperimentConfig, configure, main, run_job, start_run
 from lab.run_documents import read_document, read_measurements, read_rows
+from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
-from models.preprocessing import Preprocessing
+from models.networks.small_cnn import HEADS
 from models.red_green import CONVOLUTIONS
 from models.registry import Registry
-from models.runs import RunWriter, create_run, read_lines, read_run, request_stop
-from models.small_cnn import HEADS
+from models.runs.run import RunWriter, create_run, read_lines, read_run, request_stop
 from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[3]

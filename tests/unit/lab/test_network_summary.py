@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from lab.network_summary import CONTENTS, find_kind, fit_kind, summarize_network
-from models.architectures import ARCHITECTURES
-from models.data import DATASETS, load_dataset
+from models.data.datasets import DATASETS, load_dataset
+from models.data.fashion_mnist import find_files
+from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
-from models.fashion_mnist import find_files
-from models.shapes import ShapesConfig
-from models.training_config import TrainingConfig
-from models.validation import build_config
+from models.networks.table import ARCHITECTURES
+from models.settings import build_config
+from models.training.config import TrainingConfig
 
 
 @pytest.mark.parametrize("name", DATASETS)

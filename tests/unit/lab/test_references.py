@@ -7,10 +7,10 @@ from torch import nn
 from analysis.shift.circular import CircularPadding
 from lab import Lab, references
 from lab.references import find_references
-from models.images import open_image
-from models.preprocessing import Preprocessing
-from models.pretrained import ModelSpec
-from models.samples import list_samples
+from models.data.images import open_image
+from models.data.preprocessing import Preprocessing
+from models.data.samples import list_samples
+from models.zoo.pretrained import ModelSpec
 from tests.device import DEVICE
 
 

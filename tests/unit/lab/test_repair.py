@@ -16,8 +16,8 @@ from lab.repair_config import RepairConfig
 from lab.run_documents import read_document
 from models.errors import ModelsError
 from models.registry import Registry
-from models.runs import RunWriter, create_run, read_json, read_run, request_stop
-from models.training import TrainingConfig, train
+from models.runs.run import RunWriter, create_run, read_json, read_run, request_stop
+from models.training.run import TrainingConfig, train
 from tests.device import DEVICE
 
 ARMS = ("as_is", "circular_aps", "circular_aps_gap")

@@ -25,7 +25,7 @@ from lab.run_errors import open_errors
 from lab.run_examples import list_snapshots, read_examples, read_predictions
 from models.checkpoints import load_checkpoint, pack_weights
 from models.errors import ModelsError
-from models.runs import Run, read_run
+from models.runs.run import Run, read_run
 from tests.device import DEVICE
 
 COUNT, NAMES = 30, ("ant", "bee", "cat")

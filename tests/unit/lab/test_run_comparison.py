@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.run_comparison import NOT_SET, compare_runs
-from models.runs import Run, append_line, read_run, write_json
+from models.runs.run import Run, append_line, read_run, write_json
 
 
 @pytest.fixture

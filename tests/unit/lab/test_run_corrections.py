@@ -12,9 +12,9 @@ from lab import run_corrections
 from lab.run_corrections import FILE, add_correction, find_trained, read_corrections, take_back_correction
 from lab.run_errors import Correction, open_errors
 from models.errors import ModelsError
-from models.run_changes import rename_run
-from models.runs import Run, create_run, read_run, write_json
-from models.training_config import TrainingConfig
+from models.runs.changes import rename_run
+from models.runs.run import Run, create_run, read_run, write_json
+from models.training.config import TrainingConfig
 
 LABELS = torch.tensor([0, 1, 2, 0])
 

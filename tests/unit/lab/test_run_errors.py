@@ -29,9 +29,9 @@ from lab.run_errors import (
     plan_corrected_run,
 )
 from models.errors import ModelsError
-from models.foreign_runs import find_dataset
-from models.runs import Run, create_run, read_run, write_json
-from models.training_config import TrainingConfig
+from models.runs.run import Run, create_run, read_run, write_json
+from models.training.config import TrainingConfig
+from models.training.foreign_runs import find_dataset
 from tests.device import DEVICE
 
 COUNT, HARD = 30, 12

@@ -9,7 +9,7 @@ from safetensors.torch import save, save_file
 from lab.run_examples import list_snapshots, read_examples, read_hard_examples, read_predictions
 from models.errors import ModelsError
 from models.registry import find_snapshot
-from models.runs import Run, read_run
+from models.runs.run import Run, read_run
 
 COUNT = 5
 

@@ -9,10 +9,10 @@ from safetensors.torch import save
 
 from lab.run_report import MAX_CLASSES, build_run_report
 from models.checkpoints import describe_model, pack_weights
+from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
-from models.preprocessing import Preprocessing
-from models.runs import append_line, create_run, read_run, write_bytes, write_json
-from models.small_cnn import SmallCNN, SmallCNNConfig
+from models.networks.small_cnn import SmallCNN, SmallCNNConfig
+from models.runs.run import append_line, create_run, read_run, write_bytes, write_json
 from tests.device import DEVICE
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\ud800"

@@ -14,9 +14,9 @@ from analysis.errors import AnalysisError
 from analysis.shift.circular import CircularPadding
 from lab import Lab
 from lab.results import ShiftResult
-from models.preprocessing import Preprocessing
-from models.pretrained import ModelSpec, fashion_cnn
+from models.data.preprocessing import Preprocessing
 from models.registry import BUNDLED
+from models.zoo.pretrained import ModelSpec, fashion_cnn
 from tests.device import DEVICE
 
 MODEL = "fashion_cnn"

@@ -29,10 +29,10 @@ from lab.shifting import (
     map_picture,
     measure_picture,
 )
+from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
-from models.preprocessing import Preprocessing
-from models.pretrained import ModelSpec, fashion_cnn
 from models.registry import BUNDLED
+from models.zoo.pretrained import ModelSpec, fashion_cnn
 from tests.device import DEVICE
 
 MODEL = "fashion_cnn"

@@ -27,7 +27,7 @@ from lab.snapshot_view import (
 )
 from models.checkpoints import load_checkpoint, pack_weights
 from models.errors import ModelsError
-from models.runs import Run, read_run
+from models.runs.run import Run, read_run
 from tests.device import DEVICE
 
 COUNT = 30

@@ -15,11 +15,11 @@ from PIL import Image
 from torch import nn
 
 from models.cache import ModelCache
+from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
-from models.preprocessing import Preprocessing
-from models.pretrained import ModelSpec
 from models.registry import Registry
 from models.weights import WeightsFile
+from models.zoo.pretrained import ModelSpec
 
 TIMEOUT = 10
 NUM_BYTES = 1000  # of each model below

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from models.checkpoints import describe_model, load_checkpoint, pack_weights
+from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
-from models.preprocessing import Preprocessing
-from models.small_cnn import SmallCNN, SmallCNNConfig
+from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 
 CONFIG = SmallCNNConfig(num_classes=3, in_channels=1, image_size=8, channels=(4, 6))
 PREPROCESSING = Preprocessing(crop_size=8, resize_size=8, mean=(0.3,), std=(0.2,))

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from models import onnx_export
-from models.architectures import ARCHITECTURES
+from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
+from models.networks.small_cnn import POOLING, SmallCNN, SmallCNNConfig
+from models.networks.table import ARCHITECTURES
 from models.onnx_export import INPUT, OUTPUT, TOLERANCE, export_onnx
-from models.preprocessing import Preprocessing
-from models.pretrained import efficientnet_lite0
-from models.small_cnn import POOLING, SmallCNN, SmallCNNConfig
+from models.zoo.pretrained import efficientnet_lite0
 
 SMALL = {
     "mlp": {"hidden": (9, 8)},

@@ -10,9 +10,9 @@ import torch
 
 from analysis.errors import AnalysisError
 from models.errors import ModelsError
-from models.jobs import PROGRAMS
 from models.problems import TOO_LITTLE_MEMORY, describe_problem, is_out_of_memory, open_job
-from models.runs import create_run, read_run
+from models.runs.manager import PROGRAMS
+from models.runs.run import create_run, read_run
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
@@ -87,7 +87,7 @@ def test_every_kind_of_job_says_that_the_disk_is_full(kind, tmp_path, monkeypatc
     def refuse(path, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("models.run_files.write_bytes", refuse)
+    monkeypatch.setattr("models.runs.files.write_bytes", refuse)
     assert importlib.import_module(PROGRAMS[kind]).main([str(run_dir)]) == 1
     err = capsys.readouterr().err
     assert "cannot be written" in err and "No space left" in err and err.count("\n") == 1

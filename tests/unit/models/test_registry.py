@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from models import pretrained
 from models.errors import ModelsError
 from models.registry import BUNDLED, Registry
-from models.runs import create_run, delete_run
+from models.runs.run import create_run, delete_run
+from models.zoo import pretrained
 
 
 def test_every_listed_name_is_found_under_that_name(tmp_path, make_run):

@@ -9,7 +9,7 @@ from analysis.figures.training import plot_seed_bands
 from lab.arms_config import ArmsConfig
 from lab.arms_presets import PRESETS
 from lab.arms_report import summarize, write_csv
-from models.runs import create_run, read_run, write_json
+from models.runs.run import create_run, read_run, write_json
 from ui.arms_panel import _describe, _describe_preset, _describe_variation, _read_curves, _tabulate
 
 CONFIG = ArmsConfig.from_dict(
@@ -100,7 +100,7 @@ def test_the_chart_of_validation_shows_what_decides_about_steps(make):
 
 
 def test_the_arm_that_is_being_trained_stands_apart(make, monkeypatch):
-    monkeypatch.setattr("models.runs.is_abandoned", lambda path, status: False)
+    monkeypatch.setattr("models.runs.run.is_abandoned", lambda path, status: False)
     lines = [line(arm, 0, epoch) for arm in "ab" for epoch in (1, 2, 3)]
     run = make([*lines, line("a", 1, 1)], state="running")
     titles = [title for title, _ in _read_curves(run, CONFIG, "val_accuracy")]

@@ -4,10 +4,10 @@ import gradio as gr
 import pytest
 
 from lab import Lab
-from models.augment import TRANSFORMS, AugmentConfig
-from models.data import DATASETS
-from models.jobs import JobManager
-from models.training_config import TrainingConfig
+from models.data.augment.augment import TRANSFORMS, AugmentConfig
+from models.data.datasets import DATASETS
+from models.runs.manager import JobManager
+from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui import Services
 from ui.augment_panel import build_augment_panel, describe_strengths, read_augment, suited_strengths

@@ -8,9 +8,9 @@ import gradio as gr
 import pytest
 
 from lab import Lab
-from models.jobs import JobManager
-from models.run_process import read_clock
-from models.runs import STATES, Run, create_run, record_process, write_bytes, write_json
+from models.runs.manager import JobManager
+from models.runs.process import read_clock
+from models.runs.run import STATES, Run, create_run, record_process, write_bytes, write_json
 from tests.device import DEVICE
 from tests.unit.ui.test_components import EVIL, Reader
 from ui import Services

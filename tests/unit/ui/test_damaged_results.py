@@ -11,9 +11,9 @@ from lab import Lab
 from lab.arms_config import Arm, ArmsConfig
 from lab.run_documents import read_document, read_rows
 from models.errors import ModelsError
-from models.jobs import JobManager
-from models.runs import create_run, read_run, write_json
-from models.training_config import TrainingConfig
+from models.runs.manager import JobManager
+from models.runs.run import create_run, read_run, write_json
+from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui import Services, arms_panel, evaluation_panel, experiments_panel, repair_panel
 from ui.job_view import build_job_view

@@ -10,11 +10,11 @@ from PIL import Image
 
 from lab import Lab
 from lab.data_overview import describe_data
-from models.data import DATASETS
+from models.data.datasets import DATASETS
+from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
-from models.jobs import JobManager
-from models.shapes import ShapesConfig
-from models.training_config import TrainingConfig
+from models.runs.manager import JobManager
+from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui import Services
 from ui.data_panel import build_data_panel

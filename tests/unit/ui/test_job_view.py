@@ -9,9 +9,9 @@ import pytest
 
 from lab import Lab
 from models.errors import ModelsError
-from models.jobs import JobManager
-from models.run_process import read_clock
-from models.runs import create_run, find_process, read_run, record_process, write_json
+from models.runs.manager import JobManager
+from models.runs.process import read_clock
+from models.runs.run import create_run, find_process, read_run, record_process, write_json
 from tests.device import DEVICE
 from ui import Services
 from ui.job_view import build_job_view

@@ -2,7 +2,7 @@
 
 from analysis.equivariance.meter import LayerMeter
 from lab.results import MeterReading
-from models.pretrained import fashion_cnn
+from models.zoo.pretrained import fashion_cnn
 from ui.layer_meter_panel import _describe, _show_rows
 
 

@@ -5,11 +5,11 @@ import pytest
 
 from lab import Lab
 from lab.network_summary import DataKind, summarize_network
-from models.architectures import ARCHITECTURES
 from models.errors import ModelsError
-from models.jobs import JobManager
-from models.options import list_options
-from models.training_config import TrainingConfig
+from models.networks.options import list_options
+from models.networks.table import ARCHITECTURES
+from models.runs.manager import JobManager
+from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui import Services
 from ui.augment_panel import build_augment_panel

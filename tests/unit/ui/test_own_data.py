@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from lab import Lab
-from models.data import load_dataset
+from models.data.datasets import load_dataset
 from models.errors import ModelsError
 from models.names import find_path
-from models.training_config import TrainingConfig
+from models.training.config import TrainingConfig
 from tests.own_pictures import make_folder
 from tests.own_pictures import pictures as pictures_of
 from ui.own_data import MAX_BOXES, BoxStore, count_boxes, find_own_data, list_folders, read_boxes

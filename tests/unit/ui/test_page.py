@@ -9,9 +9,9 @@ from PIL import Image
 
 from analysis.errors import Cancelled
 from lab import Lab
-from models import decoding
-from models.jobs import JobManager
-from models.pretrained import DEFAULT_MODEL
+from models.data.decoding import budget as decoding
+from models.runs.manager import JobManager
+from models.zoo.pretrained import DEFAULT_MODEL
 from tests.device import DEVICE
 from ui import Services
 from ui.page import build_page

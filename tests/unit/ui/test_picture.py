@@ -7,9 +7,9 @@ from PIL import Image
 
 from analysis.errors import Cancelled
 from lab import Lab
-from models import decoding
+from models.data.decoding import budget as decoding
+from models.data.samples import get_sample
 from models.errors import ModelsError
-from models.samples import get_sample
 from ui.picture import Picture, check_picture_path, make_preview
 
 

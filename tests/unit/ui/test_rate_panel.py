@@ -8,10 +8,10 @@ import gradio as gr
 import pytest
 
 from lab import Lab
-from models.jobs import JobManager
-from models.range_test import STEPS
-from models.runs import create_run, read_run, record_process, write_json
-from models.training_config import TrainingConfig
+from models.runs.manager import JobManager
+from models.runs.run import create_run, read_run, record_process, write_json
+from models.training.config import TrainingConfig
+from models.training.lr_finder import STEPS
 from tests.device import DEVICE
 from ui import Services
 from ui.rate_panel import build_rate_panel

@@ -13,9 +13,9 @@ from lab import Lab
 from lab.run_errors import open_errors
 from lab.snapshot_view import measure_scales, open_examples, view_snapshot
 from models.checkpoints import pack_weights
-from models.jobs import JobManager
-from models.runs import create_run, read_run, record_process, write_json
-from models.training_config import TrainingConfig
+from models.runs.manager import JobManager
+from models.runs.run import create_run, read_run, record_process, write_json
+from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui import Services
 from ui.errors_panel import NO_RUN, NOT_YET, build_errors_panel

@@ -11,10 +11,10 @@ from lab import Lab
 from lab.run_comparison import Comparison, RunRow
 from models import onnx_export
 from models.errors import ModelsError
-from models.jobs import JobManager
-from models.pretrained import DEFAULT_MODEL
-from models.resume_point import FILE as RESUME_FILE
-from models.runs import STATES, create_run, read_run, write_bytes, write_json
+from models.runs.manager import JobManager
+from models.runs.run import STATES, create_run, read_run, write_bytes, write_json
+from models.training.resume import FILE as RESUME_FILE
+from models.zoo.pretrained import DEFAULT_MODEL
 from tests.device import DEVICE
 from tests.unit.ui.test_components import EVIL, Reader
 from ui import Services

@@ -7,11 +7,11 @@ import pytest
 
 from lab import Lab
 from models.errors import ModelsError
-from models.jobs import JobManager
-from models.optimization import LOSSES, OPTIMIZERS, SCHEDULES
-from models.precision import PRECISIONS
-from models.trackers import TRACKERS
-from models.training_config import TrainingConfig
+from models.runs.manager import JobManager
+from models.training.config import TrainingConfig
+from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
+from models.training.precision import PRECISIONS
+from models.training.trackers import TRACKERS
 from tests.device import DEVICE
 from ui import Services
 from ui.train_form import LEARNING_RATES, OFF_AT_ZERO, OPTIMIZER_TITLES, PLAIN, SCHEDULE_TITLES, build_train_form

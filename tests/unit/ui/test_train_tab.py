@@ -4,9 +4,9 @@ import gradio as gr
 import pytest
 
 from lab import Lab
-from models.jobs import JobManager
-from models.runs import create_run, read_run, write_json
-from models.training_config import TrainingConfig
+from models.runs.manager import JobManager
+from models.runs.run import create_run, read_run, write_json
+from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui import Services
 from ui.runs_panel import PAGE_SIZE

@@ -13,9 +13,9 @@ from analysis.equivariance.meter import LayerMeter, list_notes, measure_layers
 from analysis.network.layers import list_layers
 from analysis.shift.circular import CircularPadding
 from analysis.shift.scene import Scene
-from models.images import open_image
-from models.preprocessing import Preprocessing
-from models.samples import get_sample
+from models.data.images import open_image
+from models.data.preprocessing import Preprocessing
+from models.data.samples import get_sample
 
 SIDE = 48
 

@@ -10,10 +10,10 @@ from torchvision import models as zoo
 
 from analysis.network.layers import list_layers
 from analysis.network.summary import summarize
-from models.architectures import ARCHITECTURES, sketch_model
-from models.parts import HEADS, NORMS, POOLING
-from models.small_cnn import SmallCNNConfig
-from models.vgg import VGGConfig
+from models.networks.parts import HEADS, NORMS, POOLING
+from models.networks.small_cnn import SmallCNNConfig
+from models.networks.table import ARCHITECTURES, sketch_model
+from models.networks.vgg import VGGConfig
 
 META = torch.device("meta")
 

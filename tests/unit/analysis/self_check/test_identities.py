@@ -26,7 +26,7 @@ from analysis.shift import polyphase_tree
 from analysis.shift.circular import CircularPadding
 from analysis.shift.move import shift_features, shift_pixels
 from analysis.shift.shift_map import ShiftMap
-from models.small_cnn import SmallCNN, SmallCNNConfig
+from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 
 DOUBLE = torch.float64
 PICTURES = {"I13", "I13 control", "I14", "I14 control", "I15", "I15 control", "I16", "I16 control", "I20"}

@@ -1,0 +1,333 @@
+"""Data sets as tensors in memory, split into train, validation and test."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.data.contrast import describe_plain
+from models.data.division import divide, hold_out
+from models.data.preprocessing import Preprocessing
+from models.data.shapes import SHAPES, ShapesConfig, make_shapes
+from models.errors import ModelsError
+from models.names import describe_skipped, find_path, make_readable, readable_path
+from models.settings import check_integer
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done and what is being done."""
+
+VALIDATION = 5000
+"""Pictures of an official train set that are held out for validation."""
+MAX_BYTES = 4 * 2**30
+"""What the resized pictures of a set may take in memory."""
+_RESIZED_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images ``(N, C, H, W)`` uint8, labels ``(N,)`` int64 and the pictures' numbers in their source.
+
+    ``ids (N,)`` int64 are unique over the three splits of a data set that :func:`load_dataset` made, and the
+    same for the same data and seed; by default they count from 0.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor | None = None
+
+    def __post_init__(self):
+        if self.ids is None:
+            object.__setattr__(self, "ids", torch.arange(len(self.labels), device=self.labels.device))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> "Split":
+        """The pictures at these places, or where a mask ``(N,)`` is True, with their labels and ids."""
+        return Split(self.images[index], self.labels[index], self.ids[index])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three disjoint splits over the same categories.
+
+    Attributes:
+        skipped: Which files were left out, and why.
+        notes: Sentences about how the files were understood.
+        augmentations: What may change in training without changing the class.
+        source_parts: (name, number of pictures) of the parts that the ids count through, such as "train", 60000.
+        file_names: Name of the file behind each id, where there is one.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    augmentations: tuple[str, ...] = ()
+    source_parts: tuple[tuple[str, int], ...] = ()
+    file_names: tuple[str, ...] = ()
+
+    def source_name(self, picture_id: int) -> str:
+        """Where a picture came from: its file, or its place in its source such as "train 123".
+
+        Args:
+            picture_id: One of the ``ids`` of a split.
+
+        Raises:
+            ModelsError: The source has no picture of that number.
+        """
+        picture_id = int(picture_id)
+        parts = self.source_parts or (("picture", max(len(self.file_names), self.num_images)),)
+        total = sum(count for _, count in parts)
+        if not 0 <= picture_id < total:
+            raise ModelsError(f"There is no picture {picture_id} in {self.name}; the numbers go up to {total - 1}.")
+        if self.file_names:
+            return self.file_names[picture_id]
+        starts = itertools.accumulate((count for _, count in parts), initial=0)
+        part, start = [(part, start) for (part, _), start in zip(parts, starts, strict=False) if start <= picture_id][
+            -1
+        ]
+        return f"{part} {picture_id - start}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever uses these data should know, in sentences."""
+        return tuple(filter(None, (describe_skipped(self.skipped), *self.notes, describe_plain(self.train.images))))
+
+    @property
+    def num_images(self) -> int:
+        """Pictures in all three splits."""
+        return len(self.train) + len(self.validation) + len(self.test)
+
+    @property
+    def in_channels(self) -> int:
+        """1 for grey pictures, 3 for colour."""
+        return self.train.images.shape[1]
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square pictures in pixels."""
+        return self.train.images.shape[2]
+
+    def preprocessing(self) -> Preprocessing:
+        """The steps that lead from any picture to this set's input, with the train set's mean and std."""
+        mean, std = _channel_statistics(self.train.images)
+        return Preprocessing(crop_size=self.image_size, resize_size=self.image_size, mean=mean, std=std)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A table entry: how a named set is loaded, at which picture size, and what may change in training.
+
+    ``check_duplicates`` says whether pictures that look alike in two splits are worth a warning. They are among
+    own photographs; drawn shapes, digits and small garments look alike by their nature, and CIFAR-10's official
+    split is what published numbers mean.
+    """
+
+    title: str
+    load: Callable[..., Dataset]
+    image_size: int
+    augmentations: tuple[str, ...]
+    check_duplicates: bool = False
+
+
+def load_dataset(
+    name_or_path: str | Path,
+    *,
+    data_root: str | Path,
+    seed: int,
+    image_size: int | None = None,
+    shapes: ShapesConfig | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Loads a set of the table ``DATASETS``, or the user's own pictures from a folder or zip.
+
+    Args:
+        name_or_path: A key of ``DATASETS``, or a folder or .zip with one folder of pictures per class.
+        data_root: Where downloaded sets are kept.
+        seed: Decides the split, and what is drawn for shapes.
+        image_size: Side in pixels; by default the set's own.
+        shapes: What to draw for the set "shapes".
+        progress: Told about long loads.
+
+    Raises:
+        ModelsError: Nothing of that name, or its files are missing, damaged or too few.
+    """
+    spec = find_spec(name_or_path)
+    image_size = image_size or spec.image_size
+    check_integer("image_size", image_size, 8, 512)
+    return spec.load(
+        str(name_or_path),
+        augmentations=spec.augmentations,
+        data_root=find_path(data_root),
+        seed=seed,
+        image_size=image_size,
+        shapes=shapes or ShapesConfig(),
+        progress=progress or (lambda fraction, message: None),
+    )
+
+
+def find_spec(name_or_path: str | Path) -> DatasetSpec:
+    """The table entry for a name, or the one for own pictures if it is a path that exists.
+
+    Raises:
+        ModelsError: Neither a known name nor an existing path, or one that may not be looked at.
+    """
+    if str(name_or_path) in DATASETS:
+        return DATASETS[str(name_or_path)]
+    try:
+        if find_path(name_or_path).exists():
+            return OWN_PICTURES
+    except OSError as error:  # no permission, or far too long a name
+        raise ModelsError(f"{make_readable(name_or_path)[:200]} cannot be read ({error.strerror}).") from error
+    raise ModelsError(
+        f"There is no data set or folder {make_readable(name_or_path)!r}; choose {' or '.join(DATASETS)}, or give a "
+        "folder or zip with one folder of pictures per class."
+    )
+
+
+def full_path(name_or_path: str) -> str:
+    """The name of a known set, or the whole readable path of another: what means the same in every folder."""
+    return name_or_path if name_or_path in DATASETS else readable_path(find_path(name_or_path).resolve())
+
+
+def _load_fashion_mnist(name: str, *, data_root, seed, image_size, progress, **rest) -> Dataset:
+    from models.data.fashion_mnist import CATEGORIES, load_fashion_mnist
+
+    progress(0.0, "Reading Fashion-MNIST")
+    official = [(images[:, None], labels) for images, labels in load_fashion_mnist(data_root)]
+    return _keep_test(name, CATEGORIES, *official, seed, image_size, rest["augmentations"])
+
+
+def _load_shapes(name: str, *, seed, image_size, shapes, progress, **rest) -> Dataset:
+    _check_memory(shapes.num_images, 3, image_size, name)
+    images, labels = make_shapes(
+        shapes, seed=seed, image_size=image_size, progress=lambda fraction: progress(fraction, "Drawing shapes")
+    )
+    return _split_three_ways(name, tuple(SHAPES), images, labels, seed, augmentations=rest["augmentations"])
+
+
+def _load_digits(name: str, *, seed, image_size, progress, **rest) -> Dataset:
+    from models.data.digits import CATEGORIES, load_digits
+
+    progress(0.0, "Reading digits")
+    images, labels = load_digits()
+    images = _resize(images[:, None], image_size, name).numpy()
+    return _split_three_ways(name, CATEGORIES, images, labels, seed, augmentations=rest["augmentations"])
+
+
+def _load_cifar10(name: str, *, data_root, seed, image_size, progress, **rest) -> Dataset:
+    from models.data.cifar10 import CATEGORIES, load_cifar10
+
+    official = load_cifar10(data_root, progress=progress)
+    return _keep_test(name, CATEGORIES, *official, seed, image_size, rest["augmentations"])
+
+
+def _load_own_pictures(name: str, *, seed, image_size, progress, **rest) -> Dataset:
+    from models.data.folders import load_folder
+
+    loaded = load_folder(Path(name), image_size=image_size, progress=progress)
+    dataset = _split_three_ways(
+        PurePath(make_readable(name)).stem,
+        loaded.categories,
+        loaded.images,
+        loaded.labels,
+        seed,
+        parts=loaded.parts,
+        skipped=loaded.skipped,
+        augmentations=rest["augmentations"],
+        file_names=loaded.names,
+    )
+    given = set(loaded.parts) - {None}
+    drawn = {part: getattr(dataset, part) for part in ("validation", "test") if given and part not in given}
+    notes = [f"{len(split)} of the pictures for training are kept for the {part}." for part, split in drawn.items()]
+    return replace(dataset, notes=(*loaded.notes, *notes))
+
+
+DATASETS = {
+    "fashion_mnist": DatasetSpec("Fashion-MNIST, 28 x 28 grey", _load_fashion_mnist, 28, ("translate", "flip")),
+    # No flip: it would undo the settings "left" and "right".
+    "shapes": DatasetSpec("Drawn shapes, 32 x 32 colour", _load_shapes, 32, ("translate",)),
+    # Enlarged from 8 x 8: five halvings, as in VGG, need 32 pixels.
+    "digits": DatasetSpec("Digits, 8 x 8 grey, enlarged to 32 x 32", _load_digits, 32, ("translate",)),
+    "cifar10": DatasetSpec("CIFAR-10, 32 x 32 colour", _load_cifar10, 32, ("translate", "flip")),
+}
+OWN_PICTURES = DatasetSpec(
+    "Own pictures: a folder or zip, one folder per class",
+    _load_own_pictures,
+    64,
+    ("translate", "flip", "color"),
+    check_duplicates=True,
+)
+
+
+def _keep_test(name, categories, train, test, seed, image_size, augmentations) -> Dataset:
+    """A set with an official test part; ``train`` and ``test`` are images (N, C, H, W) uint8 and labels (N,)."""
+    num_train = len(train[1])
+    kept, held_out = hold_out(train[1].astype(np.int64), min(VALIDATION, num_train // 6), seed)
+
+    def part(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Split:
+        return Split(_resize(images, image_size, name), torch.tensor(labels.astype(np.int64)), torch.tensor(ids))
+
+    return Dataset(
+        name=name,
+        categories=categories,
+        train=part(train[0][kept], train[1][kept], kept),
+        validation=part(train[0][held_out], train[1][held_out], held_out),
+        test=part(*test, num_train + np.arange(len(test[1]))),
+        augmentations=augmentations,
+        source_parts=(("train", num_train), ("test", len(test[1]))),
+    )
+
+
+def _split_three_ways(name, categories, images, labels, seed, parts=None, **rest) -> Dataset:
+    found = divide(labels, parts or [None] * len(labels), seed)
+    splits = {
+        part: Split(torch.from_numpy(images[index]), torch.from_numpy(labels[index]), torch.from_numpy(index))
+        for part, index in found.items()
+    }
+    return Dataset(name=name, categories=categories, **splits, **rest)
+
+
+def _resize(images: np.ndarray, image_size: int, name: str) -> Tensor:
+    """Images ``(N, C, H, W)`` uint8 at another size, a bounded number at once."""
+    from torchvision.transforms.v2.functional import resize
+
+    if image_size == images.shape[-1]:
+        return torch.tensor(images)
+    _check_memory(len(images), images.shape[1], image_size, name)
+    resized = torch.empty((*images.shape[:2], image_size, image_size), dtype=torch.uint8)
+    for start in range(0, len(images), _RESIZED_AT_ONCE):
+        chunk = torch.tensor(images[start : start + _RESIZED_AT_ONCE])
+        resized[start : start + _RESIZED_AT_ONCE] = resize(chunk, [image_size, image_size], antialias=True)
+    return resized
+
+
+def _check_memory(count: int, channels: int, image_size: int, name: str) -> None:
+    num_bytes = count * channels * image_size**2
+    if num_bytes > MAX_BYTES:
+        raise ModelsError(
+            f"{count} pictures of {image_size} x {image_size} pixels from {name} take {num_bytes / 2**30:.1f} GB of "
+            f"memory; at most {MAX_BYTES / 2**30:g} GB are possible, so choose a smaller image size."
+        )
+
+
+def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of each channel in [0, 1], exactly, from counts of the 256 values."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+        share /= share.sum()
+        mean = (share * values).sum()
+        means.append(round(mean.item(), 6))
+        # Pictures of one colour only must not divide by zero.
+        stds.append(round(max((share * (values - mean) ** 2).sum().sqrt().item(), 1e-3), 6))
+    return tuple(means), tuple(stds)

@@ -1,0 +1,202 @@
+"""Blocks and heads made of :mod:`models.networks.parts`: their options, their sizes beforehand, their weights."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import ModelsError
+from models.networks.blur_pool import BLUR_SIZES
+from models.networks.options import choice, integer, number
+from models.networks.padding import PADDING_MODES
+from models.networks.parts import ACTIVATIONS, HEADS, NORMS, POOLING, ConvConfig, Norm
+
+
+def pooling_option(default: str = "max") -> Any:
+    """The field ``pooling`` of a configuration."""
+    return choice(default, "Downsampling", POOLING)
+
+
+def blur_size_option() -> Any:
+    """The field ``blur_size``: taps of the low-pass filter, where ``pooling`` has one."""
+    blurred = {"pooling": ("blur", "blur_stride")}
+    return integer(3, "Taps of the blur", BLUR_SIZES[0], BLUR_SIZES[-1], only_with=blurred)
+
+
+def padding_mode_option() -> Any:
+    """The field ``padding_mode``."""
+    return choice("zeros", "Padding", PADDING_MODES)
+
+
+def head_option(default: str) -> Any:
+    """The field ``head``."""
+    return choice(default, "Head", HEADS)
+
+
+def norm_option(default: str, table: Mapping[str, Norm | None] = NORMS) -> Any:
+    """The field ``norm``."""
+    return choice(default, "Normalisation", table)
+
+
+def dropout_option(default: float = 0.0) -> Any:
+    """The field ``dropout``: the share of features that training leaves out."""
+    return number(default, "Dropout", 0.0, 0.95)
+
+
+def activation_option(default: str = "relu") -> Any:
+    """The field ``activation``."""
+    return choice(default, "Activation", ACTIVATIONS)
+
+
+def halve_size(size: int, pooling: str) -> int:
+    """Side of a map after one halving."""
+    return (size + (not POOLING[pooling].rounds_down)) // 2
+
+
+def check_halvings(sizes: tuple[int, ...]) -> None:
+    """Refuses an image of which halvings leave nothing; ``sizes`` are its side and that after each halving.
+
+    Raises:
+        ModelsError: The last side is 0.
+    """
+    if sizes[-1] < 1:
+        image, halvings = sizes[0], len(sizes) - 1
+        raise ModelsError(
+            f"{halvings} halvings of a {image} x {image} image leave nothing (sides {', '.join(map(str, sizes))}); "
+            f"use images of at least {2**halvings} pixels, or strides or blur, which keep the last row of an odd map."
+        )
+
+
+def check_padding(mode: str, padding: int, size: int) -> None:
+    """Refuses padding that has to copy more pixels than a ``size x size`` map has.
+
+    Raises:
+        ModelsError: The map is too small.
+    """
+    # Reflection needs one pixel more than it copies, wrapping around exactly as many.
+    needed = {"reflect": padding + 1, "circular": padding}.get(mode, 1)
+    if padding and size < needed:
+        raise ModelsError(
+            f"{mode} padding of {padding} pixels does not fit the {size} x {size} map of a layer; "
+            "use larger images, a smaller kernel or fewer halvings."
+        )
+
+
+def check_norm(norm: str, channels: int, positions: int = 1) -> None:
+    """Refuses a normalisation that would have a single value to normalise, and so leave only zeros.
+
+    Raises:
+        ModelsError: There is one value per statistic.
+    """
+    kind = NORMS[norm]
+    if kind and kind.share and kind.share(channels) * positions < 2:
+        raise ModelsError(
+            f"{kind.title.capitalize()} normalisation needs at least 2 values at a time, but a layer of {channels} "
+            "channels with 1 position each gives it 1; use larger maps or another normalisation."
+        )
+
+
+def build_conv_block(
+    config: ConvConfig,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    padding: int,
+    *,
+    halve: bool,
+    between: dict[str, nn.Module] | None = None,
+) -> "ConvBlock":
+    """Parts ``conv``, ``norm``, one named as the activation, and ``pool`` where it halves.
+
+    ``between`` has further parts that go before the activation.
+    """
+    pooling = POOLING[config.pooling]
+    block = OrderedDict()
+    block["conv"] = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=2 if halve and pooling.build is None else 1,
+        padding=padding,
+        padding_mode=config.padding_mode,
+        bias=config.norm == "none",  # every normalisation has its own shift
+    )
+    if NORMS[config.norm]:
+        block["norm"] = NORMS[config.norm].build(out_channels)
+    block |= between or {}
+    block[config.activation] = ACTIVATIONS[config.activation].build()
+    if halve and pooling.build is not None:
+        block["pool"] = pooling.build(config)
+    return ConvBlock(block)
+
+
+class ConvBlock(nn.Sequential):
+    """Its parts in turn; while it is trained, in a way that costs less.
+
+    A ReLU and the max-pooling behind it then change places, with the same values and gradients to the last bit, as
+    the largest number of a window is still the largest: the ReLU has a quarter of the work. And gradients are brought
+    into the memory layout of the maps they belong to, or the steps before this one would crawl.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, in_channels, H, W)`` to ``(N, out_channels, h, w)``."""
+        parts = list(self)
+        if self.training and [type(part) for part in parts[-2:]] == [nn.ReLU, nn.MaxPool2d]:
+            parts[-2:] = parts[-1], parts[-2]
+        for part in parts:
+            x = part(x)
+        if self.training and x.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
+            x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+        return x
+
+
+def count_conv(in_channels: int, out_channels: int, kernel_size: int, norm: str) -> int:
+    """Trainable numbers of a convolution and its normalisation."""
+    per_channel = 2 if NORMS[norm] else 1  # scale and shift, or the bias
+    return out_channels * (in_channels * kernel_size**2 + per_channel)
+
+
+def count_features(head: str, channels: int, size: int) -> int:
+    """Inputs of the head's first linear layer, for maps of ``size x size``."""
+    return channels * (size**2 if HEADS[head].flat else 1)
+
+
+def count_linear(*widths: int) -> int:
+    """Trainable numbers of linear layers with biases, from the inputs of the first to the outputs of the last."""
+    return sum((before + 1) * after for before, after in pairwise(widths))
+
+
+def build_head(config: ConvConfig, channels: int, size: int, hidden: tuple[int, ...] = ()) -> nn.Sequential:
+    """Maps ``(N, channels, size, size)`` to logits; ``hidden`` are widths of linear layers before the last one.
+
+    The parts of hidden layer ``i`` are ``fc{i}``, its activation and its dropout; the last one is ``classifier``.
+    """
+    kind = HEADS[config.head]
+    widths = (count_features(config.head, channels, size), *hidden)
+    head = OrderedDict(kind.before())
+    for i, pair in enumerate(pairwise(widths), start=1):
+        head[f"fc{i}"] = nn.Linear(*pair)
+        head[f"{config.activation}{i}"] = ACTIVATIONS[config.activation].build()
+        if config.dropout:
+            head[f"dropout{i}"] = nn.Dropout(config.dropout)
+    if config.dropout and not hidden:
+        head["dropout"] = nn.Dropout(config.dropout)
+    head["classifier"] = nn.Linear(widths[-1], config.num_classes)
+    return nn.Sequential(head | kind.after())
+
+
+def initialise(module: nn.Module, activation: str) -> None:
+    """Draws weights with which a signal keeps its size through many layers; biases are 0.
+
+    He et al., "Delving Deep into Rectifiers", 2015: normal with variance gain^2 / inputs of a unit. The
+    ``classifier`` keeps PyTorch's smaller values, so that the first logits are near each other.
+    """
+    gain = ACTIVATIONS[activation].gain
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Conv2d | nn.Linear) and name.rpartition(".")[2] != "classifier":
+            nn.init.normal_(part.weight, std=gain / part.weight[0].numel() ** 0.5)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

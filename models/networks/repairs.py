@@ -1,0 +1,177 @@
+"""Known cures for shift sensitivity, as changes to a network that is then trained a little further.
+
+An arm is the start model with some of the changes made, on its own or in combination. None of them adds weights,
+so all of the start's weights carry over (a head of another shape starts anew).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from models.errors import ModelsError
+from models.networks.options import ArchitectureConfig, list_options
+from models.settings import check_choice
+
+Config = ArchitectureConfig
+
+_BLURRED = {
+    "max": "blur",
+    "aps": "blur",
+    "average": "blur_stride",
+    "stride": "blur_stride",
+    "aps_stride": "blur_stride",
+}
+"""The pooling of a start model -> what stands in for it behind a low-pass filter."""
+_SAMPLED = {
+    "max": "aps",
+    "blur": "aps",
+    "average": "aps_stride",
+    "stride": "aps_stride",
+    "blur_stride": "aps_stride",
+}
+_SHORT_NAMES = {"blur_stride": "blur", "aps_stride": "aps"}
+"""What a network calls its pooling that has no max-pooling to choose."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One cure; ``alter`` gives the changed configuration (None: only the training changes).
+
+    ``redundant`` says why a network does not need it, when ``alter`` changes nothing.
+    """
+
+    title: str
+    explanation: str
+    alter: Callable[[Config, int], Config] | None = None
+    redundant: str = ""
+
+
+def _wrap(config: Config, blur_size: int) -> Config:
+    if not hasattr(config, "padding_mode"):
+        raise ModelsError("It pads nothing.")
+    return replace(config, padding_mode="circular")
+
+
+def _blur(config: Config, blur_size: int) -> Config:
+    return replace(config, pooling=_exchange(config, _BLURRED), blur_size=blur_size)
+
+
+def _sample(config: Config, blur_size: int) -> Config:
+    return replace(config, pooling=_exchange(config, _SAMPLED))
+
+
+def _exchange(config: Config, table: dict[str, str]) -> str:
+    """What ``table`` has for the network's pooling, under a name that this network knows."""
+    if not hasattr(config, "pooling"):
+        raise ModelsError("It has no downsampling.")
+    pooling = table.get(config.pooling, config.pooling)
+    known = list_options(type(config))["pooling"].choices
+    return pooling if pooling in known else _SHORT_NAMES[pooling]
+
+
+def _pool_globally(config: Config, blur_size: int) -> Config:
+    if not hasattr(config, "padding_mode"):
+        raise ModelsError("It has no feature maps to average.")
+    return replace(config, head="gap") if getattr(config, "head", None) == "flatten" else config
+
+
+CHANGES = {
+    "circular": Change(
+        "circular padding",
+        "Every padded operation wraps around, so that no border tells where an object is.",
+        _wrap,
+        "It wraps around already.",
+    ),
+    "gap": Change(
+        "global average pooling",
+        "The head averages over all positions, instead of one weight for each of them.",
+        _pool_globally,
+        "Its head does not depend on positions already.",
+    ),
+    "blur": Change(
+        "blur",
+        "A low-pass filter before every downsampling (Zhang 2019).",
+        _blur,
+        "It blurs with a filter of this size already.",
+    ),
+    "aps": Change(
+        "adaptive polyphase sampling",
+        "Every downsampling keeps the strongest of its four grids (Chaman and Dokmanić 2021).",
+        _sample,
+        "It samples adaptively already.",
+    ),
+    "shift_augment": Change("random shifts", "Training pictures move by up to an eighth of their side."),
+}
+ARMS: dict[str, tuple[str, ...]] = {
+    "as_is": (),
+    "circular": ("circular",),
+    "gap": ("gap",),
+    "blur": ("blur",),
+    "aps": ("aps",),
+    "shift_augment": ("shift_augment",),
+    "circular_gap": ("circular", "gap"),
+    "circular_blur": ("circular", "blur"),
+    "circular_aps": ("circular", "aps"),
+    "circular_blur_gap": ("circular", "blur", "gap"),
+    "circular_aps_gap": ("circular", "aps", "gap"),
+    "blur_shift": ("blur", "shift_augment"),
+    "gap_shift": ("gap", "shift_augment"),
+    "circular_shift": ("circular", "shift_augment"),
+    "circular_aps_shift": ("circular", "aps", "shift_augment"),
+}
+"""Name of an arm -> the changes it makes, in order."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm for one start model: its network's configuration, or the ``obstacle`` that leaves it without one."""
+
+    name: str
+    title: str
+    explanation: str
+    config: Config | None
+    obstacle: str = ""
+
+    @property
+    def shifts_pictures(self) -> bool:
+        """Whether the training moves its pictures at random."""
+        return "shift_augment" in ARMS[self.name]
+
+
+def list_arms(config: Config, *, blur_size: int = 3) -> tuple[Arm, ...]:
+    """Every arm for a start model with this configuration, those that cannot be made with the reason."""
+    return tuple(_make_arm(name, config, blur_size) for name in ARMS)
+
+
+def find_arm(name: str, config: Config, *, blur_size: int = 3) -> Arm:
+    """One arm that can be made from a model with this configuration.
+
+    Raises:
+        ModelsError: No such arm, or this model has no use for it.
+    """
+    check_choice("arm", name, ARMS)
+    arm = _make_arm(name, config, blur_size)
+    if arm.obstacle:
+        raise ModelsError(f"The arm {name} does not suit this start model: {arm.obstacle}")
+    return arm
+
+
+def _make_arm(name: str, config: Config, blur_size: int) -> Arm:
+    changes = [CHANGES[change] for change in ARMS[name]]
+    title = " + ".join(change.title for change in changes) or "as is"
+    explanation = " ".join(change.explanation for change in changes) or "The same network, trained on."
+    title = title[0].upper() + title[1:]
+    try:
+        return Arm(name, title, explanation, _apply(changes, config, blur_size))
+    except ModelsError as error:
+        return Arm(name, title, explanation, None, obstacle=str(error))
+
+
+def _apply(changes: list[Change], config: Config, blur_size: int) -> Config:
+    for change in changes:
+        if change.alter is None:
+            continue
+        altered = change.alter(config, blur_size)
+        if altered == config:
+            raise ModelsError(change.redundant)
+        config = altered
+    return config

@@ -1,0 +1,274 @@
+"""Starts, stops and lists processes that work long. They outlive this one: all they share is the run directory."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from models.data.datasets import find_spec, full_path
+from models.errors import ModelsError
+from models.names import readable_path
+from models.runs.changes import rename_run, requeue_run, write_notes
+from models.runs.files import open_to_add
+from models.runs.run import (
+    UNFINISHED,
+    Run,
+    create_run,
+    delete_run,
+    find_process,
+    list_runs,
+    next_name,
+    read_run,
+    record_process,
+    request_stop,
+    write_json,
+)
+from models.runs.worker import PRELOADED, PROJECT_ROOT, Launcher
+from models.training.run import TrainingConfig, check_here
+
+MAX_WAITING = 8
+KILL_SECONDS = 10
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin while they wait would slow down the page
+PROGRAMS = {
+    "training": "models.training.run",
+    "evaluation": "lab.evaluation",
+    "repair": "lab.repair",
+    "experiment": "lab.experiments",
+    "arms": "lab.arms",
+    "range_test": "models.training.lr_finder",
+}
+"""Kind of work -> the module that does it, given a run directory."""
+
+
+class JobManager:
+    """Keeps no state of its own: managers one after the other, or several at once, see the same runs."""
+
+    def __init__(self, runs_root: str | Path):
+        self.runs_root = Path(runs_root).resolve()
+        self._starting = threading.Lock()
+        self._launcher: Launcher | None = None
+
+    def warm_up(self) -> None:
+        """Has the heavy libraries loaded by a process that later runs are forked from; returns at once.
+
+        Runs start without it too, only seconds later.
+        """
+        with self._starting:
+            if self._launcher is None:
+                self._launcher = Launcher((*PRELOADED, *PROGRAMS.values()), {**os.environ, **ENVIRONMENT})
+            self._launcher.start()
+
+    def close(self) -> None:
+        """Ends what :meth:`warm_up` started; runs go on. A server that ends need not call it."""
+        if self._launcher is not None:
+            self._launcher.close()
+
+    def start(self, config: TrainingConfig, name: str | None = None, is_upload: bool = False) -> str:
+        """Starts a training process, which waits until its device is free.
+
+        Args:
+            config: What to train.
+            name: The run's name; by default the data set's with the next free number.
+            is_upload: Whether the data set is a file that may vanish: the run then keeps a copy.
+
+        Returns:
+            The run's name.
+
+        Raises:
+            ModelsError: No such data set, the name is bad or taken, too many runs wait, or the run cannot
+                be stored or started.
+        """
+        find_spec(config.dataset)
+        check_here(config)
+        with self._starting:
+            name = name or next_name(self.runs_root, config.dataset)
+            config = _with_full_paths(config)
+            kept = self.runs_root / name / _kept_name(config.dataset) if is_upload else None
+            settings = replace(config, dataset=readable_path(kept) if kept else config.dataset).to_dict()
+            run_dir = self._create("training", name, settings)
+            if kept:
+                _keep(Path(config.dataset), kept)
+            self._launch(run_dir, "training")
+        return name
+
+    def start_program(self, kind: str, config: dict, title: str, upload: str | None = None) -> str:
+        """Starts another process that works long.
+
+        Args:
+            kind: A key of ``PROGRAMS``.
+            config: The config.json that it will read.
+            title: What the run's name is made from.
+            upload: Key of ``config`` with the path of a file that may vanish: the run then keeps a copy.
+
+        Returns:
+            The run's name: ``title``, made fit for a folder name, with the next free number.
+
+        Raises:
+            ModelsError: Too many runs wait, or the run cannot be stored or started.
+        """
+        with self._starting:
+            name = next_name(self.runs_root, title)
+            kept = self.runs_root / name / _kept_name(config[upload]) if upload else None
+            run_dir = self._create(kind, name, config | ({upload: readable_path(kept)} if kept else {}))
+            if kept:
+                _keep(Path(config[upload]), kept)
+            self._launch(run_dir, kind)
+        return name
+
+    def resume(self, name: str) -> None:
+        """Starts the process of a run again that ended before its work was done; it goes on where it was.
+
+        Raises:
+            ModelsError: No such run, it is still at work, has finished, too many runs wait, or the run cannot be
+                stored or started.
+        """
+        with self._starting:
+            run = self.read(name)
+            self._check_queue()
+            requeue_run(run)
+            self._launch(run.path, run.kind)
+
+    def stop(self, name: str) -> None:
+        """Asks a run to end within one step, keeping its model so far; nothing if it has ended.
+
+        Raises:
+            ModelsError: No such run, or its directory cannot be written.
+        """
+        run = self.read(name)
+        if run.state in UNFINISHED:
+            try:
+                request_stop(run.path)
+            except OSError as error:
+                raise ModelsError(f"The run {name} cannot be told to stop ({error.strerror}).") from error
+
+    def kill(self, name: str) -> None:
+        """Ends a run's process at once; its model stays that of the last epoch that was kept.
+
+        Raises:
+            ModelsError: No such run, or the process cannot be ended.
+        """
+        run = self.read(name)
+        process = find_process(run.path)
+        if run.state not in UNFINISHED or process is None or process.pid == os.getpid():
+            return
+        try:
+            family = [*process.children(recursive=True), process]
+            for member in family:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+        except psutil.NoSuchProcess:
+            return
+        except psutil.Error as error:
+            raise ModelsError(f"The process of the run {name} cannot be ended ({error}).") from error
+        deadline = time.monotonic() + KILL_SECONDS
+        # Not process.wait: a dead process stays listed where nobody collects it.
+        while find_process(run.path) is not None:
+            if time.monotonic() > deadline:
+                raise ModelsError(f"The process of the run {name} has not ended after {KILL_SECONDS} s; try again.")
+            time.sleep(0.01)
+        ended = {"state": "stopped", "message": "Killed; what it had written by then is kept."}
+        try:
+            write_json(run.path / "status.json", {**self.read(name).status, **ended})
+        except OSError as error:
+            raise ModelsError(f"The run {name} was killed, but that cannot be noted ({error.strerror}).") from error
+
+    def delete(self, name: str) -> None:
+        """Removes a run that has ended, with its model.
+
+        Raises:
+            ModelsError: No such run, or it is still at work.
+        """
+        delete_run(self.runs_root, name)
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives a run that is not at work another name; see :func:`models.runs.changes.rename_run`.
+
+        Raises:
+            ModelsError: No such run, still at work, or the new name is bad or taken.
+        """
+        with self._starting:
+            rename_run(self.runs_root, old, new)
+
+    def write_notes(self, name: str, text: str) -> None:
+        """Replaces what is noted about a run, :attr:`models.runs.run.Run.notes`.
+
+        Raises:
+            ModelsError: No such run, too long a text, or it cannot be written.
+        """
+        write_notes(self.runs_root, name, text)
+
+    def read(self, name: str) -> Run:
+        """One run as it is now; ModelsError if there is none of that name."""
+        return read_run(self.runs_root, name)
+
+    def list(self, *kinds: str) -> list[Run]:
+        """All runs, or those of some kinds, newest first."""
+        return [run for run in list_runs(self.runs_root) if not kinds or run.kind in kinds]
+
+    def _create(self, kind: str, name: str, config: dict) -> Path:
+        self._check_queue()
+        return create_run(self.runs_root, name, config, kind)
+
+    def _check_queue(self) -> None:
+        # One of the unfinished is the one that runs.
+        if sum(run.state in UNFINISHED for run in self.list()) > MAX_WAITING:
+            raise ModelsError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
+
+    def _launch(self, run_dir: Path, kind: str) -> None:
+        environment = {**os.environ, **ENVIRONMENT}
+        try:
+            if self._launcher is None or not self._launcher.launch(PROGRAMS[kind], run_dir, environment):
+                _start_process(PROGRAMS[kind], run_dir, environment)
+        except OSError as error:
+            failed = {"state": "failed", "message": f"The process did not start ({error.strerror})."}
+            with suppress(OSError):
+                write_json(run_dir / "status.json", {**self.read(run_dir.name).status, **failed})
+            raise ModelsError(failed["message"]) from error
+
+
+def _start_process(module: str, run_dir: Path, environment: dict[str, str]) -> None:
+    """Starts ``python -m MODULE RUN_DIR``, which loads all its libraries first."""
+    with open_to_add(run_dir / "log.txt") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(run_dir)],
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    try:
+        record_process(run_dir, process.pid)
+    except OSError:  # nobody could find it again
+        process.kill()
+        raise
+    finally:
+        # Collects the exit status, or the ended process would stay listed as a zombie.
+        threading.Thread(target=process.wait, name=f"reap {run_dir.name}", daemon=True).start()
+
+
+def _kept_name(upload: str) -> str:
+    """Where an upload is kept inside the run directory: in a folder of its own, apart from the run's files."""
+    return f"upload/{Path(upload).name}"
+
+
+def _keep(upload: Path, kept: Path) -> None:
+    try:
+        kept.parent.mkdir()
+        shutil.copyfile(upload, kept)
+    except OSError as error:
+        shutil.rmtree(kept.parent.parent, ignore_errors=True)
+        raise ModelsError(f"The upload cannot be stored with the run ({error.strerror}).") from error
+
+
+def _with_full_paths(config: TrainingConfig) -> TrainingConfig:
+    """The same configuration for a process that works in another folder."""
+    return replace(config, dataset=full_path(config.dataset), data_root=str(Path(config.data_root).resolve()))

@@ -1,0 +1,113 @@
+"""One training at a time on each device, first come first served, without a scheduler process.
+
+Each process waits for its own turn: nobody alive may have asked earlier, and the device's file lock must be
+free. The operating system releases the lock when its holder dies, however that happens.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from models.runs.run import AT_WORK, Run, list_runs, submission_order
+from models.runs.stop import StopRequest
+
+POLL_SECONDS = 0.3
+
+
+@contextmanager
+def device_turn(run_dir: Path, device: str, stop: StopRequest) -> Iterator[bool]:
+    """Waits until the device is free for this run, and keeps it for the length of the ``with`` block.
+
+    Yields:
+        True when it is this run's turn, False if it was asked to stop before.
+    """
+    folder = run_dir.parent / ".locks"
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{device}.lock").open("a+b") as lock:
+        while not stop.requested:
+            # Looking at the lock first costs next to nothing, reading all runs does.
+            if _is_free(lock) and _is_first(run_dir, device) and _try_lock(lock):
+                yield True
+                return
+            time.sleep(POLL_SECONDS)
+        yield False
+
+
+def queue_place(run: Run, runs: Sequence[Run]) -> int | None:
+    """The place of a waiting run in the line for its device: 1 is next, None where it does not wait.
+
+    Args:
+        run: One of the runs.
+        runs: All of them, as :func:`models.runs.run.list_runs` gives them.
+    """
+    if run.state != "queued":
+        return None
+    return 1 + sum(
+        other.state == "queued" and _may_meet(other, run) and submission_order(other) < submission_order(run)
+        for other in runs
+    )
+
+
+def jobs_before(run: Run, runs: Sequence[Run]) -> int:
+    """How many runs have to end before a waiting one begins, with the one that is at work; 0 if it does not wait.
+
+    Args:
+        run: One of the runs.
+        runs: All of them, as :func:`models.runs.run.list_runs` gives them.
+    """
+    place = queue_place(run, runs)
+    if place is None:
+        return 0
+    # However many runs report the device as theirs (a bench and its arm do): they are one job.
+    return place - 1 + any(other.state in AT_WORK and _may_meet(other, run) for other in runs)
+
+
+def _is_first(run_dir: Path, device: str) -> bool:
+    """Whether no other waiting run was submitted earlier for this device."""
+    runs = list_runs(run_dir.parent)
+    waiting = [run for run in runs if run.state == "queued" and run.device in (device, None)]
+    return not waiting or min(waiting, key=submission_order).name == run_dir.name
+
+
+def _may_meet(one: Run, other: Run) -> bool:
+    """Whether both want the same device; a process just started has not said yet which one it waits for."""
+    return one.device is None or other.device is None or one.device == other.device
+
+
+def _is_free(file: IO[bytes]) -> bool:
+    """Whether nobody else holds the lock at this moment."""
+    if not _try_lock(file):
+        return False
+    _unlock(file)
+    return True
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Takes an exclusive lock that lasts until the file is closed, if nobody else has it."""
+    try:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _unlock(file: IO[bytes]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_UN)

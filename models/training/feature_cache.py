@@ -1,0 +1,182 @@
+"""Features of a frozen backbone, computed once: what is left to train is a linear layer.
+
+Files in the cache are safetensors, named by a hash of everything that decides their content.
+"""
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.data.preprocessing import Preprocessing
+from models.errors import ModelsError
+from models.networks.transfer import TransferNet
+from models.problems import is_out_of_memory
+from models.runs.run import write_bytes
+
+MAX_CACHE_BYTES = 2**30
+CACHE_FOLDER = ".features"
+"""Inside the folder of runs."""
+_LEFTOVER_SECONDS = 3600
+_HASH_BYTES = 2**24
+log = logging.getLogger(__name__)
+
+
+def compute_features(
+    net: TransferNet,
+    images: Tensor,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Tensor | None:
+    """Features of all pictures, on the network's device, in eval mode and without gradients.
+
+    They are those of ``net.extract_features`` for the same batches, bit for bit; other batch sizes change the last
+    bits only.
+
+    Args:
+        net: The network; its train or eval flags are as before afterwards.
+        images: ``(N, C, H, W)`` uint8, on any device.
+        preprocessing: Its mean and std are applied.
+        batch_size: Pictures in one forward pass; halved when the device runs out of memory.
+        progress: Called with the number of pictures done and in total.
+        stop: Asked before each batch whether to give up.
+
+    Returns:
+        ``(N, F)`` float32 on the CPU, or None if it was stopped.
+
+    Raises:
+        ModelsError: There is too little memory for one picture.
+    """
+    device = next(net.parameters()).device
+    mean, std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (preprocessing.mean, preprocessing.std))
+    # Made outside of inference mode: a head can only be trained on ordinary tensors.
+    features = torch.empty(len(images), net.config.num_features)
+    was_training, start = net.training, 0
+    net.eval()
+    try:
+        while start < len(images):
+            if stop():
+                return None
+            batch = images[start : start + batch_size].to(device)
+            found = _try_batch(net, (batch.float() / 255 - mean) / std)
+            # Only here, after the exception and the tensors it holds are gone, is there memory to try again.
+            if found is None:
+                batch_size = _halve(batch_size)
+                continue
+            features[start : start + len(batch)] = found
+            start += len(batch)
+            progress(start, len(images))
+    finally:
+        net.train(was_training)
+    return features
+
+
+@torch.inference_mode()
+def _try_batch(net: TransferNet, inputs: Tensor) -> Tensor | None:
+    try:
+        return net.extract_features(inputs.contiguous(memory_format=torch.channels_last)).float().cpu()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+def _halve(batch_size: int) -> int:
+    if batch_size == 1:
+        raise ModelsError(
+            "The device has too little memory for one picture; choose a smaller backbone or smaller pictures."
+        )
+    log.warning("Out of memory: going on with batches of %d pictures.", batch_size // 2)
+    return batch_size // 2
+
+
+class FeatureCache:
+    """Features on disk, so that a second training of a head starts at once; the least recently used go first."""
+
+    def __init__(self, runs_root: str | Path, max_bytes: int = MAX_CACHE_BYTES):
+        self.folder, self.max_bytes = Path(runs_root) / CACHE_FOLDER, max_bytes
+
+    def get(
+        self, net: TransferNet, images: Tensor, preprocessing: Preprocessing, *, batch_size: int = 64, **options
+    ) -> Tensor | None:
+        """What :func:`compute_features` gives for the same arguments, from the disk if it is there.
+
+        A file that is damaged or does not fit is computed anew; one that cannot be written costs only time.
+        """
+        key = _hash_inputs(net, images, preprocessing, batch_size)
+        path, shape = self.folder / f"{key}.safetensors", (len(images), net.config.num_features)
+        features = _read_features(path, shape)
+        if features is None:
+            features = compute_features(net, images, preprocessing, batch_size=batch_size, **options)
+            if features is not None:
+                self._write(path, features)
+        return features
+
+    def _write(self, path: Path, features: Tensor) -> None:
+        from safetensors.torch import save
+
+        if features.numel() * features.element_size() > self.max_bytes:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, save({"features": features}))
+            self._prune()
+        except OSError as error:
+            log.warning("The features could not be kept in %s (%s).", self.folder, error.strerror or error)
+
+    def _prune(self) -> None:
+        """Deletes what was used longest ago until the rest fits, and halves of files that a crash left behind."""
+        files = []
+        for entry in os.scandir(self.folder):
+            status = entry.stat()
+            if entry.name.endswith(".safetensors"):
+                files.append((status.st_mtime, status.st_size, entry.path))
+            elif time.time() - status.st_mtime > _LEFTOVER_SECONDS:
+                Path(entry.path).unlink(missing_ok=True)
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= self.max_bytes:
+                return
+            Path(path).unlink(missing_ok=True)
+            total -= size
+
+
+def _read_features(path: Path, shape: tuple[int, int]) -> Tensor | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            if list(file.keys()) != ["features"] or tuple(file.get_slice("features").get_shape()) != shape:
+                return None
+            features = file.get_tensor("features")
+        os.utime(path)  # marks it as used
+    except (OSError, SafetensorError):
+        return None
+    fits = features.dtype == torch.float32 and bool(torch.isfinite(features).all())
+    return features if fits else None
+
+
+def _hash_inputs(net: TransferNet, images: Tensor, preprocessing: Preprocessing, batch_size: int) -> str:
+    """SHA-256 of everything that decides the features, to the last bit, on one machine."""
+    device = next(net.parameters()).device.type
+    facts = (net.config.backbone, tuple(images.shape), preprocessing.mean, preprocessing.std, batch_size, device)
+    digest = hashlib.sha256(repr((*facts, torch.__version__)).encode())
+    for name, tensor in net.backbone.state_dict().items():
+        digest.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
+        _update(digest, tensor)
+    _update(digest, images)
+    return digest.hexdigest()
+
+
+def _update(digest, tensor: Tensor) -> None:
+    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    for start in range(0, len(data), _HASH_BYTES):
+        digest.update(data[start : start + _HASH_BYTES])

@@ -1,0 +1,112 @@
+"""Where a fine-tuning starts: the weights of a model that is already there, put into a network of another kind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from models.checkpoints import read_model_card
+from models.data.preprocessing import Preprocessing
+from models.errors import ModelsError
+from models.networks.resnet import BUILDERS, ResNetConfig
+from models.networks.table import ARCHITECTURES
+from models.registry import RUN_PREFIX, Registry
+from models.zoo.pretrained import ASSETS
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model to start from: ``config`` is that of its architecture, ``load_weights`` reads its tensors by name."""
+
+    name: str
+    architecture: str
+    config: object
+    preprocessing: Preprocessing
+    load_weights: Callable[[], dict[str, Tensor]]
+
+    def adapt(self, preprocessing: Preprocessing) -> Preprocessing:
+        """The same steps with the mean and std that the weights are used to."""
+        if len(preprocessing.mean) != len(self.preprocessing.mean):
+            return preprocessing
+        return replace(preprocessing, mean=self.preprocessing.mean, std=self.preprocessing.std)
+
+
+def read_start(name: str, runs_root: str | Path) -> Start:
+    """The model called ``name``: "run/NAME" or "run/NAME@STEP", "fashion_cnn", or a cached ResNet of torchvision.
+
+    Raises:
+        ModelsError: No such model, it has no weights yet, or it is of a kind that cannot be changed.
+    """
+    spec = Registry(runs_root).get(name)
+    if name in BUILDERS:
+        if not spec.is_cached:
+            raise ModelsError(
+                f"The weights of {name} are not here; use the model once with a connection, or put "
+                f"{spec.weights.path.name} into {spec.weights.path.parent}."
+            )
+        config = ResNetConfig(builder=name, image_size=spec.preprocessing.crop_size)
+        return Start(name, "resnet", config, spec.preprocessing, lambda: spec.build().state_dict())
+    if name == "fashion_cnn":
+        card_path = ASSETS / "fashion_cnn.json"
+    elif name.startswith(RUN_PREFIX):
+        run, _, _ = name.removeprefix(RUN_PREFIX).partition("@")  # snapshots share the card of their run
+        card_path = Path(runs_root) / run / "model.json"
+    else:
+        raise ModelsError(f"{name} cannot be changed; start from a run, fashion_cnn, {' or '.join(BUILDERS)}.")
+    config = read_model_card(card_path).module.config
+    architecture = next(key for key, (kind, _) in ARCHITECTURES.items() if isinstance(config, kind))
+    return Start(name, architecture, config, spec.preprocessing, lambda: spec.build().state_dict())
+
+
+def inherit_network(settings: dict, runs_root: str | Path) -> dict:
+    """The settings of a training, with the network of the model it starts from where they name none.
+
+    Args:
+        settings: Names of fields of a TrainingConfig to values; None counts as not given.
+        runs_root: Where runs are.
+
+    Returns:
+        The same, with the start's architecture, its options (unless another architecture is wanted), and the side of
+        its pictures, each only where it is not given. Without ``start_from`` there is nothing to add.
+
+    Raises:
+        ModelsError: As for :func:`read_start`.
+    """
+    name, model = settings.get("start_from"), settings.get("model") or {}
+    if not isinstance(name, str) or not isinstance(model, dict):  # which a TrainingConfig refuses
+        return settings
+    start = read_start(name, runs_root)
+    own = {"architecture": start.architecture, "image_size": start.preprocessing.crop_size}
+    found = own | {key: value for key, value in settings.items() if value is not None}
+    if found["architecture"] == start.architecture:
+        found["model"] = {**start.config.chosen, **model}
+    return found
+
+
+def adopt_weights(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    """Copies every tensor into the model; its head keeps its own values where the other head has another shape.
+
+    Args:
+        model: A module of an architecture of the table.
+        weights: Tensors by name, from a model with the same tensors but for the head.
+
+    Returns:
+        The names of the head's tensors if the whole head keeps its own, fresh values, else nothing.
+
+    Raises:
+        ModelsError: Another tensor is missing or has another shape.
+    """
+    own = model.state_dict()
+    shapes, wanted = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in (weights, own))
+    misfits = sorted(name for name in shapes.keys() | wanted.keys() if shapes.get(name) != wanted.get(name))
+    head = {name for name in own if name.startswith(f"{model.head_name}.")}
+    for name in misfits:
+        if not name.startswith(f"{model.head_name}."):
+            raise ModelsError(
+                f"The start weights do not fit this network: {name} is {shapes.get(name, 'missing')} there "
+                f"and {wanted.get(name, 'missing')} here."
+            )
+    taken = own.keys() - head if misfits else own.keys()
+    model.load_state_dict({name: weights[name] for name in taken}, strict=False)
+    return sorted(own.keys() - taken)

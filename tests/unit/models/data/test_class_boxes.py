@@ -1,0 +1,113 @@
+"""Boxes of pictures become a zip that the loader reads."""
+
+import unicodedata
+import zipfile
+
+import pytest
+from PIL import Image
+
+from models.data import class_layout, zips
+from models.data.class_boxes import save_class_boxes
+from models.data.folders import load_folder
+from models.errors import ModelsError
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two classes of five pictures, of which some share a name."""
+    files = {}
+    for number, category in enumerate(("cats", "dogs")):
+        for i in range(5):
+            path = tmp_path / "upload" / category / str(i) / f"picture {i % 2}.PNG"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (20, 12), (number * 200, i, 0)).save(path)
+            files.setdefault(category, []).append(path)
+    return files
+
+
+def test_the_loader_reads_what_was_saved(tmp_path, pictures):
+    path = save_class_boxes(pictures | {"empty": []}, tmp_path / "own")
+    loaded = load_folder(path, image_size=8)
+    assert loaded.categories == ("cats", "dogs") and loaded.labels.tolist() == [0] * 5 + [1] * 5
+    assert loaded.images[:, 0, 4, 4].tolist() == [0] * 5 + [200] * 5
+    assert loaded.images[:, 1, 4, 4].tolist() == [0, 1, 2, 3, 4] * 2 and loaded.skipped == ()
+
+
+def test_the_same_boxes_are_the_same_file(tmp_path, pictures):
+    folder = tmp_path / "own"
+    first = save_class_boxes(pictures, folder)
+    content = first.read_bytes()
+    assert save_class_boxes(pictures, folder) == first and first.read_bytes() == content
+    moved = {"cats": pictures["dogs"], "dogs": pictures["cats"]}
+    assert save_class_boxes(moved, folder) != first
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("../../etc", "_.._etc"),
+        ("/tmp/x", "_tmp_x"),
+        ("a\\b:c", "a_b_c"),
+        (".hidden", "hidden"),
+        ("Käfer 1", "Käfer 1"),
+    ],
+)
+def test_names_are_made_safe(tmp_path, pictures, name, safe):
+    path = save_class_boxes({name: pictures["cats"], "dogs": pictures["dogs"]}, tmp_path / "own")
+    assert set(load_folder(path, image_size=8).categories) == {safe, "dogs"}
+    with zipfile.ZipFile(path) as archive:
+        assert all(".." not in member.split("/") and not member.startswith("/") for member in archive.namelist())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: {"cats": p["cats"]}, "pictures in 1 classes"),
+        (lambda p: {}, "pictures in 0 classes"),
+        (lambda p: p | {"dogs": p["dogs"][:4]}, "dogs has 4 pictures"),
+        (lambda p: p | {"CATS": p["dogs"]}, "'cats' and 'CATS' cannot be told apart"),
+        (lambda p: p | {"a/b": p["dogs"], "a:b": p["dogs"]}, "cannot be told apart"),
+        (lambda p: p | {" .. ": p["dogs"]}, "cannot be called"),
+        (lambda p: p | {"__MACOSX": p["dogs"]}, "cannot be called"),
+        (lambda p: p | {"dogs": [*p["dogs"], "notes.txt"]}, "notes.txt is not a kind of picture"),
+        (lambda p: p | {"dogs": [*p["dogs"], "gone.png"]}, "no file gone.png"),
+    ],
+)
+def test_what_cannot_be_saved_is_said(tmp_path, pictures, change, words):
+    with pytest.raises(ModelsError, match=words):
+        save_class_boxes(change(pictures), tmp_path / "own")
+    assert not list(tmp_path.glob("own/*"))
+
+
+@pytest.mark.parametrize(
+    ("module", "limit", "value", "words"),
+    [
+        (class_layout, "MAX_FILES", 9, "10 pictures"),
+        (zips, "MAX_MEMBER_BYTES", 10, "more than"),
+        (zips, "MAX_TOTAL_BYTES", 200, "together"),
+    ],
+)
+def test_limits_are_those_of_the_loader(tmp_path, pictures, monkeypatch, module, limit, value, words):
+    monkeypatch.setattr(module, limit, value)
+    with pytest.raises(ModelsError, match=words):
+        save_class_boxes(pictures, tmp_path / "own")
+    assert not list(tmp_path.glob("own/*"))
+
+
+def test_content_decides_what_may_be_dropped(tmp_path, pictures):
+    """Suffixes that are not known, none at all, and letters that are not composed."""
+    files = {name: [] for name in ("birds", "bats")}
+    for name, suffix in (("birds", ".jfif"), ("bats", "")):
+        for number in range(5):
+            files[name].append(tmp_path / f"{name}{number}{suffix}")
+            Image.new("RGB", (9, 9), (number, 0, 0)).save(files[name][-1], "JPEG")
+    loaded = load_folder(save_class_boxes(pictures | files, tmp_path / "own"), image_size=8)
+    assert loaded.categories == ("bats", "birds", "cats", "dogs") and loaded.skipped == ()
+    apart = unicodedata.normalize("NFD", "고양이")
+    loaded = load_folder(
+        save_class_boxes({apart: pictures["cats"], "dogs": pictures["dogs"]}, tmp_path), image_size=8
+    )
+    assert loaded.categories == ("dogs", "고양이")
+    with pytest.raises(ModelsError, match="cannot be told apart"):
+        save_class_boxes({apart: pictures["cats"], "고양이": pictures["dogs"]}, tmp_path)

@@ -1,0 +1,113 @@
+"""Options: one table that checks values, reads text and tells a page what to show."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.errors import ModelsError
+from models.networks.options import (
+    FROM_DATA,
+    KINDS,
+    ArchitectureConfig,
+    choice,
+    integer,
+    integers,
+    list_options,
+    number,
+)
+from models.networks.table import ARCHITECTURES
+from models.settings import build_config
+
+
+@dataclass(frozen=True)
+class Toy(ArchitectureConfig):
+    """One option of each kind."""
+
+    shape: str = choice("round", "Shape", ("round", "square"))
+    depth: int = integer(8, "Depth", 2, 20, step=6, rule="2, 8, 14 or 20")
+    rate: float = number(0.5, "Rate", 0.0, 1.0)
+    widths: tuple[int, ...] = integers((4, 5), "Widths", 1, 9, (1, 3), only_with={"shape": ("round",)})
+
+    @property
+    def num_parameters(self) -> int:
+        return 10**6 * sum(self.widths) * self.depth
+
+
+def test_what_a_page_needs_to_know():
+    options = list_options(Toy)
+    assert list(options) == ["shape", "depth", "rate", "widths"]
+    assert [option.kind for option in options.values()] == list(KINDS)
+    assert [option.default for option in options.values()] == ["round", 8, 0.5, (4, 5)]
+    assert options["shape"].choices == {"round": "round", "square": "square"}
+    assert (options["depth"].low, options["depth"].high, options["depth"].step) == (2, 20, 6)
+    assert options["widths"].only_with == {"shape": ("round",)}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_options_of_every_architecture(name):
+    config_class = ARCHITECTURES[name][0]
+    options = list_options(config_class)
+    assert not options.keys() & set(FROM_DATA)
+    for key, option in options.items():
+        assert getattr(config_class, key) == option.default
+        option.check(key, option.default)
+        assert all(option.choices.values())
+        assert all(set(values) <= options[other].choices.keys() for other, values in option.only_with.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [("shape", " square ", "square"), ("depth", "14", 14), ("rate", "1e-1", 0.1), ("widths", "3, 4,", (3, 4))],
+)
+def test_text_becomes_a_value(name, text, value):
+    assert list_options(Toy)[name].parse(name, text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("shape", "oval", "shape must be one of round, square, not 'oval'"),
+        ("depth", "9", "depth must be 2, 8, 14 or 20, not 9"),
+        ("depth", "many", "from 2 to 20, not 'many'"),
+        ("rate", "nan", "from 0 to 1, not nan"),
+        ("rate", "", "from 0 to 1, not ''"),
+        ("widths", "", "widths must list 1 to 3 whole numbers, such as 4, 5"),
+        ("widths", "1,2,3,4", "1 to 3 whole numbers"),
+        ("widths", "1,99", "Each entry of widths must be a whole number from 1 to 9, not 99"),
+        ("widths", "1.5", "widths must list"),
+    ],
+)
+def test_text_that_is_refused(name, text, words):
+    with pytest.raises(ModelsError, match=words):
+        list_options(Toy)[name].parse(name, text)
+
+
+def test_lists_from_files_become_tuples_and_too_many_weights_are_counted():
+    assert Toy(widths=[1, 2]).widths == (1, 2) and hash(Toy(widths=[1, 2])) == hash(Toy(widths=(1, 2)))
+    assert Toy(widths=(9, 9, 7), depth=8).num_parameters == 200_000_000
+    with pytest.raises(ModelsError, match="would have 208 million weights; at most 200 million"):
+        Toy(widths=(9, 9, 8), depth=8)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_value_gives_a_config_or_a_sentence(data):
+    name = data.draw(st.sampled_from(["cifar_resnet", "lenet5", "linear", "mlp", "resnet", "small_cnn", "vgg"]))
+    config_class = ARCHITECTURES[name][0]
+    names = [*list_options(config_class), *FROM_DATA]
+    values = data.draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=4))
+    try:
+        config = build_config(config_class, values)
+    except ModelsError as refusal:
+        assert 10 < len(str(refusal)) < 400
+    else:
+        assert 0 < config.num_parameters <= config.max_parameters

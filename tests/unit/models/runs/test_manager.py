@@ -1,0 +1,408 @@
+"""Real processes: they outlive their manager, queue, go on, and end in the state they should."""
+
+import errno
+import importlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from models.errors import ModelsError
+from models.runs import manager as jobs
+from models.runs import worker as launcher
+from models.runs.manager import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
+from models.runs.run import UNFINISHED, create_run, find_process, load_run_model, write_json
+from models.training.run import TrainingConfig
+from tests.device import DEVICE
+
+PATIENCE = 60
+
+
+def long_config(**options) -> TrainingConfig:
+    """A training that goes on until it is ended."""
+    return TrainingConfig(
+        dataset="shapes",
+        shapes={"num_images": 200},
+        model={"channels": [4, 4]},
+        batch_size=20,
+        device=DEVICE,
+        **{"epochs": 1000, **options},
+    )
+
+
+def wait_for(condition, what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def manager(tmp_path):
+    manager = JobManager(tmp_path / "runs")
+    yield manager
+    for run in manager.list():
+        manager.kill(run.name)
+
+
+def is_training(manager: JobManager, name: str) -> bool:
+    run = manager.read(name)
+    assert run.state in ("queued", "preparing", "running"), run.message + run.log_tail
+    return run.state == "running" and run.status["step"] > 0 and run.has_model
+
+
+def test_a_training_outlives_its_manager_and_obeys_another(manager):
+    script = (
+        "import json, sys; from models.runs.manager import JobManager; "
+        "from models.training.run import TrainingConfig; "
+        "config = TrainingConfig.from_dict(json.loads(sys.argv[2])); "
+        "print(JobManager(sys.argv[1]).start(config))"
+    )
+    arguments = [sys.executable, "-c", script, str(manager.runs_root), json.dumps(long_config().to_dict())]
+    done = subprocess.run(arguments, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    name = done.stdout.strip()
+    assert name == "shapes-1", done.stderr
+    wait_for(lambda: is_training(manager, name), "the first model")
+    with pytest.raises(ModelsError, match="stop it first"):
+        manager.delete(name)
+    manager.stop(name)
+    wait_for(lambda: manager.read(name).state == "stopped", "the stop")
+    load_run_model(manager.read(name).path)
+    manager.stop(name)
+    manager.kill(name)
+    wait_for(lambda: find_process(manager.read(name).path) is None, "the end of the process")
+    manager.delete(name)
+    assert manager.list() == []
+
+
+@pytest.mark.parametrize(
+    ("number", "state"), [(signal.SIGTERM, "stopped"), (signal.SIGKILL, "failed")], ids=["term", "kill"]
+)
+def test_signals_from_outside(manager, number, state):
+    name = manager.start(long_config(), "a")
+    wait_for(lambda: is_training(manager, name), "the first model")
+    pid = find_process(manager.read(name).path).pid
+    os.kill(pid, number)
+    wait_for(lambda: manager.read(name).state == state, state)
+    run = manager.read(name)
+    assert run.has_model
+    load_run_model(run.path)
+    wait_for(lambda: not psutil.pid_exists(pid), "the zombie to be collected")
+    if state == "failed":
+        assert "without saying why" in run.message
+        manager.delete(name)
+
+
+def test_a_run_found_after_a_restart_can_be_killed_with_its_children(manager, tmp_path, monkeypatch):
+    (tmp_path / "parent.py").write_text(
+        "import subprocess, sys, time\nfrom pathlib import Path\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "Path(sys.argv[1], 'child').write_text(str(child.pid))\ntime.sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(PROGRAMS, "experiment", "parent")
+    name = manager.start_program("experiment", {}, "a")
+    path = manager.read(name).path
+    wait_for(lambda: (path / "child").exists() and (path / "child").read_text(), "the child")
+    child = psutil.Process(int((path / "child").read_text()))
+    other = JobManager(manager.runs_root)
+    with pytest.raises(ModelsError, match="stop it first"):
+        other.rename(name, "b")
+    other.kill(name)
+    run = other.read(name)
+    assert run.state == "stopped" and run.message.startswith("Killed") and find_process(path) is None
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the end of the child")
+    other.rename(name, "b")
+    other.write_notes("b", "Too slow.")
+    assert manager.read("b").notes == "Too slow."
+
+
+def test_a_training_that_was_forked_equals_one_that_was_not(manager, monkeypatch):
+    monkeypatch.setattr(jobs, "PRELOADED", ())
+    monkeypatch.setattr(launcher, "READY_SECONDS", PATIENCE)
+    config = long_config(epochs=2)
+    names = [manager.start(config, "subprocess")]
+    manager.warm_up()
+    manager.warm_up()
+    try:
+        names += [manager.start(config, name) for name in ("forked", "again")]
+        commands = [" ".join(find_process(manager.read(name).path).cmdline()) for name in names[1:]]
+        assert all("models.runs.worker" in command for command in commands)
+        for name in names:
+            wait_for(lambda name=name: manager.read(name).state not in UNFINISHED, f"the end of {name}")
+    finally:
+        manager.close()
+    results = [manager.read(name).result for name in names]
+    assert all(results), [manager.read(name).message for name in names]
+    assert len({result["weights_sha256"] for result in results}) == 1
+    assert len({result["test_accuracy"] for result in results}) == 1
+
+
+def test_full_disk_is_told_and_leaves_other_runs_intact(idle, monkeypatch):
+    good = idle.start_program("evaluation", {}, "a")
+    bad = idle.start_program("evaluation", {}, "a")
+    end(idle, bad, "stopped", step=3)
+
+    def write(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write)
+        for action in (
+            lambda: idle.start_program("evaluation", {}, "b"),
+            lambda: idle.start(long_config()),
+            lambda: idle.resume(bad),
+            lambda: idle.stop(good),
+            lambda: idle.write_notes(bad, "full"),
+        ):
+            with pytest.raises(ModelsError, match=r"\(No space left on device\)"):
+                action()
+        assert {run.name: run.state for run in idle.list()} == {good: "queued", bad: "stopped"}
+    idle.resume(bad)
+    assert idle.read(bad).status["step"] == 3
+
+
+def test_a_process_that_cannot_be_noted_is_ended(manager, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = {child.pid for child in psutil.Process().children()}
+    monkeypatch.setattr(jobs, "record_process", refuse)
+    with pytest.raises(ModelsError, match="did not start"):
+        manager.start(long_config(), "a")
+    assert manager.read("a").state == "failed"
+    wait_for(lambda: not {child.pid for child in psutil.Process().children()} - before, "the end")
+
+
+def test_queue_in_order_with_stop_and_kill(manager):
+    first, second, third = (
+        manager.start(long_config(epochs=n), name) for name, n in zip("abc", (1000, 2, 2), strict=True)
+    )
+    with pytest.raises(ModelsError, match="already a run named b"):
+        manager.start(long_config(), "b")
+    fourth = manager.start(long_config(), "d")
+    wait_for(lambda: is_training(manager, first), "the first run")
+    assert {manager.read(name).state for name in (second, third, fourth)} == {"queued"}
+    manager.stop(fourth)
+    wait_for(lambda: manager.read(fourth).state == "stopped", "the stop of a waiting run")
+    assert not manager.read(fourth).has_model
+    manager.kill(first)
+    assert manager.read(first).state == "stopped" and manager.read(first).has_model
+    for name in (second, third):
+        wait_for(lambda name=name: manager.read(name).state == "finished", f"run {name}")
+    started = [(manager.read(name).path / "model.json").stat().st_mtime for name in (second, third)]
+    assert started == sorted(started)
+
+
+def test_names_are_chosen_and_the_queue_is_bounded(manager, monkeypatch):
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: None)
+    names = [manager.start(long_config()) for _ in range(MAX_WAITING + 1)]
+    assert names == [f"shapes-{number}" for number in range(1, MAX_WAITING + 2)]
+    with pytest.raises(ModelsError, match="8 jobs wait already"):
+        manager.start(long_config())
+
+
+def test_paths_are_made_independent_of_the_working_folder(manager, tmp_path, monkeypatch):
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my pets!").mkdir()
+    name = manager.start(TrainingConfig(dataset="my pets!", data_root="data"))
+    config = manager.read(name).config
+    assert name == "my-pets-1" and config["dataset"] == str(tmp_path / "my pets!")
+    assert config["data_root"] == str(tmp_path / "data")
+    with pytest.raises(ModelsError, match="no data set or folder"):
+        manager.start(TrainingConfig(dataset="nowhere"))
+
+
+def test_problems_at_the_start(manager, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelsError, match="cannot be stored"):
+        JobManager(tmp_path / "file").start(long_config())
+    with pytest.raises(ModelsError, match="run name"):
+        manager.start(long_config(), "../a")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    with pytest.raises(ModelsError, match="did not start"):
+        manager.start(long_config(), "a")
+    assert manager.read("a").state == "failed"
+
+
+# Programs other than the training.
+
+
+@pytest.fixture
+def upload(tmp_path):
+    """A zip of 320 pictures in folders named after two garments: ten chunks of an evaluation."""
+    path, rng = tmp_path / "uploads" / "my garments!.zip", np.random.default_rng(0)
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(320):
+            pixels = np.kron(rng.integers(256, size=(7, 7)), np.ones((4, 4))).astype(np.uint8)
+            picture = io.BytesIO()
+            Image.fromarray(pixels).save(picture, format="PNG")
+            archive.writestr(f"{('bag', 'sneaker')[number % 2]}/{number:03}.png", picture.getvalue())
+    return path
+
+
+def evaluation_of(data, **options) -> dict:
+    """The config.json of an evaluation."""
+    fixed = {"models": ["fashion_cnn"], "data": str(data), "device": DEVICE, "threads": 1}
+    return fixed | {"boundary": "circular", "shifts": 32} | options
+
+
+@pytest.fixture
+def idle(manager, monkeypatch):
+    """A manager whose processes never start; what would have been started is listed in ``idle.launched``."""
+    manager.launched = []
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: self.launched.append((run_dir.name, kind)))
+    return manager
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_every_program_is_a_module_that_takes_a_run_directory(kind, capsys):
+    program = importlib.import_module(PROGRAMS[kind])
+    assert program.main([]) == 2
+    assert f"python -m {PROGRAMS[kind]} RUN_DIR" in capsys.readouterr().err
+
+
+def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(manager, upload):
+    stopped = manager.start_program("evaluation", evaluation_of(upload), upload.name, upload="data")
+    assert stopped == "my-garments-1"
+    wait_for(lambda: manager.read(stopped).status.get("step", 0) >= 2, "two chunks")
+    manager.stop(stopped)
+    whole = manager.start_program("evaluation", evaluation_of(upload), upload.name, upload="data")
+    assert whole == "my-garments-2"
+    upload.unlink()  # both have a copy
+    wait_for(lambda: manager.read(stopped).state == "stopped", "the stop")
+    run = manager.read(stopped)
+    assert run.kind == "evaluation" and run.document is None
+    assert 2 <= run.status["step"] < run.status["total_steps"] == 10
+    assert len(list(run.path.rglob("*.npz"))) >= run.status["step"]
+
+    manager.resume(stopped)
+    with pytest.raises(ModelsError, match=f"The run {stopped} is [a-z]+ and cannot be resumed"):
+        manager.resume(stopped)
+    for name in (stopped, whole):
+        wait_for(lambda name=name: manager.read(name).state not in UNFINISHED, f"the end of {name}")
+        ended = manager.read(name)
+        assert ended.state == "finished", ended.message + ended.log_tail
+        assert ended.config["data"] == str(ended.path / "upload" / upload.name)
+        assert ended.result["seconds"] > 0 and not list(ended.path.rglob("*.npz"))
+    resumed, document = manager.read(stopped).document, manager.read(whole).document
+    assert resumed["models"] == document["models"]
+    assert document["models"][0]["num_images"] == document["models"][0]["num_labelled"] == 320
+    assert 0 < document["models"][0]["statistics"]["consistency"]["value"] < 1
+    with pytest.raises(ModelsError, match=f"The run {whole} is finished and cannot be resumed"):
+        manager.resume(whole)
+    assert [run.name for run in manager.list("evaluation", "repair")] == [stopped, whole]
+
+
+def test_a_program_gets_its_settings_and_its_own_copy_of_an_upload(idle, upload):
+    config = evaluation_of(upload)
+    name = idle.start_program("evaluation", config, "of a_model & more", upload="data")
+    assert name == "of-a_model-more-1" and idle.launched == [(name, "evaluation")]
+    run = idle.read(name)
+    copied = run.path / "upload" / upload.name
+    assert copied.read_bytes() == upload.read_bytes() and copied != upload
+    assert run.config == config | {"data": str(copied)}
+    assert config["data"] == str(upload)
+    assert (run.kind, run.state) == ("evaluation", "queued")
+    other = idle.start_program("repair", config, "of a_model & more")
+    assert other == "of-a_model-more-2"
+    assert idle.read(other).config == config and not (idle.read(other).path / "upload" / upload.name).exists()
+
+
+def test_an_upload_that_has_vanished_leaves_no_run(idle, tmp_path):
+    with pytest.raises(ModelsError, match="upload cannot be stored with the run"):
+        idle.start_program("evaluation", evaluation_of(tmp_path / "gone.zip"), "a", upload="data")
+    assert idle.list() == [] and idle.launched == []
+
+
+def test_runs_are_listed_by_kind_and_share_one_queue(idle):
+    names = [idle.start_program(kind, {}, kind) for kind in ("evaluation", "repair", "experiment", "repair")]
+    create_run(idle.runs_root, "t", {})
+    assert [run.name for run in idle.list()] == ["t", *reversed(names)]
+    assert [run.name for run in idle.list("repair")] == ["repair-2", "repair-1"]
+    assert [run.name for run in idle.list("training", "experiment")] == ["t", "experiment-1"]
+    assert idle.list("cooking") == []
+    for _ in range(MAX_WAITING + 1 - 5):
+        idle.start_program("evaluation", {}, "more")
+    with pytest.raises(ModelsError, match="8 jobs wait already"):
+        idle.start_program("evaluation", {}, "more")
+    with pytest.raises(ModelsError, match="8 jobs wait already"):
+        idle.start(long_config())
+
+
+def end(manager: JobManager, name: str, state: str, **values) -> None:
+    path = manager.runs_root / name / "status.json"
+    write_json(path, json.loads(path.read_text()) | {"state": state, **values})
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_a_resumed_run_is_queued_again_and_keeps_its_progress(idle, state):
+    name = idle.start_program("experiment", {"seed": 3}, "a")
+    path = idle.read(name).path
+    (path / "stop").touch()
+    write_json(path / "process.json", {"pid": 2**31 - 1, "created": 1.0})
+    end(idle, name, state, step=4, message="Enough.", device="cuda")
+    before = idle.read(name).status
+    idle.resume(name)
+    run = idle.read(name)
+    assert (run.state, run.message, run.kind, run.config) == ("queued", "", "experiment", {"seed": 3})
+    assert run.status["step"] == 4 and run.status["device"] is None
+    assert run.status["submitted"] > before["submitted"]
+    assert not (path / "stop").exists()
+    assert idle.launched == [(name, "experiment")] * 2
+
+
+@pytest.mark.parametrize("state", ["queued", "finished", "damaged"])
+def test_runs_that_have_not_ended_early_cannot_be_resumed(idle, state):
+    name = idle.start_program("evaluation", {}, "a")
+    end(idle, name, state)
+    with pytest.raises(ModelsError) as caught:
+        idle.resume(name)
+    assert str(caught.value) == f"The run {name} is {state} and cannot be resumed."
+    assert len(idle.launched) == 1
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_trainings_go_on_also_where_no_state_was_saved_yet(idle, state):
+    """They begin anew then, as the command line has it."""
+    create_run(idle.runs_root, "t", {"epochs": 3})
+    end(idle, "t", state, step=4)
+    idle.resume("t")
+    assert (idle.read("t").state, idle.read("t").status["step"]) == ("queued", 4)
+    assert idle.launched == [("t", "training")]
+
+
+def test_finished_and_unknown_runs_cannot_be_resumed(idle):
+    create_run(idle.runs_root, "t", {})
+    end(idle, "t", "finished")
+    with pytest.raises(ModelsError, match="The run t is finished and cannot be resumed"):
+        idle.resume("t")
+    with pytest.raises(ModelsError, match="no run named nothing"):
+        idle.resume("nothing")
+    with pytest.raises(ModelsError, match="run name"):
+        idle.resume("../t")
+    assert idle.launched == []
+
+
+def test_a_program_that_does_not_start_is_failed_and_can_be_tried_again(manager, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(tmp_path / "no-python"))
+        with pytest.raises(ModelsError, match="did not start"):
+            manager.start_program("experiment", {}, "a")
+    assert (manager.read("a-1").state, manager.read("a-1").kind) == ("failed", "experiment")
+    launched = []
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: launched.append(kind))
+    manager.resume("a-1")
+    assert launched == ["experiment"]

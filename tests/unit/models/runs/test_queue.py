@@ -1,0 +1,71 @@
+"""The queue: first come first served, one holder per device, and Stop is heard while waiting."""
+
+import os
+import threading
+
+from models.runs import queue as module
+from models.runs.queue import _is_first, device_turn, jobs_before, queue_place
+from models.runs.run import RunWriter, create_run, list_runs, record_process, request_stop
+from models.runs.stop import StopRequest
+
+
+def test_first_submitted_goes_first(tmp_path):
+    paths = [create_run(tmp_path, name, {}) for name in ("b", "a", "c")]
+    assert [_is_first(path, "cpu") for path in paths] == [True, False, False]
+    RunWriter(paths[0]).update(state="running")
+    assert [_is_first(path, "cpu") for path in paths[1:]] == [True, False]
+    RunWriter(paths[1]).update(device="cuda")
+    assert _is_first(paths[2], "cpu") and not _is_first(paths[2], "cuda")
+
+
+def test_one_at_a_time_per_device_and_stop_while_waiting(tmp_path):
+    first, second = (create_run(tmp_path, name, {}) for name in "ab")
+    with StopRequest(first) as stop, device_turn(first, "cpu", stop) as turn:
+        assert turn
+        RunWriter(first).update(state="running")
+        with StopRequest(second) as other, device_turn(second, "cuda", other) as turn:
+            assert turn
+        request_stop(second)
+        with StopRequest(second) as other, device_turn(second, "cpu", other) as turn:
+            assert not turn
+    (second / "stop").unlink()
+    with StopRequest(second) as other, device_turn(second, "cpu", other) as turn:
+        assert turn
+
+
+def test_places_in_the_line(tmp_path):
+    paths = {name: create_run(tmp_path, name, {}) for name in ("a", "b", "c", "d", "e")}
+    for name, device in zip("abcd", ("cpu", "cuda", "cpu", "cpu"), strict=True):
+        RunWriter(paths[name]).update(device=device)
+
+    def told(count):
+        runs = list_runs(tmp_path)
+        return {run.name: count(run, runs) for run in runs}
+
+    assert told(queue_place) == {"a": 1, "b": 1, "c": 2, "d": 3, "e": 5}  # e may wait for either device
+    assert told(jobs_before) == {"a": 0, "b": 0, "c": 1, "d": 2, "e": 4}
+    record_process(paths["a"], os.getpid())
+    RunWriter(paths["a"]).update(state="running")
+    RunWriter(paths["e"]).update(device="cuda")
+    assert told(queue_place) == {"a": None, "b": 1, "c": 1, "d": 2, "e": 2}
+    assert told(jobs_before) == {"a": 0, "b": 0, "c": 1, "d": 2, "e": 1}
+
+
+def test_runs_are_not_read_while_another_holds_the_device(tmp_path, monkeypatch):
+    first, second = (create_run(tmp_path, name, {}) for name in "ab")
+    looks, seen = [], []
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_is_first", lambda *_: looks.append(1) or True)
+
+    def wait():
+        with StopRequest(second) as stop, device_turn(second, "cpu", stop) as turn:
+            seen.append(turn)
+
+    waiter = threading.Thread(target=wait)
+    with StopRequest(first) as stop, device_turn(first, "cpu", stop):
+        looks.clear()
+        waiter.start()
+        waiter.join(0.2)
+        assert waiter.is_alive() and not looks
+    waiter.join(30)
+    assert seen == [True] and looks

@@ -1,0 +1,405 @@
+"""Run directories: whatever they contain, listing works and the state is told."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from models.errors import ModelsError
+from models.runs import process as run_process
+from models.runs import run as runs
+from models.runs import writer as run_writer
+from models.runs.run import (
+    RunWriter,
+    SilentWriter,
+    append_line,
+    check_name,
+    create_run,
+    delete_run,
+    list_runs,
+    next_name,
+    read_lines,
+    read_run,
+    record_process,
+    request_stop,
+    write_json,
+)
+from models.runs.status import ENTRIES
+
+FILES = (
+    "config.json",
+    "status.json",
+    "process.json",
+    "metrics.jsonl",
+    "log.txt",
+    "notes.txt",
+    "result.json",
+    "model.json",
+    "weights.safetensors",
+)
+
+
+def test_life_of_a_run(tmp_path):
+    path = create_run(tmp_path, "a", {"epochs": 2})
+    run = read_run(tmp_path, "a")
+    assert (run.state, run.config, run.metrics, run.result) == ("queued", {"epochs": 2}, [], None)
+    with RunWriter(path) as writer:
+        writer.update(state="running", step=3)
+        writer.add_metrics({"kind": "step", "step": 3})
+        run = read_run(tmp_path, "a")
+        assert run.state == "running" and run.status["step"] == 3 and run.metrics == [{"kind": "step", "step": 3}]
+        with pytest.raises(ModelsError, match="still running"):
+            delete_run(tmp_path, "a")
+        writer.update(state="finished", result={"epochs": 2})
+    run = read_run(tmp_path, "a")
+    assert run.state == "finished" and run.result == {"epochs": 2} and run.status["step"] == 3
+    assert not run.has_model and run.log_tail == ""
+    delete_run(tmp_path, "a")
+    assert list_runs(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"), [(ModelsError("Too hot."), "Too hot."), (KeyError("x"), "KeyError: 'x'")]
+)
+def test_errors_leave_a_failed_run_with_the_reason(tmp_path, error, message):
+    path = create_run(tmp_path, "a", {})
+    with pytest.raises(type(error)), RunWriter(path):
+        raise error
+    run = read_run(tmp_path, "a")
+    assert (run.state, run.message) == ("failed", message)
+
+
+def test_half_a_line_spoils_no_other(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    assert read_lines(path) == []
+    append_line(path, {"a": 1})
+    append_line(path, {"a": 2})
+    assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n'
+    path.write_bytes(path.read_bytes()[:-4])
+    append_line(path, {"a": 3})
+    append_line(path, {"a": 4})
+    assert read_lines(path) == [{"a": 1}, {"a": 3}, {"a": 4}]
+    assert read_lines(path, 9) == [{"a": 1}]
+
+
+def test_names_are_numbered_and_fit_for_folders(tmp_path):
+    assert next_name(tmp_path / "none", "traces") == "traces-1"
+    create_run(tmp_path, "traces-1", {})
+    assert next_name(tmp_path, "traces") == "traces-2" and next_name(tmp_path, "/data/my set.zip") == "my-set-1"
+
+
+def test_a_name_whose_parts_are_still_there_is_not_given_again(tmp_path):
+    """A comparison was deleted and its arms were kept: another one of that number would find them in its way."""
+    create_run(tmp_path, "arms-norm-1-batch-0", {})
+    assert next_name(tmp_path, "arms-norm") == "arms-norm-2"
+    create_run(tmp_path, "arms-norm-20-batch-0", {})
+    assert next_name(tmp_path, "arms-norm") == "arms-norm-2"
+
+
+def test_newest_first(tmp_path):
+    for name in ("b", "c", "a"):
+        create_run(tmp_path, name, {})
+    assert [run.name for run in list_runs(tmp_path)] == ["a", "c", "b"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../a", "a/b", "a\\b", "/a", "-a", ".a", "a" * 65, "a\n", "ä", "a b", None, 3]
+)
+def test_bad_names(tmp_path, name):
+    for use in (check_name, lambda name: read_run(tmp_path, name), lambda name: create_run(tmp_path, name, {})):
+        with pytest.raises(ModelsError, match="run name"):
+            use(name)
+
+
+def test_names_are_taken_once(tmp_path):
+    assert check_name("fashion_mnist-1.b") == "fashion_mnist-1.b"
+    create_run(tmp_path, "a", {})
+    with pytest.raises(ModelsError, match="already a run named a"):
+        create_run(tmp_path, "a", {})
+    with pytest.raises(ModelsError, match="no run named b"):
+        read_run(tmp_path, "b")
+
+
+def test_root_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelsError, match="cannot be stored"):
+        create_run(tmp_path / "file" / "runs", "a", {})
+    assert list_runs(tmp_path / "file") == list_runs(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "status.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"{" * 100_000, None])
+def test_damage_is_a_state(tmp_path, name, content):
+    create_run(tmp_path, "good", {})
+    path = create_run(tmp_path, "bad", {}) / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    states = {run.name: run.state for run in list_runs(tmp_path)}
+    assert states == {"good": "queued", "bad": "damaged"}
+    assert read_run(tmp_path, "bad").message
+    delete_run(tmp_path, "bad")
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"state": "dancing"},
+        {"state": ["running"]},
+        {},
+        {"state": "finished", "submitted": "x", "result": 3, "message": 5},
+    ],
+)
+def test_odd_values_in_the_status(tmp_path, status):
+    path = create_run(tmp_path, "a", {})
+    write_json(path / "status.json", status)
+    (run,) = list_runs(tmp_path)
+    assert run.state == ("finished" if status.get("state") == "finished" else "damaged")
+    assert run.result is None
+
+
+def test_half_written_metrics(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    (path / "metrics.jsonl").write_bytes(b'{"step": 1}\nnonsense\n[1]\n\xff\n{"step": 2}\n{"step": 3, "lo')
+    assert read_run(tmp_path, "a").metrics == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        {"pid": os.getpid(), "created": 1.0},  # the number now belongs to somebody else
+        {"pid": 2**31 - 1, "created": 1.0},
+        {"pid": -1, "created": 1.0},
+        {"pid": "x"},
+        {"pid": os.getpid(), "created": None},
+        {},
+    ],
+)
+def test_a_process_that_is_gone_means_failed(tmp_path, process):
+    path = create_run(tmp_path, "a", {})
+    write_json(path / "status.json", {"state": "running"})
+    write_json(path / "process.json", process)
+    (path / "log.txt").write_text("epoch 1\nRuntimeError: CUDA out of memory\n")
+    run = read_run(tmp_path, "a")
+    assert run.state == "failed" and "without saying why" in run.message and "CUDA out of memory" in run.message
+
+
+def test_a_real_process_alive_and_dead(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    record_process(path, child.pid)
+    assert read_run(tmp_path, "a").state == "queued"
+    child.kill()
+    child.wait()
+    child.stdin.close()
+    assert read_run(tmp_path, "a").state == "failed"
+
+
+def test_a_run_never_started_is_failed_after_a_while(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    status = json.loads((path / "status.json").read_text())
+    asked = status.pop("asked")
+    write_json(path / "status.json", status | {"asked": asked | {"seconds": asked["seconds"] - 3600}})
+    assert read_run(tmp_path, "a").state == "failed"
+    write_json(path / "status.json", status)  # by a version that noted the ordinary time only
+    assert read_run(tmp_path, "a").state == "queued"
+    write_json(path / "status.json", status | {"submitted": status["submitted"] - 3600 * 10**9})
+    assert read_run(tmp_path, "a").state == "failed"
+
+
+def test_other_folders_and_links_are_no_runs(tmp_path):
+    outside = tmp_path / "outside"
+    path = create_run(outside, "real", {})
+    root = tmp_path / "runs"
+    create_run(root, "a", {})
+    (root / "b").symlink_to(path)
+    (root / "photos").mkdir()
+    (root / "photos" / "1.png").write_text("")
+    (root / "notes.txt").write_text("")
+    assert [run.name for run in list_runs(root)] == ["a"]
+    with pytest.raises(ModelsError):
+        delete_run(root, "photos")
+    with pytest.raises(ModelsError):
+        delete_run(root, "b")
+
+
+def test_stop_file(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    request_stop(path)
+    assert (path / "stop").exists()
+
+
+def test_silent_writer_leaves_no_files(tmp_path):
+    writer = SilentWriter(tmp_path / "a")
+    writer.update(state="running")
+    writer.add_metrics({"step": 1})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_kind_of_a_run_is_kept(tmp_path):
+    create_run(tmp_path, "t", {})
+    path = create_run(tmp_path, "e", {"models": ["a"]}, "evaluation")
+    assert (read_run(tmp_path, "t").kind, read_run(tmp_path, "e").kind) == ("training", "evaluation")
+    with RunWriter(path) as writer:
+        writer.update(state="finished")
+    run = read_run(tmp_path, "e")
+    assert (run.kind, run.state, run.config) == ("evaluation", "finished", {"models": ["a"]})
+    (path / "config.json").write_text("{")  # damage does not hide that it is there
+    assert {run.name: run.state for run in list_runs(tmp_path)} == {"t": "queued", "e": "damaged"}
+
+
+def test_runs_from_before_there_were_kinds_are_trainings(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    write_json(path / "status.json", {"state": "finished", "submitted": 1})
+    assert read_run(tmp_path, "a").kind == "training"
+
+
+def test_the_document_of_a_run_is_read_when_asked_for(tmp_path):
+    path = create_run(tmp_path, "a", {}, "evaluation")
+    run = read_run(tmp_path, "a")
+    assert run.document is None
+    document = {"models": [{"model": "a", "curves": [1.5, None]}], "pairs": []}
+    write_json(path / "result.json", document)
+    assert run.document == document
+    write_json(path / "result.json", document | {"pairs": [1]})
+    assert run.document["pairs"] == [1]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"models": [', b"[1]", b"\xff\xfe"])
+def test_a_broken_document_says_so(tmp_path, content):
+    path = create_run(tmp_path, "a", {}, "evaluation")
+    (path / "result.json").write_bytes(content)
+    with pytest.raises(ModelsError, match=r"^a/result\.json is damaged"):
+        read_run(tmp_path, "a").document  # noqa: B018
+
+
+def test_a_document_may_be_large_but_not_endless(tmp_path, monkeypatch):
+    path = create_run(tmp_path, "a", {}, "evaluation")
+    document = {"rows": ["x" * 1000] * 3000}
+    write_json(path / "result.json", document)
+    assert read_run(tmp_path, "a").document == document
+    monkeypatch.setattr(runs, "MAX_RESULT_BYTES", 2000)
+    with pytest.raises(ModelsError, match=r"^a/result\.json is larger"):
+        read_run(tmp_path, "a").document  # noqa: B018
+
+
+ODD_VALUES = [None, True, -1, 1.5, 10**400, "x", [], [[]], {}, {"a": {}}, "\u0000" * 10]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value)[:12])
+def test_a_page_can_ask_any_run_for_anything(tmp_path, value):
+    names = [*ENTRIES, "metrics", "other"]
+    path = create_run(tmp_path, "a", dict.fromkeys(names, value))
+    for state in ("running", "finished"):
+        write_json(path / "status.json", dict.fromkeys(names, value) | {"state": state})
+        write_json(path / "process.json", {"pid": value, "created": value})
+        (run,) = list_runs(tmp_path)
+        assert run.state == ("failed" if state == "running" else state)
+        assert 0 <= run.fraction_done <= 1 and isinstance(run.kind, str) and isinstance(run.message, str)
+        assert isinstance(run.device, str | None) and isinstance(run.result, dict | None)
+        assert run.result_number("a") is None
+        f"{run.status.get('epoch', 0)} {run.status.get('seconds_left', 0):.0f}"
+    delete_run(tmp_path, "a")
+
+
+def test_numbers_of_a_result_are_finite(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    assert read_run(tmp_path, "a").result_number("test_accuracy") is None
+    result = '{"test_accuracy": 0.5, "seconds": NaN, "epochs": "3", "loss": 1e999}'
+    (path / "status.json").write_text(f'{{"state": "finished", "result": {result}}}')
+    run = read_run(tmp_path, "a")
+    assert run.result_number("test_accuracy") == 0.5
+    assert [run.result_number(name) for name in ("seconds", "epochs", "loss")] == [None, None, None]
+
+
+def test_files_that_are_none_are_damage_and_nobody_waits_for_them(tmp_path):
+    create_run(tmp_path, "good", {})
+    for name in FILES:
+        path = create_run(tmp_path, f"pipe-{name}", {})
+        (path / name).unlink(missing_ok=True)
+        os.mkfifo(path / name)
+        path = create_run(tmp_path, f"folder-{name}", {})
+        (path / name).unlink(missing_ok=True)
+        (path / name).mkdir()
+        path = create_run(tmp_path, f"loop-{name}", {})
+        (path / name).unlink(missing_ok=True)
+        (path / name).symlink_to(name)
+    (tmp_path / "file").write_text("")
+    runs = {run.name: run for run in list_runs(tmp_path)}
+    assert len(runs) == 1 + 3 * len(FILES) and runs["good"].state == "queued"
+    for run in runs.values():
+        assert (run.metrics, run.log_tail, run.notes, run.has_model) == ([], "", "", False)
+        with pytest.raises(ModelsError) if run.name.endswith("result.json") else nullcontext():
+            assert run.document is None
+        is_broken = run.name.split("-")[-1] in ("config.json", "status.json")
+        assert (run.state == "damaged") == is_broken, run.name
+        assert bool(run.message) == (run.state != "queued")
+
+
+def test_a_folder_nobody_may_look_into_hides_no_other(tmp_path, monkeypatch):
+    create_run(tmp_path, "good", {})
+    shut = create_run(tmp_path, "shut", {})
+
+    def refusing(original):
+        def call(path, *arguments, **options):
+            if Path(path).parent == shut:
+                raise PermissionError(13, "Permission denied")
+            return original(path, *arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(
+        Path, "stat", refusing(Path.stat)
+    )  # the superuser, who runs many tests, may look into anything
+    monkeypatch.setattr(os, "open", refusing(os.open))
+    monkeypatch.setattr(os, "lstat", refusing(os.lstat))
+    runs = {run.name: run for run in list_runs(tmp_path)}
+    assert {name: run.state for name, run in runs.items()} == {"good": "queued", "shut": "damaged"}
+    assert "Permission denied" in runs["shut"].message
+    assert (runs["shut"].metrics, runs["shut"].notes, runs["shut"].has_model) == ([], "", False)
+
+
+def test_metrics_of_any_size_are_bounded(tmp_path, monkeypatch):
+    path = create_run(tmp_path, "a", {})
+    with (path / "metrics.jsonl").open("wb") as file:
+        file.truncate(100 * 2**20)  # zeros that take no room on the disk
+    append_line(path / "metrics.jsonl", {"step": 1})
+    assert read_run(tmp_path, "a").metrics == [{"step": 1}]
+    append_line(path / "metrics.jsonl", {"step": 2})
+    assert read_run(tmp_path, "a").metrics == [{"step": 1}, {"step": 2}]
+
+
+def test_the_log_is_read_from_its_end(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    with (path / "log.txt").open("wb") as file:
+        file.truncate(100 * 2**20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"the end")
+    assert read_run(tmp_path, "a").log_tail.endswith("the end") and len(read_run(tmp_path, "a").log_tail) == 4000
+
+
+def test_the_cause_is_not_lost_when_the_disk_is_full(tmp_path, monkeypatch):
+    path = create_run(tmp_path, "a", {})
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ValueError, match="the cause"), RunWriter(path):
+        monkeypatch.setattr(run_writer, "write_json", refuse)
+        raise ValueError("the cause")
+    write_json(path / "process.json", {"pid": 2**31 - 1, "created": 1.0})
+    monkeypatch.setattr(run_process.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    run = read_run(tmp_path, "a")
+    assert run.state == "failed" and "disk that holds the runs is full" in run.message
+
+
+def test_a_run_submitted_in_the_future_does_not_wait_forever(tmp_path):
+    path = create_run(tmp_path, "a", {})
+    write_json(path / "status.json", {"state": "queued", "submitted": 2**62})
+    assert read_run(tmp_path, "a").state == "failed"
