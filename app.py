@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     import gradio as gr
 
-    from lab import Lab
+    from lab.session import Lab
     from models.data.samples import list_samples
     from models.errors import ModelsError
     from models.runs.manager import JobManager

@@ -22,7 +22,7 @@ import gradio
 import torch
 from gradio_client import Client
 
-from lab import Lab
+from lab.session import Lab
 from models.zoo.pretrained import DEFAULT_MODEL
 from tests.browser.chromium import ARGUMENTS, find_chromium
 from tests.server import run_server

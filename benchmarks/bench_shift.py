@@ -25,8 +25,8 @@ from analysis.shift.circular import CircularPadding
 from analysis.shift.move import shift_crop
 from analysis.shift.polyphase import compute_all_shifts
 from analysis.shift.shift_map import map_shifts
-from lab import Lab
-from lab.shifting import build_scene
+from lab.session import Lab
+from lab.shifts import build_scene
 from models.zoo.pretrained import DEFAULT_MODEL
 
 SAMPLE = "chelsea"

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from analysis.shift.move import BOUNDARIES
-from lab import Lab
+from lab.session import Lab
 from models.names import readable_path
 from models.training.run import TrainingResult
 

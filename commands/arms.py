@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from commands import JsonOption, app, data_root, environment, print_json, runs_root
-from lab.arms_presets import PRESETS, configure_preset
-from lab.arms_report import MEASURES
-from lab.arms_variations import VARIATIONS, vary
+from lab.comparisons.claims import PRESETS, configure_preset
+from lab.comparisons.report import MEASURES
+from lab.comparisons.variations import VARIATIONS, vary
 from models.data.datasets import full_path
 from models.errors import ModelsError
 from models.runs.run import check_name
@@ -37,7 +37,7 @@ def arms(
     as_json: JsonOption = False,
 ) -> None:
     """Train networks that differ in one thing, with the same data and seeds; goes on where it was stopped."""
-    from lab.arms import start_here
+    from lab.comparisons.run import start_here
 
     settings = {"data_root": str(data_root()), "device": environment("DEVICE", "auto")}
     settings |= _read_base(base) | {key: v for key, v in {"dataset": dataset, "device": device}.items() if v}

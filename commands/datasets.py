@@ -12,9 +12,9 @@ import typer
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import no_progress
 from commands import BoundaryName, JsonOption, app, data_root, environment, make_lab, print_json, runs_root
-from lab.evaluation import evaluate as start_evaluation
-from lab.evaluation import evaluate_as_run
-from lab.evaluation_config import EvaluationConfig
+from lab.evaluation.config import EvaluationConfig
+from lab.evaluation.run import evaluate as start_evaluation
+from lab.evaluation.run import evaluate_as_run
 from models.data.datasets import DATASETS
 from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
@@ -148,7 +148,7 @@ def experiment(
     as_json: JsonOption = False,
 ) -> None:
     """Repeat a published experiment and set its numbers beside the published ones."""
-    from lab.experiments import configure, run_job, start_run
+    from lab.experiments.table import configure, run_job, start_run
 
     given = {
         "pictures": pictures,

@@ -92,7 +92,7 @@ def capsule(
     as_json: JsonOption = False,
 ) -> None:
     """Pack a finished training as one zip: settings, data hash, metrics, weights, report, reproduce.py."""
-    from lab.run_report import build_run_report
+    from lab.runs.report import build_run_report
     from models.training.capsule import pack_capsule
 
     run = read_run(runs_root(), name)

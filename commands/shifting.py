@@ -19,7 +19,7 @@ from commands import (
     print_notes,
     show_download,
 )
-from lab.shifting import check_model, map_all_circular_shifts, map_picture, measure_picture
+from lab.shifts import check_model, map_all_circular_shifts, map_picture, measure_picture
 from models.data.samples import list_samples
 from models.zoo.pretrained import DEFAULT_MODEL
 

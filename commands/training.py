@@ -19,7 +19,7 @@ from commands import (
     runs_root,
     show_epoch,
 )
-from lab.repair_config import RepairConfig
+from lab.comparisons.repair_config import RepairConfig
 from models.data.augment.augment import SHIFT_AUGMENTS, TRANSFORMS, AugmentConfig
 from models.data.datasets import DATASETS, full_path
 from models.data.shapes import MAX_OCCLUSION, ShapesConfig
@@ -245,7 +245,7 @@ def repair(
     as_json: JsonOption = False,
 ) -> None:
     """Try cures for shift sensitivity: train each a little further and compare them; goes on where it was stopped."""
-    from lab.repair import start_here
+    from lab.comparisons.repair import start_here
 
     config = RepairConfig(
         start_from=start_from,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import Progress, no_progress
-from lab.recent_results import RecentResults
+from lab.lru import RecentResults
 from models.data.datasets import DATASETS, Dataset, Split, find_spec, load_dataset
 from models.data.duplicates import NearDuplicates, find_near_duplicates
 from models.data.folders import hash_files, list_files

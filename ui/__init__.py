@@ -11,7 +11,7 @@ from pathlib import Path
 import gradio as gr
 
 from analysis.errors import Cancelled, Progress
-from lab import Lab
+from lab.session import Lab
 from models.runs.manager import JobManager
 from ui.errors import Superseded
 

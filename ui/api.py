@@ -11,7 +11,7 @@ from PIL import Image
 from analysis.attribution.methods import METHODS
 from analysis.errors import Progress, no_progress
 from analysis.shift.move import BOUNDARIES
-from lab.shifting import MAX_SHIFT, check_model, map_picture, measure_picture
+from lab.shifts import MAX_SHIFT, check_model, map_picture, measure_picture
 from models.data.images import open_image
 from models.data.samples import get_sample
 from models.errors import ModelsError

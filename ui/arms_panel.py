@@ -8,11 +8,11 @@ from pathlib import Path
 import gradio as gr
 
 from analysis.figures.training import plot_seed_bands, read_number
-from lab.arms_config import ArmsConfig
-from lab.arms_presets import PRESETS, configure_preset
-from lab.arms_report import MEASURES, QUESTIONS, write_csv
-from lab.arms_variations import VARIATIONS, find_question, vary
-from lab.run_documents import read_document
+from lab.comparisons.claims import PRESETS, configure_preset
+from lab.comparisons.config import ArmsConfig
+from lab.comparisons.report import MEASURES, QUESTIONS, write_csv
+from lab.comparisons.variations import VARIATIONS, find_question, vary
+from lab.documents import read_document
 from models.data.datasets import DATASETS
 from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run

@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from analysis.figures.drawing import draw_pixels
-from lab import Classification, FileResult
+from lab.session import Classification, FileResult
 from lab.spreadsheet import to_csv
 from models.errors import ModelsError
 from ui import Services

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import gradio as gr
 
 from analysis.errors import AnalysisError
-from lab.run_corrections import add_correction, find_trained, read_corrections, take_back_correction
-from lab.run_errors import is_upload, latest_corrections, open_errors, plan_corrected_run
+from lab.runs.corrections import add_correction, find_trained, read_corrections, take_back_correction
+from lab.runs.mistakes import is_upload, latest_corrections, open_errors, plan_corrected_run
 from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from ui import Services

@@ -8,7 +8,7 @@ import gradio as gr
 from analysis.attribution.methods import METHODS
 from analysis.errors import AnalysisError
 from analysis.figures.confusion import plot_class_scores, plot_confusion
-from lab.run_errors import LINEAR, PARTS, contrast_picture, find_uncorrected, find_version, has_errors, open_errors
+from lab.runs.mistakes import LINEAR, PARTS, contrast_picture, find_uncorrected, find_version, has_errors, open_errors
 from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from ui import Services

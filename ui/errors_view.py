@@ -6,7 +6,7 @@ from analysis.attribution.overlay import render_map
 from analysis.confusion import Confusion
 from analysis.errors import AnalysisError
 from analysis.figures.confusion import plot_confusion_difference
-from lab.run_errors import ErrorView, PictureContrast, open_errors
+from lab.runs.mistakes import ErrorView, PictureContrast, open_errors
 from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from ui import Services

@@ -8,8 +8,8 @@ import gradio as gr
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.figures.evaluation import CURVES, plot_consistency, plot_layer_errors
 from analysis.shift.move import BOUNDARIES
-from lab.evaluation_config import EvaluationConfig
-from lab.run_documents import read_document
+from lab.documents import read_document
+from lab.evaluation.config import EvaluationConfig
 from lab.spreadsheet import to_csv
 from models.names import describe_skipped
 from models.runs.run import Run

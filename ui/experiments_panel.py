@@ -6,8 +6,8 @@ from html import escape
 import gradio as gr
 
 from analysis.consistency.traces import PATHS
-from lab.experiments import EXPERIMENTS, configure
-from lab.run_documents import read_document, read_rows
+from lab.documents import read_document, read_rows
+from lab.experiments.table import EXPERIMENTS, configure
 from models.data.samples import list_samples
 from models.errors import ModelsError
 from models.runs.run import Run

@@ -9,7 +9,7 @@ from analysis.attribution.methods import METHODS
 from analysis.attribution.overlay import COLORMAPS, measure_scale, render_map, render_overlay
 from analysis.figures.drawing import draw_filters as draw_kernels
 from analysis.figures.drawing import draw_pixels
-from lab import Explanation
+from lab.session import Explanation
 from ui import Services
 from ui.components import (
     Tab,

@@ -9,7 +9,7 @@ import gradio as gr
 from analysis.equivariance.meter import LayerMeter, list_notes
 from analysis.figures.shift import plot_meter
 from lab.results import MeterReading
-from lab.shifting import measure_picture
+from lab.shifts import measure_picture
 from lab.spreadsheet import to_csv
 from ui import Services
 from ui.components import describe_shift, empty_html, notes_html, open_picture, sentence_html

@@ -8,7 +8,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from analysis.errors import Progress, no_progress
-from lab import Lab
+from lab.session import Lab
 from models.data.decoding.formats import read_format
 from models.data.samples import list_samples
 from models.errors import ModelsError

@@ -7,7 +7,7 @@ from contextlib import suppress
 import gradio as gr
 
 from analysis.figures.rate import plot_rates
-from lab.run_documents import read_document
+from lab.documents import read_document
 from models.errors import ModelsError
 from models.runs.run import UNFINISHED
 from models.training.config import TrainingConfig

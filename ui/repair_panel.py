@@ -6,8 +6,8 @@ from dataclasses import replace
 import gradio as gr
 
 from analysis.figures.evaluation import plot_arm_layers, plot_arms
-from lab.repair_config import RepairConfig
-from lab.run_documents import read_document
+from lab.comparisons.repair_config import RepairConfig
+from lab.documents import read_document
 from models.errors import ModelsError
 from models.networks.repairs import list_arms
 from models.registry import RUN_PREFIX

@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from analysis.figures.training import RUN_MEASURES, plot_runs
-from lab.run_comparison import compare_runs
+from lab.runs.compare import compare_runs
 from models.errors import ModelsError
 from models.runs.run import Run
 from ui import Services

@@ -150,7 +150,7 @@ def _maker(services: Services, file: RunFile) -> Callable[[object, Progress], tu
 
 def _capsule_writer(pictures: bool) -> Callable[[Services, Run, Path, Progress], str]:
     def write(services: Services, run: Run, path: Path, report: Progress) -> str:
-        from lab.run_report import build_run_report
+        from lab.runs.report import build_run_report
         from models.training.capsule import pack_capsule
 
         page = build_run_report(run.path)
@@ -163,7 +163,7 @@ def _capsule_writer(pictures: bool) -> Callable[[Services, Run, Path, Progress],
 
 
 def _write_report(services: Services, run: Run, path: Path, report: Progress) -> str:
-    from lab.run_report import build_run_report
+    from lab.runs.report import build_run_report
 
     path.write_text(build_run_report(run.path), encoding="utf-8", errors="replace")
     return f"one page about {run.name}, to read, print or hand in."

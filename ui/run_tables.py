@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
-from lab.run_comparison import NOT_SET, Comparison, RunRow
+from lab.runs.compare import NOT_SET, Comparison, RunRow
 from models.runs.run import UNFINISHED
 from ui.components import sentence_html, table_html, text_html
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from lab.run_comparison import describe_runs
+from lab.runs.compare import describe_runs
 from models.errors import ModelsError
 from models.registry import RUN_PREFIX
 from models.runs.queue import jobs_before

@@ -6,7 +6,7 @@ from html import escape
 import gradio as gr
 
 from analysis.self_check.identities import IdentityResult
-from lab.shifting import check_model
+from lab.shifts import check_model
 from ui import Services
 from ui.components import empty_html, open_picture, sentence_html
 from ui.errors import clears_on_errors

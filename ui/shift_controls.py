@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from lab import Lab
+from lab.session import Lab
 from ui.distance import Distance
 
 PADDINGS = {"trained": "As trained", "circular": "Circular twin"}

@@ -11,7 +11,7 @@ from analysis.errors import AnalysisError
 from analysis.figures.shift import COLORINGS, MAX_COLUMNS, Panel, plot_shift_maps
 from analysis.shift.move import BOUNDARIES
 from lab.results import PictureMap
-from lab.shifting import MAX_SHIFT, map_all_circular_shifts, map_picture
+from lab.shifts import MAX_SHIFT, map_all_circular_shifts, map_picture
 from lab.spreadsheet import to_csv
 from ui import Services
 from ui.components import empty_html, format_percent, notes_html, open_picture, sentence_html

@@ -11,7 +11,7 @@ from analysis.figures.drawing import draw_pixels, hatch
 from analysis.figures.style import plot_layer_errors
 from analysis.network.layers import Layer, outline
 from analysis.shift.move import BOUNDARIES
-from lab import ShiftResult
+from lab.session import ShiftResult
 from ui import Services
 from ui.components import (
     Tab,

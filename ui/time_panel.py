@@ -8,15 +8,9 @@ import gradio as gr
 
 from analysis.errors import AnalysisError
 from analysis.figures.confusion import plot_confusion
-from lab.run_analysis import evaluate_snapshot, snapshot_consistency, snapshot_health
-from lab.run_examples import list_snapshots
-from lab.snapshot_view import (
-    list_map_layers,
-    measure_scales,
-    open_examples,
-    pick_examples,
-    view_snapshot,
-)
+from lab.runs.examples import list_snapshots
+from lab.runs.snapshot_view import list_map_layers, measure_scales, open_examples, pick_examples, view_snapshot
+from lab.runs.snapshots import evaluate_snapshot, snapshot_consistency, snapshot_health
 from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from ui import Services

@@ -10,9 +10,9 @@ from analysis.attribution.overlay import render_map
 from analysis.confusion import Confusion
 from analysis.figures.drawing import draw_pixels
 from analysis.network.health import LayerHealth, describe_health
-from lab.run_analysis import SnapshotConsistency
-from lab.run_examples import Examples
-from lab.snapshot_view import Scales, SnapshotView, draw_filters_on
+from lab.runs.examples import Examples
+from lab.runs.snapshot_view import Scales, SnapshotView, draw_filters_on
+from lab.runs.snapshots import SnapshotConsistency
 from models.runs.run import Run
 from ui.components import (
     bars_html,

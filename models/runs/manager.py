@@ -38,10 +38,10 @@ KILL_SECONDS = 10
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin while they wait would slow down the page
 PROGRAMS = {
     "training": "models.training.run",
-    "evaluation": "lab.evaluation",
-    "repair": "lab.repair",
-    "experiment": "lab.experiments",
-    "arms": "lab.arms",
+    "evaluation": "lab.evaluation.run",
+    "repair": "lab.comparisons.repair",
+    "experiment": "lab.experiments.table",
+    "arms": "lab.comparisons.run",
     "range_test": "models.training.lr_finder",
 }
 """Kind of work -> the module that does it, given a run directory."""

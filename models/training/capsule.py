@@ -51,7 +51,7 @@ def pack_capsule(run_dir: str | Path, out_path: str | Path, report_html: str, *,
     Args:
         run_dir: The run.
         out_path: The zip.
-        report_html: A page about the run, such as ``lab.run_report.build_run_report`` makes.
+        report_html: A page about the run, such as ``lab.runs.report.build_run_report`` makes.
         pictures: Whether to add the pictures that the run keeps, and what it says about them.
 
     Returns:
@@ -272,5 +272,5 @@ MEMBERS = {
 }
 """Every file that a capsule may have, in this order; status.json is written anew from capsule.json's result.
 
-Pictures and predictions are checked where they are read, by ``lab.run_examples``.
+Pictures and predictions are checked where they are read, by ``lab.runs.examples``.
 """

@@ -13,8 +13,8 @@ from PIL import Image
 
 from analysis.attribution.methods import METHODS
 from analysis.shift.move import BOUNDARIES
-from lab import Lab
-from lab.shifting import MAX_SHIFT, map_picture, measure_picture
+from lab.session import Lab
+from lab.shifts import MAX_SHIFT, map_picture, measure_picture
 from models.data.samples import get_sample
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lab import Lab
+from lab.session import Lab
 from models.errors import ModelsError
 from models.networks.parts import HEADS, NORMS, POOLING
 from models.runs.run import RunWriter, create_run, read_run

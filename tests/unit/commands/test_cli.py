@@ -15,7 +15,7 @@ from PIL import Image
 
 from analysis.attribution.methods import METHODS
 from analysis.shift.move import BOUNDARIES
-from lab import Lab
+from lab.session import Lab
 from models.data.samples import get_sample
 from models.registry import Registry
 from models.zoo.pretrained import fashion_cnn

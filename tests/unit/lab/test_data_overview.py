@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from analysis.errors import Cancelled
 from lab import data_overview
 from lab.data_overview import CACHE_BYTES, describe_data, measure_class_means
-from lab.recent_results import RecentResults
+from lab.lru import RecentResults
 from models.data import cifar10
 from models.data.datasets import Split, load_dataset
 from models.data.shapes import ShapesConfig

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from analysis.shift.circular import CircularPadding
-from lab import Lab, references
+from lab import references
 from lab.references import find_references
+from lab.session import Lab
 from models.data.images import open_image
 from models.data.preprocessing import Preprocessing
 from models.data.samples import list_samples

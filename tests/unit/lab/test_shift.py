@@ -12,8 +12,8 @@ from torch import nn
 
 from analysis.errors import AnalysisError
 from analysis.shift.circular import CircularPadding
-from lab import Lab
 from lab.results import ShiftResult
+from lab.session import Lab
 from models.data.preprocessing import Preprocessing
 from models.registry import BUNDLED
 from models.zoo.pretrained import ModelSpec, fashion_cnn

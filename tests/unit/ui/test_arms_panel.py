@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from analysis.figures.training import plot_seed_bands
-from lab.arms_config import ArmsConfig
-from lab.arms_presets import PRESETS
-from lab.arms_report import summarize, write_csv
+from lab.comparisons.claims import PRESETS
+from lab.comparisons.config import ArmsConfig
+from lab.comparisons.report import summarize, write_csv
 from models.runs.run import create_run, read_run, write_json
 from ui.arms_panel import _describe, _describe_preset, _describe_variation, _read_curves, _tabulate
 

@@ -3,7 +3,7 @@
 import gradio as gr
 import pytest
 
-from lab import Lab
+from lab.session import Lab
 from models.data.augment.augment import TRANSFORMS, AugmentConfig
 from models.data.datasets import DATASETS
 from models.runs.manager import JobManager

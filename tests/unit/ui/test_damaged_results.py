@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from lab import Lab
-from lab.arms_config import Arm, ArmsConfig
-from lab.run_documents import read_document, read_rows
+from lab.comparisons.config import Arm, ArmsConfig
+from lab.documents import read_document, read_rows
+from lab.session import Lab
 from models.errors import ModelsError
 from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, write_json

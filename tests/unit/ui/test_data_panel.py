@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lab import Lab
 from lab.data_overview import describe_data
+from lab.session import Lab
 from models.data.datasets import DATASETS
 from models.data.shapes import ShapesConfig
 from models.errors import ModelsError

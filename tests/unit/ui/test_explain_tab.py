@@ -7,7 +7,7 @@ import torch
 
 from analysis.attribution.methods import Attribution
 from analysis.network.predict import Prediction
-from lab import Explanation
+from lab.session import Explanation
 from ui.explain_tab import _show_explanation
 
 GAPS = {

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from lab import Lab
+from lab.session import Lab
 from models.errors import ModelsError
 from models.runs.manager import JobManager
 from models.runs.process import read_clock

@@ -3,8 +3,8 @@
 import gradio as gr
 import pytest
 
-from lab import Lab
 from lab.network_summary import DataKind, summarize_network
+from lab.session import Lab
 from models.errors import ModelsError
 from models.networks.options import list_options
 from models.networks.table import ARCHITECTURES

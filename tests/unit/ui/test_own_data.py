@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from lab import Lab
+from lab.session import Lab
 from models.data.datasets import load_dataset
 from models.errors import ModelsError
 from models.names import find_path

@@ -8,7 +8,7 @@ from gradio.context import LocalContext
 from PIL import Image
 
 from analysis.errors import Cancelled
-from lab import Lab
+from lab.session import Lab
 from models.data.decoding import budget as decoding
 from models.runs.manager import JobManager
 from models.zoo.pretrained import DEFAULT_MODEL

@@ -6,7 +6,7 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from analysis.errors import Cancelled
-from lab import Lab
+from lab.session import Lab
 from models.data.decoding import budget as decoding
 from models.data.samples import get_sample
 from models.errors import ModelsError

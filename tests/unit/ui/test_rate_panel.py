@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from lab import Lab
+from lab.session import Lab
 from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, record_process, write_json
 from models.training.config import TrainingConfig

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from lab import Lab
-from lab.run_comparison import Comparison, RunRow
+from lab.runs.compare import Comparison, RunRow
+from lab.session import Lab
 from models import onnx_export
 from models.errors import ModelsError
 from models.runs.manager import JobManager

@@ -5,7 +5,7 @@ from dataclasses import fields
 import gradio as gr
 import pytest
 
-from lab import Lab
+from lab.session import Lab
 from models.errors import ModelsError
 from models.runs.manager import JobManager
 from models.training.config import TrainingConfig

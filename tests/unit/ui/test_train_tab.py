@@ -3,7 +3,7 @@
 import gradio as gr
 import pytest
 
-from lab import Lab
+from lab.session import Lab
 from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, write_json
 from models.training.config import TrainingConfig

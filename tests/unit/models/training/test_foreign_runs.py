@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.arm_training import find_arm
+from lab.comparisons.train import find_arm
 from models.errors import ModelsError
 from models.registry import Registry
 from models.runs.changes import rename_run

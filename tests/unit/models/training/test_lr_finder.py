@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.run_documents import read_document
+from lab.documents import read_document
 from models.data.datasets import load_dataset
 from models.runs.run import RunWriter, create_run, read_run, request_stop
 from models.runs.stop import StopRequest

@@ -1,0 +1,159 @@
+"""What is measured of a trained arm besides what its run says: training accuracy as it is, and moved pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from analysis.errors import Progress, no_progress
+from analysis.shift.move import extend
+from analysis.shift.shift_map import measure_agreement
+from lab.comparisons.config import DataFacts
+from lab.comparisons.steps import Guessing
+from models.data.datasets import Dataset, Split
+from models.data.preprocessing import Preprocessing
+from models.determinism import reproducible
+from models.training.batches import Normalize
+from models.training.config import TrainingConfig
+from models.training.frequent_validation import SAMPLE
+from models.training.run import load_data
+
+MAX_TRAIN_PICTURES = 5000
+NUM_MOVED = 256
+MAX_SHIFT = 3
+"""Pixels each way: 49 shifts of each picture."""
+BOUNDARY = "replicate"
+"""What fills the uncovered border: no edge appears that was not there."""
+MAX_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Translation:
+    """How a network does on moved pictures, each under all shifts of a small square.
+
+    Attributes:
+        consistency: The share of pairs of shifts with the same predicted class (a U-statistic), mean over pictures.
+        accuracy: The share of right answers over all pictures and shifts.
+    """
+
+    consistency: float
+    accuracy: float
+
+
+def open_data(config: TrainingConfig) -> Dataset:
+    """The data that :func:`models.training.run.train` uses for this configuration; no random state changes.
+
+    Raises:
+        ModelsError: They cannot be used.
+    """
+    with reproducible(config.seed):
+        return load_data(config)
+
+
+def describe_data(dataset: Dataset) -> DataFacts:
+    """What some changes of arms depend on."""
+    return DataFacts(len(dataset.train), len(dataset.categories), dataset.in_channels, dataset.image_size)
+
+
+def find_guessing(dataset: Dataset, config: TrainingConfig) -> Guessing:
+    """What the most frequent class gets of the validation pictures that steps are counted on."""
+    labels = dataset.validation.labels
+    num = min(len(labels), SAMPLE) if config.validate_often else len(labels)
+    return Guessing(int(labels.bincount().max()) / len(labels), num)
+
+
+def measure_accuracy(
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    split: Split,
+    *,
+    batch_size: int = MAX_CHUNK,
+    progress: Progress = no_progress,
+) -> float:
+    """The share of right answers of a network in eval mode, on at most ``MAX_TRAIN_PICTURES`` of the pictures.
+
+    Args:
+        module: In eval mode.
+        preprocessing: What it needs.
+        split: Pictures, evenly thinned out where there are too many.
+        batch_size: Of its training, which there was memory for: no more go through it at a time.
+        progress: Counts pictures; may cancel.
+    """
+    count = min(len(split), MAX_TRAIN_PICTURES)
+    split = split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
+    predicted = _predict(module, preprocessing, split.images, batch_size, progress)
+    return float((predicted == split.labels).double().mean())
+
+
+def measure_translation(
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    split: Split,
+    *,
+    num_pictures: int = NUM_MOVED,
+    max_shift: int = MAX_SHIFT,
+    boundary: str = BOUNDARY,
+    batch_size: int = MAX_CHUNK,
+    progress: Progress = no_progress,
+) -> Translation:
+    """Tests a network on pictures moved by all whole shifts up to ``max_shift`` pixels each way.
+
+    Args:
+        module: In eval mode.
+        preprocessing: What it needs.
+        split: Where ``num_pictures`` are taken from, at even distances.
+        num_pictures: How many.
+        max_shift: Pixels each way.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES`` other than "crop".
+        batch_size: As for :func:`measure_accuracy`.
+        progress: Counts shifts; may cancel.
+    """
+    count = min(len(split), num_pictures)
+    split = split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
+    scene = extend(split.images, max_shift, boundary, [255 * value for value in preprocessing.mean])
+    shifts = [(dx, dy) for dy in range(-max_shift, max_shift + 1) for dx in range(-max_shift, max_shift + 1)]
+    answers = []
+    for number, (dx, dy) in enumerate(shifts):
+        progress(number, len(shifts))
+        answers.append(_predict(module, preprocessing, scene.window(dx, dy), batch_size))
+    votes = torch.stack(answers, dim=1)  # (N, S)
+    consistency = [measure_agreement(torch.bincount(row)) for row in votes]
+    accuracy = float((votes == split.labels[:, None]).double().mean())
+    return Translation(sum(consistency) / len(consistency), accuracy)
+
+
+def count_answers(num_train: int, num_validation: int, num_test: int) -> dict[str, int]:
+    """Measure -> of how many answers, or pairs of answers, it is a share.
+
+    Args:
+        num_train: Pictures that were trained on.
+        num_validation: Validation pictures.
+        num_test: Test pictures.
+    """
+    shifts, moved = (2 * MAX_SHIFT + 1) ** 2, min(num_test, NUM_MOVED)
+    return {
+        "train_accuracy": min(num_train, MAX_TRAIN_PICTURES),
+        "val_accuracy": num_validation,
+        "test_accuracy": num_test,
+        "consistency": moved * shifts * (shifts - 1) // 2,
+        "shifted_accuracy": moved * shifts,
+    }
+
+
+@torch.inference_mode()
+def _predict(
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    images: Tensor,
+    batch_size: int,
+    progress: Progress = no_progress,
+) -> Tensor:
+    """Predicted classes ``(N,)`` on the CPU, of uint8 pictures ``(N, C, H, W)``."""
+    device = next(module.parameters()).device
+    normalize: Callable[[Tensor], Tensor] = Normalize(preprocessing, device)
+    parts, chunk = [], min(batch_size, MAX_CHUNK)
+    for start in range(0, len(images), chunk):
+        progress(start, len(images))
+        parts.append(module(normalize(images[start : start + chunk].to(device))).argmax(1).cpu())
+    return torch.cat(parts)

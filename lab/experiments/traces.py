@@ -1,0 +1,146 @@
+"""Traces (:mod:`analysis.consistency.traces`) of pictures of one's own or of a labelled data set, with any model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from analysis.consistency.design import Settings, counted_generator
+from analysis.consistency.traces import PATHS, diagonal_trace, plan_trace, summarize_traces
+from analysis.errors import Progress
+from lab.evaluation.predict import frame_picture
+from models.data.labelled import map_labels, open_evaluation_data
+from models.data.samples import find_pictures
+from models.devices import DEVICES
+from models.errors import ModelsError
+from models.settings import check_choice, check_integer, check_number
+from models.zoo.pretrained import DEFAULT_MODEL
+
+
+@dataclass(frozen=True)
+class TracesConfig:
+    """What is traced: ``pictures`` (files, samples by name, or a folder of files), or the labelled set ``data``.
+
+    The class that is followed is the right one where a labelled set has a class of the model, else the one
+    predicted without a shift. ``limit`` keeps so many pictures, drawn by the seed from a labelled set. ``scale``
+    is the size of the picture as Azulay and Weiss define it, for the protocol aw: up to 1 the share of the picture
+    that is cropped, above 1 how many times smaller than the window it lies on a uniform background.
+    """
+
+    model: str = DEFAULT_MODEL
+    protocol: str = "diag33"
+    scale: float | None = None
+    pictures: tuple[str, ...] = ()
+    data: str | None = None
+    data_root: str = "data"
+    limit: int = 50
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self):
+        if not isinstance(self.model, str) or not self.model:
+            raise ModelsError("model must be the name of a model.")
+        check_choice("protocol", self.protocol, PATHS)
+        is_list = isinstance(self.pictures, list | tuple) and all(isinstance(name, str) for name in self.pictures)
+        if not is_list or not (self.data is None or isinstance(self.data, str)):
+            raise ModelsError("pictures must be a list of files or samples, data a name or the path of a folder.")
+        object.__setattr__(self, "pictures", tuple(self.pictures))
+        if bool(self.pictures) == bool(self.data):
+            raise ModelsError("Name pictures, or a labelled data set, and not both.")
+        if self.scale is not None:
+            check_number("scale", self.scale, 0.01, 10)
+            if self.protocol != "aw":
+                raise ModelsError("scale belongs to the protocol aw; leave it out, or choose that protocol.")
+        check_integer("limit", self.limit, 1, 10**6)
+        check_integer("seed", self.seed, 0, 2**32 - 1)
+        check_choice("device", self.device, DEVICES)
+
+    @property
+    def boundary(self) -> str:
+        """What surrounds the windows: more of the picture, or a background around a smaller one."""
+        return "mean" if self.scale is not None and self.scale > 1 else "crop"
+
+
+@dataclass(frozen=True)
+class _Picture:
+    name: str
+    open: Callable[[], Image.Image]
+    category: str | None = None
+
+
+def measure(lab, config: TracesConfig, run_dir: Path, progress: Progress, known: dict) -> Iterator[dict]:
+    """One measurement for each picture: its trace, or why it could not be read."""
+    with _found(lab, config) as pictures, lab.use(config.model) as (loaded, _):
+        spec, prep = loaded.spec, loaded.spec.preprocessing
+        settings = Settings(
+            window=prep.crop_size,
+            resize=prep.resize_size,
+            boundary=config.boundary,
+            seed=config.seed,
+            scale=config.scale,
+        )
+        framing, shifts = plan_trace(config.protocol, settings)
+        margin = max(max(abs(dx), abs(dy)) for dx, dy in shifts)
+        for done, picture in enumerate(pictures):
+            progress(done, len(pictures))
+            if (picture.name,) in known:
+                yield known[(picture.name,)]
+                continue
+            try:
+                image = picture.open()
+            except ModelsError as error:
+                yield {"picture": picture.name, "problem": str(error)}
+                continue
+            rng = counted_generator(config.seed, picture.name)
+            framed = frame_picture(image, prep, framing, config.boundary, margin, rng)
+            inputs = replace(framed, pixels=loaded.to_inputs(framed.pixels[None])[0])
+            target = -1 if picture.category is None else map_labels([picture.category], spec.categories)[0]
+            trace = diagonal_trace(loaded.module, inputs, shifts, target=None if target < 0 else target)
+            facts = {"picture": picture.name, "category": spec.categories[trace.target], "is_labelled": target >= 0}
+            sizes = {"window": prep.crop_size, "source": framing.source}
+            yield facts | sizes | trace.to_json()
+        progress(len(pictures), len(pictures))
+
+
+@contextmanager
+def _found(lab, config: TracesConfig) -> Iterator[list[_Picture]]:
+    if config.data is None:
+        yield _own_pictures(lab, config)
+        return
+    with open_evaluation_data(config.data, data_root=config.data_root) as data:
+        chosen = np.sort(np.random.default_rng(config.seed).permutation(len(data))[: config.limit])
+        yield [
+            _Picture(data.image_ids[i], lambda i=i: data.picture(i), data.categories[data.labels[i]]) for i in chosen
+        ]
+
+
+def _own_pictures(lab, config: TracesConfig) -> list[_Picture]:
+    names = find_pictures(config.pictures)
+    return [_Picture(name, lambda name=name: lab.open_image(name)) for name in names[: config.limit]]
+
+
+def summarize(config: TracesConfig, measured: list[dict]) -> dict:
+    """The rows so far, their means, and what they say."""
+    rows = [m for m in measured if "problem" not in m]
+    skipped = [f"{m['picture']}: {m['problem']}" for m in measured if "problem" in m]
+    if not rows:
+        return {"rows": [], "skipped": skipped, "summary": None, "sentence": ""}
+    summary = summarize_traces(rows)
+    return {"rows": rows, "skipped": skipped, "summary": summary, "sentence": _describe(config, rows, summary)}
+
+
+def _describe(config: TracesConfig, rows: list[dict], summary: dict) -> str:
+    window, source = rows[0]["window"], rows[0]["source"]
+    where = f"within {source}" if source > window else f"around a picture of {source}"
+    text = (
+        f"{len(rows)} pictures, {len(rows[0]['shifts'])} windows of {window} pixels {where}, each one pixel "
+        f"further along the diagonal: a step changes the predicted class in {summary['change_rate']:.1%} of cases "
+        f"and its probability by {summary['mean_absolute_change']:.3f}; the median amplitude is "
+        f"{summary['median_amplitude']:.3f}."
+    )
+    if window != 224:
+        text += f" The published sizes are for windows of 224 pixels ({PATHS[config.protocol]})."
+    return text

@@ -1,0 +1,342 @@
+"""The parts that a document of each kind of work must have, and of which kind: those that the page shows.
+
+Whatever else a document has is not looked at. Imported where it is first needed, as pydantic takes its time.
+"""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import BaseModel, Discriminator, TypeAdapter, model_validator
+
+LARGEST = 1e30
+"""Larger numbers are no measurements, and a multiple may be no number."""
+Number = Annotated[float, Ge(-LARGEST), Le(LARGEST)]
+Positive = Annotated[float, Gt(0), Le(LARGEST)]
+
+
+class Interval(BaseModel):
+    """Both ends, or none."""
+
+    low: Number | None
+    high: Number | None
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> "Interval":
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval has two ends")
+        return self
+
+
+class Estimate(Interval):
+    """A value that may be undefined, with its interval."""
+
+    value: Number | None
+
+
+class Measured(Interval):
+    """A value that is always there."""
+
+    value: Number
+
+
+class Mean(Interval):
+    """Over repetitions."""
+
+    mean: Number
+
+
+class Spread(BaseModel):
+    """Over repetitions."""
+
+    mean: Number
+    std: Number
+
+
+class Distance(Estimate):
+    """A point of a curve over distances."""
+
+    distance: Number
+
+
+class Phase(Estimate):
+    """A point of a curve over phases."""
+
+    phase: Number
+
+
+class Curves(BaseModel):
+    """Of one model."""
+
+    distance: list[Distance]
+    phase: list[Phase]
+
+
+class Statistics(BaseModel, extra="allow"):
+    """Those that are always there; the others are estimates too."""
+
+    __pydantic_extra__: dict[str, Estimate]
+    accuracy: Estimate
+    consistency: Estimate
+
+
+class MeteredLayer(BaseModel):
+    """A layer of an evaluated model; in old documents the error has no interval."""
+
+    name: str
+    stride: int | None
+    error: Estimate | Number | None
+
+
+class Published(BaseModel):
+    """The counterpart of a result."""
+
+    accuracy: Number
+    consistency: Number
+    source: str
+
+
+class EvaluatedModel(BaseModel):
+    """One model of an evaluation."""
+
+    model: str
+    num_images: int
+    statistics: Statistics
+    notes: list[str]
+    curves: Curves
+    layers: list[MeteredLayer] = []
+    published: Published | None = None
+
+
+class Pair(BaseModel):
+    """The differences of two models."""
+
+    a: str
+    b: str
+    accuracy: Estimate
+    consistency: Estimate
+    mcnemar_p: Number | None
+
+
+class Protocol(BaseModel):
+    """The rule of an evaluation."""
+
+    name: str
+    boundary: str
+    description: str
+
+
+class Data(BaseModel):
+    """What was evaluated on; older documents have no notes."""
+
+    name: str
+    skipped: list[str]
+    notes: list[str] = []
+
+
+class Evaluation(BaseModel):
+    """See :func:`lab.evaluation.run.evaluate`."""
+
+    protocol: Protocol
+    data: Data
+    models: Annotated[list[EvaluatedModel], MinLen(1)]
+    pairs: list[Pair]
+
+
+class RepairedLayer(BaseModel):
+    """A layer of an arm of a repair bench."""
+
+    name: str
+    stride: int | None
+    phase_spread: Number | None
+    error: Number | None
+
+
+class RepairArm(BaseModel):
+    """An arm of a repair bench."""
+
+    title: str
+    run: str
+    accuracy: Estimate
+    consistency: Measured
+    circular_logit_error: Number
+    layers: list[RepairedLayer]
+
+
+class Repair(BaseModel):
+    """See :func:`lab.comparisons.repair.run_repair`."""
+
+    arms: Annotated[list[RepairArm], MinLen(1)]
+
+
+class ComparedArm(BaseModel):
+    """A row of a comparison of arms."""
+
+    arm: str
+    title: str
+
+
+class Network(BaseModel):
+    """A trained network of a comparison."""
+
+    arm: str
+
+
+class Comparison(BaseModel):
+    """See :func:`lab.comparisons.run.run_arms`."""
+
+    rows: list[ComparedArm]
+    networks: list[Network]
+
+    @model_validator(mode="after")
+    def _check_arms(self) -> "Comparison":
+        if not {network.arm for network in self.networks} <= {row.arm for row in self.rows}:
+            raise ValueError("a network is of no arm")
+        return self
+
+
+class ArmMeasurement(BaseModel, extra="forbid"):
+    """What is measured of a trained arm; older lines do not tell of how many pictures."""
+
+    run: str
+    weights_sha256: str | None
+    train_accuracy: Number
+    consistency: Number | None = None
+    shifted_accuracy: Number | None = None
+    counted: dict[str, int] = {}
+
+
+class ArmResult(BaseModel):
+    """What a finished training says of itself."""
+
+    val_accuracy: Number
+    test_accuracy: Number
+    seconds: Number | None = None
+
+
+class EpochPoint(BaseModel):
+    """A point of an arm's curve: at the end of an epoch."""
+
+    kind: Literal["epoch"]
+    step: int
+    epoch: int
+    val_accuracy: Number
+    sample_accuracy: Number = 0.0
+
+
+class SamplePoint(BaseModel):
+    """A point of an arm's curve: on some pictures, within an epoch."""
+
+    kind: Literal["sample"]
+    step: int
+    sample_accuracy: Number
+
+
+ARM_MEASUREMENT = TypeAdapter(ArmMeasurement)
+ARM_RESULT = TypeAdapter(ArmResult)
+ARM_POINTS = TypeAdapter(list[Annotated[EpochPoint | SamplePoint, Discriminator("kind")]])
+
+
+class RangeTest(BaseModel):
+    """See :class:`models.training.lr_finder.RangeTest`."""
+
+    rates: list[Positive]
+    losses: list[Number]
+    suggestion: Positive | None
+
+
+class RedGreenRow(BaseModel):
+    """A row of the experiment red_green."""
+
+    title: str
+    similar: Spread
+    dissimilar: Spread
+    published_similar: Spread
+    published_dissimilar: Spread
+    identical: bool
+    max_logit_difference: Number
+    repeats: int
+
+
+class LocationBiasRow(BaseModel):
+    """A row of the experiment location_bias."""
+
+    head: str
+    left: Mean
+    right: Mean
+    drop: Mean
+    repeats: int
+
+
+class TracesRow(BaseModel):
+    """A row of the experiment traces."""
+
+    picture: str
+    probabilities: list[Number]
+
+
+DOCUMENTS = {
+    "evaluation": TypeAdapter(Evaluation),
+    "repair": TypeAdapter(Repair),
+    "arms": TypeAdapter(Comparison),
+    "range_test": TypeAdapter(RangeTest),
+    "experiment": TypeAdapter(dict),
+}
+"""Kind of work -> what its result.json has; the page shows only a note of an experiment's."""
+ROWS = {
+    "red_green": TypeAdapter(list[RedGreenRow]),
+    "location_bias": TypeAdapter(list[LocationBiasRow]),
+    "traces": TypeAdapter(list[TracesRow]),
+}
+"""Experiment -> the rows of its table."""
+
+
+class RedGreenMeasurement(BaseModel):
+    """A network of the experiment red_green."""
+
+    convolution: str
+    seed: int
+    similar: Number
+    dissimilar: Number
+    max_logit_difference: Number
+
+
+class LocationBiasMeasurement(BaseModel):
+    """A network of the experiment location_bias."""
+
+    head: str
+    seed: int
+    run: str
+    left: Number
+    right: Number
+
+
+class Unread(BaseModel):
+    """A picture of the experiment traces that could not be opened."""
+
+    picture: str
+    problem: str
+
+
+class Traced(BaseModel):
+    """A picture of the experiment traces."""
+
+    picture: str
+    window: int
+    source: int
+    shifts: list[list[int]]
+    probabilities: list[Number]
+    mean_probability: Number
+    total_variation: Number
+    std: Number
+    amplitude: Number
+    hit_rate: Number
+    change_rate: Number
+    mean_absolute_change: Number
+
+
+MEASUREMENTS = {
+    "red_green": TypeAdapter(list[RedGreenMeasurement]),
+    "location_bias": TypeAdapter(list[LocationBiasMeasurement]),
+    "traces": TypeAdapter(list[Traced | Unread]),
+}
+"""Experiment -> the lines of its measurements.jsonl."""

@@ -1,0 +1,327 @@
+"""The lab without a face: what the page, its API and the command line do, one method per user action.
+
+It is the only place where models and analysis meet. Pictures come in as ``PIL.Image``, results go out as
+frozen dataclasses; ``to_json`` of a result is the document that the command line prints and the API returns.
+"""
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from analysis.attribution import methods as attribution
+from analysis.attribution import obstacles as explainability
+from analysis.equivariance import align as equivariance
+from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.network.layers import Layer, extract_features, find_layer, list_layers, outline
+from analysis.network.predict import (
+    Prediction,
+    find_class,
+    find_ties,
+    measure_margins,
+    predict,
+    to_probabilities,
+    top_k,
+)
+from analysis.shift import move as shift
+from analysis.shift.circular import CircularPadding
+from lab.references import find_levels
+from lab.results import Classification, Explanation, FileResult, ShiftResult
+from models.cache import LoadedModel, ModelCache
+from models.data.images import open_image
+from models.data.samples import list_samples
+from models.errors import ModelsError
+from models.names import find_path, readable_path
+from models.registry import Registry
+
+CHUNK = 16
+"""Pictures per forward pass when many are classified."""
+MAX_EXPLANATIONS = 32
+"""Explanations kept, so that another colour or opacity does not compute one again."""
+MAX_FACTS = 64
+"""Models whose layers are remembered."""
+
+
+@dataclass
+class Facts:
+    """What is worked out once per loaded model."""
+
+    layers: tuple[Layer, ...]
+    obstacles: dict[str, str] | None = None
+    default_layer: str | None = None
+    levels: dict[bool, dict[str, Tensor]] = field(default_factory=dict)
+
+    def find_levels(self, loaded: LoadedModel, *, twin: bool) -> dict[str, Tensor]:
+        """:func:`lab.references.find_levels`, computed once for the model and once for its circular twin."""
+        if twin not in self.levels:
+            self.levels[twin] = find_levels(loaded, self.layers, twin=twin)
+        return self.levels[twin]
+
+
+@dataclass
+class Lab:
+    """Everything one server (or one command) has: models, and where data and runs are.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        data_root: Folder for data sets, under a readable name, which goes into the files of runs.
+        runs_root: Folder for training runs.
+    """
+
+    device: str = "auto"
+    data_root: Path = Path("data")
+    runs_root: Path = Path("runs")
+    registry: Registry = field(init=False)
+    models: ModelCache = field(init=False)
+    _facts: dict[tuple[str, int], Facts] = field(init=False, default_factory=dict)
+    _explanations: OrderedDict[tuple, Explanation] = field(init=False, default_factory=OrderedDict)
+    _guard: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    def __post_init__(self):
+        # In full, for programs that it starts work in another folder.
+        self.data_root = Path(readable_path(Path(self.data_root).resolve()))
+        self.runs_root = Path(self.runs_root).resolve()
+        self.registry = Registry(self.runs_root)
+        self.models = ModelCache(self.registry, self.device)
+
+    def classify(
+        self, image: Image.Image, model: str, top: int = 5, progress: Progress = no_progress
+    ) -> Classification:
+        """The ``top`` most probable classes of a picture."""
+        with self.use(model, progress) as (loaded, _):
+            pixels = loaded.spec.preprocessing.to_pixels(image)
+            inputs = loaded.to_inputs(pixels[None])
+            start = time.perf_counter()
+            probabilities = predict(loaded.module, inputs)
+            ms = (time.perf_counter() - start) * 1000
+        tops = top_k(probabilities[0], loaded.spec.categories, top)
+        return Classification(loaded.spec, pixels, tops, ms, loaded.spec.preprocessing.list_notes(image))
+
+    def classify_files(
+        self, paths: Sequence[str | Path], model: str, top: int = 5, progress: Progress = no_progress
+    ) -> Iterator[FileResult]:
+        """Classifies many files in chunks; a broken one gives a result with its problem."""
+        for start in range(0, len(paths), CHUNK):
+            yield from self._classify_chunk(paths[start : start + CHUNK], model, top, progress)
+            progress(min(start + CHUNK, len(paths)), len(paths))
+
+    def shift(
+        self,
+        image: Image.Image,
+        model: str,
+        dx: float,
+        dy: float,
+        boundary: str = "zero",
+        *,
+        twin: bool = False,
+        layer: str | None = None,
+        channel: int | None = None,
+        top: int = 5,
+        progress: Progress = no_progress,
+    ) -> ShiftResult:
+        """Shifts a picture in network-input pixels and measures what the network makes of it.
+
+        Args:
+            image: The picture.
+            model: A model name.
+            dx: Pixels to the right, fractions included; less than the input's side, unless the picture wraps around.
+            dy: Pixels down.
+            boundary: A key of ``analysis.shift.move.BOUNDARIES``.
+            twin: Whether to ask the circular twin of the model (:mod:`analysis.shift.circular`) instead.
+            layer: The layer whose feature maps are wanted.
+            channel: Which of its channels; None takes the one that responds most.
+            top: How many classes to return.
+            progress: Watches a weight download.
+        """
+        with self.use(model, progress) as (loaded, facts):
+            prep = loaded.spec.preprocessing
+            canvas = prep.to_canvas(image)
+            before = prep.crop(canvas)
+            x, y = shift.check_distance(dx, dy, prep.crop_size, boundary)
+            moved = _move(canvas, before, x, y, boundary, prep.mean)
+            compared = find_layer(facts.layers, layer) if layer else None
+            levels = facts.find_levels(loaded, twin=twin)
+            with CircularPadding() if twin else nullcontext():
+                measured = equivariance.measure_shift(
+                    loaded.module,
+                    loaded.to_inputs(torch.stack([before, moved.pixels])),
+                    x,
+                    y,
+                    outline(facts.layers),
+                    circular=boundary == "circular",
+                    levels=levels,
+                    compare=compared,
+                    channel=channel,
+                )
+        probabilities = to_probabilities(measured.logits)
+        tops = [top_k(row, loaded.spec.categories, top) for row in probabilities]
+        best = tops[0][0].index
+        margin_before, margin_after = measure_margins(measured.logits.float(), best).tolist()
+        return ShiftResult(
+            model=loaded.spec,
+            dx=dx,
+            dy=dy,
+            boundary=boundary,
+            is_twin=twin,
+            before_pixels=before,
+            after_pixels=moved.pixels,
+            is_real=moved.is_real,
+            before=tops[0],
+            after=tops[1],
+            probability_change=float(probabilities[1, best] - probabilities[0, best]),
+            margin_before=margin_before,
+            margin_after=margin_after,
+            near_tie=bool(find_ties(measured.logits.float()).any()),
+            layers=measured.layers,
+            comparison=measured.comparison,
+            notes=loaded.spec.preprocessing.list_notes(image),
+        )
+
+    def explain(
+        self,
+        image: Image.Image,
+        model: str,
+        method: str,
+        target: int | str | None = None,
+        layer: str | None = None,
+        progress: Progress = no_progress,
+        loading: Progress = no_progress,
+    ) -> Explanation:
+        """Attributes a class score to the pixels of a picture.
+
+        ``target`` is the index or name of a class, None the predicted one; ``progress`` counts pictures, ``loading``
+        the bytes of weights that have to be downloaded.
+        """
+        with self.use(model, loading) as (loaded, _):
+            pixels = loaded.spec.preprocessing.to_pixels(image)
+            digest = hashlib.sha256(pixels.numpy().tobytes()).digest()
+            key = (digest, model, loaded.spec.version, method, target, layer)
+            with self._guard:
+                kept = self._explanations.get(key)
+                if kept is not None:
+                    self._explanations.move_to_end(key)
+            found = kept or self._keep(key, self._explain(loaded, pixels, method, target, layer, progress))
+            notes = loaded.spec.preprocessing.list_notes(image)
+            return found if found.notes == notes else replace(found, notes=notes)
+
+    def _explain(self, loaded: LoadedModel, pixels: Tensor, method, target, layer, progress) -> Explanation:
+        inputs = loaded.to_inputs(pixels[None])
+        probabilities = predict(loaded.module, inputs)[0]
+        best = int(probabilities.argmax())
+        index = best if target is None else find_class(target, loaded.spec.categories)
+        result = attribution.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress)
+        prediction = Prediction(index, loaded.spec.categories[index], float(probabilities[index]))
+        return Explanation(loaded.spec, pixels, prediction, index == best, result)
+
+    def _keep(self, key: tuple, explanation: Explanation) -> Explanation:
+        with self._guard:
+            self._explanations[key] = explanation
+            while len(self._explanations) > MAX_EXPLANATIONS:
+                self._explanations.popitem(last=False)
+        return explanation
+
+    def extract(self, image: Image.Image, model: str, layer: str) -> Tensor:
+        """The feature map ``(C, h, w)`` of one layer, on the CPU."""
+        with self.use(model) as (loaded, facts):
+            name = find_layer(facts.layers, layer).name
+            return extract_features(loaded.module, loaded.prepare(image), name)[0]
+
+    def first_filters(self, model: str) -> Tensor:
+        """The kernels ``(N, C, h, w)`` of the first convolution, on the CPU."""
+        with self.use(model) as (loaded, _):
+            for module in loaded.module.modules():
+                if isinstance(module, torch.nn.Conv2d):
+                    return module.weight.detach().float().cpu().clone()
+        raise AnalysisError(f"{model} has no convolution.")
+
+    def layers(self, model: str, progress: Progress = no_progress) -> tuple[Layer, ...]:
+        """Every layer of a model, in the order of computation."""
+        with self.use(model, progress) as (_, facts):
+            return facts.layers
+
+    def obstacles(self, model: str) -> dict[str, str]:
+        """The explanation methods that cannot work on a model, each with the reason."""
+        with self.use(model) as (loaded, facts):
+            self._check_methods(loaded, facts)
+            return facts.obstacles
+
+    def default_layer(self, model: str) -> str | None:
+        """The last feature map that Grad-CAM can use."""
+        with self.use(model) as (loaded, facts):
+            self._check_methods(loaded, facts)
+            return facts.default_layer
+
+    def open_image(self, name_or_path: str | Path, progress: Progress = no_progress) -> Image.Image:
+        """A picture file, or a sample by its name where no such file exists.
+
+        ``progress`` counts the bytes of a large one, and may cancel.
+        """
+        sample = list_samples().get(str(name_or_path))
+        path = find_path(Path(name_or_path))
+        return open_image(sample.path if sample and not path.is_file() else path, progress=progress)
+
+    @contextmanager
+    def use(self, model: str, progress: Progress = no_progress) -> Iterator[tuple[LoadedModel, Facts]]:
+        """Lends a model, with what is known of it, for the length of a ``with`` block; nobody else has it meanwhile.
+
+        ``progress`` counts the bytes of weights that have to be downloaded.
+        """
+        with self.models.use(model, progress) as loaded:
+            key = (model, loaded.spec.version)
+            if key not in self._facts:
+                outdated = [known for known in self._facts if known[0] == model]
+                for known in outdated or list(self._facts)[: 1 - MAX_FACTS]:  # the snapshots of a run are many
+                    del self._facts[known]
+                # Also warms the model up, so that the first measured forward is like the others.
+                self._facts[key] = Facts(list_layers(loaded.module, _blank_inputs(loaded)))
+            yield loaded, self._facts[key]
+
+    def _check_methods(self, loaded: LoadedModel, facts: Facts) -> None:
+        if facts.obstacles is None:
+            inputs = _blank_inputs(loaded)
+            facts.default_layer = explainability.default_layer(loaded.module, inputs)
+            facts.obstacles = attribution.find_obstacles(loaded.module, inputs)
+
+    def _classify_chunk(
+        self, paths: Sequence[str | Path], model: str, top: int, progress: Progress
+    ) -> list[FileResult]:
+        prep = self.registry.get(model).preprocessing
+        pixels, notes, problems = {}, {}, {}
+        for path in paths:
+            try:
+                image = self.open_image(path)  # one at a time at full size
+                pixels[path], notes[path] = prep.to_pixels(image), prep.list_notes(image)
+            except ModelsError as error:
+                problems[path] = FileResult(str(path), problem=str(error))
+        results = {}
+        if pixels:
+            with self.use(model, progress) as (loaded, _):
+                inputs = loaded.to_inputs(torch.stack(list(pixels.values())))
+                start = time.perf_counter()
+                probabilities = predict(loaded.module, inputs)
+                ms = (time.perf_counter() - start) * 1000 / len(pixels)
+            results = {
+                path: FileResult(str(path), top_k(row, loaded.spec.categories, top), ms, notes=notes[path])
+                for path, row in zip(pixels, probabilities, strict=True)
+            }
+        return [results.get(path) or problems[path] for path in paths]
+
+
+def _move(canvas: Tensor, before: Tensor, dx: float, dy: float, boundary: str, mean) -> shift.ShiftedPixels:
+    side = before.shape[-1]
+    if boundary == "crop":
+        return shift.shift_crop(canvas, side, dx, dy)
+    return shift.shift_pixels(before, dx, dy, boundary, mean)
+
+
+def _blank_inputs(loaded: LoadedModel) -> Tensor:
+    prep = loaded.spec.preprocessing
+    return loaded.to_inputs(torch.full((1, prep.num_channels, prep.crop_size, prep.crop_size), 0.5))

@@ -1,0 +1,215 @@
+"""Shift maps, layer meters and self-checks: what the shift lab does beyond a single shift."""
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+
+from PIL import Image
+from torch import Tensor, nn
+
+from analysis.equivariance.meter import measure_down_the_network, measure_layers
+from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.network.layers import HANDS_ON, Layer
+from analysis.self_check.identities import IdentityResult, check_identities
+from analysis.shift.circular import CircularPadding
+from analysis.shift.move import Extended, check_distance, extend, extend_crop
+from analysis.shift.scene import Scene
+from analysis.shift.shift_map import map_shifts, measure_agreement, to_shift_map
+from lab.references import load_references
+from lab.results import MeterReading, PictureMap
+from lab.session import Lab
+from models.cache import LoadedModel
+
+MAX_SHIFT = 64
+"""Pixels; a map has ``(2 * MAX_SHIFT + 1) ** 2`` cells at most."""
+
+
+def map_picture(
+    lab: Lab,
+    image: Image.Image,
+    model: str,
+    max_shift: int,
+    boundary: str = "zero",
+    *,
+    twin: bool = False,
+    fast_preview: bool = False,
+    progress: Progress = no_progress,
+    loading: Progress = no_progress,
+) -> Iterator[PictureMap]:
+    """The predictions for every shift of a picture up to ``max_shift``, coarse to fine.
+
+    The model is lent for one chunk at a time, so others can use it in between, and the generator may go on in
+    another thread than it began in.
+
+    Args:
+        lab: Where the model is.
+        image: The picture.
+        model: A model name.
+        max_shift: Network-input pixels in each direction.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
+        twin: Whether to ask the circular twin of the model.
+        fast_preview: Whether to compute in bfloat16.
+        progress: Counts cells; may cancel.
+        loading: Counts the bytes of weights that have to be downloaded.
+
+    Raises:
+        AnalysisError: The shift is too large for the picture, or out of range.
+    """
+    _check_max_shift(max_shift)
+    with lab.use(model, loading) as (loaded, facts):
+        check_distance(max_shift, max_shift, loaded.spec.preprocessing.crop_size, boundary)
+        scene, stride = build_scene(loaded, image, boundary, max_shift), find_total_stride(facts.layers)
+        network = as_circular_twin(loaded.module) if twin else loaded.module
+    maps = map_shifts(network, scene, max_shift, fast_preview=fast_preview, progress=progress)
+    while True:
+        with lab.use(model):
+            current = next(maps, None)
+        if current is None:
+            return
+        category = loaded.spec.categories[current.target]
+        notes = loaded.spec.preprocessing.list_notes(image)
+        yield PictureMap(loaded.spec, boundary, twin, stride, category, current, notes=notes)
+
+
+def map_all_circular_shifts(
+    lab: Lab,
+    image: Image.Image,
+    model: str,
+    max_shift: int,
+    *,
+    progress: Progress = no_progress,
+    loading: Progress = no_progress,
+) -> PictureMap:
+    """The map of the model's circular twin for circular shifts, from one polyphase pass over all H x W of them.
+
+    Args:
+        lab: Where the model is.
+        image: The picture.
+        model: A model name.
+        max_shift: How much of it to show, in network-input pixels.
+        progress: Counts the parts of the pass; may cancel.
+        loading: Counts the bytes of weights that have to be downloaded.
+
+    Raises:
+        AnalysisError: The network cannot be followed through all shifts at once; says why.
+    """
+    from analysis.shift.polyphase import compute_all_shifts
+
+    _check_max_shift(max_shift)
+    with lab.use(model, loading) as (loaded, facts):
+        found = compute_all_shifts(loaded.module, loaded.prepare(image), progress=progress)
+        shown = to_shift_map(found.logits, max_shift)
+        # Every phase stands for equally many of the H x W shifts, so their shares are those of the phases.
+        votes = found.logits.flatten(0, 1).argmax(dim=1).bincount()
+        agreement = measure_agreement(votes * (loaded.spec.preprocessing.crop_size**2 // int(votes.sum())))
+        stride = find_total_stride(facts.layers)
+    category = loaded.spec.categories[shown.target]
+    notes = loaded.spec.preprocessing.list_notes(image)
+    return PictureMap(loaded.spec, "circular", True, stride, category, shown, agreement, notes)
+
+
+def measure_picture(
+    lab: Lab,
+    image: Image.Image,
+    model: str,
+    dx: float,
+    dy: float,
+    boundary: str = "zero",
+    *,
+    twin: bool = False,
+    progress: Progress = no_progress,
+    loading: Progress = no_progress,
+) -> MeterReading:
+    """The layer meter of a model under one shift of one picture; other samples give the level of each channel.
+
+    Args:
+        lab: Where the model is.
+        image: The picture.
+        model: A model name.
+        dx: Network-input pixels to the right.
+        dy: Pixels down.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
+        twin: Whether to measure the circular twin of the model.
+        progress: Counts pictures; may cancel.
+        loading: Counts the bytes of weights that have to be downloaded.
+
+    Raises:
+        AnalysisError: The shift is too large for the picture.
+    """
+    with lab.use(model, loading) as (loaded, facts):
+        prep = loaded.spec.preprocessing
+        x, y = check_distance(dx, dy, prep.crop_size, boundary)
+        scene = Scene(prep.to_canvas(image), prep.crop_size, boundary, loaded.to_inputs, prep.mean)
+        known = {"reference": load_references(loaded), "levels": facts.find_levels(loaded, twin=twin)}
+        layers = [layer for layer in facts.layers if layer.is_feature_map and _computes(layer)]
+        with CircularPadding() if twin else nullcontext():
+            meters = measure_layers(loaded.module, scene, x, y, layers, **known, progress=progress)
+            phases = measure_down_the_network(loaded.module, scene, layers, **known)
+    return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases, prep.list_notes(image))
+
+
+def check_model(
+    lab: Lab,
+    model: str,
+    image: Image.Image,
+    *,
+    progress: Progress = no_progress,
+    loading: Progress = no_progress,
+) -> tuple[IdentityResult, ...]:
+    """Every identity of section "self-check" in docs/equivariance.md that says something about a model.
+
+    Args:
+        lab: Where the model is.
+        model: A model name.
+        image: The picture to check them on.
+        progress: Counts identities; may cancel.
+        loading: Counts the bytes of weights that have to be downloaded.
+    """
+    with lab.use(model, loading) as (loaded, facts):
+        canvas = loaded.to_inputs(loaded.spec.preprocessing.to_canvas(image)[None])
+        inputs = loaded.prepare(image)
+        return check_identities(loaded.module, inputs, canvas=canvas, layers=facts.layers, progress=progress)
+
+
+def _computes(layer: Layer) -> bool:
+    """Whether a layer does more than hand on what another one made."""
+    return not layer.repeats and layer.type not in HANDS_ON
+
+
+def build_scene(loaded: LoadedModel, image: Image.Image, boundary: str, max_shift: int) -> Extended:
+    """The network input of a picture with its surroundings, normalised once, on the model's device.
+
+    Args:
+        loaded: The model.
+        image: The picture.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
+        max_shift: How far windows shall be able to move; a crop has the room that the picture has.
+    """
+    prep = loaded.spec.preprocessing
+    canvas = prep.to_canvas(image)
+    if boundary == "crop":
+        scene = extend_crop(canvas, prep.crop_size)
+    else:
+        scene = extend(prep.crop(canvas), max_shift, boundary, prep.mean)
+    return replace(scene, pixels=loaded.to_inputs(scene.pixels[None])[0])
+
+
+def as_circular_twin(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network's circular twin as a function; the mode is entered for each call, so any thread may make it."""
+
+    def forward(inputs: Tensor) -> Tensor:
+        with CircularPadding():
+            return module(inputs)
+
+    return forward
+
+
+def find_total_stride(layers: tuple[Layer, ...]) -> int | None:
+    """Pixels per cell of the deepest feature map; None if there is none with a grid."""
+    strides = [layer.stride for layer in layers if layer.stride]
+    return max(strides, default=None)
+
+
+def _check_max_shift(max_shift: int) -> None:
+    if not 1 <= max_shift <= MAX_SHIFT:
+        raise AnalysisError(f"The largest shift of a map is between 1 and {MAX_SHIFT} pixels, not {max_shift}.")
