@@ -71,8 +71,8 @@ def _serve(options: argparse.Namespace) -> int:
     from models.errors import ModelsError
     from models.runs.manager import JobManager
     from models.zoo.pretrained import DEFAULT_MODEL
-    from ui import Services
     from ui.page import build_page, launch_options
+    from ui.services import Services
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

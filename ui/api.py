@@ -17,10 +17,10 @@ from models.data.samples import get_sample
 from models.errors import ModelsError
 from models.settings import check_choice, check_flag, check_integer, check_number, show_value
 from models.zoo.pretrained import DEFAULT_MODEL
-from ui import Services
 from ui.entry import check_clean
-from ui.errors import hide_paths, says_errors
-from ui.picture import check_picture_path
+from ui.services import Services
+from ui.widgets.errors import hide_paths, says_errors
+from ui.widgets.picture import check_picture_path
 
 Reader = Callable[[str, object], object]
 MAX_NAME_LENGTH = 300

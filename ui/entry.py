@@ -12,7 +12,7 @@ from gradio.events import EventData
 from models.errors import ModelsError
 from models.settings import show_value
 from models.terminal import printable
-from ui.errors import BUG, describe_error, refuse, refuse_call
+from ui.widgets.errors import BUG, describe_error, refuse, refuse_call
 
 MAX_DEPTH = 8
 """Lists within tables within lists: files come three deep."""

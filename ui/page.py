@@ -11,17 +11,17 @@ from models.data.samples import get_sample, list_samples
 from models.errors import ModelsError
 from models.settings import show_value
 from models.zoo.pretrained import DEFAULT_MODEL
-from ui import Services
 from ui.api import add_endpoints
-from ui.classify_tab import build_classify_tab
-from ui.components import one_of
+from ui.classify import build_classify_tab
 from ui.entry import Page
-from ui.errors import inform, warn
-from ui.evaluate_tab import build_evaluate_tab
-from ui.explain_tab import build_explain_tab
+from ui.evaluate.tab import build_evaluate_tab
+from ui.explain import build_explain_tab
 from ui.requests import RequestGuard
-from ui.shift_tab import build_shift_tab
-from ui.train_tab import build_train_tab
+from ui.services import Services
+from ui.shift.tab import build_shift_tab
+from ui.train.tab import build_train_tab
+from ui.widgets.errors import inform, warn
+from ui.widgets.html import one_of
 from ui.workbench import Workbench, build_workbench, describe_model, list_model_choices
 
 ASSETS = Path(__file__).parent.parent / "assets"

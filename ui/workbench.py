@@ -7,11 +7,11 @@ import gradio as gr
 
 from models.data.samples import get_sample, list_samples
 from models.zoo.pretrained import DEFAULT_MODEL, ModelSpec
-from ui import Services
-from ui.components import format_count
 from ui.entry import read_position
-from ui.errors import shows_errors
-from ui.picture import Picture, make_preview
+from ui.services import Services
+from ui.widgets.errors import shows_errors
+from ui.widgets.html import format_count
+from ui.widgets.picture import Picture, make_preview
 
 DEFAULT_SAMPLE = "chelsea"
 MAX_COMPARED = 4

@@ -15,8 +15,12 @@ from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, write_json
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
-from ui import Services, arms_panel, evaluation_panel, experiments_panel, repair_panel
-from ui.job_view import build_job_view
+from ui.evaluate import data_set as evaluation_panel
+from ui.evaluate import experiments as experiments_panel
+from ui.evaluate import repair as repair_panel
+from ui.services import Services
+from ui.train import comparison as arms_panel
+from ui.widgets.job_view import build_job_view
 
 SHARE = {"value": 0.5, "low": 0.4, "high": 0.6}
 MEAN = {"mean": 0.5, "low": 0.4, "high": 0.6}

@@ -7,10 +7,10 @@ import gradio as gr
 import pytest
 
 from models.errors import ModelsError
-from ui.distance import Distance
 from ui.entry import Page, check_inputs, is_clean, read_position
-from ui.errors import BUG, TITLE
-from ui.picture import Picture
+from ui.widgets.distance import Distance
+from ui.widgets.errors import BUG, TITLE
+from ui.widgets.picture import Picture
 
 FILE = {"path": "/x", "meta": {"_type": "gradio.FileData"}}
 CASES = {

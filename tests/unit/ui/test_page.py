@@ -13,8 +13,8 @@ from models.data.decoding import budget as decoding
 from models.runs.manager import JobManager
 from models.zoo.pretrained import DEFAULT_MODEL
 from tests.device import DEVICE
-from ui import Services
 from ui.page import build_page
+from ui.services import Services
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_cancel_reaches_a_picture_that_is_being_opened(page, event, arguments, t
 
     monkeypatch.setattr(services, "watch", lambda *args, **kwargs: nullcontext(end))
     monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", -1)
-    monkeypatch.setattr("ui.errors.inform", lambda message: None)
+    monkeypatch.setattr("ui.widgets.errors.inform", lambda message: None)
     Image.linear_gradient("L").save(tmp_path / "cell.tif")
     events = [entry for entry in page.fns.values() if entry.name == event and entry.api_visibility == "private"]
     values = [value.format(path=tmp_path / "cell.tif") if isinstance(value, str) else value for value in arguments]
@@ -70,7 +70,7 @@ def test_a_client_that_leaves_ends_the_opening_of_its_picture(page, monkeypatch)
         progress(1, 2)
 
     monkeypatch.setattr("ui.api.open_image", leave)
-    monkeypatch.setattr("ui.errors.inform", told.append)
+    monkeypatch.setattr("ui.widgets.errors.inform", told.append)
     (call,) = [
         entry.fn for entry in page.fns.values() if entry.name == "classify" and entry.api_visibility == "public"
     ]

@@ -6,8 +6,8 @@ import pytest
 
 import ui
 from analysis.errors import Cancelled
-from ui import Services
-from ui.errors import Superseded
+from ui.services import Services
+from ui.widgets.errors import Superseded
 
 ANN, BEN = SimpleNamespace(session_hash="ann"), SimpleNamespace(session_hash="ben")
 

@@ -1,0 +1,294 @@
+"""The Runs panel: what it lists, what follows a change of a run, and what is asked before something is lost."""
+
+import hashlib
+import zipfile
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from lab.runs.compare import Comparison, RunRow
+from lab.session import Lab
+from models import onnx_export
+from models.errors import ModelsError
+from models.runs.manager import JobManager
+from models.runs.run import STATES, create_run, read_run, write_bytes, write_json
+from models.training.resume import FILE as RESUME_FILE
+from models.zoo.pretrained import DEFAULT_MODEL
+from tests.device import DEVICE
+from tests.unit.ui.widgets.test_html import EVIL, Reader
+from ui.services import Services
+from ui.train.results.downloads import FILES
+from ui.train.results.run_actions import ACTIONS
+from ui.train.results.runs import PAGE_SIZE, build_runs_panel, follow_change
+from ui.train.results.runs_table import HEADINGS, MAX_NOTE, comparison_html, describe_comparison, runs_html
+
+ROW = RunRow("a", "finished", "shapes", "small_cnn", 49718, 0.995, 0.99, None, 19.8, 0, "")
+NOW = 1
+
+
+@pytest.fixture
+def services(tmp_path) -> Services:
+    root = tmp_path / "runs"
+    root.mkdir()
+    return Services(Lab(DEVICE, tmp_path, root), JobManager(root))
+
+
+@pytest.fixture
+def lists(services):
+    """The panel, and a function that calls one of its handlers by name."""
+    with gr.Blocks() as blocks:
+        panel = build_runs_panel(services, gr.Dropdown([]))
+
+    def call(name: str, *values):
+        return next(entry.fn for entry in blocks.fns.values() if entry.name == name)(*values)
+
+    return SimpleNamespace(panel=panel, call=call, outputs=[getattr(c, "elem_id", None) for c in panel.outputs])
+
+
+def refresh(lists, *values) -> dict:
+    return dict(zip(lists.outputs, lists.panel.refresh(*values), strict=True))
+
+
+@pytest.fixture
+def finish(services, make_run):
+    """Makes a finished run that can be packed."""
+
+    def make(name):
+        root = services.jobs.runs_root
+        make_run(root, name)
+        path = root / name
+        sha256 = hashlib.sha256((path / "weights.safetensors").read_bytes()).hexdigest()
+        result = {"val_accuracy": 0.5, "test_accuracy": 0.25, "seconds": 1.5, "epochs": 2, "weights_sha256": sha256}
+        write_json(path / "status.json", read_run(root, name).status | {"result": result})
+        write_bytes(path / "metrics.jsonl", b'{"kind": "epoch", "epoch": 1, "step": 3, "val_accuracy": 0.5}\n')
+        return path
+
+    return make
+
+
+def test_without_runs_the_panel_says_how_to_get_one(lists):
+    shown = refresh(lists)
+    assert "open a capsule" in shown["runs-table"]
+    assert shown["runs-chosen"]["visible"] is False
+    assert lists.panel.refresh()[-1]["active"] is True
+
+
+def test_two_hundred_runs_are_paged_and_all_can_be_compared(services, lists):
+    for number in range(200):
+        path = create_run(services.jobs.runs_root, f"r{number}", {"dataset": "shapes", "seed": number})
+        write_json(path / "status.json", {"state": "finished", "kind": "training", "submitted": number})
+    first, last, beyond = (refresh(lists, None, [], number) for number in (0, 9, 10**6))
+    assert first["runs-table"].count("<tr>") == PAGE_SIZE + 1
+    assert 'data-run="r199"' in first["runs-table"] and 'data-run="r180"' in first["runs-table"]
+    assert 'data-run="r179"' not in first["runs-table"]
+    assert "Runs 1 to 20 of 200" in first["runs-where"] and "Runs 181 to 200" in last["runs-where"]
+    assert (first["runs-newer"]["interactive"], first["runs-older"]["interactive"]) == (False, True)
+    assert (last["runs-newer"]["interactive"], last["runs-older"]["interactive"]) == (True, False)
+    assert beyond["runs-table"] == last["runs-table"]
+    assert len(first["runs-compare"]["choices"]) == 200
+
+
+def test_a_waiting_run_shows_its_place_behind_runs_of_every_kind(services, lists):
+    root = services.jobs.runs_root
+    for number, (name, kind) in enumerate((("bench", "repair"), ("next", "training"), ("last", "training"))):
+        create_run(root, name, {}, kind)
+        status = {"state": "queued", "kind": kind, "submitted": read_run(root, name).status["submitted"] + number}
+        write_json(root / name / "status.json", status | {"device": DEVICE})
+    html = refresh(lists)["runs-table"]
+    assert "queued, 2 jobs before it" in html and "queued, 1 job before it" in html
+    assert "bench" not in html
+
+
+def test_what_has_not_changed_is_not_sent_again(lists, finish):
+    finish("a")
+    *first, version, _ = lists.panel.refresh("a", ["a"])
+    *again, _, _ = lists.panel.refresh("a", ["a"], 0, version)
+    skipped = gr.skip()
+    assert all(update == skipped for update in again)
+    assert not any(update == skipped for update in first[:6])
+
+
+def test_what_is_being_typed_stays_while_the_run_goes_on(services, lists, finish):
+    path = finish("a")
+    status = read_run(services.jobs.runs_root, "a").status
+    *_, version, _ = lists.panel.refresh("a")
+    write_json(path / "status.json", status | {"state": "stopped"})
+    shown = refresh(lists, "a", [], 0, version)
+    assert shown["runs-resume"]["interactive"] is True
+    assert shown["runs-name"] == shown["runs-notes"] == gr.skip()
+    finish("b")
+    shown = refresh(lists, "b", [], 0, version)
+    assert (shown["runs-name"], shown["runs-notes"]) == ("b", "")
+    services.jobs.write_notes("a", "from another window")
+    assert refresh(lists, "a", [], 0, version)["runs-notes"] == "from another window"
+
+
+def test_runs_that_are_gone_are_no_longer_compared(lists, finish):
+    finish("a")
+    *_, version, _ = lists.panel.refresh("a", ["a"])
+    shown = refresh(lists, "gone", ["a", "gone"], 0, version)
+    assert shown["runs-compare"]["value"] == ["a"]
+    assert shown["runs-chosen"]["visible"] is False
+
+
+def test_a_click_into_the_table_chooses_or_compares(lists, finish, monkeypatch):
+    said = []
+    for name in "abcdefg":
+        finish(name)
+    chosen, compared = lists.call("pick", "a", ["a"], gr.EventData(None, {"choose": "b"}))
+    assert (chosen["value"], compared) == ("b", gr.skip())
+    _, compared = lists.call("pick", "a", ["a", "gone"], gr.EventData(None, {"compare": "b", "is_on": True}))
+    assert compared["value"] == ["a", "b"]
+    _, compared = lists.call("pick", "a", ["a", "b"], gr.EventData(None, {"compare": "a", "is_on": False}))
+    assert compared["value"] == ["b"]
+    monkeypatch.setattr(gr, "Warning", lambda message, title: said.append(message))
+    _, compared = lists.call("pick", "a", list("abcdef"), gr.EventData(None, {"compare": "g", "is_on": True}))
+    assert compared["value"] == list("abcdef") and "At most 6" in said[0]
+    for event in ({"choose": "../a"}, {"compare": None}, {}, None, [1], "x"):
+        with pytest.raises(gr.Error, match="no longer there"):
+            lists.call("pick", "a", [], gr.EventData(None, event))
+
+
+def test_a_comparison_shows_curves_and_is_sent_once(lists, finish):
+    finish("a"), finish("b")
+    chart, results, files, *_, seen = lists.call("show", ["a", "b", "gone"], "val_accuracy", None)
+    assert chart["visible"] and len(chart["value"].data) == 2
+    assert "Best validation accuracy: a, 50.0 %, as b." in results and files["visible"]
+    assert lists.call("show", ["a", "b", "gone"], "val_accuracy", seen) == gr.skip()
+    chart, results, files, *_ = lists.call("show", ["a"], "val_accuracy", seen)
+    assert not chart["visible"] and not files["visible"] and "two to six runs" in results
+
+
+@pytest.mark.parametrize(
+    ("change", "model", "compared"),
+    [
+        (("a", None, NOW), DEFAULT_MODEL, ["run/b"]),
+        (("a", "c", NOW), "run/c", ["run/c@3", "run/b"]),
+        ((None, "new", NOW), "run/a", ["run/a@3", "run/b"]),
+        (("b", None, NOW), "run/a", ["run/a@3"]),
+    ],
+)
+def test_models_follow_their_run(services, change, model, compared):
+    first, others = follow_change(services, change, "run/a", ["run/a@3", "run/b"])
+    assert (first["value"], others["value"]) == (model, compared)
+
+
+def test_before_any_change_models_stay(services):
+    first, others = follow_change(services, None, "run/a", None)
+    assert "value" not in first and "value" not in others
+
+
+def test_renaming_follows_everywhere(services, lists, finish):
+    finish("a"), finish("b")
+    run, compare, change = lists.call("give_name", "a", " best ", ["b", "a"])
+    assert (run["value"], compare["value"], change[:2]) == ("best", ["b", "best"], ("a", "best"))
+    assert lists.call("give_name", "best", "best", []) == gr.skip()
+    for new in ("b", "../b", ""):
+        with pytest.raises(gr.Error):
+            lists.call("give_name", "best", new, [])
+    assert {run.name for run in services.jobs.list()} == {"best", "b"}
+
+
+def test_deleting_needs_an_answer_about_the_same_run(services, lists, finish):
+    finish("a"), finish("b")
+    with pytest.raises(gr.Error, match="ask again"):
+        lists.call("act", "b", ("delete", "a"))
+    with pytest.raises(gr.Error, match="ask again"):
+        lists.call("act", "b", None)
+    assert len(services.jobs.list()) == 2
+    _, _, run, change = lists.call("act", "a", ("delete", "a"))
+    assert (run["value"], change[:2]) == ("b", ("a", None))
+    _, _, run, _ = lists.call("act", "b", ("delete", "b"))
+    assert (run["value"], services.jobs.list()) == (None, [])
+
+
+def test_each_state_has_the_action_that_fits_it():
+    for state in STATES:
+        assert sum(state in action.states for action in ACTIONS.values()) == 1
+
+
+def test_the_question_says_what_is_lost(services, finish):
+    path = finish("a")
+    run = services.jobs.read("a")
+    assert "all its work is lost" in ACTIONS["kill"].ask(run)
+    write_bytes(path / RESUME_FILE, b"x" * 10**6)
+    assert "continues from the state saved last" in ACTIONS["kill"].ask(run)
+    assert "run/a" in ACTIONS["delete"].ask(run) and "1.0 MB" in ACTIONS["delete"].ask(run)
+    (path / "model.json").unlink()
+    assert "no model yet" in ACTIONS["kill"].ask(run)
+
+
+def test_a_capsule_goes_out_and_comes_in(services, lists, finish, tmp_path):
+    finish("a")
+    run = services.jobs.read("a")
+    out = tmp_path / "a.zip"
+    assert "without pictures" in FILES["capsule"].write(services, run, out, lambda done, total: None)
+    request, silent = SimpleNamespace(session_hash="ann"), lambda *_, **__: None
+    chosen, change, said = lists.call("open_capsule", str(out), request, silent)
+    assert (chosen["value"], change[:2]) == ("a-1", (None, "a-1"))
+    assert "run/a-1" in said and services.jobs.read("a-1").result["test_accuracy"] == 0.25
+
+
+def test_a_bad_capsule_is_one_sentence_and_no_run(services, lists, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(gr, "Warning", lambda message, **_: said.append(message))
+    request, silent = SimpleNamespace(session_hash="ann"), lambda *_, **__: None
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr(EVIL, "")
+    (tmp_path / "text.zip").write_text("no zip")
+    for name in ("evil.zip", "text.zip"):
+        _, change, words = lists.call("open_capsule", str(tmp_path / name), request, silent)
+        assert (change, words) == (gr.skip(), "")
+    assert len(said) == 2 and all("<img" not in message for message in said)
+    assert services.jobs.list() == []
+
+
+def test_a_report_is_a_page_and_a_missing_package_a_sentence(services, finish, tmp_path, monkeypatch):
+    finish("a")
+    run = services.jobs.read("a")
+    FILES["report"].write(services, run, tmp_path / "a.html", lambda done, total: None)
+    assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+    monkeypatch.setattr(onnx_export, "PACKAGES", ("no_such_package",))
+    with pytest.raises(ModelsError, match="pip install no_such_package"):
+        FILES["onnx"].write(services, run, tmp_path / "a.onnx", lambda done, total: None)
+
+
+def test_files_are_offered_of_runs_that_have_them(services, finish):
+    path = finish("a")
+    offered = {kind for kind, file in FILES.items() if file.can_be_made(services.jobs.read("a"))}
+    assert offered == set(FILES)
+    (path / "weights.safetensors").unlink()
+    write_json(path / "status.json", {"state": "failed", "kind": "training"})
+    assert [kind for kind, file in FILES.items() if file.can_be_made(services.jobs.read("a"))] == ["report"]
+
+
+def test_tables_keep_text_from_outside_as_text():
+    evil = RunRow(EVIL, EVIL, EVIL, EVIL, None, None, None, None, None, None, EVIL * 3)
+    harmless = RunRow("a", "b", "c", "d", None, None, None, None, None, None, "e")
+    pages = [Reader(runs_html([row], {}, row.name, [row.name])) for row in (evil, harmless)]
+    assert pages[0].tags == pages[1].tags
+    assert [key for key, _ in pages[0].attributes] == [key for key, _ in pages[1].attributes]
+    assert len(pages[0].texts[-1]) == MAX_NOTE
+    tables = [Reader(comparison_html(Comparison((row,), ((row.data, (row.data,)),)))) for row in (evil, harmless)]
+    assert tables[0].tags == tables[1].tags
+
+
+def test_the_table_has_a_row_for_each_run():
+    table = Reader(runs_html([ROW], {}, "a", ["a"]))
+    cells = ["a", "finished", "shapes", "small_cnn", "49,718", "99.0 %", "—", "20", "0"]
+    assert table.texts == [*HEADINGS, *cells]
+    assert ("aria-current", "true") in table.attributes and ("checked", None) in table.attributes
+    assert ("aria-label", "Compare a") in table.attributes
+
+
+def test_a_comparison_in_words():
+    second = RunRow("b", "running", "shapes", "mlp", None, 0.98, 0.9, None, None, 0, "")
+    nothing = RunRow("c", "queued", "shapes", "mlp", None, None, None, None, None, 0, "")
+    lead = "Best validation accuracy: a, 99.5 %, 1.5 points above b."
+    assert describe_comparison(Comparison((second, nothing, ROW), (), None)) == lead
+    assert describe_comparison(Comparison((second, ROW), (), True)) == lead
+    assert "not measured on the same" in describe_comparison(Comparison((second, ROW), (), False))
+    assert "yet" in describe_comparison(Comparison((nothing, nothing), ()))
+    assert describe_comparison(Comparison((ROW, nothing), ())) == "Best validation accuracy: a, 99.5 %."
+    assert "All settings are the same" in comparison_html(Comparison((ROW, second), ()))

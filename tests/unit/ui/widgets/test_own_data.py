@@ -1,0 +1,120 @@
+"""Pictures dropped into class boxes become a data set."""
+
+import os
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from lab.session import Lab
+from models.data.datasets import load_dataset
+from models.errors import ModelsError
+from models.names import find_path
+from models.training.config import TrainingConfig
+from tests.own_pictures import make_folder
+from tests.own_pictures import pictures as pictures_of
+from ui.widgets.own_data import MAX_BOXES, BoxStore, count_boxes, find_own_data, list_folders, read_boxes
+
+
+def make_values(**boxes) -> dict:
+    """Values of the fields: class -> files, in boxes 1, 2, ..."""
+    values = {f"box_name_{number}": "" for number in range(1, MAX_BOXES + 1)}
+    values |= {f"box_files_{number}": None for number in range(1, MAX_BOXES + 1)}
+    for number, (name, files) in enumerate(boxes.items(), start=1):
+        values |= {f"box_name_{number}": name, f"box_files_{number}": files}
+    return values
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    files = []
+    for number in range(5):
+        files.append(str(tmp_path / f"{number}.png"))
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(files[-1])
+    return files
+
+
+def test_boxes_without_pictures_are_left_out():
+    values = make_values(cats=["a.png"], dogs=["b.png", "c.png"], owls=[])
+    assert read_boxes(values) == {"cats": ["a.png"], "dogs": ["b.png", "c.png"]}
+    assert count_boxes(values) == 2
+
+
+def test_a_box_needs_a_name_of_its_own():
+    values = make_values(cats=["a.png"], dogs=["b.png", "c.png"])
+    with pytest.raises(ModelsError, match="Box 2 has 2 pictures but no name"):
+        read_boxes(values | {"box_name_2": "  "})
+    with pytest.raises(ModelsError, match="Two boxes are called 'cats'"):
+        read_boxes(values | {"box_name_2": " cats"})
+
+
+def test_the_same_boxes_are_one_file_and_only_the_last_are_kept(pictures):
+    store = BoxStore(max_kept=2)
+    first = store.pack({"a": pictures, "b": pictures})
+    assert store.pack({"a": pictures, "b": pictures}) == first
+    with zipfile.ZipFile(first) as archive:
+        assert len(archive.namelist()) == 10
+    second, third = (store.pack({"a": pictures, name: pictures}) for name in "cd")
+    assert not first.exists() and second.exists() and third.exists()
+
+
+def test_too_few_pictures_are_refused(pictures):
+    with pytest.raises(ModelsError, match="1 classes"):
+        BoxStore().pack({"a": pictures})
+
+
+@pytest.fixture
+def services(tmp_path):
+    return SimpleNamespace(lab=SimpleNamespace(data_root=tmp_path / "data"))
+
+
+def test_folders_in_the_data_root(services, tmp_path, monkeypatch):
+    """Several folders, perhaps in one around them, or behind a link; readable, whatever their bytes are."""
+    assert list_folders(services) == []
+    root, korean = services.lab.data_root, os.fsdecode("사진".encode("cp949"))
+    for path in ("pets/cats", "pets/dogs", "around/pets/cats", "around/pets/dogs", "one/cats", ".git/a", ".git/b"):
+        (root / path).mkdir(parents=True)
+    for path in (f"{korean}/cats", f"{korean}/dogs", "mac/__MACOSX", "mac/cats", "locked/a", "empty"):
+        (root / path).mkdir(parents=True)
+    (tmp_path / "elsewhere" / "a").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "b").mkdir()
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "lost").symlink_to(tmp_path / "none")
+    (root / "file.txt").write_text("hello")
+    read = Path.iterdir
+
+    def refuse(path):
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert list_folders(services) == ["around", "link", "pets", "사진"]
+    assert find_path(find_own_data(services, None, "사진")) == root / korean
+    assert find_own_data(services, None, "link") == str(root / "link")
+    for missing in (None, "none", "../elsewhere", korean):
+        with pytest.raises(ModelsError, match="choose a folder"):
+            find_own_data(services, None, missing)
+
+
+def test_a_data_root_whose_own_name_is_not_utf8(tmp_path):
+    """Its path goes into the files of runs, and must lead back to it."""
+    root = tmp_path / os.fsdecode("사진".encode("cp949"))
+    for name in ("cats", "dogs"):
+        make_folder(root / "pets", pictures_of(name))
+    services = SimpleNamespace(lab=Lab("cpu", data_root=root / "data" / "..", runs_root=tmp_path / "runs"))
+    assert str(services.lab.data_root) == str(tmp_path / "사진") and list_folders(services) == ["pets"]
+    path = find_own_data(services, None, "pets")
+    assert TrainingConfig(path, data_root=str(services.lab.data_root)).to_dict()["dataset"].encode()
+    loaded = load_dataset(path, data_root=services.lab.data_root, seed=0, image_size=16)
+    assert loaded.categories == ("cats", "dogs")
+    assert find_path(tmp_path / "사진" / "new") == root / "new"
+
+
+def test_boxes_whose_names_are_one_to_a_reader_are_refused():
+    values = make_values(cats=["a.png"], dogs=["b.png"])
+    for name in ("Cats", "ｃａｔｓ", "cats "):
+        with pytest.raises(ModelsError, match="Two boxes are called"):
+            read_boxes(values | {"box_name_2": name})

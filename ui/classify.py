@@ -1,0 +1,113 @@
+"""What is in the picture? One model or several side by side, one picture or many files."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from analysis.figures.drawing import draw_pixels
+from lab.session import Classification, FileResult
+from lab.spreadsheet import to_csv
+from models.errors import ModelsError
+from ui.services import Services
+from ui.widgets.errors import clears_on_errors, shows_errors
+from ui.widgets.html import (
+    Tab,
+    bars_html,
+    card_html,
+    empty_html,
+    explain_this,
+    figure_html,
+    format_count,
+    format_percent,
+    notes_html,
+    open_picture,
+    sentence_html,
+)
+from ui.workbench import Workbench
+
+MAX_FILES = 500
+SEEN_SIDE = 224
+COLUMNS = ["file", "model", "class", "probability", "second", "third", "ms", "problem"]
+EXPLANATION = """
+A classifier turns the picture into one number per class (*logits*) and then into probabilities that add up to 1:
+$p_k = e^{f_k} / \\sum_j e^{f_j}$ (softmax). The bars are the five largest, on one scale from 0 to 100 %.
+A high bar means "this rather than my other classes", not "this is certainly true": a model that has never seen
+coins must still choose. *ms* is the time of one forward pass on this computer, without preparing the picture.
+"""
+
+
+def build_classify_tab(services: Services, bench: Workbench) -> Tab:
+    """Lays out the tab and wires what happens inside it."""
+    result = gr.HTML(empty_html("Choose a picture on the left."), elem_id="classify-result")
+    with gr.Accordion("Many pictures at once", open=False):
+        files = gr.File(
+            file_count="multiple", label=f"Up to {MAX_FILES} picture files", height=140, elem_id="batch-files"
+        )
+        run = gr.Button("Classify these files", variant="primary", elem_id="batch-run")
+        table = gr.Dataframe(
+            headers=COLUMNS, label="Results", interactive=False, wrap=True, visible=False, elem_id="batch-table"
+        )
+        download = gr.DownloadButton("Download as CSV", visible=False, elem_id="batch-csv")
+    explain_this(EXPLANATION)
+
+    @clears_on_errors(empty_html)
+    def classify(image, model, compare, tab, request: gr.Request, progress=gr.Progress()):
+        """Classifies the picture with the model and those it is compared with."""
+        if tab != "classify":
+            return gr.skip()
+        if image is None:
+            return empty_html("Choose a picture on the left: upload one, take one, paste one, or click a sample.")
+        names = list(dict.fromkeys([model, *(compare or [])]))
+        with services.watch(request, progress, "Downloading weights", "classify") as report:
+            picture = open_picture(services, image, request, progress)
+            return _show([services.lab.classify(picture, name, progress=report) for name in names])
+
+    @shows_errors
+    def classify_batch(paths, model, request: gr.Request, progress=gr.Progress()):
+        """Classifies every file; a broken one gets a line that says so."""
+        if not paths:
+            raise ModelsError("Choose some picture files first.")
+        if len(paths) > MAX_FILES:
+            raise ModelsError(f"{len(paths)} files are more than {MAX_FILES}; choose fewer.")
+        with services.watch(request, progress, "Classifying files") as report:
+            rows = [_row(result, model) for result in services.lab.classify_files(paths, model, 3, report)]
+        sheet = services.write_file("classification.csv", to_csv(COLUMNS, rows))
+        return gr.update(value=rows, visible=True), gr.update(value=sheet, visible=True)
+
+    run.click(classify_batch, [files, bench.model], [table, download], api_visibility="private")
+    return Tab(
+        classify,
+        [bench.image, bench.model, bench.compare, bench.tab],
+        [result],
+        looks_at=[bench.image, bench.model, bench.compare],
+    )
+
+
+def _show(results: list[Classification]) -> str:
+    best = results[0].predictions[0]
+    text = f"{results[0].model.name} sees: {best.category}, {format_percent(best.probability)}."
+    if len(results) > 1:
+        others = (f"{r.model.name}: {r.predictions[0].category}" for r in results[1:])
+        text += f" The others: {', '.join(others)}."
+    notes = dict.fromkeys(note for result in results for note in result.notes)
+    return sentence_html(text) + notes_html(notes) + f'<div class="cards">{"".join(map(_card, results))}</div>'
+
+
+def _card(result: Classification) -> str:
+    facts = f"{result.ms:.0f} ms, {format_count(result.model.num_params)} parameters"
+    side = result.pixels.shape[-1]
+    seen = figure_html(
+        draw_pixels(result.pixels, size=SEEN_SIDE), f"as it sees it, {side} x {side}", "The picture at input size"
+    )
+    body = f'<div class="seen">{seen}{bars_html(result.predictions)}</div>'
+    return card_html(result.model.name, facts, body)
+
+
+def _row(result: FileResult, model: str) -> list:
+    name = Path(result.path).name
+    if result.problem:
+        return [name, model, "", "", "", "", "", result.problem]
+    first, *others = result.predictions
+    runners_up = [f"{p.category} {format_percent(p.probability)}" for p in others] + ["", ""]
+    figures = [first.category, round(first.probability, 4), *runners_up[:2], round(result.ms, 1)]
+    return [name, model, *figures, " ".join(result.notes)]

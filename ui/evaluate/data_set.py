@@ -1,0 +1,206 @@
+"""Evaluation over a data set: accuracy and shift consistency by a published protocol, for several models at once."""
+
+import json
+from pathlib import Path
+
+import gradio as gr
+
+from analysis.consistency.protocols import PROTOCOLS
+from analysis.figures.evaluation import CURVES, plot_consistency, plot_layer_errors
+from analysis.shift.move import BOUNDARIES
+from lab.documents import read_document
+from lab.evaluation.config import EvaluationConfig
+from lab.spreadsheet import to_csv
+from models.names import describe_skipped
+from models.runs.run import Run
+from ui.services import Services
+from ui.widgets.errors import shows_errors
+from ui.widgets.html import describe_estimate, explain_this, sentence_html, table_html
+from ui.widgets.job_view import JobView, build_job_view
+from ui.widgets.own_data import OWN, build_own_data, find_own_data
+from ui.workbench import Workbench
+
+DATA = {
+    "Fashion-MNIST (test)": "fashion_mnist",
+    "CIFAR-10 (test)": "cifar10",
+    "Drawn shapes": "shapes",
+    "Own pictures": OWN,
+}
+PROTOCOLS_OWN_BOUNDARY = "protocol"
+EMPTY = (
+    "No evaluation yet. Press “Evaluate”: the model of the sidebar, and those it is compared with, see the test "
+    "pictures under many shifts. It goes on in the background, also when this page is closed."
+)
+STATISTICS = {
+    "accuracy": "accuracy",
+    "mean_accuracy": "mean over shifts",
+    "worst_case_accuracy": "worst case",
+    "consistency": "consistency",
+    "near_ties": "near-ties",
+    "kappa": "kappa",
+    "joint_correct": "both correct",
+    "one_pixel_change_axis": "change at 1 px",
+    "mac": "mean abs. change",
+}
+"""What the table shows of the statistics; the files have all of them."""
+EXPLANATION = """
+*Accuracy* is measured without a shift, on average over the shifts, and in the worst case (right at every shift
+tried). *Consistency* is the chance that two shifts of the same picture give the same class; *kappa* is what is left
+of it beyond agreement by chance, as accurate models agree more often anyway. *Both correct* is the chance that both
+shifts give the right class. *Mean abs. change* is that of the probability of the class. Brackets are 95 % intervals
+from drawing pictures (not shifts) again and again; differences between models are paired: the same draws for both.
+The protocol decides which shifts are drawn: `exact` estimates the chance itself without bias, the others repeat
+published code to the letter. Definitions: docs/equivariance.md.
+"""
+
+
+def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
+    """Lays out the panel and wires it."""
+    with gr.Row(elem_classes="controls"):
+        data = gr.Dropdown(
+            list(DATA.items()), value="fashion_mnist", label="Data", elem_id="eval-data", min_width=220
+        )
+        protocol = gr.Dropdown(
+            [(f"{name}: {protocol.title}", name) for name, protocol in PROTOCOLS.items()],
+            value="exact",
+            label="Protocol",
+            elem_id="eval-protocol",
+            min_width=260,
+        )
+        boundary = gr.Dropdown(
+            _list_boundaries("exact"), value=PROTOCOLS_OWN_BOUNDARY, label="Uncovered border", min_width=220
+        )
+        limit = gr.Number(1000, precision=0, minimum=1, label="Pictures", elem_id="eval-limit", min_width=100)
+        shifts = gr.Slider(2, 64, EvaluationConfig.shifts, step=1, label="Shifts each", min_width=150)
+        max_shift = gr.Number(0, precision=0, label="Largest shift (0: default)", min_width=190)
+        seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
+        twin = gr.Checkbox(False, label="Circular twins", info="Padding wraps around", min_width=220)
+    with gr.Row(visible=False) as own:
+        upload, folder = build_own_data(services, "eval-folder")
+    with gr.Row(elem_classes="controls"):
+        start = gr.Button("Evaluate", variant="primary", elem_id="eval-start", min_width=160, scale=0)
+    view = build_job_view(services, "evaluation", EMPTY, lambda: _build_result(services))
+    explain_this(EXPLANATION)
+
+    @shows_errors
+    def begin(model, compare, data, upload, folder, protocol, boundary, limit, shifts, max_shift, seed, twin):
+        """Starts an evaluation in the background."""
+        chosen = find_own_data(services, upload, folder) if data == OWN else data
+        config = EvaluationConfig(
+            models=tuple(dict.fromkeys([model, *(compare or [])])),
+            data=chosen,
+            protocol=protocol,
+            boundary=None if boundary == PROTOCOLS_OWN_BOUNDARY else boundary,
+            limit=limit or None,
+            shifts=int(shifts),
+            max_shift=max_shift or None,
+            seed=seed,
+            twin=bool(twin),
+            device=services.lab.models.device.type,
+            data_root=str(services.lab.data_root),
+            checks=True,
+        )
+        title = f"evaluate-{Path(chosen).stem}"
+        is_upload = data == OWN and chosen == upload
+        name = services.jobs.start_program("evaluation", config.to_dict(), title, "data" if is_upload else None)
+        return gr.update(choices=view.choices(), value=name)
+
+    private = {"api_visibility": "private"}
+    hidden = {**private, "show_progress": "hidden", "queue": False}
+    inputs = [bench.model, bench.compare, data, upload, folder, protocol, boundary, limit, shifts, max_shift, seed]
+    start.click(begin, [*inputs, twin], view.run, **private)
+    data.change(lambda name: gr.update(visible=name == OWN), data, own, **hidden)
+    protocol.change(
+        lambda name: gr.update(choices=_list_boundaries(name), value=PROTOCOLS_OWN_BOUNDARY),
+        protocol,
+        boundary,
+        **hidden,
+    )
+    return view
+
+
+def _list_boundaries(protocol: str) -> list[tuple[str, str]]:
+    allowed = PROTOCOLS[protocol].boundaries
+    own = f"The protocol's: {BOUNDARIES[allowed[0]].title.lower()}"
+    return [(own, PROTOCOLS_OWN_BOUNDARY), *((BOUNDARIES[name].title, name) for name in allowed)]
+
+
+def _build_result(services: Services):
+    finding = gr.HTML(elem_id="eval-finding")
+    with gr.Row():
+        plots = [
+            gr.Plot(show_label=False, visible=False, elem_id=f"eval-{kind}", min_width=320)
+            for kind in (*CURVES, "layers")
+        ]
+    with gr.Row(elem_classes="controls", visible=False) as downloads:
+        table = gr.DownloadButton("Statistics (CSV)", size="sm", min_width=130, elem_id="eval-csv")
+        document = gr.DownloadButton("Everything (JSON)", size="sm", min_width=130, elem_id="eval-json")
+
+    def show(run: Run | None) -> tuple:
+        found = read_document(run) if run else None
+        if found is None:
+            hidden = gr.update(visible=False)
+            return "", *(gr.update(value=None, visible=False) for _ in plots), hidden, None, None
+        figures = [plot_consistency(found["models"], kind) for kind in CURVES] + [plot_layer_errors(found["models"])]
+        charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]
+        files = _write_csv(services, run.name, found), _write_json(services, run.name, found)
+        return _describe(found), *charts, gr.update(visible=True), *files
+
+    return [finding, *plots, downloads, table, document], show
+
+
+def _describe(document: dict) -> str:
+    """The finding in words, a row for each model, the differences, and the protocol."""
+    models = document["models"]
+    first = models[0]
+    consistency = describe_estimate(first["statistics"]["consistency"])
+    protocol = document["protocol"]
+    text = (
+        f"{first['model']} on {first['num_images']} pictures of {document['data']['name']}: accuracy "
+        f"{describe_estimate(first['statistics']['accuracy'])}, shift consistency {consistency}."
+    )
+    rows = [
+        [model["model"], *(describe_estimate(model["statistics"].get(name)) for name in STATISTICS)]
+        for model in models
+    ]
+    parts = [sentence_html(text), table_html(["model", *STATISTICS.values()], rows)]
+    if document["pairs"]:
+        differences = [
+            [
+                f"{pair['a']} minus {pair['b']}",
+                describe_estimate(pair["accuracy"], is_difference=True),
+                describe_estimate(pair["consistency"], is_difference=True),
+                "–" if pair["mcnemar_p"] is None else f"{pair['mcnemar_p']:.2g}",
+            ]
+            for pair in document["pairs"]
+        ]
+        parts.append(table_html(["paired difference", "accuracy", "consistency", "McNemar's p"], differences))
+    data = document["data"]
+    notes = [*filter(None, (describe_skipped(data["skipped"]), *data.get("notes", ())))]
+    notes += [f"Protocol {protocol['name']}, border {protocol['boundary']}: {protocol['description']}"]
+    notes += [f"{model['model']}: {note}" for model in models for note in model["notes"]]
+    notes += [_describe_published(model) for model in models if model.get("published")]
+    parts += [table_html(["rules and notes"], [[note] for note in notes])]
+    return "".join(parts)
+
+
+def _describe_published(model: dict) -> str:
+    row = model["published"]
+    return (
+        f"{model['model']}, published: accuracy {row['accuracy']:.2%}, consistency {row['consistency']:.2%} "
+        f"({row['source']})."
+    )
+
+
+def _write_csv(services: Services, name: str, document: dict) -> str:
+    columns = ("model", "statistic", "value", "low", "high")
+    rows = (
+        {"model": model["model"], "statistic": statistic, **estimate}
+        for model in document["models"]
+        for statistic, estimate in model["statistics"].items()
+    )
+    return services.write_file(f"{name}.csv", to_csv(columns, rows))
+
+
+def _write_json(services: Services, name: str, document: dict) -> str:
+    return services.write_file(f"{name}.json", json.dumps(document, allow_nan=False))

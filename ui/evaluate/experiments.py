@@ -1,0 +1,101 @@
+"""Published experiments, one click each: the table grows while the networks are trained."""
+
+import json
+from html import escape
+
+import gradio as gr
+
+from analysis.consistency.traces import PATHS
+from lab.documents import read_document, read_rows
+from lab.experiments.table import EXPERIMENTS, configure
+from models.data.samples import list_samples
+from models.errors import ModelsError
+from models.runs.run import Run
+from ui.evaluate.experiment_tables import show_rows
+from ui.services import Services
+from ui.widgets.errors import shows_errors
+from ui.widgets.html import explain_this, sentence_html
+from ui.widgets.job_view import JobView, build_job_view
+from ui.widgets.own_data import find_own_data, list_folders
+from ui.workbench import Workbench
+
+PICTURES = {"The picture on the left": "one", "All sample photographs": "samples"}
+EMPTY = "No experiment yet. Click one above: rows appear as they are measured, beside the published numbers."
+
+
+def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
+    """Lays out the panel and wires it."""
+    with gr.Row(elem_classes="controls"):
+        full = gr.Checkbox(
+            False, label="Full size", info="As published, which takes long", elem_id="experiment-full", min_width=200
+        )
+        source = gr.Dropdown(
+            [*PICTURES.items(), *((f"Folder {name}", name) for name in list_folders(services))],
+            value="one",
+            label="Pictures for traces",
+            elem_id="experiment-pictures",
+            min_width=220,
+        )
+        path = gr.Dropdown(
+            [(title, name) for name, title in PATHS.items()], value="diag33", label="Trace", min_width=260
+        )
+    with gr.Row(elem_classes="controls"):
+        buttons = {
+            name: gr.Button(experiment.title, elem_id=f"experiment-{name}", min_width=260)
+            for name, experiment in EXPERIMENTS.items()
+        }
+    view = build_job_view(services, "experiment", EMPTY, lambda: _build_result(services))
+    explain_this("\n\n".join(f"**{e.title}.** {e.explanation}" for e in EXPERIMENTS.values()))
+
+    def starter(experiment: str):
+        @shows_errors
+        def begin(model, image, full, source, path):
+            """Starts the experiment in the background."""
+            settings = {"device": services.lab.models.device.type}
+            if experiment == "traces":
+                settings |= {"model": model, "protocol": path, **_find_pictures(services, source, image)}
+            config = configure(experiment, settings, full=full)
+            name = services.jobs.start_program("experiment", config.to_dict(), experiment)
+            return gr.update(choices=view.choices(), value=name)
+
+        return begin
+
+    for name, button in buttons.items():
+        button.click(
+            starter(name), [bench.model, bench.image, full, source, path], view.run, api_visibility="private"
+        )
+    return view
+
+
+def _find_pictures(services: Services, source: str, image: str | None) -> dict:
+    """What the traces are made of: the picture of the workbench, samples, or a labelled folder of the data root."""
+    if source == "one":
+        if image is None:
+            raise ModelsError("Choose a picture on the left first.")
+        return {"pictures": [str(image)]}
+    if source == "samples":
+        return {"pictures": [sample.name for sample in list_samples().values() if sample.kind == "photographs"]}
+    return {"data": find_own_data(services, None, source)}
+
+
+def _build_result(services: Services):
+    finding = gr.HTML(elem_id="experiment-finding")
+    plot = gr.Plot(show_label=False, visible=False, elem_id="experiment-plot")
+    document = gr.DownloadButton("Everything (JSON)", size="sm", visible=False, elem_id="experiment-json")
+
+    def show(run: Run | None) -> tuple:
+        rows = read_rows(run) if run else []
+        found = read_document(run) if run else None
+        if not run or not rows:
+            return "", gr.update(value=None, visible=False), gr.update(visible=False)
+        table, figure = show_rows(str(run.config.get("experiment")), rows)
+        note = escape(str((found or {}).get("note") or ""))
+        html = sentence_html(str(run.status.get("sentence") or "")) + table + f'<p class="note">{note}</p>'
+        download = gr.update(visible=False)
+        if found is not None:
+            path = services.new_file(f"{run.name}.json")
+            path.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+            download = gr.update(value=str(path), visible=True)
+        return html, gr.update(value=figure, visible=figure is not None), download
+
+    return [finding, plot, document], show

@@ -1,0 +1,151 @@
+"""The repair bench: known cures for shift sensitivity, each trained equally long, and what they cost and bring."""
+
+import json
+from dataclasses import replace
+
+import gradio as gr
+
+from analysis.figures.evaluation import plot_arm_layers, plot_arms
+from lab.comparisons.repair_config import RepairConfig
+from lab.documents import read_document
+from models.errors import ModelsError
+from models.networks.repairs import list_arms
+from models.registry import RUN_PREFIX
+from models.runs.run import Run
+from models.training.foreign_runs import find_dataset
+from models.training.warm_start import read_start
+from ui.services import Services
+from ui.widgets.errors import shows_errors
+from ui.widgets.html import describe_estimate, empty_html, explain_this, sentence_html, table_html
+from ui.widgets.job_view import JobView, build_job_view
+from ui.widgets.own_data import OWN, build_own_data, find_own_data
+from ui.workbench import Workbench
+
+SAME = "same"
+DATA = {
+    "What the model was trained on": SAME,
+    "Fashion-MNIST": "fashion_mnist",
+    "Drawn shapes": "shapes",
+    "Own pictures": OWN,
+}
+EMPTY = (
+    "No repair bench yet. Choose a small network in the sidebar (fashion_cnn, or a run of the Train tab) and cures, "
+    "then start: each arm becomes a model of its own, beside a plot of accuracy against consistency."
+)
+EXPLANATION = """
+Every arm starts from the same weights and is trained the same number of steps, on the same pictures in the same
+order; only the cure differs, and *as it is* has none. **Circular padding** lets every padded operation wrap around;
+**blur** puts a low-pass filter before every downsampling (Zhang 2019); **adaptive polyphase sampling** keeps the
+strongest of the four grids (Chaman & Dokmanić 2021), with circular padding and global pooling this makes a network
+exactly invariant to circular shifts; **random shifts** only teach it. *Worst logit change* is the largest relative
+change of the logits over the circular shifts of one picture: 0 up to rounding means exactly invariant. The lower
+chart is the *phase spread* of every layer: how much its pooled features depend on where the grid falls.
+"""
+
+
+def build_repair_panel(services: Services, bench: Workbench) -> JobView:
+    """Lays out the panel and wires it."""
+    with gr.Row(elem_classes="controls"):
+        arms = gr.CheckboxGroup([], label="Cures to compare", elem_id="repair-arms", min_width=320, scale=4)
+        steps = gr.Number(RepairConfig.steps, precision=0, minimum=1, label="Training steps each", min_width=130)
+        blur_size = gr.Slider(2, 5, RepairConfig.blur_size, step=1, label="Blur size", min_width=120)
+        limit = gr.Number(RepairConfig.limit, precision=0, minimum=10, label="Test pictures", min_width=110)
+        max_shift = gr.Slider(1, 14, RepairConfig.max_shift, step=1, label="Largest shift, px", min_width=140)
+        seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
+        data = gr.Dropdown(list(DATA.items()), value=SAME, label="Trained on", elem_id="repair-data", min_width=220)
+    with gr.Row(visible=False) as own:
+        upload, folder = build_own_data(services, "repair-folder")
+    with gr.Row(elem_classes="controls"):
+        start = gr.Button("Start the repair bench", variant="primary", elem_id="repair-start", min_width=260, scale=0)
+    note = gr.HTML(elem_id="repair-note")
+    view = build_job_view(services, "repair", EMPTY, lambda: _build_result(services))
+    explain_this(EXPLANATION)
+
+    def fit(model, chosen):
+        """Offers the cures that the model of the sidebar can have, and says why it cannot have the others."""
+        try:
+            found = list_arms(read_start(model, services.lab.runs_root).config)
+        except ModelsError as error:
+            return gr.update(choices=[], value=[]), empty_html(str(error))
+        names = [arm.name for arm in found if not arm.obstacle]
+        kept = [name for name in chosen or RepairConfig.arms if name in names]
+        obstacles = [[arm.title, arm.obstacle] for arm in found if arm.obstacle]
+        choices = [(arm.title, arm.name) for arm in found if not arm.obstacle]
+        return gr.update(choices=choices, value=kept), table_html(["not for this model", "why"], obstacles)
+
+    @shows_errors
+    def begin(model, arms, steps, blur_size, limit, max_shift, seed, data, upload, folder):
+        """Starts the bench in the background."""
+        if not arms:
+            raise ModelsError("Choose at least one cure to compare.")
+        dataset = find_own_data(services, upload, folder) if data == OWN else data
+        config = RepairConfig(
+            start_from=model,
+            dataset=_find_data(services, model) if data == SAME else dataset,
+            arms=tuple(arms),
+            steps=steps,
+            blur_size=int(blur_size),
+            limit=limit,
+            max_shift=int(max_shift),
+            seed=seed,
+            data_root=str(services.lab.data_root),
+            device=services.lab.models.device.type,
+        )
+        title = f"repair-{model.removeprefix(RUN_PREFIX)}"
+        is_upload = data == OWN and dataset == upload
+        name = services.jobs.start_program("repair", config.to_dict(), title, "dataset" if is_upload else None)
+        return gr.update(choices=view.choices(), value=name)
+
+    private = {"api_visibility": "private"}
+    inputs = [bench.model, arms, steps, blur_size, limit, max_shift, seed, data, upload, folder]
+    start.click(begin, inputs, view.run, **private)
+    data.change(lambda name: gr.update(visible=name == OWN), data, own, queue=False, **private)
+    offer = {"fn": fit, "inputs": [bench.model, arms], "outputs": [arms, note], "show_progress": "hidden", **private}
+    bench.model.change(**offer)
+    return replace(view, on_open=offer)
+
+
+def _find_data(services: Services, model: str) -> str:
+    """What a model was trained on."""
+    if model == "fashion_cnn":
+        return "fashion_mnist"
+    if not model.startswith(RUN_PREFIX):
+        raise ModelsError(f"Choose the pictures that {model} shall be trained further on.")
+    return find_dataset(services.jobs.read(model.removeprefix(RUN_PREFIX).partition("@")[0]))
+
+
+def _build_result(services: Services):
+    finding = gr.HTML(elem_id="repair-finding")
+    scatter = gr.Plot(show_label=False, visible=False, elem_id="repair-plot")
+    layers = gr.Plot(show_label=False, visible=False, elem_id="repair-layers")
+    document = gr.DownloadButton("Everything (JSON)", size="sm", visible=False, elem_id="repair-json")
+
+    def show(run: Run | None) -> tuple:
+        found = read_document(run) if run else None
+        if found is None:
+            hidden = gr.update(value=None, visible=False)
+            return "", hidden, hidden, gr.update(visible=False)
+        figures = [plot_arms(found["arms"]), plot_arm_layers(found["arms"])]
+        path = services.new_file(f"{run.name}.json")
+        path.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+        charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]
+        return _describe(found), *charts, gr.update(value=str(path), visible=True)
+
+    return [finding, scatter, layers, document], show
+
+
+def _describe(document: dict) -> str:
+    arms = document["arms"]
+    rows = [
+        [
+            arm["title"],
+            describe_estimate(arm["accuracy"]),
+            describe_estimate(arm["consistency"]),
+            f"{arm['circular_logit_error']:.1e}",
+            f"run/{arm['run']}",
+        ]
+        for arm in arms
+    ]
+    best = max(arms, key=lambda arm: arm["consistency"]["value"])
+    text = f"Most consistent: {best['title']}, {describe_estimate(best['consistency'])}."
+    return sentence_html(text) + table_html(["arm", "accuracy", "consistency", "worst logit change", "model"], rows)

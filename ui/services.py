@@ -1,0 +1,135 @@
+"""The page. Everything here may import gradio; nothing below it does."""
+
+import tempfile
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gradio as gr
+
+from analysis.errors import Cancelled, Progress
+from lab.session import Lab
+from models.runs.manager import JobManager
+from ui.widgets.errors import Superseded
+
+MAX_FILES = 200
+"""Files for download kept at a time; gradio copies each one as soon as it is handed over."""
+
+
+@dataclass(eq=False)
+class _Action:
+    """Something a visitor has started; ``reason`` is set once it is to end."""
+
+    view: str
+    is_refresh: bool
+    subject: object = None
+    reason: type[Cancelled] | None = None
+
+    def end(self, reason: type[Cancelled]) -> None:
+        self.reason = self.reason or reason
+
+    def check(self) -> None:
+        if self.reason is not None:
+            raise self.reason
+
+
+@dataclass
+class Services:
+    """What every tab is given: the lab, the training jobs, and the way to stop what a visitor started."""
+
+    lab: Lab
+    jobs: JobManager
+    _running: dict[str, set[_Action]] = field(default_factory=lambda: defaultdict(set))
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _scratch: tempfile.TemporaryDirectory = field(
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix="convscope-")
+    )
+    _files: deque[Path] = field(default_factory=deque)
+
+    @contextmanager
+    def watch(
+        self,
+        request: gr.Request,
+        progress: gr.Progress,
+        what: str,
+        view: str = "",
+        is_refresh: bool = False,
+        subject: object = None,
+    ) -> Iterator[Progress]:
+        """Lends a progress callback for one action of one visitor.
+
+        It moves the bar on the page and raises ``Cancelled`` once the visitor has asked for that.
+
+        Args:
+            request: Whose action it is.
+            progress: The bar.
+            what: What is being done, for the bar.
+            view: Where the result will be shown. An older action for the same view is superseded: it ends at
+                its next report, or at the latest here, so that its result never replaces the newer one.
+            is_refresh: Whether the action also fits the view's controls to the model; only another refresh
+                supersedes it.
+            subject: What the result will be about, for :meth:`supersede`.
+        """
+        session, action = request.session_hash or "", _Action(view, is_refresh, subject)
+
+        def report(done: int, total: int) -> None:
+            action.check()
+            progress((done, total), desc=what)
+
+        with self._guard:
+            for older in self._running[session]:
+                if view and older.view == view and (is_refresh or not older.is_refresh):
+                    older.end(Superseded)
+            self._running[session].add(action)
+        try:
+            yield report
+            action.check()
+        finally:
+            with self._guard:
+                self._running[session].discard(action)
+                if not self._running[session]:
+                    del self._running[session]
+
+    def supersede(self, request: gr.Request, view: str, subject: object) -> None:
+        """Ends what a visitor has under way for a view, unless it is about ``subject``, which is chosen now."""
+        with self._guard:
+            for older in self._running.get(request.session_hash or "", ()):
+                if older.view == view and older.subject != subject:
+                    older.end(Superseded)
+
+    def cancel(self, request: gr.Request) -> None:
+        """Ends, between two of their steps, all actions that this visitor has under way."""
+        with self._guard:
+            for action in self._running.get(request.session_hash or "", ()):
+                action.end(Cancelled)
+
+    def cancel_all(self) -> None:
+        """As :meth:`cancel`, for all visitors; for the end of the server."""
+        with self._guard:
+            for actions in self._running.values():
+                for action in actions:
+                    action.end(Cancelled)
+
+    def new_file(self, name: str) -> Path:
+        """Where to write a file that a visitor can download under ``name``."""
+        path = Path(tempfile.mkdtemp(dir=self._scratch.name)) / name
+        with self._guard:
+            self._files.append(path)
+            oldest = self._files.popleft() if len(self._files) > MAX_FILES else None
+        if oldest is not None:
+            oldest.unlink(missing_ok=True)
+            oldest.parent.rmdir()
+        return path
+
+    def write_file(self, name: str, text: str) -> str:
+        """A file with this text that a visitor can download under ``name``."""
+        path = self.new_file(name)
+        path.write_text(text, encoding="utf-8", newline="")
+        return str(path)
+
+    def close(self) -> None:
+        """Removes the files for download; for the end of the server."""
+        self._scratch.cleanup()

@@ -1,0 +1,146 @@
+"""The layer meter: how well every layer moves along with the picture, and what keeps it from it."""
+
+import json
+from dataclasses import asdict, fields
+from html import escape
+
+import gradio as gr
+
+from analysis.equivariance.meter import LayerMeter, list_notes
+from analysis.figures.shift import plot_meter
+from lab.results import MeterReading
+from lab.shifts import measure_picture
+from lab.spreadsheet import to_csv
+from ui.services import Services
+from ui.shift.controls import ShiftControls
+from ui.widgets.errors import clears_on_errors
+from ui.widgets.html import describe_shift, empty_html, notes_html, open_picture, sentence_html
+from ui.workbench import Workbench
+
+VIEW = "layer-meter"
+EMPTY = (
+    "Press the button: every layer is asked how well its maps move along with the picture at the shift chosen above, "
+    "and whether strides, padding or new content at the border keep it from it."
+)
+COLUMNS = {
+    "name": ("layer", "", "{}"),
+    "cause": ("main cause", "Whichever of the three errors on the right is largest", "{}"),
+    "stride": ("stride", "Input pixels per cell", "{}"),
+    "receptive_field": ("sees, px", "Side of the receptive field in input pixels", "{}"),
+    "valid_fraction": ("valid", "Cells that see neither padding nor invented pixels", "{:.0%}"),
+    "error": ("error", "Aligned relative error, channels centred", "{:.2g}"),
+    "unaligned": ("unaligned", "The error if the maps were not expected to move", "{:.2g}"),
+    "skill": ("skill", "1 - error / unaligned: the part of the change that is motion", "{:.2f}"),
+    "cosine": ("cosine", "Between the centred maps", "{:.3f}"),
+    "phase_spread": (
+        "phase spread",
+        "How much pooled features depend on the phase, against other pictures",
+        "{:.2g}",
+    ),
+    "stride_error": ("by stride", "What strides alone do, where cells see nothing but the picture", "{:.2g}"),
+    "padding_error": ("by padding", "What padding adds, against real surroundings in its place", "{:.2g}"),
+    "new_content_error": ("by new content", "What invented pixels add, against real ones", "{:.2g}"),
+}
+"""Field of a LayerMeter -> heading, explanation, format."""
+
+
+def build_layer_meter_panel(services: Services, bench: Workbench, controls: ShiftControls) -> None:
+    """Lays out the panel and wires it."""
+    with gr.Row(elem_classes="controls"):
+        start = gr.Button("Measure every layer", variant="primary", elem_id="meter-start", min_width=230, scale=0)
+    finding = gr.HTML(empty_html(EMPTY), elem_id="meter-finding")
+    plot = gr.Plot(show_label=False, elem_id="meter-plot", visible=False)
+    rows = gr.HTML(elem_id="meter-table")
+    with gr.Row(elem_classes="controls", visible=False) as downloads:
+        table = gr.DownloadButton("Layers (CSV)", size="sm", min_width=110, elem_id="meter-csv")
+        document = gr.DownloadButton("Layers (JSON)", size="sm", min_width=110, elem_id="meter-json")
+    about = gr.State(None)
+    outputs = [finding, plot, rows, downloads, table, document, about]
+
+    def clear(message: str) -> tuple:
+        return (
+            *(empty_html(message), gr.update(value=None, visible=False), ""),
+            *(gr.update(visible=False), None, None, None),
+        )
+
+    @clears_on_errors(clear)
+    def measure(image, model, dx, dy, boundary, padding, request: gr.Request, progress=gr.Progress()):
+        """Measures every layer at the shift of the controls."""
+        picture, subject = open_picture(services, image, request, progress), (image, model, dx, dy, boundary, padding)
+        with (
+            services.watch(request, progress, "Measuring layers", VIEW, subject=subject) as report,
+            services.watch(request, progress, "Downloading weights") as loading,
+        ):
+            twin = padding == "circular"
+            where = (float(dx), float(dy), boundary)
+            reading = measure_picture(
+                services.lab, picture, model, *where, twin=twin, progress=report, loading=loading
+            )
+        files = _write_csv(services, reading), _write_json(services, reading)
+        figure = gr.update(value=plot_meter(reading.layers, reading.phases), visible=True)
+        return _describe(reading), figure, _show_rows(reading), gr.update(visible=True), *files, subject
+
+    def forget(image, model, dx, dy, boundary, padding, about, request: gr.Request):
+        """Clears a reading that no longer belongs to what is chosen."""
+        subject = (image, model, dx, dy, boundary, padding)
+        services.supersede(request, VIEW, subject)
+        return gr.skip() if about in (None, subject) else clear(EMPTY)
+
+    private = {"api_visibility": "private"}
+    settings = [controls.dx, controls.dy, controls.boundary, controls.padding]
+    looks_at = [bench.image, bench.model, *settings]
+    start.click(measure, looks_at, outputs, **private)
+    changes = [component.change for component in looks_at]
+    gr.on(changes, forget, [*looks_at, about], outputs, show_progress="hidden", **private)
+
+
+def _describe(reading: MeterReading) -> str:
+    measured = [meter for meter in reading.layers if meter.error is not None]
+    where = describe_shift(reading.dx, reading.dy)
+    if not measured:
+        return empty_html(f"{where}: {reading.model.name} has no layer that can be compared.")
+    last = measured[-1]
+    known = [meter.cause for meter in measured if meter.cause is not None]
+    causes = [cause for cause in known if cause != "none"]
+    text = f"{where}: the error at the last layer, {last.name}, is {last.error:.2g}."
+    if last.skill is not None:
+        text += f" {max(last.skill, 0):.0%} of the change there is motion."
+    if causes:
+        cause = max(set(causes), key=causes.count)
+        layers = f"{len(known)} layers" + ("" if len(known) == len(measured) else " whose causes are measured")
+        text += f" In {causes.count(cause)} of {layers} the largest cause is {cause}."
+    network = "The circular twin: every padded operation wraps around. " if reading.is_twin else ""
+    note = (
+        f"{network}Errors are relative to maps whose channels are centred on their mean over the samples. "
+        "0 is perfect equivariance; about 1.4 is what two unrelated pictures show."
+    )
+    return sentence_html(text) + f'<p class="note">{note}</p>' + notes_html(reading.notes)
+
+
+def _show_rows(reading: MeterReading) -> str:
+    head = "".join(f'<th title="{escape(hint, quote=True)}">{title}</th>' for title, hint, _ in COLUMNS.values())
+    body = "".join(
+        f'<tr title="{escape(meter.note, quote=True)}">'
+        + "".join(f"<td>{_format(getattr(meter, name), form)}</td>" for name, (_, _, form) in COLUMNS.items())
+        + "</tr>"
+        for meter in reading.layers
+    )
+    remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in list_notes(reading.layers))
+    table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scrolled" tabindex="0" role="region" aria-label="All layers">{table}</div>{remarks}'
+
+
+def _format(value, form: str) -> str:
+    return "–" if value is None else escape(form.format(value))
+
+
+def _write_csv(services: Services, reading: MeterReading) -> str:
+    rules = {"model": reading.model.name, "dx": reading.dx, "dy": reading.dy}
+    rules |= {"boundary": reading.boundary, "twin": reading.is_twin}
+    columns = [*rules, *(field.name for field in fields(LayerMeter))]
+    rows = ({**rules, **asdict(meter)} for meter in reading.layers)
+    return services.write_file("layer-meter.csv", to_csv(columns, rows))
+
+
+def _write_json(services: Services, reading: MeterReading) -> str:
+    return services.write_file("layer-meter.json", json.dumps(reading.to_json(), allow_nan=False))

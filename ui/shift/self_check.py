@@ -1,0 +1,82 @@
+"""The self-check: identities that must hold exactly, measured on the chosen model and picture."""
+
+import json
+from html import escape
+
+import gradio as gr
+
+from analysis.self_check.identities import IdentityResult
+from lab.shifts import check_model
+from ui.services import Services
+from ui.widgets.errors import clears_on_errors
+from ui.widgets.html import empty_html, open_picture, sentence_html
+from ui.workbench import Workbench
+
+VIEW = "self-check"
+EMPTY = (
+    "Press the button: about twenty identities that mathematics promises are measured on this model and picture. "
+    "If one fails, do not trust the numbers on this page; controls have to fail, or the test would see nothing."
+)
+NO_BREAK = "\u2011"
+"""A hyphen that a line does not end with."""
+MARKS = {True: "passed", False: "failed", None: "does not apply"}
+
+
+def build_self_check_panel(services: Services, bench: Workbench) -> None:
+    """Lays out the panel and wires it."""
+    with gr.Row(elem_classes="controls"):
+        start = gr.Button("Run the self-check", variant="primary", elem_id="check-start", min_width=230, scale=0)
+    report_view = gr.HTML(empty_html(EMPTY), elem_id="check-result")
+    document = gr.DownloadButton("Self-check (JSON)", size="sm", visible=False, elem_id="check-json")
+    about = gr.State(None)
+    outputs = [report_view, document, about]
+
+    def clear(message: str) -> tuple:
+        return empty_html(message), gr.update(visible=False), None
+
+    @clears_on_errors(clear)
+    def check(image, model, request: gr.Request, progress=gr.Progress()):
+        """Runs every identity that says something about the model."""
+        picture = open_picture(services, image, request, progress)
+        with (
+            services.watch(request, progress, "Checking identities", VIEW, subject=(image, model)) as report,
+            services.watch(request, progress, "Downloading weights") as loading,
+        ):
+            results = check_model(services.lab, model, picture, progress=report, loading=loading)
+        path = services.new_file("self-check.json")
+        path.write_text(json.dumps([result.to_json() for result in results], allow_nan=False), encoding="utf-8")
+        return _show(model, results), gr.update(value=str(path), visible=True), (image, model)
+
+    def forget(image, model, about, request: gr.Request):
+        """Clears a report that no longer belongs to what is chosen."""
+        services.supersede(request, VIEW, (image, model))
+        return gr.skip() if about in (None, (image, model)) else clear(EMPTY)
+
+    private = {"api_visibility": "private"}
+    start.click(check, [bench.image, bench.model], outputs, **private)
+    changes = [bench.image.change, bench.model.change]
+    gr.on(changes, forget, [bench.image, bench.model, about], outputs, show_progress="hidden", **private)
+
+
+def _show(model: str, results: tuple[IdentityResult, ...]) -> str:
+    measured = [result for result in results if result.passed is not None]
+    failed = [result for result in measured if not result.passed]
+    text = f"{model}: {len(measured) - len(failed)} of {len(measured)} checks passed"
+    text += f"; failed: {', '.join(result.identity for result in failed)}." if failed else "."
+    rows = "".join(_show_row(result) for result in results)
+    head = "<tr><th></th><th>what</th><th>error</th><th>limit</th><th>outcome</th><th>how</th></tr>"
+    table = f'<table class="table"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    scrolled = f'<div class="scrolled" tabindex="0" role="region" aria-label="All identities">{table}</div>'
+    return sentence_html(text, "bad" if failed else "good") + scrolled
+
+
+def _show_row(result: IdentityResult) -> str:
+    error = "–" if result.error is None else "0, to the last bit" if result.error == 0 else f"{result.error:.1e}"
+    sign = "&gt;" if result.is_negative_control else "≤"
+    limit = "0" if result.tolerance == 0 else f"{result.tolerance:.0e}".replace("-", NO_BREAK)
+    control = " (must break)" if result.is_negative_control else ""
+    outcome = MARKS[result.passed]
+    return (
+        f'<tr class="{outcome.split()[0]}"><td>{result.identity}</td><td>{escape(result.title)}{control}</td>'
+        f"<td>{error}</td><td>{sign}&nbsp;{limit}</td><td>{outcome}</td><td>{escape(result.note)}</td></tr>"
+    )

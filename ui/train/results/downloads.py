@@ -1,0 +1,215 @@
+"""Files of a run: capsule, report and ONNX to take away, and a capsule to bring back as a run."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from analysis.errors import Progress
+from models.errors import ModelsError
+from models.registry import RUN_PREFIX
+from models.runs.run import Run
+from ui.services import Services
+from ui.widgets.errors import clears_on_errors
+from ui.widgets.html import sentence_html
+
+VIEW = "run-files"
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A table entry: a file that is made of a run.
+
+    ``write`` puts it at a path and returns what it is; ``can_be_made`` says of which runs.
+    """
+
+    title: str
+    ending: str
+    doing: str
+    write: Callable[[Services, Run, Path, Progress], str]
+    can_be_made: Callable[[Run], bool]
+
+
+@dataclass(frozen=True)
+class RunDownloads:
+    """The part of the page.
+
+    Attributes:
+        outputs: The buttons, usable or not, what is said about the file made last, and the button that saves it.
+        show: Gives their values for a run, and whether it is another one than before.
+    """
+
+    outputs: list[gr.components.Component]
+    show: Callable[[Run, bool], tuple]
+
+
+def build_run_downloads(services: Services, run: gr.Dropdown) -> RunDownloads:
+    """Lays out the files of the chosen run and wires them."""
+    with gr.Row(elem_classes="controls"):
+        buttons = {
+            kind: gr.Button(file.title, size="md", min_width=130, elem_id=f"runs-{kind}")
+            for kind, file in FILES.items()
+        }
+    note, save = build_download("runs")
+    for kind, button in buttons.items():
+        wire_download(services, button, FILES[kind].doing, _maker(services, FILES[kind]), run, note, save)
+
+    def show(chosen: Run, is_other: bool) -> tuple:
+        usable = [gr.update(interactive=file.can_be_made(chosen)) for file in FILES.values()]
+        said = ("", gr.update(visible=False)) if is_other else (gr.skip(), gr.skip())
+        return (*usable, *said)
+
+    return RunDownloads([*buttons.values(), note, save], show)
+
+
+def build_capsule_upload(services: Services, run: gr.Dropdown, changed: gr.State) -> gr.events.Dependency:
+    """Lays out what takes a capsule, and wires it; returns the event of a run that came in.
+
+    Args:
+        services: The lab and what goes with it.
+        run: Gets the new run.
+        changed: Told of it, as ``(None, name, moment)``.
+    """
+    # Of any kind: a dialog that greys out what is no zip would not say why.
+    upload = gr.UploadButton("Open a capsule (zip)", size="md", min_width=180, elem_id="runs-upload", scale=0)
+    note = gr.HTML(elem_id="runs-incoming")
+
+    @clears_on_errors(lambda _: (gr.skip(), gr.skip(), ""))
+    def open_capsule(path, request: gr.Request, progress=gr.Progress()):
+        """Makes a run out of a capsule, and chooses it."""
+        from models.training.capsule import unpack_capsule
+
+        if not path:
+            raise ModelsError("Choose the zip of a capsule first.")
+        with services.watch(request, progress, "Opening the capsule", VIEW) as report:
+            report(0, 2)
+            name = unpack_capsule(path, services.jobs.runs_root)
+        names = [found.name for found in services.jobs.list("training")]
+        text = f"The capsule is the run {name} now, and its model is {RUN_PREFIX}{name}."
+        return gr.update(choices=names, value=name), (None, name, time.time_ns()), sentence_html(text, "good")
+
+    return upload.upload(open_capsule, upload, [run, changed, note], show_progress_on=note, api_visibility="private")
+
+
+def build_download(prefix: str) -> tuple[gr.HTML, gr.DownloadButton]:
+    """Where a file is announced once it is made, and a button that saves it again."""
+    note = gr.HTML(elem_id=f"{prefix}-note")
+    save = gr.DownloadButton("Save again", size="sm", visible=False, elem_id=f"{prefix}-save", min_width=200, scale=0)
+    return note, save
+
+
+def wire_download(
+    services: Services,
+    button: gr.Button,
+    doing: str,
+    make: Callable[[object, Progress], tuple[Path, str]],
+    source: gr.components.Component,
+    note: gr.HTML,
+    save: gr.DownloadButton,
+) -> None:
+    """A click on the button makes a file and saves it.
+
+    Args:
+        services: The lab and what goes with it.
+        button: The button.
+        doing: What is being done, for the bar.
+        make: Called with the value of ``source`` and a progress callback; gives the file, and what it is.
+        source: What the file is made of.
+        note: Says what was made.
+        save: Gets the file too, for browsers that save nothing that was not clicked.
+    """
+
+    @clears_on_errors(lambda _: ("", gr.update(value=None, visible=False)))
+    def prepare(value, request: gr.Request, progress=gr.Progress()):
+        """Makes the file."""
+        with services.watch(request, progress, doing, VIEW) as report:
+            report(0, 3)
+            path, word = make(value, report)
+        size = _format_size(path.stat().st_size)
+        label = f"Save {path.name} again ({size})"
+        note = f'<p class="note" role="status">{escape(f"{path.name}, {size}: {word}")}</p>'
+        return note, gr.update(value=str(path), visible=True, label=label)
+
+    made = button.click(prepare, source, [note, save], show_progress_on=note, api_visibility="private")
+    made.success(None, save, None, js=_SAVE)
+
+
+def _maker(services: Services, file: RunFile) -> Callable[[object, Progress], tuple[Path, str]]:
+    def make(name, report):
+        if not name:
+            raise ModelsError("There is no run to do this with; choose one first.")
+        run = services.jobs.read(name)
+        path = services.new_file(f"{run.name}{file.ending}")
+        return path, file.write(services, run, path, report)
+
+    return make
+
+
+def _capsule_writer(pictures: bool) -> Callable[[Services, Run, Path, Progress], str]:
+    def write(services: Services, run: Run, path: Path, report: Progress) -> str:
+        from lab.runs.report import build_run_report
+        from models.training.capsule import pack_capsule
+
+        page = build_run_report(run.path)
+        report(1, 3)
+        pack_capsule(run.path, path, page, pictures=pictures)
+        extra = "with the pictures that it keeps" if pictures else "without pictures"
+        return f"settings, data hash, metrics, weights, report and reproduce.py of {run.name}, {extra}."
+
+    return write
+
+
+def _write_report(services: Services, run: Run, path: Path, report: Progress) -> str:
+    from lab.runs.report import build_run_report
+
+    path.write_text(build_run_report(run.path), encoding="utf-8", errors="replace")
+    return f"one page about {run.name}, to read, print or hand in."
+
+
+def _write_onnx(services: Services, run: Run, path: Path, report: Progress) -> str:
+    from models.onnx_export import export_onnx
+
+    with services.lab.models.use(f"{RUN_PREFIX}{run.name}") as loaded:
+        report(1, 3)
+        found = export_onnx(loaded.module, loaded.spec.preprocessing, path, categories=loaded.spec.categories)
+    return (
+        f"takes {found.input_name} {_format_shape(found.input_shape)} in [0, 1]; its logits differ from PyTorch's "
+        f"by at most {found.max_difference:.1e}, in logits of up to {found.max_logit:.2g}."
+    )
+
+
+def _format_shape(shape: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _format_size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.0f} KB"
+
+
+def _is_finished(run: Run) -> bool:
+    return run.state == "finished"
+
+
+_PACKING = "Packing the capsule"
+FILES = {
+    "capsule": RunFile("Capsule (zip)", ".zip", _PACKING, _capsule_writer(False), _is_finished),
+    "capsule-pictures": RunFile(
+        "Capsule with pictures", "-with-pictures.zip", _PACKING, _capsule_writer(True), _is_finished
+    ),
+    "report": RunFile(
+        "Report (HTML)", ".html", "Writing the report", _write_report, lambda run: run.state != "damaged"
+    ),
+    "onnx": RunFile("ONNX", ".onnx", "Exporting to ONNX", _write_onnx, lambda run: run.has_model),
+}
+
+# An address of this server, so that the browser saves it under the name it is given.
+_SAVE = """(file) => {
+    if (!file) return;
+    const link = document.createElement("a");
+    link.href = file.url;
+    link.download = file.orig_name ?? "";
+    link.click();
+}"""

@@ -1,0 +1,144 @@
+"""Random changes of the training pictures: how strong each one is, and what it does to the chosen data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+
+from models.data.augment.augment import TRANSFORMS, AugmentConfig, default_config, preview
+from models.data.datasets import DATASETS, OWN_PICTURES
+from ui.services import Services
+from ui.train.settings.data import DataPanel, when_visible
+from ui.train.settings.data_preview import draw_grid
+from ui.widgets.errors import answers_errors
+from ui.widgets.html import empty_html, figure_html
+
+MIN_SIDE = 84
+"""Smaller pictures are enlarged in whole pixels."""
+VERSIONS = 8
+"""Pictures in a row of the preview, the original included."""
+MODES = {"off": "Off", "suited": "What suits the data set", "own": "My own strengths"}
+KEY = "augment.{}"
+EMPTY = "Here you will see what the changes do to pictures of the chosen data."
+NO_PICTURES = "Press “Look at the data” first: here you will see what happens to your pictures."
+
+
+@dataclass(frozen=True)
+class AugmentPanel:
+    """The part of the page where the augmentation is chosen.
+
+    Attributes:
+        fields: ``augment`` (a key of ``MODES``), and for each transform ``augment.<name>``, its strength from 0 to 1,
+            which counts where ``augment`` is "own".
+        read: Values by key -> the argument ``augment`` of ``TrainingConfig``: False, True (what suits the data set)
+            or an ``AugmentConfig``.
+        on_open: An event listener, as keyword arguments, for when this part of the page is opened.
+    """
+
+    fields: dict[str, gr.components.Component]
+    read: Callable[[Mapping], dict]
+    on_open: dict
+
+
+def build_augment_panel(services: Services, data: DataPanel) -> AugmentPanel:
+    """Lays out the panel and wires it."""
+    fields: dict[str, gr.components.Component] = {}
+    with gr.Row(elem_classes="controls"):
+        fields["augment"] = gr.Radio(
+            [(title, name) for name, title in MODES.items()],
+            value="off",
+            label="Random changes in training",
+            elem_id="augment-mode",
+            min_width=320,
+            scale=3,
+        )
+        again = gr.Button("Draw again", size="md", min_width=140, scale=0, elem_id="augment-again")
+        reset = gr.Button("Reset", size="md", min_width=90, scale=0, elem_id="augment-reset")
+    strip = gr.HTML(empty_html(EMPTY), elem_id="augment-preview")
+    notes = []
+    with gr.Row(elem_classes="controls"):
+        for name, transform in TRANSFORMS.items():
+            with gr.Column(min_width=250):
+                fields[KEY.format(name)] = gr.Slider(
+                    0, 1, 0, step=0.05, label=transform.title, elem_id=f"augment-{name}"
+                )
+                notes.append(gr.HTML(_describe(name, 0, 0), padding=False, elem_id=f"augment-{name}-note"))
+    seed, shown = gr.State(0), gr.Checkbox(True, visible=False)
+    sliders = [fields[KEY.format(name)] for name in TRANSFORMS]
+    settings = fields | data.fields
+
+    @answers_errors(lambda message: (empty_html(message), *(gr.skip() for _ in notes)))
+    def show(*inputs):
+        """What the strengths do to three pictures of the data set."""
+        *values, seed, is_visible = inputs
+        if not is_visible:
+            return gr.skip()
+        values = dict(zip(settings, values, strict=True))
+        config, side = _read_strengths(values), data.find_kind(values).image_size
+        return _draw(data, values, config, seed), *describe_strengths(config, side)
+
+    def fit(mode, dataset, *strengths):
+        """The sliders that go with the mode."""
+        wanted = suited_strengths(dataset) if mode == "suited" else AugmentConfig()
+        if mode == "own":
+            return gr.skip()
+        target = wanted.to_dict().values()
+        return [gr.skip() if new == old else new for new, old in zip(target, strengths, strict=True)]
+
+    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+    mode, dataset = fields["augment"], data.fields["dataset"]
+    gr.on([mode.change, dataset.change], fit, [mode, dataset, *sliders], sliders, **quiet)
+    gr.on([slider.input for slider in sliders], lambda: "own", None, mode, **quiet)
+    reset.click(lambda: ("off", *(0 for _ in sliders)), None, [mode, *sliders], **quiet)
+    look = {"fn": show, "inputs": [*settings.values(), seed, shown], "outputs": [strip, *notes], **quiet}
+    follow = {"js": when_visible("augment-preview"), "trigger_mode": "always_last"}
+    looked_at = [data.fields[key] for key in data.fields if key not in ("train_limit", "label_noise")]
+    gr.on([component.change for component in [mode, *sliders, *looked_at]], **look, **follow)
+    again.click(lambda last: last + 1, seed, seed, **quiet).then(**look)
+    on_open = look | {"show_progress": "minimal", "show_progress_on": strip}
+    return AugmentPanel(fields, read_augment, on_open)
+
+
+def read_augment(values: Mapping) -> dict:
+    """The argument ``augment`` of ``TrainingConfig``: off is False, and so are strengths that are all 0."""
+    if values["augment"] == "own":
+        return {"augment": _read_strengths(values) or False}
+    return {"augment": values["augment"] == "suited"}
+
+
+def suited_strengths(dataset: str) -> AugmentConfig:
+    """What suits a data set: what a training does where ``augment`` is True."""
+    return default_config(DATASETS.get(dataset, OWN_PICTURES).augmentations)
+
+
+def describe_strengths(config: AugmentConfig, side: int) -> list[str]:
+    """For each transform, what its strength means for pictures of ``side`` pixels, as HTML."""
+    return [_describe(name, strength, side) for name, strength in config.to_dict().items()]
+
+
+def _read_strengths(values: Mapping) -> AugmentConfig:
+    if values["augment"] == "suited":
+        return suited_strengths(values["dataset"])
+    if values["augment"] == "off":
+        return AugmentConfig()
+    return AugmentConfig(**{name: values[KEY.format(name)] for name in TRANSFORMS})
+
+
+def _draw(data: DataPanel, values: Mapping, config: AugmentConfig, seed: int) -> str:
+    pictures = data.find_pictures(values)
+    if pictures is None:
+        return empty_html(NO_PICTURES)
+    rows = [list(row) for row in preview(pictures, config, seed, VERSIONS)]
+    active = [TRANSFORMS[name].title.lower() for name, strength in config.to_dict().items() if strength]
+    what = f"changed by {', '.join(active)}" if active else "unchanged: nothing is on"
+    caption = f"Left: {len(rows)} training pictures. Right of each: {VERSIONS - 1} versions, {what}."
+    picture = figure_html(draw_grid(rows, MIN_SIDE), caption, caption)
+    return picture.replace("<img ", '<img style="max-width:100%;width:auto" ', 1)
+
+
+def _describe(name: str, strength: float, side: int) -> str:
+    transform = TRANSFORMS[name]
+    meaning = transform.describe(strength, side) if strength else "Off"
+    first = escape(meaning[0].upper() + meaning[1:])
+    return f'<p class="note" style="margin-top:-0.4rem"><strong>{first}.</strong> {escape(transform.explanation)}</p>'

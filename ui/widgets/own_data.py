@@ -1,0 +1,199 @@
+"""Choosing own pictures: an uploaded zip, a folder below the server's data root, or boxes to drop them into."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import gradio as gr
+
+from models.data.class_boxes import save_class_boxes
+from models.data.system_files import is_system_file
+from models.errors import ModelsError
+from models.names import find_path, list_readable, simplify
+from ui.services import Services
+
+OWN = "own"
+"""The choice that stands for own pictures among named data sets."""
+SOURCES = {"files": "A zip, or a folder on the server", "boxes": "Class boxes to drop pictures into"}
+FIRST_BOXES, MAX_BOXES = 2, 6
+MAX_WRAPPERS = 4
+"""Folders inside each other that are looked into for class folders."""
+MAX_KEPT_ZIPS = 16
+"""Packed boxes kept at a time; a run that trains on one has its own copy."""
+
+
+def build_own_data(services: Services, elem_id: str) -> tuple[gr.File, gr.Dropdown]:
+    """The two controls; :func:`find_own_data` reads them."""
+    upload = gr.File(file_types=[".zip"], label="A zip with one folder of pictures per class", height=120)
+    folder = gr.Dropdown(list_folders(services), value=None, label="or a folder in the data root", elem_id=elem_id)
+    return upload, folder
+
+
+def find_own_data(services: Services, upload: str | None, folder: str | None) -> str:
+    """The path that is meant.
+
+    Raises:
+        ModelsError: Nothing was chosen.
+    """
+    if upload:
+        return upload
+    if folder in list_folders(services):
+        return str(services.lab.data_root.absolute() / folder)
+    raise ModelsError("Upload a zip with one folder of pictures per class, or choose a folder.")
+
+
+def list_folders(services: Services) -> list[str]:
+    """Readable names of the folders in the data root in which there are several folders, perhaps inside of one."""
+    root = find_path(services.lab.data_root)
+    try:
+        names = list_readable(root)
+    except OSError:  # not there, or not to be read
+        return []
+    return sorted(shown for name, shown in names.items() if not name.startswith(".") and _has_folders(root / name))
+
+
+def _has_folders(path: Path) -> bool:
+    """Whether a folder, or a link to one, holds several folders, or one that does."""
+    try:
+        for _ in range(MAX_WRAPPERS):
+            inner = [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
+            inner = [child for child in inner if not is_system_file(PurePath(child.name))]
+            if len(inner) != 1:
+                return len(inner) > 1
+            path = inner[0]
+    except OSError:  # not a folder, or not to be read
+        pass
+    return False
+
+
+@dataclass(frozen=True)
+class OwnPictures:
+    """All ways to own pictures in one place.
+
+    Attributes:
+        fields: ``own_source`` (a key of ``SOURCES``), ``zip``, ``folder``, and ``box_name_1``, ``box_files_1`` to
+            ``MAX_BOXES``.
+        find: Values by field -> path of the folder or zip that is meant; ModelsError if nothing is.
+        is_upload: Values by field -> whether that is a file that may vanish, so that a run has to keep a copy.
+    """
+
+    fields: dict[str, gr.components.Component]
+    find: Callable[[Mapping], str]
+    is_upload: Callable[[Mapping], bool]
+
+
+def build_own_pictures(services: Services, elem_id: str) -> OwnPictures:
+    """Lays out the choice between a zip or folder and class boxes; ids begin with ``elem_id``."""
+    store = BoxStore()
+    fields: dict[str, gr.components.Component] = {
+        "own_source": gr.Radio(
+            [(title, name) for name, title in SOURCES.items()],
+            value="files",
+            label="Where the pictures are",
+            elem_id=f"{elem_id}-source",
+        )
+    }
+    with gr.Row() as files:
+        fields["zip"], fields["folder"] = build_own_data(services, f"{elem_id}-folder")
+    with gr.Column(visible=False) as boxes:
+        fields |= _build_boxes(elem_id)
+    fields["own_source"].change(
+        lambda source: [gr.update(visible=source == "files"), gr.update(visible=source == "boxes")],
+        fields["own_source"],
+        [files, boxes],
+        **{"queue": False, "show_progress": "hidden", "api_visibility": "private"},
+    )
+
+    def find(values: Mapping) -> str:
+        if values["own_source"] == "boxes":
+            return str(store.pack(read_boxes(values)))
+        return find_own_data(services, values["zip"], values["folder"])
+
+    return OwnPictures(fields, find, lambda values: values["own_source"] == "boxes" or bool(values["zip"]))
+
+
+def read_boxes(values: Mapping) -> dict[str, list[str]]:
+    """Class -> files of all boxes with pictures in them.
+
+    Raises:
+        ModelsError: A box with pictures has no name, or two have the same.
+    """
+    found: dict[str, list[str]] = {}
+    for number in range(1, MAX_BOXES + 1):
+        name, files = str(values[f"box_name_{number}"] or "").strip(), values[f"box_files_{number}"]
+        if not files:
+            continue
+        if not name:
+            raise ModelsError(f"Box {number} has {len(files)} pictures but no name; write the name of the class.")
+        if simplify(name) in map(simplify, found):
+            raise ModelsError(f"Two boxes are called {name!r}; every class has one box.")
+        found[name] = list(files)
+    return found
+
+
+def count_boxes(values: Mapping) -> int:
+    """How many boxes have pictures in them."""
+    return sum(bool(values[f"box_files_{number}"]) for number in range(1, MAX_BOXES + 1))
+
+
+class BoxStore:
+    """Packed class boxes: the same pictures are the same file, and only the last ones are kept."""
+
+    def __init__(self, max_kept: int = MAX_KEPT_ZIPS):
+        self.max_kept = max_kept
+        self._folder: tempfile.TemporaryDirectory | None = None
+        self._kept: list[Path] = []
+        self._guard = threading.Lock()
+
+    def pack(self, files_by_class: Mapping[str, list[str]]) -> Path:
+        """The zip of these pictures.
+
+        Raises:
+            ModelsError: Too few or too many classes or pictures, or no space left.
+        """
+        with self._guard:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="convscope-boxes-")
+        path = save_class_boxes(files_by_class, self._folder.name)
+        with self._guard:
+            self._kept = [kept for kept in self._kept if kept != path] + [path]
+            while len(self._kept) > self.max_kept:
+                self._kept.pop(0).unlink(missing_ok=True)
+        return path
+
+
+def _build_boxes(elem_id: str) -> dict[str, gr.components.Component]:
+    fields: dict[str, gr.components.Component] = {}
+    groups = []
+    with gr.Row():
+        for number in range(1, MAX_BOXES + 1):
+            with gr.Column(min_width=220, visible=number <= FIRST_BOXES) as group:
+                fields[f"box_name_{number}"] = gr.Textbox(
+                    label=f"Class {number}",
+                    placeholder="its name, such as cats",
+                    max_length=60,
+                    elem_id=f"{elem_id}-box-name-{number}",
+                )
+                fields[f"box_files_{number}"] = gr.File(
+                    file_count="multiple",
+                    label=f"Pictures of class {number}",
+                    height=140,
+                    elem_id=f"{elem_id}-box-{number}",
+                )
+            groups.append(group)
+    shown = gr.State(FIRST_BOXES)
+    add = gr.Button("Add a class", size="sm", min_width=120, scale=0, elem_id=f"{elem_id}-add-class")
+
+    def add_class(count: int):
+        """Shows one box more."""
+        count = min(count + 1, MAX_BOXES)
+        more = [gr.update(visible=number < count) for number in range(MAX_BOXES)]
+        return count, *more, gr.update(interactive=count < MAX_BOXES)
+
+    add.click(
+        *(add_class, shown, [shown, *groups, add]),
+        **{"queue": False, "show_progress": "hidden", "api_visibility": "private"},
+    )
+    return fields

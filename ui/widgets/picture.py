@@ -1,0 +1,77 @@
+"""The picture input of the workbench, and which files a visitor may name."""
+
+import tempfile
+from pathlib import Path
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from analysis.errors import Progress, no_progress
+from lab.session import Lab
+from models.data.decoding.formats import read_format
+from models.data.samples import list_samples
+from models.errors import ModelsError
+from ui.widgets.errors import refuse
+
+PREVIEW_SIDE = 1024
+_SHOWN_BY_BROWSERS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF")
+_PREVIEW = ".preview.png"
+
+
+def check_picture_path(path: object) -> Path:
+    """The path itself, if it is a file that was uploaded to this server, or a sample.
+
+    A browser can send any path. Gradio refuses those outside its upload folder only if they come with its own
+    mark, which a hostile client leaves out.
+
+    Raises:
+        ModelsError: Any other path.
+    """
+    uploads = Path(get_upload_folder()).resolve()
+    try:
+        resolved = Path(str(path)).resolve()
+    except ValueError:  # a zero byte
+        resolved = Path()
+    samples = {sample.path.resolve() for sample in list_samples().values()}
+    if resolved in samples or resolved.is_relative_to(uploads):
+        return resolved
+    raise ModelsError("Upload the picture first (gradio_client: handle_file), or name a sample.")
+
+
+class Picture(gr.Image):
+    """An image input that hands on the uploaded file as it is.
+
+    ``gr.Image`` opens and re-encodes the file before any handler runs, and shows a bare "Error" when it
+    cannot. Here ``models.data.images.open_image`` is the only reader.
+    """
+
+    is_template = True  # tells gradio that the page's part of it is gr.Image's
+
+    def preprocess(self, payload) -> str | None:
+        """The path of the uploaded file, or None."""
+        if payload is None or payload.path is None:
+            return None
+        original = payload.path.removesuffix(_PREVIEW)
+        try:
+            return str(check_picture_path(original if Path(original).is_file() else payload.path))
+        except ModelsError as error:
+            refuse(str(error))
+
+
+def make_preview(lab: Lab, path: str | None, progress: Progress = no_progress) -> str | None:
+    """A small PNG beside an uploaded picture that browsers do not show, such as a TIFF; None where none is needed.
+
+    :class:`Picture` takes it for the picture that it lies beside. ``progress`` is that of ``Lab.open_image``.
+    """
+    if path is None or read_format(path) in _SHOWN_BY_BROWSERS:
+        return None
+    try:
+        image = lab.open_image(path, progress)
+    except ModelsError:  # the open tab says why
+        return None
+    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BOX)
+    preview = Path(path + _PREVIEW)
+    with tempfile.NamedTemporaryFile(dir=preview.parent, suffix=".png", delete=False) as file:
+        image.save(file, "PNG")
+    return str(Path(file.name).replace(preview))
