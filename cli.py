@@ -25,7 +25,7 @@ def _run_command() -> int:
     import typer
 
     from analysis.errors import AnalysisError
-    from commands import app
+    from commands.app import app
     from models.problems import MAYBE_PROBLEMS, describe_problem
 
     try:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commands import JsonOption, app, data_root, environment, print_json, runs_root
+from commands.app import JsonOption, app, data_root, environment, print_json, runs_root
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.report import MEASURES
 from lab.comparisons.variations import VARIATIONS, vary

@@ -11,7 +11,7 @@ import typer
 
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import no_progress
-from commands import BoundaryName, JsonOption, app, data_root, environment, make_lab, print_json, runs_root
+from commands.app import BoundaryName, JsonOption, app, data_root, environment, make_lab, print_json, runs_root
 from lab.evaluation.config import EvaluationConfig
 from lab.evaluation.run import evaluate as start_evaluation
 from lab.evaluation.run import evaluate_as_run

@@ -9,7 +9,7 @@ import typer
 
 from analysis.attribution.methods import METHODS
 from analysis.errors import AnalysisError
-from commands import (
+from commands.app import (
     BoundaryName,
     ImageArgument,
     JsonOption,

@@ -8,7 +8,7 @@ import typer
 
 from analysis.equivariance.meter import list_notes
 from analysis.errors import AnalysisError, Progress, no_progress
-from commands import (
+from commands.app import (
     BoundaryName,
     ImageArgument,
     JsonOption,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from commands import (
+from commands.app import (
     BoundaryName,
     JsonOption,
     app,

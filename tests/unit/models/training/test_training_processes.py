@@ -15,7 +15,7 @@ import typer
 from safetensors.torch import load_file
 
 import cli  # noqa: F401 (adds the commands)
-from commands import app
+from commands.app import app
 from models.data.shapes import ShapesConfig
 from models.runs.run import create_run, find_process, load_run_model, read_run, record_process, request_stop
 from models.training.config import TrainingConfig
