@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from analysis.attribution import methods as attribution
-from analysis.equivariance import align as equivariance
+from analysis.attribution import methods
+from analysis.equivariance import align
 from analysis.equivariance.meter import LayerMeter, PhaseErrors
 from analysis.network.predict import Prediction
 from analysis.shift.shift_map import ShiftMap
@@ -69,8 +69,8 @@ class ShiftResult:
     margin_before: float
     margin_after: float
     near_tie: bool
-    layers: tuple[equivariance.LayerError, ...]
-    comparison: equivariance.MapComparison | None
+    layers: tuple[align.LayerError, ...]
+    comparison: align.MapComparison | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -98,7 +98,7 @@ class Explanation:
     pixels: Tensor
     target: Prediction
     is_top1: bool
-    attribution: attribution.Attribution
+    attribution: methods.Attribution
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict:

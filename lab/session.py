@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from analysis.attribution import methods as attribution
+from analysis.attribution import methods
 from analysis.attribution import obstacles as explainability
-from analysis.equivariance import align as equivariance
+from analysis.equivariance import align
 from analysis.errors import AnalysisError, Progress, no_progress
 from analysis.network.layers import Layer, extract_features, find_layer, list_layers, outline
 from analysis.network.predict import (
@@ -31,7 +31,7 @@ from analysis.network.predict import (
     to_probabilities,
     top_k,
 )
-from analysis.shift import move as shift
+from analysis.shift import move
 from analysis.shift.circular import CircularPadding
 from lab.references import find_levels
 from lab.results import Classification, Explanation, FileResult, ShiftResult
@@ -145,12 +145,12 @@ class Lab:
             prep = loaded.spec.preprocessing
             canvas = prep.to_canvas(image)
             before = prep.crop(canvas)
-            x, y = shift.check_distance(dx, dy, prep.crop_size, boundary)
+            x, y = move.check_distance(dx, dy, prep.crop_size, boundary)
             moved = _move(canvas, before, x, y, boundary, prep.mean)
             compared = find_layer(facts.layers, layer) if layer else None
             levels = facts.find_levels(loaded, twin=twin)
             with CircularPadding() if twin else nullcontext():
-                measured = equivariance.measure_shift(
+                measured = align.measure_shift(
                     loaded.module,
                     loaded.to_inputs(torch.stack([before, moved.pixels])),
                     x,
@@ -217,7 +217,7 @@ class Lab:
         probabilities = predict(loaded.module, inputs)[0]
         best = int(probabilities.argmax())
         index = best if target is None else find_class(target, loaded.spec.categories)
-        result = attribution.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress)
+        result = methods.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress)
         prediction = Prediction(index, loaded.spec.categories[index], float(probabilities[index]))
         return Explanation(loaded.spec, pixels, prediction, index == best, result)
 
@@ -288,7 +288,7 @@ class Lab:
         if facts.obstacles is None:
             inputs = _blank_inputs(loaded)
             facts.default_layer = explainability.default_layer(loaded.module, inputs)
-            facts.obstacles = attribution.find_obstacles(loaded.module, inputs)
+            facts.obstacles = methods.find_obstacles(loaded.module, inputs)
 
     def _classify_chunk(
         self, paths: Sequence[str | Path], model: str, top: int, progress: Progress
@@ -315,11 +315,11 @@ class Lab:
         return [results.get(path) or problems[path] for path in paths]
 
 
-def _move(canvas: Tensor, before: Tensor, dx: float, dy: float, boundary: str, mean) -> shift.ShiftedPixels:
+def _move(canvas: Tensor, before: Tensor, dx: float, dy: float, boundary: str, mean) -> move.ShiftedPixels:
     side = before.shape[-1]
     if boundary == "crop":
-        return shift.shift_crop(canvas, side, dx, dy)
-    return shift.shift_pixels(before, dx, dy, boundary, mean)
+        return move.shift_crop(canvas, side, dx, dy)
+    return move.shift_pixels(before, dx, dy, boundary, mean)
 
 
 def _blank_inputs(loaded: LoadedModel) -> Tensor:

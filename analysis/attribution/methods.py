@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from analysis.attribution import captum_methods as explainers
+from analysis.attribution import captum_methods
 from analysis.attribution.obstacles import ForwardTrace, default_layer, list_feature_maps, trace_forward
 from analysis.errors import AnalysisError, Progress, no_progress
 from analysis.network.hooks import preserved
@@ -44,7 +44,7 @@ class Method:
     explanation: str
     formula: str
     citation: str
-    run: Callable[..., explainers.Evidence]
+    run: Callable[..., captum_methods.Evidence]
     needs_layer: bool = False
     needs_relu: bool = False
 
@@ -58,7 +58,7 @@ _TABLE = (
         "It takes one backward pass and is usually noisy.",
         formula=r"\partial f(x) / \partial x",
         citation="Simonyan et al., Deep Inside Convolutional Networks, 2013, arXiv:1312.6034",
-        run=explainers.saliency,
+        run=captum_methods.saliency,
     ),
     Method(
         name="input_x_gradient",
@@ -68,7 +68,7 @@ _TABLE = (
         "Pixels that the normalisation puts at zero always get zero.",
         formula=r"x \cdot \partial f(x) / \partial x",
         citation="Shrikumar et al., Not Just a Black Box, 2016, arXiv:1605.01713",
-        run=explainers.input_x_gradient,
+        run=captum_methods.input_x_gradient,
     ),
     Method(
         name="integrated_gradients",
@@ -78,7 +78,7 @@ _TABLE = (
         "The map depends on the neutral picture: where it equals yours, nothing is attributed.",
         formula=r"(x - x') \int_0^1 \partial f(x' + \alpha (x - x')) / \partial x \, d\alpha",
         citation="Sundararajan et al., Axiomatic Attribution for Deep Networks, 2017, arXiv:1703.01365",
-        run=explainers.integrated_gradients,
+        run=captum_methods.integrated_gradients,
     ),
     Method(
         name="smoothgrad",
@@ -88,7 +88,7 @@ _TABLE = (
         "More copies give a calmer map and take longer.",
         formula=r"\frac{1}{n} \sum_i \partial f(x + e_i) / \partial x,\ e_i \sim N(0, \sigma^2)",
         citation="Smilkov et al., SmoothGrad: Removing Noise by Adding Noise, 2017, arXiv:1706.03825",
-        run=explainers.smoothgrad,
+        run=captum_methods.smoothgrad,
     ),
     Method(
         name="guided_backprop",
@@ -98,7 +98,7 @@ _TABLE = (
         "It often looks alike for every class, so read it as what the network sees, not as why it decided.",
         formula=r"R^l = [a^l > 0] \cdot [R^{l+1} > 0] \cdot R^{l+1}",
         citation="Springenberg et al., Striving for Simplicity, 2014, arXiv:1412.6806",
-        run=explainers.guided_backprop,
+        run=captum_methods.guided_backprop,
         needs_relu=True,
     ),
     Method(
@@ -109,7 +109,7 @@ _TABLE = (
         "A smaller square shows finer detail and takes longer.",
         formula=r"f(x) - f(x \text{ with the window covered})",
         citation="Zeiler and Fergus, Visualizing and Understanding ConvNets, 2013, arXiv:1311.2901",
-        run=explainers.occlusion,
+        run=captum_methods.occlusion,
     ),
     Method(
         name="grad_cam",
@@ -120,7 +120,7 @@ _TABLE = (
         "Negative regions speak against the class.",
         formula=r"\sum_k \alpha_k A^k,\ \alpha_k = \frac{1}{hw} \sum_{ij} \partial f / \partial A^k_{ij}",
         citation="Selvaraju et al., Grad-CAM, 2016, arXiv:1610.02391",
-        run=explainers.grad_cam,
+        run=captum_methods.grad_cam,
         needs_layer=True,
     ),
     Method(
@@ -131,7 +131,7 @@ _TABLE = (
         "What guided backpropagation gets wrong stays wrong inside the region.",
         formula=r"R^0 \cdot \mathrm{ReLU}(\text{Grad-CAM})",
         citation="Selvaraju et al., Grad-CAM, 2016, arXiv:1610.02391",
-        run=explainers.guided_grad_cam,
+        run=captum_methods.guided_grad_cam,
         needs_layer=True,
         needs_relu=True,
     ),
@@ -176,8 +176,8 @@ class Attribution:
         """What to know when reading this map, in sentences."""
         found = []
         if (gap := self.completeness_gap) is not None:
-            is_closed = gap < explainers.TOLERANCE
-            limit = "" if is_closed else f", where it stops after {explainers.MAX_STEPS} steps"
+            is_closed = gap < captum_methods.TOLERANCE
+            limit = "" if is_closed else f", where it stops after {captum_methods.MAX_STEPS} steps"
             found.append(f"The map adds up to the difference in score but for {100 * gap:.1f} %{limit}.")
         if self.placement == "even":
             found.append(f"What the cells of {self.layer} look at is not known; they are spread evenly.")
@@ -228,7 +228,7 @@ def attribute(
             raise AnalysisError(obstacle)
         layer = _choose_layer(layer, trace) if chosen.needs_layer else None
         module.requires_grad_(False)
-        question = explainers.Question(module, inputs.requires_grad_(), target, layer, progress, seed)
+        question = captum_methods.Question(module, inputs.requires_grad_(), target, layer, progress, seed)
         found = chosen.run(question, **options)
         values = found.values[0].detach().float().cpu()
     if not values.isfinite().all():

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from analysis.errors import AnalysisError, Cancelled, Progress, no_progress
 from lab.documents import read_measurements
-from lab.experiments import location_bias as experiment_location_bias
-from lab.experiments import red_green as experiment_red_green
-from lab.experiments import traces as experiment_traces
+from lab.experiments import location_bias, red_green, traces
 from lab.experiments.red_green_network import RedGreenConfig
 from lab.session import Lab
 from models.checkpoints import read_json
@@ -138,8 +136,8 @@ EXPERIMENTS = {
             ),
             config=RedGreenConfig,
             key=("convolution", "seed"),
-            measure=experiment_red_green.measure,
-            summarize=experiment_red_green.summarize,
+            measure=red_green.measure,
+            summarize=red_green.summarize,
             full={"repeats": 10, "epochs": 50, "optimizer": "adadelta", "learning_rate": 1.0},
         ),
         Experiment(
@@ -150,10 +148,10 @@ EXPERIMENTS = {
                 "shapes on the left only. How much do they lose on the right, if all cells (flatten), their mean "
                 "(gap), or the best single cell (scan) decide?"
             ),
-            config=experiment_location_bias.LocationBiasConfig,
+            config=location_bias.LocationBiasConfig,
             key=("head", "seed"),
-            measure=experiment_location_bias.measure,
-            summarize=experiment_location_bias.summarize,
+            measure=location_bias.measure,
+            summarize=location_bias.summarize,
             full={"repeats": 10, "epochs": 20, "num_images": 8000, "num_test": 6000},
         ),
         Experiment(
@@ -165,10 +163,10 @@ EXPERIMENTS = {
                 "ImageNet's validation pictures and the weights of 2020, these are the published protocols. "
                 "Full size is 1001 pictures, as in the second; Zhang's takes a limit of 50,000."
             ),
-            config=experiment_traces.TracesConfig,
+            config=traces.TracesConfig,
             key=("picture",),
-            measure=experiment_traces.measure,
-            summarize=experiment_traces.summarize,
+            measure=traces.measure,
+            summarize=traces.summarize,
             full={"limit": 1001},
         ),
     )

@@ -12,7 +12,7 @@ from models.errors import ModelsError
 from models.networks.parts import HEADS, NORMS, POOLING
 from models.runs.run import RunWriter, create_run, read_run
 from models.runs.stop import StopRequest
-from models.training import loop as trainer
+from models.training import loop
 from models.training.cuda_graphs import record_passes
 from models.training.loop import Trainer
 from models.training.precision import choose_precision
@@ -79,7 +79,7 @@ def test_a_broken_off_training_keeps_its_loss_scale(tmp_path, monkeypatch, at_st
         kept.update(zip(("sums", "progress"), read_resume_point(run_dir, module, optimizer), strict=True))
         return kept["sums"], kept["progress"]
 
-    monkeypatch.setattr(trainer, "read_resume_point", read)
+    monkeypatch.setattr(loop, "read_resume_point", read)
     again = resume(tmp_path / "a")
     assert kept["progress"]["step"] == at_step and kept["progress"]["scaler"]["scale"] > 1
     assert (again.weights_sha256, again.test_accuracy) == (whole.weights_sha256, whole.test_accuracy)

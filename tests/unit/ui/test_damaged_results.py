@@ -15,11 +15,9 @@ from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, write_json
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
-from ui.evaluate import data_set as evaluation_panel
-from ui.evaluate import experiments as experiments_panel
-from ui.evaluate import repair as repair_panel
+from ui.evaluate import data_set, experiments, repair
 from ui.services import Services
-from ui.train import comparison as arms_panel
+from ui.train import comparison
 from ui.widgets.job_view import build_job_view
 
 SHARE = {"value": 0.5, "low": 0.4, "high": 0.6}
@@ -61,13 +59,13 @@ COMPARISON = {
     "networks": [{"arm": "a", "seed": 0, "run": "x-a-0", "state": "finished"}],
 }
 CASES = {
-    "evaluation": SimpleNamespace(kind="evaluation", panel=evaluation_panel, config={}, status={}, found=EVALUATION),
-    "repair": SimpleNamespace(kind="repair", panel=repair_panel, config={}, status={}, found=REPAIR),
-    "arms": SimpleNamespace(kind="arms", panel=arms_panel, config=ARMS, status={}, found=COMPARISON),
+    "evaluation": SimpleNamespace(kind="evaluation", panel=data_set, config={}, status={}, found=EVALUATION),
+    "repair": SimpleNamespace(kind="repair", panel=repair, config={}, status={}, found=REPAIR),
+    "arms": SimpleNamespace(kind="arms", panel=comparison, config=ARMS, status={}, found=COMPARISON),
 } | {
     name: SimpleNamespace(
         kind="experiment",
-        panel=experiments_panel,
+        panel=experiments,
         config={"experiment": name},
         status={"rows": [row], "sentence": "So it is."},
         found={"note": "A note."},

@@ -9,7 +9,7 @@ from PIL import Image
 
 from analysis.errors import Cancelled
 from lab.session import Lab
-from models.data.decoding import budget as decoding
+from models.data.decoding import budget
 from models.runs.manager import JobManager
 from models.zoo.pretrained import DEFAULT_MODEL
 from tests.device import DEVICE
@@ -53,7 +53,7 @@ def test_cancel_reaches_a_picture_that_is_being_opened(page, event, arguments, t
         raise Cancelled
 
     monkeypatch.setattr(services, "watch", lambda *args, **kwargs: nullcontext(end))
-    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", -1)
+    monkeypatch.setattr(budget, "FIRST_REPORT_SECONDS", -1)
     monkeypatch.setattr("ui.widgets.errors.inform", lambda message: None)
     Image.linear_gradient("L").save(tmp_path / "cell.tif")
     events = [entry for entry in page.fns.values() if entry.name == event and entry.api_visibility == "private"]

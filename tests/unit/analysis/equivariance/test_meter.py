@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analysis.equivariance import reduced_forwards as forwards
+from analysis.equivariance import reduced_forwards
 from analysis.equivariance.meter import LayerMeter, measure_down_the_network, measure_layers
 from analysis.equivariance.phase_spread import draw_phases
 from analysis.equivariance.reduced_forwards import measure_levels
@@ -381,7 +381,7 @@ def test_chunks_do_not_change_the_numbers(monkeypatch):
         net, scene, 3, 1, reference=reference
     )
     usual = measure(net, scene, 3, 1, reference=reference)
-    monkeypatch.setattr(forwards, "CHUNK", forwards.MIN_CHUNK)
+    monkeypatch.setattr(reduced_forwards, "CHUNK", reduced_forwards.MIN_CHUNK)
     for meter in measure(net, scene, 3, 1, reference=reference).values():
         before = dataclasses.asdict(usual[meter.name])
         for key, value in dataclasses.asdict(meter).items():

@@ -15,11 +15,9 @@ from torchvision import models
 
 from analysis.errors import AnalysisError, Cancelled
 from analysis.network.layers import list_layers
-from analysis.self_check import identities
+from analysis.self_check import identities, pictures, twin
 from analysis.self_check import phases as identity_phases
-from analysis.self_check import pictures as identity_pictures
 from analysis.self_check import subject as identity_subject
-from analysis.self_check import twin as identity_checks
 from analysis.self_check.identities import IDENTITIES, IdentityResult, check_identities, exact_arithmetic
 from analysis.self_check.subject import Finding
 from analysis.shift import polyphase_tree
@@ -266,7 +264,7 @@ def test_zero_padding_fails_where_the_twin_is_not_one(name, monkeypatch):
 
 
 def test_an_aligner_that_is_off_by_a_cell_is_found(monkeypatch):
-    for module in (identity_subject, identity_checks, identity_pictures):
+    for module in (identity_subject, twin, pictures):
         broken = lambda maps, dx, dy, circular: shift_features(maps, dx + 1, dy, circular=circular)  # noqa: E731
         monkeypatch.setattr(module, "shift_features", broken)
     assert {"I1", "I2", "I7", "I12", "I16"} <= select(run(build(NETS["max-pooling"][0])), False)
@@ -274,7 +272,7 @@ def test_an_aligner_that_is_off_by_a_cell_is_found(monkeypatch):
 
 def test_an_aligner_that_rounds_to_whole_cells_is_found(monkeypatch):
     broken = lambda maps, dx, dy, circular: shift_features(maps, round(dx), round(dy), circular=circular)  # noqa: E731
-    monkeypatch.setattr(identity_pictures, "shift_features", broken)
+    monkeypatch.setattr(pictures, "shift_features", broken)
     assert select(run(build(NETS["strided"][0])), False) == {"I16"}
 
 
@@ -315,7 +313,7 @@ def test_what_the_twin_refuses_says_nothing_and_other_errors_are_not_hidden(monk
     def stumble(*args, **options):
         raise AnalysisError("An instrument is out of order.")
 
-    monkeypatch.setattr(identity_pictures, "shift_pixels", stumble)
+    monkeypatch.setattr(pictures, "shift_pixels", stumble)
     with pytest.raises(AnalysisError, match="out of order"):
         run(build(NETS["strided"][0]))
 
@@ -362,12 +360,12 @@ def test_controls_keep_two_cells_in_the_coarsest_layer():
 
 def test_shifts_with_a_wrong_sign_are_found(monkeypatch):
     broken = lambda pixels, dx, dy, boundary: shift_pixels(pixels, abs(dx), dy, boundary)  # noqa: E731
-    monkeypatch.setattr(identity_pictures, "shift_pixels", broken)
+    monkeypatch.setattr(pictures, "shift_pixels", broken)
     assert "I14" in select(run(build(NETS["strided"][0])), False)
 
 
 def test_a_comparison_that_sees_nothing_fails_its_controls(monkeypatch):
-    for module in (identity_subject, identity_checks, identity_pictures, identity_phases):
+    for module in (identity_subject, twin, pictures, identity_phases):
         monkeypatch.setattr(module, "relative_error", lambda found, expected: 0.0)
     monkeypatch.setattr(identity_subject.Subject, "require_response", lambda subject: None)
     results = run(build(NETS["padded pooling"][0]))
@@ -581,7 +579,7 @@ def test_the_twin_with_its_own_pooling_wraps_convolutions_only():
     pool = nn.MaxPool2d(3, 2, padding=1)
     with CircularPadding():
         expected = conv(x)
-    with identity_checks.WrapConvolutions():
+    with twin.WrapConvolutions():
         assert torch.equal(conv(x), expected)
         assert torch.equal(pool(x), nn.functional.max_pool2d(x, 3, 2, 1))
     assert not torch.equal(conv(x), expected)

@@ -17,10 +17,9 @@ from scipy import stats
 
 import cli
 from analysis.errors import Cancelled
-from lab import schemas as run_schemas
+from lab import schemas
 from lab.documents import read_document, read_measurements, read_rows
-from lab.experiments import location_bias as experiment_location_bias
-from lab.experiments import red_green as experiment_red_green
+from lab.experiments import location_bias, red_green
 from lab.experiments import table as experiments
 from lab.experiments.red_green_network import CONVOLUTIONS
 from lab.experiments.table import EXPERIMENTS, ExperimentConfig, configure, main, run_job, start_run
@@ -103,7 +102,7 @@ def test_red_green_says_so_if_an_identity_fails():
     config = configure("red_green", TINY["red_green"]).settings
     measured = {"convolution": "full_zero", "seed": 0, "similar": 0.9, "dissimilar": 0.9}
     sentences = [
-        experiment_red_green.summarize(config, [measured | {"max_logit_difference": difference}])["sentence"]
+        red_green.summarize(config, [measured | {"max_logit_difference": difference}])["sentence"]
         for difference in (0.0, 1e-7)
     ]
     assert "changed no bit" in sentences[0] and "Unexpected" not in sentences[0]
@@ -140,8 +139,8 @@ def test_a_run_of_the_same_name_is_never_replaced(tmp_path, make_run):
 def test_intervals_are_students():
     values = [0.5, 0.6, 0.9, 0.4]
     low, high = stats.t.interval(0.95, 3, loc=0.6, scale=stats.sem(values))
-    assert experiment_location_bias._interval(values, -1, 1) == pytest.approx({"mean": 0.6, "low": low, "high": high})
-    assert experiment_location_bias._interval([0.99, 0.9], 0, 1)["high"] == 1.0
+    assert location_bias._interval(values, -1, 1) == pytest.approx({"mean": 0.6, "low": low, "high": high})
+    assert location_bias._interval([0.99, 0.9], 0, 1)["high"] == 1.0
 
 
 def test_the_sentence_follows_the_numbers():
@@ -149,7 +148,7 @@ def test_the_sentence_follows_the_numbers():
         config = configure("location_bias", {"heads": ["gap", "flatten"], "repeats": 2}).settings
         heads = ("gap", "gap", "flatten", "flatten")
         rows = [{"head": head, "left": 0.9, "right": right} for head, right in zip(heads, rights, strict=True)]
-        return experiment_location_bias.summarize(config, rows)["sentence"]
+        return location_bias.summarize(config, rows)["sentence"]
 
     apart = sentence(0.89, 0.9, 0.2, 0.21)
     assert "least with gap, from 90.0% to 89.5%" in apart and "do not overlap" in apart
@@ -168,7 +167,7 @@ def test_test_pictures_differ_only_in_the_place(tmp_path):
     seen = []
     config = configure("location_bias", {"num_test": 60, "clutter": 0.0, "device": DEVICE}).settings
     prep = Preprocessing(crop_size=32, resize_size=32, mean=(0.0,) * 3, std=(1.0,) * 3)
-    accuracies = [experiment_location_bias._test(Corner(), prep, side, 0, config) for side in ("left", "right")]
+    accuracies = [location_bias._test(Corner(), prep, side, 0, config) for side in ("left", "right")]
     assert accuracies == pytest.approx([1 / 6, 1 / 6])  # always class 0
     same = (seen[0] == seen[1]).all(1).float().mean()
     assert same > 0.6  # in the others, an object covers the pixel
@@ -260,7 +259,7 @@ def counted(monkeypatch):
     stand_in = Counted(total=400)
     changed = replace(EXPERIMENTS["traces"], measure=stand_in.measure, summarize=stand_in.summarize)
     monkeypatch.setitem(EXPERIMENTS, "traces", changed)
-    monkeypatch.setitem(run_schemas.MEASUREMENTS, "traces", TypeAdapter(list))
+    monkeypatch.setitem(schemas.MEASUREMENTS, "traces", TypeAdapter(list))
     return stand_in
 
 

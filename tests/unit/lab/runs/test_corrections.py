@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from analysis.errors import AnalysisError
-from lab.runs import corrections as run_corrections
+from lab.runs import corrections
 from lab.runs.corrections import FILE, add_correction, find_trained, read_corrections, take_back_correction
 from lab.runs.mistakes import Correction, open_errors
 from models.errors import ModelsError
@@ -94,7 +94,7 @@ def test_a_pipe_in_the_place_of_the_file_keeps_nobody_waiting(run):
 
 def test_there_is_a_limit_and_a_disk_that_refuses_is_named(run, monkeypatch):
     view = open_errors(run)
-    monkeypatch.setattr(run_corrections, "MAX_KEPT", 2)
+    monkeypatch.setattr(corrections, "MAX_KEPT", 2)
     for index in (0, 1):
         add_correction(run, view, index, None)
     with pytest.raises(AnalysisError, match="at most 2 corrections"):
@@ -104,7 +104,7 @@ def test_there_is_a_limit_and_a_disk_that_refuses_is_named(run, monkeypatch):
     def refuse(path, values):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_corrections, "write_json", refuse)
+    monkeypatch.setattr(corrections, "write_json", refuse)
     with pytest.raises(ModelsError, match="tiny cannot be stored"):
         take_back_correction(run)
 

@@ -13,7 +13,7 @@ from torch import nn
 from analysis.errors import AnalysisError
 from analysis.figures.drawing import draw_filters
 from lab.lru import RecentResults
-from lab.runs import snapshots as run_analysis
+from lab.runs import snapshots
 from lab.runs.examples import list_snapshots
 from lab.runs.snapshot_view import (
     MAX_FILTERS,
@@ -37,7 +37,7 @@ COUNT = 30
 @pytest.fixture
 def run(tmp_path, make_run, monkeypatch) -> Run:
     """A run with examples and two snapshots of different networks."""
-    monkeypatch.setattr(run_analysis, "_RESULTS", RecentResults(run_analysis.MAX_KEPT_BYTES))
+    monkeypatch.setattr(snapshots, "_RESULTS", RecentResults(snapshots.MAX_KEPT_BYTES))
     root = tmp_path / "runs"
     folder = root / "tiny" / "snapshots"
     for step in (0, 40):

@@ -19,7 +19,7 @@ from analysis.figures.training import plot_layers
 from analysis.network.health import measure_health
 from analysis.shift.move import shift_pixels
 from lab.lru import RecentResults
-from lab.runs import snapshots as run_analysis
+from lab.runs import snapshots
 from lab.runs.examples import list_snapshots, read_examples, read_predictions
 from lab.runs.mistakes import open_errors
 from lab.runs.snapshots import evaluate_snapshot, snapshot_consistency, snapshot_health, snapshot_model
@@ -35,7 +35,7 @@ COUNT, NAMES = 30, ("ant", "bee", "cat")
 @pytest.fixture
 def run(tmp_path, make_run, monkeypatch) -> Run:
     """A finished run with examples, predictions and three snapshots of different networks."""
-    monkeypatch.setattr(run_analysis, "_RESULTS", RecentResults(run_analysis.MAX_KEPT_BYTES))
+    monkeypatch.setattr(snapshots, "_RESULTS", RecentResults(snapshots.MAX_KEPT_BYTES))
     root = tmp_path / "runs"
     folder = root / "tiny" / "snapshots"
     for number, step in enumerate((40, 7, 12_345_678)):
@@ -233,7 +233,7 @@ def test_a_run_without_snapshots_has_none(run, tmp_path):
 @pytest.mark.parametrize("step", [None, 7, 40])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_a_snapshot_is_evaluated_like_plain_forwards(lab, run, step, chunk, monkeypatch):
-    monkeypatch.setattr(run_analysis, "CHUNK_PIXELS", chunk * 64)
+    monkeypatch.setattr(snapshots, "CHUNK_PIXELS", chunk * 64)
     seen = []
     found = evaluate_snapshot(lab, run, step, progress=lambda done, total: seen.append((done, total)))
     examples = read_examples(run)
@@ -263,7 +263,7 @@ def test_results_are_kept_until_a_file_changes(lab, run):
 
 
 def test_a_cancelled_evaluation_keeps_nothing_and_can_be_repeated(lab, run, monkeypatch):
-    monkeypatch.setattr(run_analysis, "CHUNK_PIXELS", 10 * 64)
+    monkeypatch.setattr(snapshots, "CHUNK_PIXELS", 10 * 64)
 
     def cancel(done, total):
         if done >= 10:
@@ -271,7 +271,7 @@ def test_a_cancelled_evaluation_keeps_nothing_and_can_be_repeated(lab, run, monk
 
     with pytest.raises(Cancelled):
         evaluate_snapshot(lab, run, 7, progress=cancel)
-    assert len(run_analysis._RESULTS) == 0
+    assert len(snapshots._RESULTS) == 0
     assert len(evaluate_snapshot(lab, run, 7)) == COUNT
 
 
@@ -285,7 +285,7 @@ def test_too_little_memory_halves_the_chunk(lab, run, monkeypatch):
                 raise torch.OutOfMemoryError
         return real(self, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(run_analysis, "CHUNK_PIXELS", 16 * 64)
+    monkeypatch.setattr(snapshots, "CHUNK_PIXELS", 16 * 64)
     with lab.use("run/tiny@7"):
         pass
     monkeypatch.setattr(nn.Module, "__call__", scarce)
@@ -358,9 +358,9 @@ def test_health_is_that_of_the_network_on_its_examples(lab, run):
 def test_health_of_large_pictures_takes_fewer_of_them(lab, run, monkeypatch):
     """All go through the network at once: 256 of 512 x 512 pixels would need gigabytes."""
     seen = []
-    monkeypatch.setattr(run_analysis, "measure_health", lambda module, inputs: seen.append(len(inputs)) or [])
+    monkeypatch.setattr(snapshots, "measure_health", lambda module, inputs: seen.append(len(inputs)) or [])
     for step, values in ((7, 6 * 64 - 1), (40, 3)):
-        monkeypatch.setattr(run_analysis, "HEALTH_VALUES", values)
+        monkeypatch.setattr(snapshots, "HEALTH_VALUES", values)
         snapshot_health(lab, run, step)
     assert seen == [5, 1]
 

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from models.data import crops as squares
-from models.data import images
+from models.data import crops, images
 from models.data.crops import read_square, read_squares
-from models.data.decoding import budget as decoding
+from models.data.decoding import budget
 from models.data.images import ImageError, open_image
 from models.errors import ModelsError
 
@@ -55,7 +54,7 @@ def test_jpegs_are_decoded_small_upright_and_in_colour(tmp_path, photograph, mon
         sizes.append(image.size)
         return image
 
-    monkeypatch.setattr(squares, "open_image", opening)
+    monkeypatch.setattr(crops, "open_image", opening)
     exif = Image.Exif()
     exif[0x112] = 6  # turned by a quarter
     for name, picture, options in (
@@ -90,7 +89,7 @@ def make_files(tmp_path, count):
             Image.new("RGB", (20, 20) if i % 2 else (90, 90), (i, 0, 0)).save(
                 tmp_path / f"fine{i}.png", compress_level=0
             )
-    assert (tmp_path / "fine0.png").stat().st_size > squares._SMALL_BYTES > (tmp_path / "fine1.png").stat().st_size
+    assert (tmp_path / "fine0.png").stat().st_size > crops._SMALL_BYTES > (tmp_path / "fine1.png").stat().st_size
     names = {3: "broken{}.png", 7: "locked{}.png"}
     return [tmp_path / names.get(i % 10, "fine{}.png").format(i) for i in range(count)]
 
@@ -113,7 +112,7 @@ def test_only_a_few_files_are_open_at_once(tmp_path):
     log, most = [], 0
     for _ in read_squares([partial(opened, path, log) for path in make_files(tmp_path, 100)], 8):
         most = max(most, sum(1 if what == "open" else -1 for what, name in log if "locked" not in name))
-    assert 1 < most <= squares.MAX_THREADS * squares._WAITING_PER_THREAD + 1
+    assert 1 < most <= crops.MAX_THREADS * crops._WAITING_PER_THREAD + 1
 
 
 def test_leaving_early_closes_everything(tmp_path):
@@ -143,9 +142,9 @@ def test_leaving_early_begins_no_further_picture(tmp_path, monkeypatch):
         return True
 
     cancelled = []
-    monkeypatch.setattr(squares, "MAX_THREADS", 2)
-    monkeypatch.setattr(squares, "_SMALL_BYTES", 0)
-    monkeypatch.setattr(squares, "read_square", read)
+    monkeypatch.setattr(crops, "MAX_THREADS", 2)
+    monkeypatch.setattr(crops, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(crops, "read_square", read)
     monkeypatch.setattr(Future, "cancel", cancel_and_count)
 
     @contextmanager
@@ -154,7 +153,7 @@ def test_leaving_early_begins_no_further_picture(tmp_path, monkeypatch):
         raise ModelsError("too much")
         yield
 
-    monkeypatch.setattr(squares.os, "sched_getaffinity", lambda process: range(2))
+    monkeypatch.setattr(crops.os, "sched_getaffinity", lambda process: range(2))
     (tmp_path / "a.png").write_bytes(b"x" * 100)
     openers = [partial(opened, tmp_path / "a.png", [])] * 6 + [refuse]
     with pytest.raises(ModelsError, match="too much"):
@@ -163,7 +162,7 @@ def test_leaving_early_begins_no_further_picture(tmp_path, monkeypatch):
 
 
 def test_leaving_early_ends_what_is_being_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", 0)
+    monkeypatch.setattr(budget, "FIRST_REPORT_SECONDS", 0)
     noise = np.random.default_rng(0).integers(256, size=(400, 400, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
@@ -181,7 +180,7 @@ def test_leaving_early_ends_what_is_being_decoded(tmp_path, monkeypatch):
             ended.append(type(error).__name__)
             raise
 
-    monkeypatch.setattr(squares, "open_image", opening)
+    monkeypatch.setattr(crops, "open_image", opening)
     reading = read_squares([partial(opened, tmp_path / name, []) for name in ("small.png", "large.png")], 8)
     next(reading)
     assert inside.wait(10)
@@ -204,7 +203,7 @@ def test_bugs_are_not_taken_for_broken_pictures(tmp_path, monkeypatch):
     def fail(path, **options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(squares, "read_square", fail)
+    monkeypatch.setattr(crops, "read_square", fail)
     with pytest.raises(ZeroDivisionError):
         list(read_squares([partial(opened, path, []) for path in make_files(tmp_path, 3)], 8))
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
 from models.data import images
-from models.data.decoding import budget as decoding
+from models.data.decoding import budget
 from models.data.images import ImageError, list_notes, open_image
 from models.names import make_readable
 
@@ -563,7 +563,7 @@ def test_scans_that_take_too_long_are_refused_unread(tmp_path, monkeypatch):
 
 def test_few_pictures_are_decoded_at_once(tmp_path, monkeypatch):
     """Four threads, room for two: never more of them inside a decoder."""
-    room, inside, most = decoding.Room(2 * 14 * 12 * 8), [], []
+    room, inside, most = budget.Room(2 * 14 * 12 * 8), [], []
     monkeypatch.setattr(images, "ROOM", room)
     both = threading.Barrier(2)
 
@@ -593,8 +593,8 @@ def stop(done, total):
 
 
 def test_waiting_for_a_turn_can_be_cancelled(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", 0)
-    room = decoding.Room(1000)
+    monkeypatch.setattr(budget, "FIRST_REPORT_SECONDS", 0)
+    room = budget.Room(1000)
     monkeypatch.setattr(images, "ROOM", room)
     path = save(tmp_path, PNG)
     started = time.monotonic()
@@ -606,7 +606,7 @@ def test_waiting_for_a_turn_can_be_cancelled(tmp_path, monkeypatch):
 
 
 def test_decoding_can_be_cancelled_between_two_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", 0)
+    monkeypatch.setattr(budget, "FIRST_REPORT_SECONDS", 0)
     reads = []
 
     def report(done, total):
@@ -629,7 +629,7 @@ def test_slow_pictures_of_every_kind_are_opened_all_the_same(tmp_path, monkeypat
     files["grey"] = encode(Image.fromarray(np.float32([[0, 1]])), "TIFF")
     files["packed"] = encode(Image.fromarray(np.float32([[0, 1]])), "TIFF", compression="tiff_lzw")
     files |= {"JPEG": JPEG, "BMP": encode(PICTURE, "BMP"), "PPM": encode(PICTURE, "PPM")}
-    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", -1)
+    monkeypatch.setattr(budget, "FIRST_REPORT_SECONDS", -1)
     for kind, data in files.items():
         path, reports = save(tmp_path, data, kind), []
         open_image(path, progress=lambda done, total, reports=reports: reports.append((done, total)))
@@ -637,5 +637,5 @@ def test_slow_pictures_of_every_kind_are_opened_all_the_same(tmp_path, monkeypat
 
 
 def test_a_file_that_keeps_its_decoder_busy_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "MAX_SECONDS", -1)
+    monkeypatch.setattr(budget, "MAX_SECONDS", -1)
     assert "too long" in refused(save(tmp_path, PNG))

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.data import class_layout, zips
-from models.data import crops as squares
+from models.data import class_layout, crops, zips
 from models.data.folders import load_folder, open_source
 from models.errors import ModelsError
 from tests.own_pictures import RawInfo, make_raw_zip, make_zip, png, two_classes
@@ -212,10 +211,10 @@ def bomb(side: int) -> bytes:
 def test_the_pixels_of_a_zip_are_bounded(tmp_path, monkeypatch):
     """By what the pictures say of themselves: those that are too many are not decoded."""
     monkeypatch.setattr(zips, "FREE_PIXELS", 4_000_000)
-    monkeypatch.setattr(squares, "_SMALL_BYTES", 0)  # all in threads
+    monkeypatch.setattr(crops, "_SMALL_BYTES", 0)  # all in threads
     decoded = []
     monkeypatch.setattr(
-        squares, "read_square", lambda path, side, **rest: decoded.append(path) or np.zeros((3, side, side))
+        crops, "read_square", lambda path, side, **rest: decoded.append(path) or np.zeros((3, side, side))
     )
     files = {f"{name}/{number}.png": bomb(1000) for name in ("a", "b") for number in range(10)}
     path = make_zip(tmp_path / "bomb.zip", files)

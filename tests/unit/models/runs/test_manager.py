@@ -19,7 +19,7 @@ from PIL import Image
 
 from models.errors import ModelsError
 from models.runs import manager as jobs
-from models.runs import worker as launcher
+from models.runs import worker
 from models.runs.manager import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
 from models.runs.run import UNFINISHED, create_run, find_process, load_run_model, write_json
 from models.training.run import TrainingConfig
@@ -129,7 +129,7 @@ def test_a_run_found_after_a_restart_can_be_killed_with_its_children(manager, tm
 
 def test_a_training_that_was_forked_equals_one_that_was_not(manager, monkeypatch):
     monkeypatch.setattr(jobs, "PRELOADED", ())
-    monkeypatch.setattr(launcher, "READY_SECONDS", PATIENCE)
+    monkeypatch.setattr(worker, "READY_SECONDS", PATIENCE)
     config = long_config(epochs=2)
     names = [manager.start(config, "subprocess")]
     manager.warm_up()

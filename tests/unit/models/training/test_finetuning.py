@@ -13,9 +13,7 @@ from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.networks.transfer import TransferConfig, TransferNet, load_backbone_weights
 from models.runs.run import RunWriter, load_run_model, read_run, request_stop
-from models.training import finetuning as approaches
-from models.training import loop as trainer
-from models.training import recorder as journal
+from models.training import finetuning, loop, recorder
 from models.training import setup as training_setup
 from models.training.config import TrainingConfig
 from models.training.feature_cache import CACHE_FOLDER
@@ -193,13 +191,13 @@ def test_first_the_head_then_everything(tmp_path, configure, pretrained):
 
 def test_frozen_with_augmentation_goes_through_pictures(tmp_path, configure, pretrained, monkeypatch):
     shapes = []
-    step = trainer.Trainer._add_gradients
+    step = loop.Trainer._add_gradients
 
     def listen(self, index, part):
         shapes.append(tuple(self.feed.batch(index, self.step, part)[0].shape))
         step(self, index, part)
 
-    monkeypatch.setattr(trainer.Trainer, "_add_gradients", listen)
+    monkeypatch.setattr(loop.Trainer, "_add_gradients", listen)
     augmented = train(configure("frozen", augment={"flip": 1.0, "noise": 0.5}), tmp_path / "a")
     assert set(shapes) == {(8, 3, 64, 64)}
     assert changed(tmp_path / "a", pretrained) == set()
@@ -213,7 +211,7 @@ def test_frozen_with_augmentation_goes_through_pictures(tmp_path, configure, pre
 def test_it_goes_on_after_being_killed(tmp_path, configure, monkeypatch, mode):
     config = configure(mode, optimizer="adamw", learning_rate=0.01, max_steps=6)
     expected = train(config, tmp_path / "whole")
-    monkeypatch.setattr(journal, "RESUME_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "RESUME_SECONDS", 0.0)
     for at_step in (1, 4) if mode == "frozen" else (4,):
         run_dir = tmp_path / f"killed-{at_step}"
         break_off(monkeypatch, config, run_dir, at_step)
@@ -247,4 +245,4 @@ def test_half_precision_is_not_chosen_for_backbones(tmp_path, configure, monkeyp
     )
     train(configure("frozen", max_steps=1), tmp_path / "a")
     assert asked == [{"half_on_cpu": False}]
-    assert approaches.WholeNetwork.half_on_cpu
+    assert finetuning.WholeNetwork.half_on_cpu

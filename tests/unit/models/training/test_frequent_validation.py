@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 
 from models.data.datasets import Split
 from models.runs.run import load_run_model, read_run
-from models.training import loop as trainer
+from models.training import loop
 from models.training.config import TrainingConfig
 from models.training.frequent_validation import MAX_TIMES, SAMPLE, SPAN, pick_sample, plan_validations, share_right
 from models.training.run import load_data, resume, train
@@ -146,11 +146,11 @@ def test_a_careless_validation_would_be_noticed(tmp_path, monkeypatch, careless)
 
     def assess_within(self, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(trainer, "assess", careless)
+            patch.setattr(loop, "assess", careless)
             validate(self, *arguments)
 
-    validate = trainer.Trainer._validate_sample
-    monkeypatch.setattr(trainer.Trainer, "_validate_sample", assess_within)
+    validate = loop.Trainer._validate_sample
+    monkeypatch.setattr(loop.Trainer, "_validate_sample", assess_within)
     assert train(tiny(validate_often=True), tmp_path / "b").weights_sha256 != expected
 
 
@@ -191,7 +191,7 @@ def test_a_broken_off_training_ends_with_the_same_lines(tmp_path, monkeypatch, s
 def test_what_breaks_off_within_such_a_validation(tmp_path, monkeypatch, saved_always, how):  # noqa: F811
     config, calls = tiny(validate_often=True), []
     whole = train(config, tmp_path / "whole")
-    validate = trainer.Trainer._validate_sample
+    validate = loop.Trainer._validate_sample
 
     def validate_and_break(self):
         calls.append(self.step)
@@ -204,7 +204,7 @@ def test_what_breaks_off_within_such_a_validation(tmp_path, monkeypatch, saved_a
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "_validate_sample", validate_and_break)
+        patch.setattr(loop.Trainer, "_validate_sample", validate_and_break)
         if how == "stopped":
             assert train(config, tmp_path / "a").state == "stopped"
         else:

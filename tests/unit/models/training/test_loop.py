@@ -14,8 +14,7 @@ from analysis.network.health import measure_health
 from models.data.datasets import Split, load_dataset
 from models.runs.run import SilentWriter, load_run_model, read_run, write_json
 from models.runs.stop import StopRequest
-from models.training import loop as trainer
-from models.training import recorder as journal
+from models.training import loop, recorder
 from models.training import setup as training_setup
 from models.training.batches import Feed
 from models.training.recorder import BEST
@@ -101,7 +100,7 @@ def test_an_early_stop_that_was_killed_before_the_end_comes_to_the_same(tmp_path
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "_take_best", die)
+        patch.setattr(loop.Trainer, "_take_best", die)
         with pytest.raises(Killed):
             train(config, tmp_path / "a")
     status = json.loads((tmp_path / "a" / "status.json").read_text())
@@ -301,7 +300,7 @@ def channels(line: dict) -> dict[str, tuple]:
 
 
 def test_dead_and_saturated_channels_are_those_of_the_network_on_validation_pictures(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(trainer, "HEALTH_PICTURES", 20)
+    monkeypatch.setattr(loop, "HEALTH_PICTURES", 20)
     options = {"model": {"channels": [8, 12], "activation": "tanh", "norm": "none"}, "learning_rate": 0.5}
     train(tiny(**options), tmp_path / "a")
     model, _, preprocessing = load_run_model(tmp_path / "a")
@@ -320,20 +319,20 @@ def test_a_network_whose_channels_died_says_so(tmp_path):
 
 def test_looking_for_dead_channels_changes_nothing(tmp_path, monkeypatch):
     options = {"model": {"channels": [8, 12], "dropout": 0.3}, "augment": True, "clip_norm": 1.0}
-    monkeypatch.setattr(journal, "EPOCH_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "EPOCH_SECONDS", 0.0)
     monkeypatch.setattr("models.training.throttle.LONGER", 0)
     watched = train(tiny(**options), tmp_path / "a")
     assert all(channels(line) for line in layer_lines(tmp_path / "a"))
-    monkeypatch.setattr(trainer, "measure_health", lambda module, inputs: [])
+    monkeypatch.setattr(loop, "measure_health", lambda module, inputs: [])
     assert train(tiny(**options), tmp_path / "b").weights_sha256 == watched.weights_sha256
     assert not any(channels(line) for line in layer_lines(tmp_path / "b"))
 
 
 def test_dead_channels_are_looked_for_where_an_epoch_is_kept_and_on_few_values(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(journal, "EPOCH_SECONDS", 1e9)  # the first and the last epoch
-    monkeypatch.setattr(trainer, "HEALTH_VALUES", 5 * 3 * 32 * 32 + 1)
-    monkeypatch.setattr(trainer, "measure_health", lambda module, inputs: seen.append(inputs.shape) or [])
+    monkeypatch.setattr(recorder, "EPOCH_SECONDS", 1e9)  # the first and the last epoch
+    monkeypatch.setattr(loop, "HEALTH_VALUES", 5 * 3 * 32 * 32 + 1)
+    monkeypatch.setattr(loop, "measure_health", lambda module, inputs: seen.append(inputs.shape) or [])
     train(tiny(), tmp_path / "a")
     assert seen == [(5, 3, 32, 32)] * 2
 
@@ -354,7 +353,7 @@ def test_weights_are_kept_every_so_many_steps(tmp_path, caplog):
 )
 def test_what_is_not_kept_is_said(tmp_path, monkeypatch, caplog, bounds, kept, words):
     for name, value in bounds.items():
-        monkeypatch.setattr(journal, name, value)
+        monkeypatch.setattr(recorder, name, value)
     with caplog.at_level(logging.WARNING):
         train(tiny(snapshot_every=5), tmp_path / "a")
     folder = tmp_path / "a" / "snapshots"

@@ -13,7 +13,7 @@ from lab.documents import read_document
 from models.data.datasets import load_dataset
 from models.runs.run import RunWriter, create_run, read_run, request_stop
 from models.runs.stop import StopRequest
-from models.training import lr_finder as range_test
+from models.training import lr_finder
 from models.training.config import TrainingConfig
 from models.training.lr_finder import HIGHEST, LOWEST, STEPS, RangeTester, main, rate_at, read_losses, run_job
 from models.training.run import train
@@ -145,7 +145,7 @@ def test_a_real_test_suggests_a_rate_that_trains(tmp_path):
 
 def test_the_optimiser_gets_the_rates_of_the_test_and_the_losses_are_means(tmp_path, monkeypatch):
     """So small rates change nothing: the losses are those of the untrained network on each batch."""
-    monkeypatch.setattr(range_test, "HIGHEST", 1e-6)
+    monkeypatch.setattr(lr_finder, "HIGHEST", 1e-6)
     config = TrainingConfig.from_dict(TINY | {"model": {"channels": [8, 12], "norm": "none"}, "max_steps": 7})
     rates = []
     step = RangeTester._train_step

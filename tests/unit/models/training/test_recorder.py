@@ -18,9 +18,7 @@ from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.run import RunWriter, create_run, load_run_model, read_lines, read_run, request_stop, write_bytes
-from models.training import loop as trainer
-from models.training import recorder as journal
-from models.training import throttle as pace
+from models.training import loop, recorder, throttle
 from models.training.recorder import (
     BEST,
     EPOCH_SECONDS,
@@ -140,7 +138,7 @@ def test_a_short_training_keeps_every_step_and_a_large_network_none():
 def test_examples_are_different_pictures_within_the_bound(num, room):
     split = Split(torch.zeros(num, 1, 2, 2, dtype=torch.uint8), torch.zeros(num, dtype=torch.int64))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal, "MAX_EXAMPLE_BYTES", 4 * room)
+        patch.setattr(recorder, "MAX_EXAMPLE_BYTES", 4 * room)
         picked = pick_examples(split).tolist()
     assert len(picked) == len(set(picked)) == min(num, room) and picked == sorted(picked)
     assert picked[0] == 0 and (len(picked) == 1 or picked[-1] == num - 1)
@@ -151,7 +149,7 @@ def test_examples_are_different_pictures_within_the_bound(num, room):
 def test_one_example_is_kept_however_large():
     split = Split(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal, "MAX_EXAMPLE_BYTES", 1)
+        patch.setattr(recorder, "MAX_EXAMPLE_BYTES", 1)
         assert pick_examples(split).tolist() == [0]
 
 
@@ -197,8 +195,8 @@ def test_half_a_line_that_a_crash_left_is_taken_back_too(make):
 
 def test_lines_are_not_repeated_where_a_training_died_before_its_first_resume_point(tmp_path, monkeypatch):
     """It starts anew, so everything it had reported will be reported again."""
-    monkeypatch.setattr(trainer, "REPORT_SECONDS", 0.0)  # a line for every step
-    monkeypatch.setattr(journal, "RESUME_SECONDS", 1e9)
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)  # a line for every step
+    monkeypatch.setattr(recorder, "RESUME_SECONDS", 1e9)
     break_off(monkeypatch, tiny(epochs=1), tmp_path / "a", 5)
     assert not (tmp_path / "a" / RESUME_POINT).exists()
     assert len(read_run(tmp_path, "a").metrics) == 5
@@ -301,7 +299,7 @@ def test_other_data_are_refused(make, dataset):
 
 def test_examples_are_validation_pictures_and_predictions_are_theirs(make, dataset, monkeypatch):
     per_image = dataset.validation.images[0].numel()
-    monkeypatch.setattr(journal, "MAX_EXAMPLE_BYTES", 4 * per_image)
+    monkeypatch.setattr(recorder, "MAX_EXAMPLE_BYTES", 4 * per_image)
     entry, validation = make(), dataset.validation
     entry.save_examples()
     logits = torch.randn(len(validation), 6)
@@ -320,7 +318,7 @@ def test_examples_are_validation_pictures_and_predictions_are_theirs(make, datas
 
 def test_when_things_are_due(make, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
     entry, silent = make(), make(is_silent=True)
     assert entry.epochs.is_due()  # the first epoch is always kept
     with entry.epochs.saving():
@@ -345,23 +343,23 @@ def test_when_things_are_due(make, monkeypatch):
 def test_a_state_that_takes_long_to_write_is_written_rarely(make, monkeypatch):
     """The time between two is counted from the end of the first, and is many times what that took."""
     now = [1000.0]
-    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
 
     def write_slowly(*_):
         now[0] += 3.0
 
-    monkeypatch.setattr(journal, "save_resume_point", write_slowly)
+    monkeypatch.setattr(recorder, "save_resume_point", write_slowly)
     entry, net = make(), network()
     now[0] += RESUME_SECONDS
     entry.save_resume_point(net, optimizer_of(net), {}, {"step": 1})
-    now[0] += 3.0 * pace.LONGER - 0.1
+    now[0] += 3.0 * throttle.LONGER - 0.1
     assert not entry.resume_points.is_due()
     now[0] += 0.2
     assert entry.resume_points.is_due()
 
 
 def test_short_epochs_are_reported_but_not_all_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(journal, "EPOCH_SECONDS", 1e9)
+    monkeypatch.setattr(recorder, "EPOCH_SECONDS", 1e9)
     kept = []
     save = Journal.save_predictions
     monkeypatch.setattr(Journal, "save_predictions", lambda self, logits: (kept.append(1), save(self, logits)))
@@ -399,8 +397,8 @@ def measure_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def test_candidates_are_different_pictures_within_all_bounds(num, limit, most, room):
     split = Split(torch.zeros(num, 1, 2, 2, dtype=torch.uint8), torch.zeros(num, dtype=torch.int64))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal, "MAX_CANDIDATES", most)
-        patch.setattr(journal, "MAX_CANDIDATE_VALUES", 4 * room)
+        patch.setattr(recorder, "MAX_CANDIDATES", most)
+        patch.setattr(recorder, "MAX_CANDIDATE_VALUES", 4 * room)
         picked = pick_candidates(split, 0, limit).tolist()
         assert picked == pick_candidates(split, 0, limit).tolist()
     assert picked == sorted(set(picked)) and set(picked) <= set(range(num))
@@ -413,7 +411,7 @@ def test_another_seed_looks_at_other_candidates():
 
 
 def test_the_hardest_of_the_candidates_are_kept_largest_loss_first(make, dataset, monkeypatch):
-    monkeypatch.setattr(journal, "MAX_HARD_EXAMPLES", 4)
+    monkeypatch.setattr(recorder, "MAX_HARD_EXAMPLES", 4)
     index = torch.arange(1, 40, 3)
     logits = torch.randn(len(index), 6, generator=torch.Generator().manual_seed(1))
     make(is_silent=True).save_hard_examples(dataset.train, index, logits)
@@ -430,7 +428,7 @@ def test_the_hardest_of_the_candidates_are_kept_largest_loss_first(make, dataset
 
 @pytest.mark.parametrize(("room", "count"), [(3, 3), (0.5, 1)])
 def test_of_wide_pictures_fewer_are_kept(make, dataset, monkeypatch, room, count):
-    monkeypatch.setattr(journal, "MAX_HARD_BYTES", int(room * dataset.train.images[0].numel()))
+    monkeypatch.setattr(recorder, "MAX_HARD_BYTES", int(room * dataset.train.images[0].numel()))
     entry = make()
     entry.save_hard_examples(dataset.train, torch.arange(30), torch.randn(30, 6))
     assert len(hard_examples(entry.run_dir)["labels"]) == count
@@ -455,7 +453,7 @@ def test_hard_examples_are_what_the_finished_model_says_of_unchanged_training_pi
 
 
 def test_looking_for_hard_examples_changes_neither_weights_nor_random_numbers(tmp_path, monkeypatch):
-    keep, seen = trainer.Trainer._keep_hard_examples, []
+    keep, seen = loop.Trainer._keep_hard_examples, []
 
     def note(self):
         modes = [part.training for part in self.module.modules()]
@@ -466,9 +464,9 @@ def test_looking_for_hard_examples_changes_neither_weights_nor_random_numbers(tm
         keep(self)
         seen.append(before == note(self))
 
-    monkeypatch.setattr(trainer.Trainer, "_keep_hard_examples", watch)
+    monkeypatch.setattr(loop.Trainer, "_keep_hard_examples", watch)
     watched = train(tiny(**WATCHED), tmp_path / "a")
-    monkeypatch.setattr(trainer.Trainer, "_keep_hard_examples", lambda self: None)
+    monkeypatch.setattr(loop.Trainer, "_keep_hard_examples", lambda self: None)
     other = train(tiny(**WATCHED), tmp_path / "b")
     assert seen == [True]
     assert (watched.weights_sha256, watched.test_accuracy) == (other.weights_sha256, other.test_accuracy)
@@ -476,14 +474,14 @@ def test_looking_for_hard_examples_changes_neither_weights_nor_random_numbers(tm
 
 def test_a_stop_while_hard_examples_are_looked_for_is_heard_and_the_run_goes_on(tmp_path, monkeypatch):
     expected = train(tiny(**WATCHED), tmp_path / "whole")
-    keep = trainer.Trainer._keep_hard_examples
+    keep = loop.Trainer._keep_hard_examples
 
     def stop_first(self):
         request_stop(self.writer.run_dir)
         keep(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "_keep_hard_examples", stop_first)
+        patch.setattr(loop.Trainer, "_keep_hard_examples", stop_first)
         assert train(tiny(**WATCHED), tmp_path / "a").state == "stopped"
     assert not (tmp_path / "a" / "hard_examples.safetensors").exists()
     again = resume(tmp_path / "a")

@@ -20,9 +20,7 @@ from models.ordinary_files import read_json
 from models.runs import changes as run_changes
 from models.runs.manager import JobManager
 from models.runs.run import RunWriter, create_run, read_run, record_process, write_json
-from models.training import loop as trainer
-from models.training import recorder as journal
-from models.training import throttle as pace
+from models.training import loop, recorder, throttle
 from models.training.loop import Trainer
 from models.training.resume import FILE, read_resume_point, save_resume_point
 from models.training.run import TrainingConfig, resume, train
@@ -73,8 +71,8 @@ def die(config, run_dir) -> None:
 @pytest.fixture
 def saved_always(monkeypatch):
     """There is a resume point after every step."""
-    monkeypatch.setattr(journal, "RESUME_SECONDS", 0.0)
-    monkeypatch.setattr(pace, "LONGER", 0)
+    monkeypatch.setattr(recorder, "RESUME_SECONDS", 0.0)
+    monkeypatch.setattr(throttle, "LONGER", 0)
 
 
 def without_times(metrics: list[dict]) -> list[dict]:
@@ -122,7 +120,7 @@ def test_it_goes_on_from_any_step(tmp_path, monkeypatch, uninterrupted, saved_al
 
 
 def test_it_goes_on_from_an_older_resume_point_and_takes_back_the_lines_since(tmp_path, monkeypatch, uninterrupted):
-    monkeypatch.setattr(journal, "RESUME_SECONDS", 1e9)  # after every epoch only
+    monkeypatch.setattr(recorder, "RESUME_SECONDS", 1e9)  # after every epoch only
     break_off(monkeypatch, tiny(), tmp_path / "a", 19)
     assert resume(tmp_path / "a").weights_sha256 == uninterrupted[0].weights_sha256
     assert without_times(read_run(tmp_path, "a").metrics) == uninterrupted[1]
@@ -156,7 +154,7 @@ def test_a_stopped_training_goes_on(tmp_path, uninterrupted):
 
 def stop_in_assessment(monkeypatch, config, run_dir, number: int):
     """Trains and asks for a stop while the network is assessed for the ``number``-th time."""
-    assess, calls = trainer.assess, []
+    assess, calls = loop.assess, []
 
     def assess_and_stop(*arguments):
         calls.append(1)
@@ -165,7 +163,7 @@ def stop_in_assessment(monkeypatch, config, run_dir, number: int):
         return assess(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "assess", assess_and_stop)
+        patch.setattr(loop, "assess", assess_and_stop)
         return train(config, run_dir)
 
 

@@ -21,7 +21,7 @@ from models.errors import ModelsError
 from models.ordinary_files import read_json
 from models.runs import files as run_files
 from models.runs.run import create_run, load_run_model, read_run, record_process, request_stop
-from models.training import loop as trainer
+from models.training import loop
 from models.training import run as training
 from models.training.foreign_runs import plan_again
 from models.training.optimization import OPTIMIZERS, one_cycle
@@ -138,8 +138,8 @@ def test_training_goes_on_from_another_model(tmp_path):
 
 def test_random_shifts_do_not_change_which_pictures_a_step_sees(tmp_path, monkeypatch):
     seen = []
-    step = trainer.Trainer._train_step
-    monkeypatch.setattr(trainer.Trainer, "_train_step", lambda self, index: (seen.append(index), step(self, index)))
+    step = loop.Trainer._train_step
+    monkeypatch.setattr(loop.Trainer, "_train_step", lambda self, index: (seen.append(index), step(self, index)))
     options = {"max_steps": 12}
     hashes = [
         train(tiny(**options, **more), tmp_path / name).weights_sha256

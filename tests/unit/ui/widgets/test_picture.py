@@ -7,7 +7,7 @@ from PIL import Image
 
 from analysis.errors import Cancelled
 from lab.session import Lab
-from models.data.decoding import budget as decoding
+from models.data.decoding import budget
 from models.data.samples import get_sample
 from models.errors import ModelsError
 from ui.widgets.picture import Picture, check_picture_path, make_preview
@@ -73,7 +73,7 @@ def test_a_preview_can_be_cancelled(uploads, lab, monkeypatch):
     def end(done, total):
         raise Cancelled
 
-    monkeypatch.setattr(decoding, "FIRST_REPORT_SECONDS", -1)
+    monkeypatch.setattr(budget, "FIRST_REPORT_SECONDS", -1)
     Image.linear_gradient("L").save(uploads / "cell.tif")
     with pytest.raises(Cancelled):
         make_preview(lab, str(uploads / "cell.tif"), end)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator
 
-from models.data.augment import motion as augment_motion
+from models.data.augment import motion
 from models.data.augment.augment import SHIFT_AUGMENTS, TRANSFORMS, AugmentConfig, augment, default_config, preview
 from models.errors import ModelsError
 
@@ -73,7 +73,7 @@ class TestConfig:
 
     @pytest.mark.parametrize(("side", "pixels"), [(28, 2), (32, 2), (64, 5)])
     def test_the_default_translation_is_a_fourteenth_of_the_side(self, side, pixels):
-        limit = augment_motion.longest_translation(TRANSFORMS["translate"].default, side)
+        limit = motion.longest_translation(TRANSFORMS["translate"].default, side)
         assert limit == pixels == round(side / 14)
         assert f"up to {pixels} pixels" in TRANSFORMS["translate"].describe(0.3, side)
 

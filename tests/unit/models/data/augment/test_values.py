@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Generator
 
-from models.data.augment import values as augment_values
+from models.data.augment import values
 from models.data.augment.augment import TRANSFORMS, AugmentConfig, augment
 
 
@@ -38,7 +38,7 @@ def test_colour_equals_torchvision(name):
     from torchvision.transforms.v2 import functional as tv
 
     images = torch.rand(6, 3, 12, 13, generator=seeded()) * 255
-    ours = getattr(augment_values, name)(images, FACTORS)
+    ours = getattr(values, name)(images, FACTORS)
     for n, factor in enumerate(FACTORS.tolist()):
         theirs = getattr(tv, name)(images[n] / 255, factor) * 255
         assert (ours[n] - theirs).abs().max() < 1e-3
@@ -53,19 +53,19 @@ def test_hue_equals_torchvision(levels):
     coarse = torch.randint(0, levels, (9, 3, 24, 24), generator=seeded())
     images = coarse * (255 / (levels - 1))
     turns = torch.tensor([-0.5, -0.31, -0.1, -0.01, 0, 0.02, 0.1, 0.4, 0.5], dtype=torch.float64)
-    ours = augment_values.adjust_hue(images, turns)
+    ours = values.adjust_hue(images, turns)
     for n, turn in enumerate(turns.tolist()):
         theirs = tv.adjust_hue(images[n] / 255, turn) * 255
         assert (ours[n] - theirs).abs().max() < 0.01
     grey_levels = torch.arange(256.0).view(1, 1, 16, 16).expand(9, 3, -1, -1)
-    assert torch.equal(augment_values.adjust_hue(grey_levels, turns), grey_levels)
+    assert torch.equal(values.adjust_hue(grey_levels, turns), grey_levels)
 
 
 def test_contrast_of_grey_pictures():
     from torchvision.transforms.v2 import functional as tv
 
     images = torch.rand(6, 1, 12, 13, generator=seeded()) * 255
-    ours = augment_values.adjust_contrast(images, FACTORS)
+    ours = values.adjust_contrast(images, FACTORS)
     for n, factor in enumerate(FACTORS.tolist()):
         assert (ours[n] - tv.adjust_contrast(images[n] / 255, factor) * 255).abs().max() < 1e-3
 
@@ -83,7 +83,7 @@ def test_blur_equals_opencv():
     import cv2
 
     images, sigmas = smooth(5, 2, 20, 31), torch.tensor([0.0, 0.4, 1.0, 1.7, 2.5], dtype=torch.float64)
-    ours = augment_values.gaussian_blur(images, sigmas, radius=8)
+    ours = values.gaussian_blur(images, sigmas, radius=8)
     assert torch.equal(ours[0], images[0])
     for n in range(1, 5):
         for channel in range(2):
@@ -104,7 +104,7 @@ def test_blur_is_at_most_a_twentieth_of_the_side():
 @pytest.mark.parametrize("strength", [0.2, 0.8])
 def test_noise(strength):
     difference = augment(grey(400, 3, 16, 16), only("noise", strength), seeded()).double() - 128
-    limit = strength * augment_values.MAX_NOISE
+    limit = strength * values.MAX_NOISE
     deviations = difference.flatten(1).std(1)
     # Each picture has its own deviation, from 0 to the limit alike: 1/2 and 1/sqrt(3) of it on average.
     assert deviations.max() < limit * 1.1 and deviations.min() < limit * 0.05
@@ -146,7 +146,7 @@ def test_erase(height, width):
 @pytest.mark.parametrize("strength", [0.05, 0.6, 1.0])
 def test_no_more_is_erased_than_is_said(height, width, strength):
     images = torch.zeros(4000, 1, height, width, dtype=torch.int16)
-    covered = (augment_values.erase(images - 1, strength, seeded()) >= 0).sum((1, 2, 3))
+    covered = (values.erase(images - 1, strength, seeded()) >= 0).sum((1, 2, 3))
     assert 3 * covered.max() <= strength * height * width
     # Large rectangles are there: no more than a row or a column is missing from the largest.
     assert covered.max() >= strength * height * width / 3 - max(height, width)
