@@ -69,8 +69,8 @@ def _serve(options: argparse.Namespace) -> int:
     from lab.session import Lab
     from models.data.samples import list_samples
     from models.errors import ModelsError
+    from models.registry import DEFAULT_MODEL
     from models.runs.manager import JobManager
-    from models.zoo.pretrained import DEFAULT_MODEL
     from ui.page import build_page, launch_options
     from ui.services import Services
 

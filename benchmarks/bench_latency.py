@@ -23,7 +23,7 @@ import torch
 from gradio_client import Client
 
 from lab.session import Lab
-from models.zoo.pretrained import DEFAULT_MODEL
+from models.registry import DEFAULT_MODEL
 from tests.browser.chromium import ARGUMENTS, find_chromium
 from tests.server import run_server
 

@@ -27,7 +27,7 @@ from analysis.shift.polyphase import compute_all_shifts
 from analysis.shift.shift_map import map_shifts
 from lab.session import Lab
 from lab.shifts import build_scene
-from models.zoo.pretrained import DEFAULT_MODEL
+from models.registry import DEFAULT_MODEL
 
 SAMPLE = "chelsea"
 MAX_SHIFT = 4

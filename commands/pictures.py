@@ -24,7 +24,7 @@ from commands.app import (
 from models.data.images import ImageError
 from models.data.samples import find_pictures
 from models.names import readable_path
-from models.zoo.pretrained import DEFAULT_MODEL
+from models.registry import DEFAULT_MODEL
 
 MethodName = StrEnum("MethodName", {name: name for name in METHODS})
 

@@ -21,7 +21,7 @@ from commands.app import (
 )
 from lab.shifts import check_model, map_all_circular_shifts, map_picture, measure_picture
 from models.data.samples import list_samples
-from models.zoo.pretrained import DEFAULT_MODEL
+from models.registry import DEFAULT_MODEL
 
 TwinOption = Annotated[
     bool, typer.Option("--twin", help="Ask the circular twin: every padded operation wraps around.")

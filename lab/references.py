@@ -12,7 +12,7 @@ from analysis.shift.circular import CircularPadding
 from models.cache import LoadedModel
 from models.data.images import open_image
 from models.data.samples import list_samples
-from models.zoo.pretrained import ModelSpec
+from models.zoo.spec import ModelSpec
 
 NUM_REFERENCES = 6
 """Pictures that say what the level of each channel is."""

@@ -9,7 +9,7 @@ from analysis.equivariance import align
 from analysis.equivariance.meter import LayerMeter, PhaseErrors
 from analysis.network.predict import Prediction
 from analysis.shift.shift_map import ShiftMap
-from models.zoo.pretrained import ModelSpec
+from models.zoo.spec import ModelSpec
 
 
 @dataclass(frozen=True)

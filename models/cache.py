@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.devices import resolve_device
 from models.registry import Registry
 from models.weights import download
-from models.zoo.pretrained import ModelSpec
+from models.zoo.spec import ModelSpec
 
 Progress = Callable[[int, int], None]
 MAX_BYTES = 2 * 2**30

@@ -100,6 +100,12 @@ def load_checkpoint(
     return card.module.eval(), card.categories, card.preprocessing
 
 
+def load_run_model(run_dir: str | Path) -> tuple[nn.Module, tuple[str, ...], Preprocessing]:
+    """The latest model of a run, as :func:`load_checkpoint` returns it."""
+    run_dir = Path(run_dir)
+    return load_checkpoint(run_dir / "model.json", run_dir / "weights.safetensors")
+
+
 def _read_categories(names: object, num_classes: int) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ModelsError("categories must be a list of names.")

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from models.checkpoints import load_checkpoint, read_model_card
@@ -10,14 +11,32 @@ from models.errors import ModelsError
 from models.ordinary_files import is_ordinary
 from models.runs.run import Run, list_runs, read_run
 from models.weights import USABLE, is_weight_file
-from models.zoo import pretrained
-from models.zoo.pretrained import ModelSpec
+from models.zoo.lite0 import efficientnet_lite0
+from models.zoo.spec import ModelSpec
+from models.zoo.torchvision_zoo import torchvision_model, torchvision_names
 
-BUNDLED: dict[str, Callable[[], ModelSpec]] = {
-    "efficientnet_lite0": pretrained.efficientnet_lite0,
-    "fashion_cnn": pretrained.fashion_cnn,
-}
+ASSETS = Path(__file__).parent.parent / "assets"
+DEFAULT_MODEL = "efficientnet_lite0"
 RUN_PREFIX = "run/"
+
+
+@cache
+def fashion_cnn() -> ModelSpec:
+    """Our own small CNN, trained by this project's trainer on Fashion-MNIST."""
+    card = read_model_card(ASSETS / "fashion_cnn.json")
+    return ModelSpec(
+        name="fashion_cnn",
+        source="bundled",
+        num_params=card.num_params,
+        categories=card.categories,
+        preprocessing=card.preprocessing,
+        build=lambda: load_checkpoint(ASSETS / "fashion_cnn.json", ASSETS / "fashion_cnn.safetensors")[0],
+        trained_on="Fashion-MNIST",
+        accuracy=card.test_accuracy,
+    )
+
+
+BUNDLED: dict[str, Callable[[], ModelSpec]] = {DEFAULT_MODEL: efficientnet_lite0, "fashion_cnn": fashion_cnn}
 
 
 class Registry:
@@ -29,7 +48,7 @@ class Registry:
     def list_names(self) -> list[str]:
         """Every name :meth:`get` knows: bundled, own runs (newest first), torchvision's."""
         runs = [RUN_PREFIX + run.name for run in list_runs(self.runs_root) if run.has_model]
-        return [*BUNDLED, *runs, *pretrained.torchvision_names()]
+        return [*BUNDLED, *runs, *torchvision_names()]
 
     def list_specs(self) -> Iterator[ModelSpec]:
         """The specs of :meth:`list_names`, one by one, without runs whose files are damaged."""
@@ -49,8 +68,8 @@ class Registry:
             raise ModelsError("Choose a model first.")
         if name in BUNDLED:
             return BUNDLED[name]()
-        if name.partition(":")[0] in pretrained.torchvision_names():
-            return pretrained.torchvision_model(name)
+        if name.partition(":")[0] in torchvision_names():
+            return torchvision_model(name)
         if name.startswith(RUN_PREFIX):
             return self._run_model(name.removeprefix(RUN_PREFIX))
         if is_weight_file(name):

@@ -15,8 +15,8 @@ from lab.shifts import MAX_SHIFT, check_model, map_picture, measure_picture
 from models.data.images import open_image
 from models.data.samples import get_sample
 from models.errors import ModelsError
+from models.registry import DEFAULT_MODEL
 from models.settings import check_choice, check_flag, check_integer, check_number, show_value
-from models.zoo.pretrained import DEFAULT_MODEL
 from ui.entry import check_clean
 from ui.services import Services
 from ui.widgets.errors import hide_paths, says_errors

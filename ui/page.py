@@ -9,8 +9,8 @@ from starlette.middleware import Middleware
 
 from models.data.samples import get_sample, list_samples
 from models.errors import ModelsError
+from models.registry import DEFAULT_MODEL
 from models.settings import show_value
-from models.zoo.pretrained import DEFAULT_MODEL
 from ui.api import add_endpoints
 from ui.classify import build_classify_tab
 from ui.entry import Page

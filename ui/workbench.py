@@ -6,7 +6,8 @@ from html import escape
 import gradio as gr
 
 from models.data.samples import get_sample, list_samples
-from models.zoo.pretrained import DEFAULT_MODEL, ModelSpec
+from models.registry import DEFAULT_MODEL
+from models.zoo.spec import ModelSpec
 from ui.entry import read_position
 from ui.services import Services
 from ui.widgets.errors import shows_errors

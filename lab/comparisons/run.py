@@ -30,23 +30,14 @@ from lab.comparisons.readings import CONFIDENCE
 from lab.comparisons.report import complete, summarize
 from lab.comparisons.train import find_arm, train_arm
 from lab.documents import check_arm_measurement, check_trained_arm
-from models.checkpoints import read_json
+from models.checkpoints import load_run_model, read_json
 from models.data.datasets import Dataset
 from models.devices import resolve_device
 from models.errors import ModelsError
 from models.problems import open_job
 from models.runs.programs import run_program
 from models.runs.queue import device_turn
-from models.runs.run import (
-    Run,
-    RunWriter,
-    append_line,
-    load_run_model,
-    read_lines,
-    take_up_run,
-    write_bytes,
-    write_json,
-)
+from models.runs.run import Run, RunWriter, append_line, read_lines, take_up_run, write_bytes, write_json
 from models.runs.stop import StopRequest
 from models.training.config import TrainingConfig
 from models.training.provenance import describe_environment

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from analysis.errors import Cancelled, Progress
+from models.checkpoints import load_run_model
 from models.data.datasets import load_dataset
 from models.data.preprocessing import Preprocessing
 from models.data.shapes import SHAPES, ShapesConfig, make_shapes
@@ -21,7 +22,7 @@ from models.determinism import reproducible
 from models.devices import DEVICES, resolve_device
 from models.errors import ModelsError
 from models.networks.small_cnn import HEADS
-from models.runs.run import RunWriter, create_run, delete_run, list_runs, load_run_model
+from models.runs.run import RunWriter, create_run, delete_run, list_runs
 from models.runs.stop import StopRequest
 from models.settings import check_choice, check_integer
 from models.training.loop import Trainer

@@ -16,8 +16,8 @@ from models.data.labelled import map_labels, open_evaluation_data
 from models.data.samples import find_pictures
 from models.devices import DEVICES
 from models.errors import ModelsError
+from models.registry import DEFAULT_MODEL
 from models.settings import check_choice, check_integer, check_number
-from models.zoo.pretrained import DEFAULT_MODEL
 
 
 @dataclass(frozen=True)

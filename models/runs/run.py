@@ -8,18 +8,17 @@ labels were corrected. Small files are replaced by renaming, so a reader sees th
 broken all the same shows as "damaged".
 """
 
+import hashlib
+import json
 import os
 import re
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from torch import nn
-
-from models.checkpoints import load_checkpoint
-from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
 from models.ordinary_files import is_ordinary, mend, read_end, read_json, read_start, short_name
 from models.runs.files import GrowingLines, write_bytes, write_json
@@ -37,7 +36,6 @@ from models.runs.process import record_process as record_process
 from models.runs.status import MAX_COUNT, as_number, clean_status
 from models.runs.writer import RunWriter as RunWriter
 from models.runs.writer import SilentWriter as SilentWriter
-from models.training.provenance import hash_settings
 
 AT_WORK = ("preparing", "running")
 UNFINISHED = ("queued", *AT_WORK)
@@ -47,6 +45,8 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_METRICS_BYTES = 16 * 2**20
 MAX_RESULT_BYTES = 64 * 2**20
 MAX_NOTES = 4000
+PLACES = ("data_root", "device", "trackers")
+"""Settings of any kind of work that say where and with whose help, and not what."""
 
 _metrics = GrowingLines(MAX_METRICS_BYTES)
 
@@ -111,7 +111,7 @@ class Run:
 
     @property
     def has_model(self) -> bool:
-        """Whether :func:`load_run_model` can be expected to work, also before the run has ended."""
+        """Whether :func:`models.checkpoints.load_run_model` can be expected to work, also before the end."""
         return all(is_ordinary(self.path / name) for name in ("model.json", "weights.safetensors"))
 
     @property
@@ -201,12 +201,6 @@ def submission_order(run: Run) -> tuple[int, str]:
     return (run.status.get("submitted", 0), run.name)
 
 
-def load_run_model(run_dir: str | Path) -> tuple[nn.Module, tuple[str, ...], Preprocessing]:
-    """The latest model of a run, as :func:`models.checkpoints.load_checkpoint` returns it."""
-    run_dir = Path(run_dir)
-    return load_checkpoint(run_dir / "model.json", run_dir / "weights.safetensors")
-
-
 def create_run(root: str | Path, name: str, config: dict, kind: str = "training") -> Path:
     """Makes the directory of a new run, complete from the moment it is visible, in state "queued".
 
@@ -234,6 +228,11 @@ def place_last(root: Path) -> dict:
     """The entries of a status that put a run at the end of the line, also where the clock has been set back."""
     latest = max((run.status.get("submitted", 0) for run in list_runs(root)), default=0)
     return {"submitted": min(max(time.time_ns(), latest + 1), MAX_COUNT), "asked": read_clock()}
+
+
+def hash_settings(config: Mapping) -> str:
+    """SHA-256 of the settings of any kind of work, but for ``PLACES``; of a full path only the last part counts."""
+    return hashlib.sha256(json.dumps(_without_places(mend(dict(config))), sort_keys=True).encode()).hexdigest()
 
 
 def check_settings(run: Run) -> None:
@@ -316,3 +315,12 @@ def _read_status_again(path: Path, status: dict) -> dict:
     except ModelsError:
         return status
     return newer if newer.get("state") in STATES else status
+
+
+def _without_places(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_places(part) for name, part in value.items() if name not in PLACES}
+    if isinstance(value, list):
+        return [_without_places(part) for part in value]
+    is_path = isinstance(value, str) and PurePath(value).is_absolute()
+    return PurePath(value).name if is_path else value

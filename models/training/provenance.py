@@ -13,13 +13,10 @@ from torch import Tensor
 
 from models.data.datasets import Dataset, Split
 from models.errors import ModelsError
-from models.ordinary_files import mend
 from models.settings import check_integer
 
 PACKAGES = ("torchvision", "numpy", "accelerate", "safetensors", "scikit-learn")
 """Those whose version may change what a training gives."""
-PLACES = ("data_root", "device", "trackers")
-"""Settings of any kind of work that say where and with whose help, and not what."""
 SPLITS = ("train", "validation", "test")
 MAX_IDS = 10**9
 _RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
@@ -48,11 +45,6 @@ def describe_config(config: Mapping) -> dict:
     """A training's configuration without where data lie on this machine: of a path it keeps the last part."""
     places = {"dataset": PurePath(str(config.get("dataset"))).name, "data_root": "data"}
     return {**config, **{name: place for name, place in places.items() if name in config}}
-
-
-def hash_settings(config: Mapping) -> str:
-    """SHA-256 of the settings of any kind of work, but for ``PLACES``; of a full path only the last part counts."""
-    return hashlib.sha256(json.dumps(_without_places(mend(dict(config))), sort_keys=True).encode()).hexdigest()
 
 
 def describe_environment(device: str) -> dict:
@@ -145,15 +137,6 @@ def _describe_split(split: Split, num_classes: int) -> dict:
         "sha256": digest.hexdigest(),
         "ids": format_ids(split.ids),
     }
-
-
-def _without_places(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _without_places(part) for name, part in value.items() if name not in PLACES}
-    if isinstance(value, list):
-        return [_without_places(part) for part in value]
-    is_path = isinstance(value, str) and PurePath(value).is_absolute()
-    return PurePath(value).name if is_path else value
 
 
 def _find_version(package: str) -> str | None:

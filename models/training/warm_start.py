@@ -11,8 +11,7 @@ from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
 from models.networks.resnet import BUILDERS, ResNetConfig
 from models.networks.table import ARCHITECTURES
-from models.registry import RUN_PREFIX, Registry
-from models.zoo.pretrained import ASSETS
+from models.registry import ASSETS, RUN_PREFIX, Registry
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,27 +11,20 @@ from torch.overrides import TorchFunctionMode
 
 from models.errors import ModelsError
 from models.weights import download
-
-if TYPE_CHECKING:
-    from models.zoo.pretrained import ModelSpec
+from models.zoo.lite0 import build_untrained, efficientnet_lite0
+from models.zoo.spec import ModelSpec
+from models.zoo.torchvision_zoo import torchvision_model, torchvision_names
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 Progress = Callable[[int, int], None]
 
-
-def _build_efficientnet_lite0() -> nn.Module:
-    import timm
-
-    return timm.create_model("tf_efficientnet_lite0", pretrained=False)
-
-
-BUNDLED: dict[str, Callable[[], nn.Module]] = {"efficientnet_lite0": _build_efficientnet_lite0}
+BUNDLED: dict[str, Callable[[], nn.Module]] = {"efficientnet_lite0": build_untrained}
 """Networks whose weights need no download; all others are torchvision's."""
 
 # The pretrained weights of the two expect this change of scale; their auxiliary classifiers are never trained here,
 # and their own way of drawing random weights takes many times as long as everything else.
 _INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": False}
-_BUILD_OPTIONS: dict[str, Callable[["ModelSpec"], dict]] = {
+_BUILD_OPTIONS: dict[str, Callable[[ModelSpec], dict]] = {
     "googlenet": lambda spec: _INCEPTION,
     "inception": lambda spec: _INCEPTION,
     "vit": lambda spec: {"image_size": spec.preprocessing.crop_size},
@@ -42,8 +34,6 @@ _BUILD_OPTIONS: dict[str, Callable[["ModelSpec"], dict]] = {
 
 def list_backbones() -> tuple[str, ...]:
     """Every name that :func:`build_backbone` knows; those of :data:`BUNDLED` come first."""
-    from models.zoo.pretrained import torchvision_names
-
     return (*BUNDLED, *torchvision_names())
 
 
@@ -73,7 +63,7 @@ class BackboneTitles(Mapping[str, str]):
 BACKBONES = BackboneTitles()
 
 
-def find_backbone(name: object) -> "ModelSpec":
+def find_backbone(name: object) -> ModelSpec:
     """The whole model that a backbone is part of: its weights, mean and std, and picture size.
 
     Args:
@@ -82,16 +72,12 @@ def find_backbone(name: object) -> "ModelSpec":
     Raises:
         ModelsError: No such network.
     """
-    # These modules read checkpoints, hence the table of architectures, of which this one is a part.
-    from models.registry import BUNDLED as BUNDLED_SPECS
-    from models.zoo.pretrained import torchvision_model
-
     if name not in BACKBONES:
         raise ModelsError(
             f"There is no backbone {str(name)[:60]!r}; choose {' or '.join(BUNDLED)}, or a classifier of torchvision "
             "such as mobilenet_v3_small or resnet18."
         )
-    return BUNDLED_SPECS[name]() if name in BUNDLED else torchvision_model(name)
+    return efficientnet_lite0() if name in BUNDLED else torchvision_model(name)
 
 
 def build_backbone(name: str) -> nn.Module:
@@ -179,7 +165,7 @@ class _PlansOnCPU(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def _build_torchvision(builder: str, spec: "ModelSpec") -> nn.Module:
+def _build_torchvision(builder: str, spec: ModelSpec) -> nn.Module:
     from torchvision.models import get_model
 
     options = _BUILD_OPTIONS.get(builder.partition("_")[0], lambda spec: {})

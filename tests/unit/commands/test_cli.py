@@ -17,8 +17,7 @@ from analysis.attribution.methods import METHODS
 from analysis.shift.move import BOUNDARIES
 from lab.session import Lab
 from models.data.samples import get_sample
-from models.registry import Registry
-from models.zoo.pretrained import fashion_cnn
+from models.registry import Registry, fashion_cnn
 from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[3]

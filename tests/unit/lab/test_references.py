@@ -11,7 +11,7 @@ from lab.session import Lab
 from models.data.images import open_image
 from models.data.preprocessing import Preprocessing
 from models.data.samples import list_samples
-from models.zoo.pretrained import ModelSpec
+from models.zoo.spec import ModelSpec
 from tests.device import DEVICE
 
 

@@ -22,7 +22,7 @@ from lab.shifts import map_picture, measure_picture
 from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
 from models.registry import BUNDLED
-from models.zoo.pretrained import ModelSpec
+from models.zoo.spec import ModelSpec
 from tests.device import DEVICE
 
 MODELS = ["fashion_cnn", "efficientnet_lite0"]

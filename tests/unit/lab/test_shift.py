@@ -15,8 +15,8 @@ from analysis.shift.circular import CircularPadding
 from lab.results import ShiftResult
 from lab.session import Lab
 from models.data.preprocessing import Preprocessing
-from models.registry import BUNDLED
-from models.zoo.pretrained import ModelSpec, fashion_cnn
+from models.registry import BUNDLED, fashion_cnn
+from models.zoo.spec import ModelSpec
 from tests.device import DEVICE
 
 MODEL = "fashion_cnn"

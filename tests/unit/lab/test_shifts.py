@@ -31,8 +31,8 @@ from lab.shifts import (
 )
 from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
-from models.registry import BUNDLED
-from models.zoo.pretrained import ModelSpec, fashion_cnn
+from models.registry import BUNDLED, fashion_cnn
+from models.zoo.spec import ModelSpec
 from tests.device import DEVICE
 
 MODEL = "fashion_cnn"

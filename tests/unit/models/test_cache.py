@@ -19,7 +19,7 @@ from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
 from models.registry import Registry
 from models.weights import WeightsFile
-from models.zoo.pretrained import ModelSpec
+from models.zoo.spec import ModelSpec
 
 TIMEOUT = 10
 NUM_BYTES = 1000  # of each model below

@@ -17,7 +17,7 @@ from models.errors import ModelsError
 from models.networks.small_cnn import POOLING, SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.onnx_export import INPUT, OUTPUT, TOLERANCE, export_onnx
-from models.zoo.pretrained import efficientnet_lite0
+from models.zoo.lite0 import efficientnet_lite0
 
 SMALL = {
     "mlp": {"hidden": (9, 8)},

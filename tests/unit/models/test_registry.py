@@ -6,19 +6,23 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from models.cache import ModelCache
+from models.data.images import open_image
+from models.data.samples import get_sample
 from models.errors import ModelsError
-from models.registry import BUNDLED, Registry
+from models.registry import ASSETS, BUNDLED, DEFAULT_MODEL, Registry, fashion_cnn
 from models.runs.run import create_run, delete_run
-from models.zoo import pretrained
+from models.zoo.lite0 import efficientnet_lite0
+from models.zoo.torchvision_zoo import torchvision_names
 
 
 def test_every_listed_name_is_found_under_that_name(tmp_path, make_run):
     make_run(tmp_path)
     registry = Registry(tmp_path)
     names = registry.list_names()
-    assert len(set(names)) == len(names) == len(BUNDLED) + 1 + len(pretrained.torchvision_names())
+    assert len(set(names)) == len(names) == len(BUNDLED) + 1 + len(torchvision_names())
     assert [spec.name for spec in registry.list_specs()] == names
-    assert names[0] == pretrained.DEFAULT_MODEL
+    assert names[0] == DEFAULT_MODEL
 
 
 @pytest.mark.parametrize(
@@ -119,3 +123,51 @@ def test_a_weight_file_is_no_model_and_what_is_one_is_said(tmp_path, name):
     ) as caught:
         Registry(tmp_path).get(name)
     assert "delete" not in str(caught.value) and "somewhere" not in str(caught.value)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return ModelCache(Registry(tmp_path / "runs"), device="cpu")
+
+
+def answer(loaded, image) -> torch.Tensor:
+    with torch.inference_mode():
+        return loaded.module(loaded.prepare(image)).softmax(dim=1)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_facts_equal_the_built_module(cache, name):
+    with cache.use(name) as loaded:
+        spec, module = loaded.spec, loaded.module
+        size = spec.preprocessing.crop_size
+        with torch.inference_mode():
+            logits = module(torch.zeros(1, spec.preprocessing.num_channels, size, size))
+    assert spec.is_cached and spec.source == "bundled" and not module.training
+    assert spec.num_params == sum(p.numel() for p in module.parameters())
+    assert logits.shape == (1, len(spec.categories))
+
+
+def test_the_default_model_recognises_everyday_things(cache, chelsea):
+    with cache.use(DEFAULT_MODEL) as loaded:
+        coffee = answer(loaded, open_image(get_sample("coffee").path))[0]
+        cat = answer(loaded, chelsea)[0]
+    names = loaded.spec.categories
+    assert names[int(coffee.argmax())] == "espresso" and coffee.max() > 0.8
+    assert {names[i] for i in cat.topk(3).indices} == {"tabby", "tiger cat", "Egyptian cat"}
+
+
+def test_the_default_model_gets_tensorflows_normalisation():
+    steps = efficientnet_lite0().preprocessing
+    values = torch.arange(256.0).expand(3, 1, 256)
+    torch.testing.assert_close(steps.normalize(values / 255), (values - 127) / 128)
+
+
+def test_our_own_model_recognises_garments(cache):
+    spec = fashion_cnn()
+    garments = sorted((ASSETS / "garments").glob("*.png"))
+    with cache.use("fashion_cnn") as loaded:
+        answers = [int(answer(loaded, open_image(path)).argmax()) for path in garments]
+    right = sum(answer == index for index, answer in enumerate(answers))
+    assert len(garments) == len(spec.categories) == 10
+    assert right >= 8
+    assert 0.8 < spec.accuracy < 1

@@ -10,8 +10,8 @@ from PIL import Image
 from analysis.errors import Cancelled
 from lab.session import Lab
 from models.data.decoding import budget
+from models.registry import DEFAULT_MODEL
 from models.runs.manager import JobManager
-from models.zoo.pretrained import DEFAULT_MODEL
 from tests.device import DEVICE
 from ui.page import build_page
 from ui.services import Services

@@ -8,10 +8,9 @@ import gradio as gr
 
 from lab.runs.compare import describe_runs
 from models.errors import ModelsError
-from models.registry import RUN_PREFIX
+from models.registry import DEFAULT_MODEL, RUN_PREFIX
 from models.runs.queue import jobs_before
 from models.runs.run import Run
-from models.zoo.pretrained import DEFAULT_MODEL
 from ui.services import Services
 from ui.train.results.compare import MAX_COMPARED, build_run_comparison
 from ui.train.results.downloads import build_capsule_upload, build_run_downloads

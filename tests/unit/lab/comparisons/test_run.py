@@ -22,9 +22,10 @@ from lab.comparisons.measure import measure_accuracy, measure_translation, open_
 from lab.comparisons.run import run_job, start_here
 from lab.comparisons.variations import vary
 from lab.runs.examples import read_examples
+from models.checkpoints import load_run_model
 from models.errors import ModelsError
 from models.registry import Registry
-from models.runs.run import RunWriter, create_run, load_run_model, read_json, read_run, request_stop, write_json
+from models.runs.run import RunWriter, create_run, read_json, read_run, request_stop, write_json
 from models.training.config import TrainingConfig
 from models.training.run import train
 from tests.device import DEVICE

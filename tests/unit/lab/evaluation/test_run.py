@@ -37,7 +37,7 @@ from models.data.labelled import open_evaluation_data
 from models.data.preprocessing import Preprocessing
 from models.errors import ModelsError
 from models.runs.run import create_run, read_run, request_stop
-from models.zoo.pretrained import ModelSpec
+from models.zoo.spec import ModelSpec
 from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[4]

@@ -13,7 +13,7 @@ from models.data.images import ImageError
 from models.data.labelled import CIFAR10_FILE, KNOWN_SETS, map_labels, open_evaluation_data
 from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
-from models.zoo.pretrained import efficientnet_lite0
+from models.zoo.lite0 import efficientnet_lite0
 from tests.own_pictures import MAKERS, make_folder, noise, pictures
 
 SMALL = ShapesConfig(num_images=200)

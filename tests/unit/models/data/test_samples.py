@@ -6,7 +6,7 @@ from models.data.images import open_image
 from models.data.samples import get_sample, list_samples
 from models.data.shapes import SHAPES
 from models.errors import ModelsError
-from models.zoo.pretrained import fashion_cnn
+from models.registry import fashion_cnn
 
 SAMPLES = list_samples()
 

@@ -227,7 +227,7 @@ def test_mean_and_std_are_the_backbones_and_the_rest_is_the_data_sets():
 
 
 def test_the_bundled_weights_are_loaded_into_the_backbone_alone():
-    from models.zoo.pretrained import efficientnet_lite0
+    from models.zoo.lite0 import efficientnet_lite0
 
     net = build(backbone="efficientnet_lite0")
     head = snapshot(net.head)

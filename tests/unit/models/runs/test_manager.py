@@ -17,11 +17,12 @@ import psutil
 import pytest
 from PIL import Image
 
+from models.checkpoints import load_run_model
 from models.errors import ModelsError
 from models.runs import manager as jobs
 from models.runs import worker
 from models.runs.manager import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
-from models.runs.run import UNFINISHED, create_run, find_process, load_run_model, write_json
+from models.runs.run import UNFINISHED, create_run, find_process, write_json
 from models.training.run import TrainingConfig
 from tests.device import DEVICE
 

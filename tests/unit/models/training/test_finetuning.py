@@ -7,12 +7,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from models.checkpoints import load_run_model
 from models.data.datasets import Split
 from models.data.preprocessing import Preprocessing
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.networks.transfer import TransferConfig, TransferNet, load_backbone_weights
-from models.runs.run import RunWriter, load_run_model, read_run, request_stop
+from models.runs.run import RunWriter, read_run, request_stop
 from models.training import finetuning, loop, recorder
 from models.training import setup as training_setup
 from models.training.config import TrainingConfig

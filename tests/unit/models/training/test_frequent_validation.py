@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 
+from models.checkpoints import load_run_model
 from models.data.datasets import Split
-from models.runs.run import load_run_model, read_run
+from models.runs.run import read_run
 from models.training import loop
 from models.training.config import TrainingConfig
 from models.training.frequent_validation import MAX_TIMES, SAMPLE, SPAN, pick_sample, plan_validations, share_right

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from analysis.network.health import measure_health
+from models.checkpoints import load_run_model
 from models.data.datasets import Split, load_dataset
-from models.runs.run import SilentWriter, load_run_model, read_run, write_json
+from models.runs.run import SilentWriter, read_run, write_json
 from models.runs.stop import StopRequest
 from models.training import loop, recorder
 from models.training import setup as training_setup

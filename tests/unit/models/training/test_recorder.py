@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from models.checkpoints import load_checkpoint, pack_weights
+from models.checkpoints import load_checkpoint, load_run_model, pack_weights
 from models.data.datasets import Dataset, Split, load_dataset
 from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
-from models.runs.run import RunWriter, create_run, load_run_model, read_lines, read_run, request_stop, write_bytes
+from models.runs.run import RunWriter, create_run, read_lines, read_run, request_stop, write_bytes
 from models.training import loop, recorder, throttle
 from models.training.recorder import (
     BEST,

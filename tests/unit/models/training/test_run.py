@@ -15,12 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
+from models.checkpoints import load_run_model
 from models.data.datasets import load_dataset
 from models.data.shapes import ShapesConfig
 from models.errors import ModelsError
 from models.ordinary_files import read_json
 from models.runs import files as run_files
-from models.runs.run import create_run, load_run_model, read_run, record_process, request_stop
+from models.runs.run import create_run, read_run, record_process, request_stop
 from models.training import loop
 from models.training import run as training
 from models.training.foreign_runs import plan_again

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 import cli  # noqa: F401 (adds the commands)
 from commands.app import app
+from models.checkpoints import load_run_model
 from models.data.shapes import ShapesConfig
-from models.runs.run import create_run, find_process, load_run_model, read_run, record_process, request_stop
+from models.runs.run import create_run, find_process, read_run, record_process, request_stop
 from models.training.config import TrainingConfig
 from models.training.resume import FILE as RESUME_POINT
 from models.training.run import train

@@ -13,7 +13,7 @@ from models.networks.resnet import ResNet, ResNetConfig
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.training.warm_start import Start, adopt_weights, inherit_network, read_start
-from models.zoo.pretrained import torchvision_model
+from models.zoo.torchvision_zoo import torchvision_model
 
 
 def small(**options) -> SmallCNN:

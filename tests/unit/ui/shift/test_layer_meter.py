@@ -2,7 +2,7 @@
 
 from analysis.equivariance.meter import LayerMeter
 from lab.results import MeterReading
-from models.zoo.pretrained import fashion_cnn
+from models.registry import fashion_cnn
 from ui.shift.layer_meter import _describe, _show_rows
 
 

@@ -11,10 +11,10 @@ from lab.runs.compare import Comparison, RunRow
 from lab.session import Lab
 from models import onnx_export
 from models.errors import ModelsError
+from models.registry import DEFAULT_MODEL
 from models.runs.manager import JobManager
 from models.runs.run import STATES, create_run, read_run, write_bytes, write_json
 from models.training.resume import FILE as RESUME_FILE
-from models.zoo.pretrained import DEFAULT_MODEL
 from tests.device import DEVICE
 from tests.unit.ui.widgets.test_html import EVIL, Reader
 from ui.services import Services

@@ -1,4 +1,4 @@
-"""Models with weights: what is said of them is true, and they answer as their makers' own recipe does."""
+"""Torchvision's classifiers: what is said of them is true, and they answer as its own recipe does."""
 
 import pytest
 import torch
@@ -10,9 +10,9 @@ from models.data.images import open_image
 from models.data.samples import get_sample
 from models.errors import ModelsError
 from models.registry import Registry
-from models.zoo import pretrained
+from models.zoo.torchvision_zoo import torchvision_model, torchvision_names
 
-NAMES = pretrained.torchvision_names()
+NAMES = torchvision_names()
 
 
 def make_weights(name: str, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -77,7 +77,7 @@ def test_probabilities_equal_torchvisions_own_recipe(lab_cache, torch_home, chel
 
 
 def test_weights_of_another_model_are_refused(lab_cache, torch_home):
-    spec = pretrained.torchvision_model("squeezenet1_1")
+    spec = torchvision_model("squeezenet1_1")
     state = zoo.get_model("shufflenet_v2_x0_5", weights=None).state_dict()
     torch.save(state, spec.weights.path)
     with pytest.raises(ModelsError, match=r"not hold the published weights of squeezenet1_1 \(it has no") as caught:
@@ -104,7 +104,7 @@ def test_eighty_classifiers_of_torchvision_are_listed():
 @pytest.mark.parametrize("name", NAMES)
 def test_torchvision_facts_equal_the_metadata(name, torch_home):
     weights = zoo.get_model_weights(name).DEFAULT
-    spec = pretrained.torchvision_model(name)
+    spec = torchvision_model(name)
     assert spec.summary() == {
         "name": name,
         "source": "torchvision",
@@ -117,41 +117,3 @@ def test_torchvision_facts_equal_the_metadata(name, torch_home):
     assert 0.5 < spec.accuracy < 0.9
     assert spec.weights.url == weights.url and spec.weights.path.parent == torch_home
     assert spec.weights.num_bytes > 0.99 * 4 * spec.num_params  # float32; googlenet's file holds more
-
-
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "fashion_cnn"])
-def test_bundled_facts_equal_the_built_module(lab_cache, name):
-    with lab_cache.use(name) as loaded:
-        spec, module = loaded.spec, loaded.module
-        size = spec.preprocessing.crop_size
-        with torch.inference_mode():
-            logits = module(torch.zeros(1, spec.preprocessing.num_channels, size, size))
-    assert spec.is_cached and spec.source == "bundled" and not module.training
-    assert spec.num_params == sum(p.numel() for p in module.parameters())
-    assert logits.shape == (1, len(spec.categories))
-
-
-def test_the_default_model_recognises_everyday_things(lab_cache, chelsea):
-    with lab_cache.use(pretrained.DEFAULT_MODEL) as loaded:
-        coffee = answer(loaded, open_image(get_sample("coffee").path))[0]
-        cat = answer(loaded, chelsea)[0]
-    names = loaded.spec.categories
-    assert names[int(coffee.argmax())] == "espresso" and coffee.max() > 0.8
-    assert {names[i] for i in cat.topk(3).indices} == {"tabby", "tiger cat", "Egyptian cat"}
-
-
-def test_the_default_model_gets_tensorflows_normalisation():
-    steps = pretrained.efficientnet_lite0().preprocessing
-    values = torch.arange(256.0).expand(3, 1, 256)
-    torch.testing.assert_close(steps.normalize(values / 255), (values - 127) / 128)
-
-
-def test_our_own_model_recognises_garments(lab_cache):
-    spec = pretrained.fashion_cnn()
-    garments = sorted((pretrained.ASSETS / "garments").glob("*.png"))
-    with lab_cache.use("fashion_cnn") as loaded:
-        answers = [int(answer(loaded, open_image(path)).argmax()) for path in garments]
-    right = sum(answer == index for index, answer in enumerate(answers))
-    assert len(garments) == len(spec.categories) == 10
-    assert right >= 8
-    assert 0.8 < spec.accuracy < 1

@@ -1,0 +1,50 @@
+"""What is known of a model before its weights are touched."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from models.data.preprocessing import Preprocessing
+from models.weights import WeightsFile
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model of any source.
+
+    ``build`` returns the module with its weights, in eval mode on the CPU. ``weights`` is the file that
+    has to be downloaded first, if any. ``accuracy`` is the published or measured top-1 accuracy.
+    ``version`` changes when other weights appear under the same name. ``memory_format`` is the layout of
+    module and input in memory.
+    """
+
+    name: str
+    source: str
+    num_params: int
+    categories: tuple[str, ...]
+    preprocessing: Preprocessing
+    build: Callable[[], nn.Module]
+    trained_on: str
+    accuracy: float | None = None
+    measured_on: str = "test pictures"
+    weights: WeightsFile | None = None
+    version: int = 0
+    memory_format: torch.memory_format = torch.channels_last
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the model can be used without a connection."""
+        return self.weights is None or self.weights.is_cached
+
+    def summary(self) -> dict:
+        """The public description: ``name, source, num_params, num_classes, input_size, cached``."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "num_params": self.num_params,
+            "num_classes": len(self.categories),
+            "input_size": self.preprocessing.crop_size,
+            "cached": self.is_cached,
+        }
