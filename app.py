@@ -66,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     import gradio as gr
 
+    from analysis.errors import UserError
     from lab.session import Lab
     from models.data.samples import list_samples
-    from models.errors import ModelsError
     from models.registry import DEFAULT_MODEL
     from models.runs.manager import JobManager
     from ui.page import build_page, launch_options
@@ -78,7 +78,7 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         check_address(options.host, options.port)
         lab = Lab(options.device, options.data_root, options.runs_root)
-    except (ModelsError, AddressError) as error:
+    except (UserError, AddressError) as error:
         return _refuse(error)
     gr.set_static_paths([sample.path for sample in list_samples().values()])
     jobs = JobManager(options.runs_root)

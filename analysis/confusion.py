@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 
 MAX_CLASSES = 1000
 """A matrix has the square of that many cells."""
@@ -110,13 +110,11 @@ class Confusion:
         """The pictures of one cell, largest loss first.
 
         Raises:
-            AnalysisError: No such class.
+            UserError: No such class.
         """
         for index in (true, predicted):
             if not 0 <= index < len(self.categories):
-                raise AnalysisError(
-                    f"There is no class {index}; there are the classes 0 to {len(self.categories) - 1}."
-                )
+                raise UserError(f"There is no class {index}; there are the classes 0 to {len(self.categories) - 1}.")
         return self._by_loss(((self.labels == true) & (self.predicted == predicted)).nonzero()[:, 0])
 
     def top_losses(self, k: int) -> list[int]:
@@ -140,10 +138,10 @@ class Confusion:
         """``(K, K)`` int64: the counts of this matrix minus those of an earlier one over the same classes.
 
         Raises:
-            AnalysisError: Other classes.
+            UserError: Other classes.
         """
         if self.categories != before.categories:
-            raise AnalysisError(
+            raise UserError(
                 f"Only matrices over the same classes can be compared: one has {len(before.categories)} "
                 f"({_list(before.categories)}), the other {len(self.categories)} ({_list(self.categories)})."
             )
@@ -162,7 +160,7 @@ def measure_confusion(logits: Tensor, labels: Tensor, categories: Sequence[str])
         categories: K names.
 
     Raises:
-        AnalysisError: No pictures, shapes or labels that do not fit, numbers that are not finite, or fewer than
+        UserError: No pictures, shapes or labels that do not fit, numbers that are not finite, or fewer than
             2 or more than ``MAX_CLASSES`` classes.
     """
     from torchmetrics.functional.classification import multiclass_confusion_matrix
@@ -206,24 +204,24 @@ def select_classes(counts: Tensor, limit: int) -> list[int]:
 
 def _check(logits: Tensor, labels: Tensor, categories: Sequence[str]) -> None:
     if logits.ndim != 2 or labels.ndim != 1 or len(logits) != len(labels):
-        raise AnalysisError(
+        raise UserError(
             f"There must be one row of scores for each label, not {tuple(logits.shape)} for {tuple(labels.shape)}."
         )
     num_classes = logits.shape[1]
     if num_classes != len(categories):
-        raise AnalysisError(f"There are {num_classes} scores for each picture, but {len(categories)} classes.")
+        raise UserError(f"There are {num_classes} scores for each picture, but {len(categories)} classes.")
     if not 2 <= num_classes <= MAX_CLASSES:
-        raise AnalysisError(f"A confusion matrix has 2 to {MAX_CLASSES} classes, not {num_classes}.")
+        raise UserError(f"A confusion matrix has 2 to {MAX_CLASSES} classes, not {num_classes}.")
     if not len(labels):
-        raise AnalysisError("There are no pictures to count.")
+        raise UserError("There are no pictures to count.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise AnalysisError(f"Labels are whole numbers, not {labels.dtype}.")
+        raise UserError(f"Labels are whole numbers, not {labels.dtype}.")
     if labels.min() < 0 or labels.max() >= num_classes:
-        raise AnalysisError(
+        raise UserError(
             f"Labels are numbers from 0 to {num_classes - 1}; these go from {labels.min()} to {labels.max()}."
         )
     if not logits.isfinite().all():
-        raise AnalysisError("Some scores are not finite numbers; the model's weights are broken.")
+        raise UserError("Some scores are not finite numbers; the model's weights are broken.")
 
 
 def _list(names: Sequence[str]) -> str:

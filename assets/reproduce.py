@@ -24,8 +24,8 @@ def main() -> int:
     try:
         import torch
 
+        from analysis.errors import UserError
         from models.data.datasets import DATASETS
-        from models.errors import ModelsError
         from models.training.run import TrainingConfig, train
     except ImportError as error:
         print(f"ConvScope cannot be imported ({error}); name its folder with --project.", file=sys.stderr)
@@ -45,7 +45,7 @@ def main() -> int:
     try:
         config = TrainingConfig.from_dict({**read("config.json"), **changes})
         result = train(config, run_dir, on_metrics=show_epoch)
-    except ModelsError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         if start := read("config.json").get("start_from"):
             print(f"It begins with the weights of {start}, which --runs-root must have.", file=sys.stderr)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
+from analysis.errors import UserError
 from commands.app import JsonOption, app, data_root, environment, print_json, runs_root
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.report import MEASURES
 from lab.comparisons.variations import VARIATIONS, vary
 from models.data.datasets import full_path
-from models.errors import ModelsError
 from models.runs.run import check_name
 from models.settings import build_config
 from models.training.config import TrainingConfig
@@ -45,13 +45,13 @@ def arms(
         settings["dataset"] = full_path(settings["dataset"])
     settings = inherit_network(settings, runs_root())
     if (preset is None) == (variation is None):
-        raise ModelsError("Give either --preset or --vary, which say what to compare.")
+        raise UserError("Give either --preset or --vary, which say what to compare.")
     if preset is not None:
         config = configure_preset(preset, seeds, settings)
     else:
         varied, is_pair, values = variation.partition("=")
         if not is_pair:
-            raise ModelsError(f"--vary takes NAME=V1,V2,..., not {variation[:60]!r}.")
+            raise UserError(f"--vary takes NAME=V1,V2,..., not {variation[:60]!r}.")
         number = {} if seeds is None else {"seeds": seeds}
         config = vary(build_config(TrainingConfig, settings), varied.strip(), values.split(","), **number)
     document = start_here(config, runs_root() / check_name(name))
@@ -75,7 +75,7 @@ def _read_base(text: str | None) -> dict:
     """The settings of --base: JSON itself, or a file with it.
 
     Raises:
-        ModelsError: It is neither.
+        UserError: It is neither.
     """
     if text is None:
         return {}
@@ -85,7 +85,7 @@ def _read_base(text: str | None) -> dict:
                 text = file.read(MAX_BASE_BYTES).decode()
         found = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelsError(f"--base is neither JSON nor a file with JSON ({type(error).__name__}).") from None
+        raise UserError(f"--base is neither JSON nor a file with JSON ({type(error).__name__}).") from None
     if not isinstance(found, dict):
-        raise ModelsError("--base must be a table of settings.")
+        raise UserError("--base must be a table of settings.")
     return found

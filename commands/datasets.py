@@ -10,14 +10,13 @@ from typing import Annotated
 import typer
 
 from analysis.consistency.protocols import PROTOCOLS
-from analysis.errors import no_progress
+from analysis.errors import UserError, no_progress
 from commands.app import BoundaryName, JsonOption, app, data_root, environment, make_lab, print_json, runs_root
 from lab.evaluation.config import EvaluationConfig
 from lab.evaluation.run import evaluate as start_evaluation
 from lab.evaluation.run import evaluate_as_run
 from models.data.datasets import DATASETS
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 from models.names import describe_skipped, readable_path
 from models.runs.run import check_name
 from models.training.config import TrainingConfig
@@ -194,7 +193,7 @@ def _read_settings(assignments: list[str]) -> dict:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise ModelsError(f"--set takes NAME=VALUE, not {assignment!r}.")
+            raise UserError(f"--set takes NAME=VALUE, not {assignment!r}.")
         try:
             settings[key] = json.loads(value)
         except ValueError:

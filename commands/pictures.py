@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from analysis.attribution.methods import METHODS
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from commands.app import (
     BoundaryName,
     ImageArgument,
@@ -134,7 +134,7 @@ def explain(
                 np.save(file, values.numpy(), allow_pickle=False)
     except OSError as error:
         place = error.filename or " or ".join(str(path) for path in (out, raw) if path is not None)
-        raise AnalysisError(f"The result cannot be written to {place}: {error.strerror}.") from error
+        raise UserError(f"The result cannot be written to {place}: {error.strerror}.") from error
     document = {**result.to_json(), "out": None if out is None else str(out)}
     if as_json:
         print_json(document)

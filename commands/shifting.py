@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from analysis.equivariance.meter import list_notes
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from commands.app import (
     BoundaryName,
     ImageArgument,
@@ -43,7 +43,7 @@ def shift_map(
     picture, report = lab.open_image(image), _show("shifts", as_json)
     result = None
     if twin and boundary == BoundaryName.circular:
-        with contextlib.suppress(AnalysisError):  # networks that cannot be followed are asked shift by shift
+        with contextlib.suppress(UserError):  # networks that cannot be followed are asked shift by shift
             parts = _show("parts", as_json)
             result = map_all_circular_shifts(lab, picture, model, max_shift, progress=parts, loading=show_download)
     if result is None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from analysis.errors import UserError
 from commands.app import (
     BoundaryName,
     JsonOption,
@@ -23,7 +24,6 @@ from lab.comparisons.repair_config import RepairConfig
 from models.data.augment.augment import SHIFT_AUGMENTS, TRANSFORMS, AugmentConfig
 from models.data.datasets import DATASETS, full_path
 from models.data.shapes import MAX_OCCLUSION, ShapesConfig
-from models.errors import ModelsError
 from models.networks.options import list_options
 from models.networks.repairs import ARMS
 from models.networks.table import ARCHITECTURES
@@ -180,7 +180,7 @@ def _find_rate(config: TrainingConfig, run_dir: Path, as_json: bool) -> None:
     from models.training.lr_finder import run_job
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ModelsError("--find-rate is for one process.")
+        raise UserError("--find-rate is for one process.")
     create_run(run_dir.parent, run_dir.name, config.to_dict(), "range_test")
     try:
         found = run_job(run_dir)
@@ -188,7 +188,7 @@ def _find_rate(config: TrainingConfig, run_dir: Path, as_json: bool) -> None:
         # It is of this process, whatever its files say: on a full disk they go on saying that it waits.
         shutil.rmtree(run_dir, ignore_errors=True)
     if found is None:
-        raise ModelsError("The test of learning rates was stopped.")
+        raise UserError("The test of learning rates was stopped.")
     if as_json:
         print_json(found.to_json())
         return
@@ -203,7 +203,7 @@ def _read_pairs(flag: str, pairs: list[str] | None) -> dict[str, str]:
     for pair in pairs or ():
         name, is_pair, text = pair.partition("=")
         if not is_pair:
-            raise ModelsError(f"{flag} takes NAME=VALUE, not {pair[:60]!r}.")
+            raise UserError(f"{flag} takes NAME=VALUE, not {pair[:60]!r}.")
         found[name.strip()] = text.strip()
     return found
 
@@ -212,14 +212,14 @@ def _read_number(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ModelsError(f"{name} must be a number, not {text[:60]!r}.") from None
+        raise UserError(f"{name} must be a number, not {text[:60]!r}.") from None
 
 
 def _read_model_options(architecture: str, texts: dict[str, str]) -> dict:
     check_choice("--arch", architecture, ARCHITECTURES)
     options = list_options(ARCHITECTURES[architecture][0])
     if texts and not options:
-        raise ModelsError(f"The architecture {architecture} has no options, so {next(iter(texts))} cannot be set.")
+        raise UserError(f"The architecture {architecture} has no options, so {next(iter(texts))} cannot be set.")
     for name in texts:
         check_choice("An option of this architecture", name, options)
     return {name: options[name].parse(name, text) for name, text in texts.items()}

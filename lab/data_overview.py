@@ -104,7 +104,7 @@ def describe_data(
         cache: Where answers are kept; by default one for the whole process.
 
     Raises:
-        ModelsError: Nothing of that name, or its files are missing, damaged or too few.
+        UserError: Nothing of that name, or its files are missing, damaged or too few.
     """
     check_integer("per_class", per_class, 1, 100)
     check_integer("seed", seed, 0, 2**32 - 1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.ordinary_files import SETTINGS, short_name
 from models.runs.run import Run, read_lines
 
@@ -19,7 +19,7 @@ def read_document(run: Run) -> dict | None:
     """The content of a run's result.json; None before there is any.
 
     Raises:
-        ModelsError: It is damaged: it cannot be read, or a part that is shown is missing or of another kind.
+        UserError: It is damaged: it cannot be read, or a part that is shown is missing or of another kind.
     """
     from lab.schemas import DOCUMENTS
 
@@ -33,13 +33,13 @@ def read_rows(run: Run) -> list[dict]:
     """The rows of an experiment's table so far, out of its status.
 
     Raises:
-        ModelsError: They are damaged, or nobody knows the experiment.
+        UserError: They are damaged, or nobody knows the experiment.
     """
     from lab.schemas import ROWS
 
     experiment, rows = run.config.get("experiment"), run.status.get("rows") or []
     if rows and (not isinstance(experiment, str) or experiment not in ROWS):
-        raise ModelsError(f"{short_name(run.path / SETTINGS)} is damaged: it names no experiment.")
+        raise UserError(f"{short_name(run.path / SETTINGS)} is damaged: it names no experiment.")
     if rows:
         _check(run.path / "status.json", ROWS[experiment], rows)
     return rows
@@ -54,7 +54,7 @@ def read_measurements(run_dir: Path, experiment: str, key: Sequence[str]) -> lis
         key: The entries of a measurement that tell it from the others.
 
     Raises:
-        ModelsError: A measurement is damaged.
+        UserError: A measurement is damaged.
     """
     from lab.schemas import MEASUREMENTS
 
@@ -68,7 +68,7 @@ def check_arm_measurement(path: Path, line: dict) -> None:
     """Checks what a comparison has measured of a trained arm: a line of the file.
 
     Raises:
-        ModelsError: It is damaged.
+        UserError: It is damaged.
     """
     from lab.schemas import ARM_MEASUREMENT
 
@@ -79,7 +79,7 @@ def check_trained_arm(run: Run, points: list[dict]) -> None:
     """Checks what a comparison takes from the training of an arm: its result, and the points of its curve.
 
     Raises:
-        ModelsError: They are damaged.
+        UserError: They are damaged.
     """
     from lab.schemas import ARM_POINTS, ARM_RESULT
 
@@ -96,4 +96,4 @@ def _check(path: Path, schema: "TypeAdapter", values: object) -> None:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))[:MAX_SHOWN] or "a part"
         problem = "is missing" if first["type"] == "missing" else "is not what it should be"
-        raise ModelsError(f"{short_name(path)} is damaged: {place} {problem}; start this work anew.") from error
+        raise UserError(f"{short_name(path)} is damaged: {place} {problem}; start this work anew.") from error

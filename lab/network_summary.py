@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from analysis.errors import UserError
 from analysis.network.summary import Summary, summarize
 from models.data import cifar10, digits, fashion_mnist
 from models.data.class_layout import sort_into_classes
 from models.data.datasets import DATASETS, OWN_PICTURES
 from models.data.folders import open_source
 from models.data.shapes import SHAPES
-from models.errors import ModelsError
 from models.names import find_path, make_readable
 from models.networks.options import ArchitectureConfig
 from models.networks.table import ARCHITECTURES, sketch_model
@@ -48,7 +48,7 @@ def find_kind(dataset: str | Path | None, image_size: int | None = None, num_cla
         num_classes: Of own pictures, where it is known.
 
     Raises:
-        ModelsError: A folder or zip that cannot be trained on.
+        UserError: A folder or zip that cannot be trained on.
     """
     if dataset in DATASETS:
         return DataKind(*CONTENTS[dataset], image_size or DATASETS[dataset].image_size)
@@ -70,7 +70,7 @@ def fit_kind(architecture: str, options: Mapping[str, object], kind: DataKind) -
         kind: The pictures, at the size that the data set has them.
 
     Raises:
-        ModelsError: As for :func:`summarize_network`.
+        UserError: As for :func:`summarize_network`.
     """
     if _find_config(architecture).image_size is not None:
         return kind
@@ -86,14 +86,14 @@ def summarize_network(architecture: str, options: Mapping[str, object], kind: Da
         kind: The pictures it is for.
 
     Raises:
-        ModelsError: There is no such architecture or option, or what is chosen cannot work with such pictures.
+        UserError: There is no such architecture or option, or what is chosen cannot work with such pictures.
     """
     return _summarize(_build_config(architecture, options, kind, kind.image_size))
 
 
 def _find_config(architecture: str) -> type[ArchitectureConfig]:
     if architecture not in ARCHITECTURES:
-        raise ModelsError(f"There is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}.")
+        raise UserError(f"There is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}.")
     config_class, _ = ARCHITECTURES[architecture]
     return config_class
 
@@ -117,7 +117,7 @@ def _count_classes(path: Path) -> int:
     try:
         facts = path.stat()
     except OSError as error:
-        raise ModelsError(f"There is no folder or zip file {make_readable(path.name)}.") from error
+        raise UserError(f"There is no folder or zip file {make_readable(path.name)}.") from error
     return _count_named_classes(path, facts.st_mtime_ns, facts.st_size)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from analysis.attribution import methods
 from analysis.attribution import obstacles as explainability
 from analysis.equivariance import align
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.network.layers import Layer, extract_features, find_layer, list_layers, outline
 from analysis.network.predict import (
     Prediction,
@@ -38,7 +38,6 @@ from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
 from models.data.images import open_image
 from models.data.samples import list_samples
-from models.errors import ModelsError
 from models.names import find_path, readable_path
 from models.registry import Registry
 
@@ -240,7 +239,7 @@ class Lab:
             for module in loaded.module.modules():
                 if isinstance(module, torch.nn.Conv2d):
                     return module.weight.detach().float().cpu().clone()
-        raise AnalysisError(f"{model} has no convolution.")
+        raise UserError(f"{model} has no convolution.")
 
     def layers(self, model: str, progress: Progress = no_progress) -> tuple[Layer, ...]:
         """Every layer of a model, in the order of computation."""
@@ -299,7 +298,7 @@ class Lab:
             try:
                 image = self.open_image(path)  # one at a time at full size
                 pixels[path], notes[path] = prep.to_pixels(image), prep.list_notes(image)
-            except ModelsError as error:
+            except UserError as error:
                 problems[path] = FileResult(str(path), problem=str(error))
         results = {}
         if pixels:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from analysis.equivariance.meter import measure_down_the_network, measure_layers
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.network.layers import HANDS_ON, Layer
 from analysis.self_check.identities import IdentityResult, check_identities
 from analysis.shift.circular import CircularPadding
@@ -53,7 +53,7 @@ def map_picture(
         loading: Counts the bytes of weights that have to be downloaded.
 
     Raises:
-        AnalysisError: The shift is too large for the picture, or out of range.
+        UserError: The shift is too large for the picture, or out of range.
     """
     _check_max_shift(max_shift)
     with lab.use(model, loading) as (loaded, facts):
@@ -91,7 +91,7 @@ def map_all_circular_shifts(
         loading: Counts the bytes of weights that have to be downloaded.
 
     Raises:
-        AnalysisError: The network cannot be followed through all shifts at once; says why.
+        UserError: The network cannot be followed through all shifts at once; says why.
     """
     from analysis.shift.polyphase import compute_all_shifts
 
@@ -134,7 +134,7 @@ def measure_picture(
         loading: Counts the bytes of weights that have to be downloaded.
 
     Raises:
-        AnalysisError: The shift is too large for the picture.
+        UserError: The shift is too large for the picture.
     """
     with lab.use(model, loading) as (loaded, facts):
         prep = loaded.spec.preprocessing
@@ -212,4 +212,4 @@ def find_total_stride(layers: tuple[Layer, ...]) -> int | None:
 
 def _check_max_shift(max_shift: int) -> None:
     if not 1 <= max_shift <= MAX_SHIFT:
-        raise AnalysisError(f"The largest shift of a map is between 1 and {MAX_SHIFT} pixels, not {max_shift}.")
+        raise UserError(f"The largest shift of a map is between 1 and {MAX_SHIFT} pixels, not {max_shift}.")

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from analysis.errors import Progress, no_progress
 from models.devices import resolve_device
 from models.registry import Registry
 from models.weights import download
 from models.zoo.spec import ModelSpec
 
-Progress = Callable[[int, int], None]
 MAX_BYTES = 2 * 2**30
 
 
@@ -60,7 +60,7 @@ class ModelCache:
         self._guard = threading.Lock()
 
     @contextmanager
-    def use(self, name: str, progress: Progress = lambda done, total: None) -> Iterator[LoadedModel]:
+    def use(self, name: str, progress: Progress = no_progress) -> Iterator[LoadedModel]:
         """Lends the model called ``name`` for the length of a ``with`` block.
 
         Args:
@@ -68,7 +68,7 @@ class ModelCache:
             progress: Called with bytes done and in total while weights are downloaded.
 
         Raises:
-            ModelsError: Unknown name, or its weights cannot be had; a later call tries again.
+            UserError: Unknown name, or its weights cannot be had; a later call tries again.
         """
         self.registry.get(name)  # no slot for names that do not exist
         slot = self._take(name)

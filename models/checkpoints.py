@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from analysis.errors import UserError
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.table import ARCHITECTURES
 from models.ordinary_files import MAX_HEADER_BYTES, open_tensors, short_name
 from models.ordinary_files import MAX_JSON_BYTES as MAX_JSON_BYTES  # with the next, part of what this module offers
@@ -64,7 +64,7 @@ def read_model_card(json_path: str | Path) -> ModelCard:
     """Reads and checks model.json.
 
     Raises:
-        ModelsError: Missing, damaged, or not a description of a model.
+        UserError: Missing, damaged, or not a description of a model.
     """
     values = read_json(Path(json_path))
     try:
@@ -77,8 +77,8 @@ def read_model_card(json_path: str | Path) -> ModelCard:
         accuracy = values.get("test_accuracy")
         if accuracy is not None:
             check_number("test_accuracy", accuracy, 0.0, 1.0)
-    except ModelsError as error:
-        raise ModelsError(f"{short_name(Path(json_path))} does not describe a model: {error}") from error
+    except UserError as error:
+        raise UserError(f"{short_name(Path(json_path))} does not describe a model: {error}") from error
     with torch.device("meta"):
         module = model_class(config)
     return ModelCard(module, categories, preprocessing, accuracy)
@@ -93,7 +93,7 @@ def load_checkpoint(
         The module, its category names, and the preprocessing its input needs.
 
     Raises:
-        ModelsError: A file is missing, damaged, too large, or does not fit the other.
+        UserError: A file is missing, damaged, too large, or does not fit the other.
     """
     card = read_model_card(json_path)
     card.module.load_state_dict(read_weights(Path(safetensors_path), card.module), assign=True)
@@ -108,9 +108,9 @@ def load_run_model(run_dir: str | Path) -> tuple[nn.Module, tuple[str, ...], Pre
 
 def _read_categories(names: object, num_classes: int) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelsError("categories must be a list of names.")
+        raise UserError("categories must be a list of names.")
     if len(names) != num_classes:
-        raise ModelsError(f"there are {len(names)} categories for {num_classes} classes.")
+        raise UserError(f"there are {len(names)} categories for {num_classes} classes.")
     return tuple(name[:MAX_NAME_LENGTH] for name in names)
 
 
@@ -120,20 +120,18 @@ def _read_preprocessing(values: object, config) -> Preprocessing:
     try:
         preprocessing = build_config(Preprocessing, values)
     except TypeError as error:
-        raise ModelsError("preprocessing lacks crop_size or resize_size.") from error
+        raise UserError("preprocessing lacks crop_size or resize_size.") from error
     check_integer("crop_size", preprocessing.crop_size, 1, 1024)
     check_integer("resize_size", preprocessing.resize_size, 1, 2048)
     check_choice("interpolation", preprocessing.interpolation, INTERPOLATIONS)
     for name, low in (("mean", -1e3), ("std", 1e-6)):
         numbers = getattr(preprocessing, name)
         if not isinstance(numbers, tuple) or len(numbers) != config.in_channels:
-            raise ModelsError(f"{name} must list {config.in_channels} numbers, one for each input channel.")
+            raise UserError(f"{name} must list {config.in_channels} numbers, one for each input channel.")
         for number in numbers:
             check_number(name, number, low, 1e3)
     if preprocessing.crop_size != config.image_size:
-        raise ModelsError(
-            f"crop_size is {preprocessing.crop_size}, but the network takes {config.image_size} pixels."
-        )
+        raise UserError(f"crop_size is {preprocessing.crop_size}, but the network takes {config.image_size} pixels.")
     return preprocessing
 
 
@@ -141,7 +139,7 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
     """All tensors of a safetensors file that has exactly the names, shapes and types of the model.
 
     Raises:
-        ModelsError: Missing, damaged, too large, or with other tensors.
+        UserError: Missing, damaged, too large, or with other tensors.
     """
     expected, title = model.state_dict(), short_name(path)
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in expected.values())
@@ -149,18 +147,18 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, torch.Tensor]:
         names = set(file.keys())
         if names != set(expected):
             odd = sorted(names ^ set(expected))[0]
-            raise ModelsError(f"{title} does not fit its model.json: the tensor {odd[:80]!r} is in only one.")
+            raise UserError(f"{title} does not fit its model.json: the tensor {odd[:80]!r} is in only one.")
         for name, tensor in expected.items():
             shape = tuple(file.get_slice(name).get_shape())
             if shape != tuple(tensor.shape):
-                raise ModelsError(
+                raise UserError(
                     f"{title} does not fit its model.json: {name} has the shape {shape}, not {tuple(tensor.shape)}."
                 )
         weights = {name: file.get_tensor(name) for name in expected}
     for name, tensor in weights.items():
         if tensor.dtype != expected[name].dtype:
             types = f"{tensor.dtype}, not {expected[name].dtype}"
-            raise ModelsError(f"{title} does not fit its model.json: {name} has the number type {types}.")
+            raise UserError(f"{title} does not fit its model.json: {name} has the number type {types}.")
         if not torch.isfinite(tensor).all():
-            raise ModelsError(f"{title}: {name} has values that are not finite numbers.")
+            raise UserError(f"{title}: {name} has values that are not finite numbers.")
     return weights

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -15,18 +15,18 @@ def resolve_device(name: str) -> torch.device:
     with which a pretrained network's logits, and all that is said about them, would be others than on a CPU.
 
     Raises:
-        ModelsError: No such device here.
+        UserError: No such device here.
     """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
     kind, colon, index = name.partition(":")
     if kind not in available or (colon and not index.isdecimal()):
-        raise ModelsError(f"There is no device called {name}; choose one of {', '.join(DEVICES)}.")
+        raise UserError(f"There is no device called {name}; choose one of {', '.join(DEVICES)}.")
     if not available[kind]:
-        raise ModelsError(f"This machine has no {kind.upper()} device; use --device auto or cpu.")
+        raise UserError(f"This machine has no {kind.upper()} device; use --device auto or cpu.")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise ModelsError(f"This machine has {torch.cuda.device_count()} CUDA devices, so there is no {name}.")
+        raise UserError(f"This machine has {torch.cuda.device_count()} CUDA devices, so there is no {name}.")
     if kind == "cuda":
         torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)

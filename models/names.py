@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from analysis.errors import UserError
 from models.encodings import LANGUAGES, choose_encoding, choose_encodings, decode_name
-from models.errors import ModelsError
 
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, also those that turn the direction of what follows, and lone surrogates."""
@@ -80,7 +80,7 @@ def describe_skipped(skipped: Sequence[str]) -> str:
 
 
 def refuse_lookalikes(title: str, folders: Iterable[tuple[PurePosixPath, Hashable]]) -> None:
-    """Raises ModelsError for two folders whose names cannot be read and now look the same.
+    """Raises UserError for two folders whose names cannot be read and now look the same.
 
     Args:
         title: What they are in.
@@ -89,7 +89,7 @@ def refuse_lookalikes(title: str, folders: Iterable[tuple[PurePosixPath, Hashabl
     real: dict[PurePosixPath, Hashable] = {}
     for shown, name in folders:
         if "\ufffd" in str(shown) and real.setdefault(shown, name) != name:
-            raise ModelsError(f"{title} has two folders whose names are both read as {str(shown)!r}; rename them.")
+            raise UserError(f"{title} has two folders whose names are both read as {str(shown)!r}; rename them.")
 
 
 def list_readable(folder: str | os.PathLike) -> dict[str, str]:

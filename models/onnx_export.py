@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from analysis.errors import UserError
 from models.data.preprocessing import Preprocessing
 from models.determinism import reproducible
-from models.errors import ModelsError
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 20
@@ -64,7 +64,7 @@ def export_onnx(
         categories: K names for the file's metadata.
 
     Raises:
-        ModelsError: A package is missing, the model is too large or has a part that ONNX has not, the two
+        UserError: A package is missing, the model is too large or has a part that ONNX has not, the two
             programs disagree, or the file cannot be written.
     """
     _check_packages()
@@ -80,7 +80,7 @@ def export_onnx(
         scratch.write_bytes(data)
         scratch.replace(path)
     except OSError as error:
-        raise ModelsError(f"The ONNX file cannot be written to {path} ({error.strerror or error}).") from error
+        raise UserError(f"The ONNX file cannot be written to {path} ({error.strerror or error}).") from error
     finally:
         scratch.unlink(missing_ok=True)
     return OnnxReport(
@@ -113,13 +113,13 @@ class _FromPixels(nn.Module):
 def _check_packages() -> None:
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
-        raise ModelsError(f"An ONNX export needs {' and '.join(missing)}: pip install {' '.join(missing)}.")
+        raise UserError(f"An ONNX export needs {' and '.join(missing)}: pip install {' '.join(missing)}.")
 
 
 def _check_size(module: nn.Module) -> None:
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
     if num_bytes > MAX_WEIGHT_BYTES:
-        raise ModelsError(
+        raise UserError(
             f"The model has {num_bytes / 2**30:.1f} GB of weights, and an ONNX file holds less than 2 GB."
         )
 
@@ -151,7 +151,7 @@ def _translate(subject: nn.Module, preprocessing: Preprocessing, categories: Seq
         program.model.metadata_props.update(_metadata(preprocessing, categories))
         return program.model_proto.SerializeToString()
     except Exception as error:  # whatever an operation that cannot be translated makes PyTorch raise
-        raise ModelsError(f"This model cannot be exported to ONNX: {_reason(error)}") from error
+        raise UserError(f"This model cannot be exported to ONNX: {_reason(error)}") from error
 
 
 def _clean(model) -> None:
@@ -186,14 +186,14 @@ def _compare(data: bytes, subject: nn.Module, preprocessing: Preprocessing) -> t
     for pixels, found in zip(batches, _run_elsewhere(data, batches), strict=True):
         expected = subject(pixels)
         if found.shape != expected.shape:
-            raise ModelsError(
+            raise UserError(
                 f"This model cannot be exported to ONNX: for a batch of {len(pixels)} onnxruntime gives numbers of "
                 f"the shape {tuple(found.shape)} and PyTorch {tuple(expected.shape)}."
             )
         off, size = (found - expected).abs().max().item(), expected.abs().max().item()
         # Written so that a NaN fails too; max(0.0, nan) would be 0.
         if not off <= TOLERANCE * max(1.0, size):
-            raise ModelsError(
+            raise UserError(
                 f"This model cannot be exported to ONNX: onnxruntime and PyTorch differ by {off:.2g} "
                 f"in logits of up to {size:.2g}."
             )
@@ -209,7 +209,7 @@ def _run_elsewhere(data: bytes, batches: Sequence[Tensor]) -> list[Tensor]:
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         return [torch.from_numpy(session.run([OUTPUT], {INPUT: pixels.numpy()})[0]) for pixels in batches]
     except Exception as error:  # its errors have no common class of their own
-        raise ModelsError(f"onnxruntime cannot run what was exported: {_reason(error)}") from error
+        raise UserError(f"onnxruntime cannot run what was exported: {_reason(error)}") from error
 
 
 def _shape(preprocessing: Preprocessing) -> tuple[int, int, int]:

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from analysis.errors import UserError
 from models.encodings import is_utf8
-from models.errors import ModelsError
 
 MAX_JSON_BYTES = 2**20
 MAX_HEADER_BYTES = 2**20
@@ -73,16 +73,16 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     """All bytes of a file of at most ``max_bytes``; of a larger one none is read.
 
     Raises:
-        ModelsError: Missing, unreadable, no ordinary file, or too large.
+        UserError: Missing, unreadable, no ordinary file, or too large.
     """
     try:
         with open_ordinary(path) as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read(size + 1) if size <= max_bytes else b""
     except OSError as error:
-        raise ModelsError(f"{short_name(path)} cannot be read ({error.strerror or error}).") from error
+        raise UserError(f"{short_name(path)} cannot be read ({error.strerror or error}).") from error
     if max(size, len(data)) > max_bytes:
-        raise ModelsError(f"{short_name(path)} is larger than {_megabytes(max_bytes)}, which no such file is.")
+        raise UserError(f"{short_name(path)} is larger than {_megabytes(max_bytes)}, which no such file is.")
     return data
 
 
@@ -114,15 +114,15 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, *, is_mended: bool | 
         is_mended: Whether its texts are; by default those of all files but ``SETTINGS``.
 
     Raises:
-        ModelsError: Missing, unreadable, no ordinary file, too large, or no JSON object.
+        UserError: Missing, unreadable, no ordinary file, too large, or no JSON object.
     """
     data = read_bounded(path, max_bytes)
     try:
         values = parse_json(data, is_mended=path.name != SETTINGS if is_mended is None else is_mended)
     except (ValueError, RecursionError) as error:
-        raise ModelsError(f"{short_name(path)} is damaged: it is not valid JSON.") from error
+        raise UserError(f"{short_name(path)} is damaged: it is not valid JSON.") from error
     if not isinstance(values, dict):
-        raise ModelsError(f"{short_name(path)} is damaged: it does not hold a JSON object.")
+        raise UserError(f"{short_name(path)} is damaged: it does not hold a JSON object.")
     return values
 
 
@@ -170,24 +170,24 @@ def open_tensors(path: Path, max_bytes: int, max_header_bytes: int = MAX_HEADER_
     """A safetensors file, opened as ``safe_open`` does, once it is known to be an ordinary file of bounded size.
 
     Raises:
-        ModelsError: Missing, unreadable, too large, or no complete safetensors file.
+        UserError: Missing, unreadable, too large, or no complete safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with open_ordinary(path) as file:
             if os.fstat(file.fileno()).st_size > max_bytes:
-                raise ModelsError(f"{short_name(path)} is larger than {_megabytes(max_bytes)}, which it cannot be.")
+                raise UserError(f"{short_name(path)} is larger than {_megabytes(max_bytes)}, which it cannot be.")
             # How long the table of contents is, of which the library makes an object for each tensor.
             if int.from_bytes(file.read(8), "little") > max_header_bytes:
-                raise ModelsError(f"{short_name(path)} is damaged: it is not a complete safetensors file.")
+                raise UserError(f"{short_name(path)} is damaged: it is not a complete safetensors file.")
             name = path if is_utf8(os.fsencode(path)) else f"/proc/self/fd/{file.fileno()}"  # it takes no others
             with safe_open(name, framework="pt") as tensors:
                 yield tensors
     except OSError as error:
-        raise ModelsError(f"{short_name(path)} cannot be read ({error.strerror or error}).") from error
+        raise UserError(f"{short_name(path)} cannot be read ({error.strerror or error}).") from error
     except SafetensorError as error:
-        raise ModelsError(f"{short_name(path)} is damaged: it is not a complete safetensors file.") from error
+        raise UserError(f"{short_name(path)} is damaged: it is not a complete safetensors file.") from error
 
 
 def _megabytes(num_bytes: int) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.runs.run import RunWriter
 
 TOO_LITTLE_MEMORY = "The device has too little memory for this; try a smaller model."
 DISK_IS_FULL = "The disk is full ({}); make room on it and try again."
-MAYBE_PROBLEMS = (ModelsError, OSError, RuntimeError, MemoryError, ImportError)
+MAYBE_PROBLEMS = (UserError, OSError, RuntimeError, MemoryError, ImportError)
 """What :func:`describe_problem` may have a sentence for."""
 
 _OUT_OF_MEMORY = (
@@ -38,7 +38,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def describe_problem(error: BaseException) -> str | None:
     """One sentence for the user about what somebody can put right; None if the error is a bug."""
-    if isinstance(error, ModelsError):
+    if isinstance(error, UserError):
         return str(error)
     if is_out_of_memory(error):
         return TOO_LITTLE_MEMORY
@@ -53,10 +53,10 @@ def open_job(run_dir: Path, *expected: type[Exception]) -> Iterator[RunWriter]:
 
     Args:
         run_dir: Of the run.
-        expected: Other errors than ModelsError whose message is a sentence for the user.
+        expected: Other errors than UserError whose message is a sentence for the user.
 
     Raises:
-        ModelsError: In the place of whatever went wrong that somebody can put right; the run's state is then
+        UserError: In the place of whatever went wrong that somebody can put right; the run's state is then
             "failed", and its message that sentence.
     """
     # Once around it, for the writer's own files, and once inside it, so that the writer notes the sentence.
@@ -68,17 +68,17 @@ def open_job(run_dir: Path, *expected: type[Exception]) -> Iterator[RunWriter]:
 def _explained(run_dir: Path, expected: tuple[type[Exception], ...]) -> Iterator[None]:
     try:
         yield
-    except ModelsError:
+    except UserError:
         raise
     except expected as error:
-        raise ModelsError(str(error)) from error
+        raise UserError(str(error)) from error
     except MAYBE_PROBLEMS as error:
         problem = describe_problem(error)
         if isinstance(error, OSError) and not is_out_of_memory(error):
             problem = f"{_name_place(error, run_dir)} ({error.strerror or error})."
         if problem is None:
             raise
-        raise ModelsError(problem) from error
+        raise UserError(problem) from error
 
 
 def _name_place(error: OSError, run_dir: Path) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+from analysis.errors import UserError
 from models.checkpoints import load_checkpoint, read_model_card
-from models.errors import ModelsError
 from models.ordinary_files import is_ordinary
 from models.runs.run import Run, list_runs, read_run
 from models.weights import USABLE, is_weight_file
@@ -53,7 +53,7 @@ class Registry:
     def list_specs(self) -> Iterator[ModelSpec]:
         """The specs of :meth:`list_names`, one by one, without runs whose files are damaged."""
         for name in self.list_names():
-            with contextlib.suppress(ModelsError):
+            with contextlib.suppress(UserError):
                 yield self.get(name)
 
     def get(self, name: str) -> ModelSpec:
@@ -62,10 +62,10 @@ class Registry:
         A builder of torchvision may name its weights: "resnet50:IMAGENET1K_V1".
 
         Raises:
-            ModelsError: No such model; names the nearest ones, or says of a weight file what can be used instead.
+            UserError: No such model; names the nearest ones, or says of a weight file what can be used instead.
         """
         if not isinstance(name, str):  # a choice that was cleared
-            raise ModelsError("Choose a model first.")
+            raise UserError("Choose a model first.")
         if name in BUNDLED:
             return BUNDLED[name]()
         if name.partition(":")[0] in torchvision_names():
@@ -73,17 +73,17 @@ class Registry:
         if name.startswith(RUN_PREFIX):
             return self._run_model(name.removeprefix(RUN_PREFIX))
         if is_weight_file(name):
-            raise ModelsError(f"{Path(name).name} is a weight file, not the name of a model: {USABLE}.")
+            raise UserError(f"{Path(name).name} is a weight file, not the name of a model: {USABLE}.")
         near = difflib.get_close_matches(name, self.list_names(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else " `models` lists the names."
-        raise ModelsError(f"There is no model called {name}.{hint}")
+        raise UserError(f"There is no model called {name}.{hint}")
 
     def _run_model(self, run_name: str) -> ModelSpec:
         run_name, at, step = run_name.partition("@")
         run = read_run(self.runs_root, run_name)
         weights = find_snapshot(run, step) if at else run.path / "weights.safetensors"
         if not at and not run.has_model:
-            raise ModelsError(f"The run {run_name} has no trained model yet (it is {run.state}).")
+            raise UserError(f"The run {run_name} has no trained model yet (it is {run.state}).")
         card = read_model_card(run.path / "model.json")
         return ModelSpec(
             name=RUN_PREFIX + run_name + at + step,
@@ -102,11 +102,11 @@ def find_snapshot(run: Run, step: str) -> Path:
     """The weights of a run as they were after so many steps.
 
     Raises:
-        ModelsError: They were not kept.
+        UserError: They were not kept.
     """
     is_step = step.isascii() and step.isdigit() and len(step) <= 10
     folder = run.path / "snapshots"
     path = folder / f"{int(step):07d}.safetensors" if is_step else None
     if path is None or folder.is_symlink() or not is_ordinary(path):
-        raise ModelsError(f"The run {run.name} has no snapshot of step {step[:20]}.")
+        raise UserError(f"The run {run.name} has no snapshot of step {step[:20]}.")
     return path

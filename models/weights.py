@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import torch
 
+from analysis.errors import UserError
 from models.encodings import is_utf8
-from models.errors import ModelsError
 
 CHUNK_BYTES = 2**20
 TIMEOUT_SECONDS = 20
@@ -55,7 +55,7 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
         progress: Called with bytes done and in total; what it raises ends the download.
 
     Raises:
-        ModelsError: No connection, no space or wrong content; names the file and the folder to put it in.
+        UserError: No connection, no space or wrong content; names the file and the folder to put it in.
     """
     path = file.path
     if path.is_file():
@@ -70,14 +70,14 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
             digest = _fetch(file, target, progress)
         expected = _HASH_IN_NAME.search(path.name)
         if expected and not digest.startswith(expected[1]):
-            raise ModelsError(f"The download of {path.name} arrived damaged; try again. {by_hand}")
+            raise UserError(f"The download of {path.name} arrived damaged; try again. {by_hand}")
         part.chmod(0o644)  # the cache may be shared; temporary files are private
         part.replace(path)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
-        raise ModelsError(f"{path.name} could not be downloaded ({reason}). {by_hand}") from error
+        raise UserError(f"{path.name} could not be downloaded ({reason}). {by_hand}") from error
     except OSError as error:
-        raise ModelsError(f"{path.name} could not be saved ({error.strerror or error}). {by_hand}") from error
+        raise UserError(f"{path.name} could not be saved ({error.strerror or error}). {by_hand}") from error
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
@@ -108,7 +108,7 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Reads a ``.pth`` file of plain tensors; anything that would run code while loading is refused.
 
     Raises:
-        ModelsError: Damaged, or more than tensors inside.
+        UserError: Damaged, or more than tensors inside.
     """
     try:
         can_map = zipfile.is_zipfile(path) and is_utf8(os.fsencode(path))  # torch takes no other names then
@@ -116,7 +116,7 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
         if not isinstance(weights, dict):
             raise TypeError(f"it holds a {type(weights).__name__}")
     except Exception as error:  # a damaged pickle can raise anything
-        raise ModelsError(
+        raise UserError(
             f"{path} is not a readable weight file (damaged, or not plain tensors); move it to another place, and "
             "the published one is fetched at the next use."
         ) from error

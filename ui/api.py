@@ -9,12 +9,11 @@ from gradio.context import LocalContext
 from PIL import Image
 
 from analysis.attribution.methods import METHODS
-from analysis.errors import Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.shift.move import BOUNDARIES
 from lab.shifts import MAX_SHIFT, check_model, map_picture, measure_picture
 from models.data.images import open_image
 from models.data.samples import get_sample
-from models.errors import ModelsError
 from models.registry import DEFAULT_MODEL
 from models.settings import check_choice, check_flag, check_integer, check_number, show_value
 from ui.entry import check_clean
@@ -136,7 +135,7 @@ def _open(name: str, value: object, progress: Progress = no_progress) -> Image.I
 
 def _read_name(name: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH:
-        raise ModelsError(f"{name} must be a name, not {show_value(value)}.")
+        raise UserError(f"{name} must be a name, not {show_value(value)}.")
     return value
 
 
@@ -185,4 +184,4 @@ PARAMETERS: dict[str, Reader] = {
     "method": _read_choice(METHODS),
     "twin": _read_flag,
 }
-"""Parameter of an endpoint -> what makes a usable value of its name and what was sent; ModelsError if nothing can."""
+"""Parameter of an endpoint -> what makes a usable value of its name and what was sent; UserError if nothing can."""

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import gradio as gr
 
+from analysis.errors import UserError
 from analysis.figures.drawing import draw_pixels
 from lab.session import Classification, FileResult
 from lab.spreadsheet import to_csv
-from models.errors import ModelsError
 from ui.services import Services
 from ui.widgets.errors import clears_on_errors, shows_errors
 from ui.widgets.html import (
@@ -66,9 +66,9 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
     def classify_batch(paths, model, request: gr.Request, progress=gr.Progress()):
         """Classifies every file; a broken one gets a line that says so."""
         if not paths:
-            raise ModelsError("Choose some picture files first.")
+            raise UserError("Choose some picture files first.")
         if len(paths) > MAX_FILES:
-            raise ModelsError(f"{len(paths)} files are more than {MAX_FILES}; choose fewer.")
+            raise UserError(f"{len(paths)} files are more than {MAX_FILES}; choose fewer.")
         with services.watch(request, progress, "Classifying files") as report:
             rows = [_row(result, model) for result in services.lab.classify_files(paths, model, 3, report)]
         sheet = services.write_file("classification.csv", to_csv(COLUMNS, rows))

@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.components.api_component import Api
 from gradio.events import EventData
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.settings import show_value
 from models.terminal import printable
 from ui.widgets.errors import BUG, describe_error, refuse, refuse_call
@@ -37,9 +37,9 @@ def is_clean(value: object, depth: int = 0) -> bool:
 
 
 def check_clean(name: str, value: object) -> None:
-    """Raises ModelsError, which names the setting, unless a value is clean."""
+    """Raises UserError, which names the setting, unless a value is clean."""
     if not is_clean(value):
-        raise ModelsError(f"{name} must be readable text or a finite number.")
+        raise UserError(f"{name} must be readable text or a finite number.")
 
 
 def _is_number(value: object) -> bool:
@@ -80,10 +80,10 @@ def check_inputs(components: Sequence[gr.components.Component], values: Sequence
     """Refuses what no control of the page can send; what it means is checked where it is used.
 
     Raises:
-        ModelsError: Names the setting.
+        UserError: Names the setting.
     """
     if len(values) < len(components):
-        raise ModelsError(f"{len(components)} values are needed here, not {len(values)}.")
+        raise UserError(f"{len(components)} values are needed here, not {len(values)}.")
     for component, value in zip(components, values, strict=False):
         if component.stateful or isinstance(component, Api):  # the server's own; see ui.api
             continue
@@ -92,19 +92,19 @@ def check_inputs(components: Sequence[gr.components.Component], values: Sequence
         kinds = (gr.CheckboxGroup,) if getattr(component, "multiselect", False) else type(component).__mro__
         for is_one, words in (KINDS[kind] for kind in kinds if kind in KINDS):
             if not is_one(value):
-                raise ModelsError(f"{name} must be {words}, not {show_value(value)}.")
+                raise UserError(f"{name} must be {words}, not {show_value(value)}.")
 
 
 def read_position(event: EventData, places: Sequence) -> int:
     """Which of the places a click names.
 
     Raises:
-        ModelsError: None of them.
+        UserError: None of them.
     """
     position = event._data.get("index") if isinstance(event._data, dict) else None
     if isinstance(position, int) and 0 <= position < len(places):
         return position
-    raise ModelsError("There is nothing any more where you clicked; click again.")
+    raise UserError("There is nothing any more where you clicked; click again.")
 
 
 class Page(gr.Blocks):
@@ -118,7 +118,7 @@ class Page(gr.Blocks):
         except gr.Error:
             raise
         except ValueError as error:  # InvalidPathError, ComponentProcessingError, pydantic's ValidationError
-            raise ModelsError("A value that was sent does not fit this page; load the page again.") from error
+            raise UserError("A value that was sent does not fit this page; load the page again.") from error
 
     async def process_api(self, block_fn, *args, **kwargs) -> dict[str, Any]:
         """Lets an event end with a message; only bugs are news for the log."""

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 import gradio as gr
 from starlette.middleware import Middleware
 
+from analysis.errors import UserError
 from models.data.samples import get_sample, list_samples
-from models.errors import ModelsError
 from models.registry import DEFAULT_MODEL
 from models.settings import show_value
 from ui.api import add_endpoints
@@ -175,7 +175,7 @@ def _read_link(services: Services, params: Mapping[str, str], linked: dict) -> t
             continue
         try:
             wanted[key] = read(params[key])
-        except ModelsError as error:
+        except UserError as error:
             problems.append(str(error))
         except ValueError:
             problems.append(f"{key} cannot be {show_value(params[key])}.")

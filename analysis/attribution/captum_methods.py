@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from analysis.attribution.placement import enlarge, find_centres
 from analysis.attribution.taps import tapped
-from analysis.errors import AnalysisError, Progress
+from analysis.errors import Progress, UserError
 
 log = logging.getLogger(__name__)
 
@@ -261,7 +261,7 @@ def _halving(run: Callable[[int], Evidence], chunk: int) -> Evidence:
             return run(chunk)
         except torch.OutOfMemoryError as error:
             if chunk <= 1:
-                raise AnalysisError(
+                raise UserError(
                     "The device has too little memory even for one image at a time; choose a smaller model."
                 ) from error
         # Only here, after the exception and the tensors it holds are gone, is there memory to try again.
@@ -312,4 +312,4 @@ def _each(numbers: Tensor, inputs: Tensor) -> Tensor:
 
 def _require(condition: bool, sentence: str) -> None:
     if not condition:
-        raise AnalysisError(sentence)
+        raise UserError(sentence)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from analysis.attribution import captum_methods
 from analysis.attribution.obstacles import ForwardTrace, default_layer, list_feature_maps, trace_forward
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.network.hooks import preserved
 
 __all__ = [
@@ -210,13 +210,13 @@ def attribute(
             ``n_steps``, ``max_steps``, ``n_samples``, ``noise_level``, ``window``, ``stride``, ``chunk``.
 
     Raises:
-        AnalysisError: the method cannot explain this model, or an argument does not fit it.
+        UserError: the method cannot explain this model, or an argument does not fit it.
         Cancelled: ``progress`` asked to stop.
     """
     if method not in METHODS:
-        raise AnalysisError(f"There is no method called {method}; choose one of {', '.join(METHODS)}.")
+        raise UserError(f"There is no method called {method}; choose one of {', '.join(METHODS)}.")
     if inputs.ndim != 4 or len(inputs) != 1:
-        raise AnalysisError(f"One image (1, C, H, W) can be explained at a time, not {tuple(inputs.shape)}.")
+        raise UserError(f"One image (1, C, H, W) can be explained at a time, not {tuple(inputs.shape)}.")
     chosen = METHODS[method]
     started = time.perf_counter()
     # A caller's inference mode would forbid gradients altogether.
@@ -225,16 +225,14 @@ def attribute(
         trace = trace_forward(module, inputs)
         _check_target(target, trace)
         if (obstacle := _find_obstacle(chosen, trace)) is not None:
-            raise AnalysisError(obstacle)
+            raise UserError(obstacle)
         layer = _choose_layer(layer, trace) if chosen.needs_layer else None
         module.requires_grad_(False)
         question = captum_methods.Question(module, inputs.requires_grad_(), target, layer, progress, seed)
         found = chosen.run(question, **options)
         values = found.values[0].detach().float().cpu()
     if not values.isfinite().all():
-        raise AnalysisError(
-            f"{chosen.title} gave values that are not finite; check the model's weights and the image."
-        )
+        raise UserError(f"{chosen.title} gave values that are not finite; check the model's weights and the image.")
     seconds = time.perf_counter() - started
     return Attribution(method, target, layer, values, seconds, found.completeness_gap, found.placement)
 
@@ -269,10 +267,10 @@ def _find_obstacle(method: Method, trace: ForwardTrace) -> str | None:
 
 def _check_target(target: int, trace: ForwardTrace) -> None:
     if len(trace.output_shape) != 2:
-        raise AnalysisError("Only classifiers that return one score per class can be explained.")
+        raise UserError("Only classifiers that return one score per class can be explained.")
     num_classes = trace.output_shape[1]
     if not 0 <= target < num_classes:
-        raise AnalysisError(f"Class {target} does not exist: this model has classes 0 to {num_classes - 1}.")
+        raise UserError(f"Class {target} does not exist: this model has classes 0 to {num_classes - 1}.")
 
 
 def _choose_layer(layer: str | None, trace: ForwardTrace) -> str:
@@ -283,4 +281,4 @@ def _choose_layer(layer: str | None, trace: ForwardTrace) -> str:
     # The nearest names by spelling, or else the last maps, which are the ones most often meant.
     names = list(trace.feature_maps)
     nearest = difflib.get_close_matches(layer, names, n=3) or names[-3:]
-    raise AnalysisError(f"Layer {layer} has no feature map in this model; try {', '.join(nearest)}.")
+    raise UserError(f"Layer {layer} has no feature map in this model; try {', '.join(nearest)}.")

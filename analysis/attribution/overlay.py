@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 
 COLORMAPS = {
     "inferno": "COLORMAP_INFERNO",
@@ -80,12 +80,12 @@ def render_overlay(
         ``(H', W', 3)`` RGB.
 
     Raises:
-        AnalysisError: sizes differ, values are not finite, or a name is unknown.
+        UserError: sizes differ, values are not finite, or a name is unknown.
     """
     image = _to_rgb(pixels)
     shown = _reduce(values, sign)
     if shown.shape != image.shape[:2]:
-        raise AnalysisError(f"A map of {shown.shape} cannot be laid over an image of {image.shape[:2]} pixels.")
+        raise UserError(f"A map of {shown.shape} cannot be laid over an image of {image.shape[:2]} pixels.")
     base = _resize(image, size)
     if shown.min() == shown.max():
         return base
@@ -113,11 +113,11 @@ def render_map(
 def _reduce(values: Tensor, sign: str) -> NDArray[np.float64]:
     """Sums the channels (attributions add up) and takes the part asked for: ``(H, W)``."""
     if sign not in SIGNS:
-        raise AnalysisError(f"There is no sign called {sign}; choose one of {', '.join(SIGNS)}.")
+        raise UserError(f"There is no sign called {sign}; choose one of {', '.join(SIGNS)}.")
     # In float64, float32 values of any magnitude can be added and divided without overflow.
     summed = values.detach().cpu().double().sum(0).numpy()
     if not np.isfinite(summed).all():
-        raise AnalysisError("The attribution has values that are not finite and cannot be drawn.")
+        raise UserError("The attribution has values that are not finite and cannot be drawn.")
     return SIGNS[sign](summed)
 
 
@@ -129,7 +129,7 @@ def _colorize(shown: NDArray, colormap: str, sign: str, scale: float | None) -> 
     import cv2
 
     if colormap not in COLORMAPS:
-        raise AnalysisError(f"There is no colour map called {colormap}; choose one of {', '.join(COLORMAPS)}.")
+        raise UserError(f"There is no colour map called {colormap}; choose one of {', '.join(COLORMAPS)}.")
     scale = _strongest(np.abs(shown)) if scale is None else scale
     relative = (shown / scale).clip(-1, 1) if scale > 0 else np.zeros_like(shown)
     if sign == "signed":
@@ -165,7 +165,7 @@ def _draw_contour(
 def _to_rgb(pixels: Tensor) -> NDArray[np.uint8]:
     """``(1 or 3, H, W)`` in [0, 1] -> ``(H, W, 3)`` in 0..255."""
     if pixels.ndim != 3 or len(pixels) not in (1, 3):
-        raise AnalysisError(f"An image needs 1 or 3 channels (C, H, W), not {tuple(pixels.shape)}.")
+        raise UserError(f"An image needs 1 or 3 channels (C, H, W), not {tuple(pixels.shape)}.")
     levels = (255 * pixels.detach().cpu().float().clamp(0, 1)).round().byte()
     return np.ascontiguousarray(levels.expand(3, -1, -1).permute(1, 2, 0).numpy())
 

@@ -102,7 +102,7 @@ class Protocol:
         """How a picture is framed.
 
         Raises:
-            AnalysisError: A setting that this protocol cannot use.
+            UserError: A setting that this protocol cannot use.
         """
         raise NotImplementedError
 
@@ -114,7 +114,7 @@ class Protocol:
         """The model's own window, for shifts of up to ``reach`` pixels; ``crop`` has so many real ones on every side.
 
         Raises:
-            AnalysisError: Some of the shifts would leave nothing of a picture.
+            UserError: Some of the shifts would leave nothing of a picture.
         """
         if settings.boundary != "crop":
             check_distance(reach, reach, settings.window, settings.boundary)

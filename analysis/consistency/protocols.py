@@ -23,7 +23,7 @@ from analysis.consistency.design import (
     with_zero,
 )
 from analysis.consistency.polyphase_protocols import PolyphaseBySize, PolyphaseCifar, PolyphaseImageNet
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.shift.move import BOUNDARIES
 
 _SHUFFLED = 2**12
@@ -157,18 +157,18 @@ class AzulayWeiss(Protocol):
     def frame(self, settings: Settings) -> Framing:
         """A picture with room for the crop protocol, or a smaller one inside the window."""
         if settings.max_shift is not None:
-            raise AnalysisError("The protocol aw fixes its shifts itself: leave the largest shift out.")
+            raise UserError("The protocol aw fixes its shifts itself: leave the largest shift out.")
         if settings.boundary == "crop":
             area = settings.scale or 1.0
             if not 0 < area <= 1:
-                raise AnalysisError("The protocol aw with boundary crop needs a scale of at most 1.")
+                raise UserError("The protocol aw with boundary crop needs a scale of at most 1.")
             return Framing(settings.resize, settings.window + self.room, (self.room - 1) // 2, area)
         scale = settings.scale or 1.3
         if scale <= 1:
-            raise AnalysisError("The protocol aw on a uniform background needs a scale above 1.")
+            raise UserError("The protocol aw on a uniform background needs a scale above 1.")
         side = min(int(settings.window / scale), settings.window - self.room)
         if side < 1:
-            raise AnalysisError(f"Pictures of {settings.window} pixels are too small for the protocol aw.")
+            raise UserError(f"Pictures of {settings.window} pixels are too small for the protocol aw.")
         return Framing(settings.resize, side, (settings.window - side - 1) // 2, 1.0)
 
     def design(self, image_ids: Sequence[str], settings: Settings) -> Design:
@@ -204,7 +204,7 @@ class Adversarial(Protocol):
         is_crop = settings.boundary == "crop"
         numbers = range(1, 2 * limit + 1) if is_crop else range(1, limit)
         if not numbers:
-            raise AnalysisError("The protocol afc-adv tests the shifts 1 to max_shift - 1: it needs at least 2.")
+            raise UserError("The protocol afc-adv tests the shifts 1 to max_shift - 1: it needs at least 2.")
         drawn = np.array(list(itertools.product(numbers, repeat=2)))[:, ::-1]
         moves = limit - drawn if is_crop else drawn
         shifts = share(with_zero(moves), len(image_ids))

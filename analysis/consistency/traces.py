@@ -15,7 +15,7 @@ from torch import nn
 
 from analysis.consistency.design import Framing, Settings
 from analysis.consistency.protocols import PROTOCOLS
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.network.hooks import preserved
 from analysis.network.predict import predict
 from analysis.shift.move import Extended
@@ -112,10 +112,10 @@ def plan_trace(name: str, settings: Settings) -> tuple[Framing, tuple[tuple[int,
         settings: Of the model; its ``window`` decides how far the path goes.
 
     Raises:
-        AnalysisError: No such path.
+        UserError: No such path.
     """
     if name not in PATHS:
-        raise AnalysisError(f"There is no path called {name}; there are {', '.join(PATHS)}.")
+        raise UserError(f"There is no path called {name}; there are {', '.join(PATHS)}.")
     protocol = PROTOCOLS[name]
     design = protocol.design(["picture"], settings)
     path = design.shifts[0, np.unique(design.pairs)]
@@ -140,10 +140,10 @@ def diagonal_trace(
         progress: Counts windows.
 
     Raises:
-        AnalysisError: Fewer than two shifts, no such class, or the picture is too small for the path.
+        UserError: Fewer than two shifts, no such class, or the picture is too small for the path.
     """
     if len(shifts) < 2:
-        raise AnalysisError("A trace needs at least two shifts.")
+        raise UserError("A trace needs at least two shifts.")
     windows = [picture.window(dx, dy) for dx, dy in shifts]
     parts = []
     with preserved(module):
@@ -160,9 +160,7 @@ def diagonal_trace(
 def follow(probabilities: torch.Tensor, shifts: Sequence[tuple[int, int]], target: int) -> Trace:
     """The trace of one class in the probabilities ``(S, K)`` of a path; :func:`diagonal_trace` says more."""
     if not 0 <= target < probabilities.shape[1]:
-        raise AnalysisError(
-            f"There is no class {target}; the model knows the classes 0 to {probabilities.shape[1] - 1}."
-        )
+        raise UserError(f"There is no class {target}; the model knows the classes 0 to {probabilities.shape[1] - 1}.")
     probabilities = probabilities.double()
     predictions = probabilities.argmax(1)
     others = probabilities.clone()
@@ -186,9 +184,9 @@ def summarize_traces(traces: Sequence[Mapping]) -> dict[str, float]:
         traces: What :meth:`Trace.to_json` gives for each picture.
 
     Raises:
-        AnalysisError: No trace.
+        UserError: No trace.
     """
     if not traces:
-        raise AnalysisError("There is no trace to sum up.")
+        raise UserError("There is no trace to sum up.")
     means = {name: statistics.fmean(trace[name] for trace in traces) for name in SUMMARY}
     return {**means, "median_amplitude": statistics.median(trace["amplitude"] for trace in traces)}

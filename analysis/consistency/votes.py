@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.predict import find_ties, measure_margins, to_probabilities
 
 UNTESTED = -1
@@ -73,10 +73,10 @@ class Votes:
             logits: ``(S, K)``.
 
         Raises:
-            AnalysisError: Logits that are not finite.
+            UserError: Logits that are not finite.
         """
         if not np.isfinite(logits).all():
-            raise AnalysisError("The model gives no finite probabilities for this picture; its weights are broken.")
+            raise UserError("The model gives no finite probabilities for this picture; its weights are broken.")
         self.top1[row, columns] = logits.argmax(1)
         target = int(self.labels[row] if self.labels[row] >= 0 else self.top1[row, 0])
         outputs = torch.from_numpy(logits)

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.layers import Layer, watch_outputs
 from analysis.shift.move import shift_features
 
@@ -181,12 +181,12 @@ def measure_shift(
         channel: Which channel of it; None takes the one that responds most.
 
     Raises:
-        AnalysisError: A layer has no stride, so it is not known how far its maps should move.
+        UserError: A layer has no stride, so it is not known how far its maps should move.
     """
     watched = {layer.name: layer for layer in (*layers, *([compare] if compare else []))}
     for layer in watched.values():
         if layer.stride is None:
-            raise AnalysisError(f"The layer {layer.name} has no stride to shift its maps by; choose another layer.")
+            raise UserError(f"The layer {layer.name} has no stride to shift its maps by; choose another layer.")
     errors: dict[str, LayerError] = {}
     comparison: list[MapComparison] = []
 

@@ -134,7 +134,7 @@ def measure_layers(
         progress: Counts pictures computed.
 
     Raises:
-        AnalysisError: The boundary rule cannot do this shift.
+        UserError: The boundary rule cannot do this shift.
     """
     (meters,) = measure_pictures(
         *(module, [scene], dx, dy, layers),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.equivariance.align import to_double
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.network.layers import Layer, watch_outputs
 
 CHUNK = 8
@@ -49,7 +49,7 @@ class ReducedForwards:
         total: How many pictures there will be in all.
 
     Raises:
-        AnalysisError: There is too little memory even for the smallest chunk.
+        UserError: There is too little memory even for the smallest chunk.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class ReducedForwards:
 
     def _halve(self) -> None:
         if self.chunk == MIN_CHUNK:
-            raise AnalysisError(
+            raise UserError(
                 f"The device has too little memory for {MIN_CHUNK} pictures at a time; choose a smaller model."
             )
         self.chunk = max(self.chunk // 2, MIN_CHUNK)

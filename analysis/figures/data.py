@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.figures.style import ACCENT, SECOND, THIRD, build_figure
 from analysis.figures.training import shorten
 
@@ -23,7 +23,7 @@ def plot_class_balance(categories: Sequence[str], counts: Mapping[str, Sequence[
         counts: ``train``, ``validation`` and ``test``, or some of them -> number of pictures of each class.
 
     Raises:
-        AnalysisError: A split has other classes than there are names.
+        UserError: A split has other classes than there are names.
     """
     from plotly.graph_objects import Bar
 
@@ -31,7 +31,7 @@ def plot_class_balance(categories: Sequence[str], counts: Mapping[str, Sequence[
     names = [shorten(name) for name in categories]
     for split, numbers in counts.items():
         if len(numbers) != len(categories):
-            raise AnalysisError(f"There are {len(categories)} classes, but {len(numbers)} counts for {split}.")
+            raise UserError(f"There are {len(categories)} classes, but {len(numbers)} counts for {split}.")
         figure.add_trace(
             Bar(
                 x=list(range(len(categories))),

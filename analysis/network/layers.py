@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.geometry import Axis, GeometryMode
 
 HANDS_ON = ("Identity", "Dropout")
@@ -161,7 +161,7 @@ def find_layer(layers: Collection[Layer], name: str) -> Layer:
     """The layer called ``name``, which must be a feature map.
 
     Raises:
-        AnalysisError: No such layer, or no feature map; names the nearest ones.
+        UserError: No such layer, or no feature map; names the nearest ones.
     """
     maps = {layer.name: layer for layer in layers if layer.is_feature_map}
     if name in maps:
@@ -169,7 +169,7 @@ def find_layer(layers: Collection[Layer], name: str) -> Layer:
     near = difflib.get_close_matches(name, maps, n=3, cutoff=0.3) or list(maps)[-3:]
     known = any(layer.name == name for layer in layers)
     problem = f"{name} gives no feature map" if known else f"There is no layer called {name}"
-    raise AnalysisError(f"{problem}; try {', '.join(near)}." if near else f"{problem} in this model.")
+    raise UserError(f"{problem}; try {', '.join(near)}." if near else f"{problem} in this model.")
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def extract_features(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
     """The feature map ``(N, C, h, w)`` of the layer ``name`` (with ``#2`` for a second call), on the CPU.
 
     Raises:
-        AnalysisError: The layer was not reached or has no feature map.
+        UserError: The layer was not reached or has no feature map.
     """
     kept: dict[str, Tensor] = {}
 
@@ -216,11 +216,11 @@ def extract_features(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
 
     base = name.split("#")[0]
     if base not in dict(module.named_modules()):
-        raise AnalysisError(f"There is no layer called {name} in this model.")
+        raise UserError(f"There is no layer called {name} in this model.")
     with watch_outputs(module, [base], keep), torch.inference_mode():
         module(inputs)
     if name not in kept or not is_feature_map(kept[name].shape, inputs.shape[-2:]):
-        raise AnalysisError(f"The layer {name} gives no feature map for this input.")
+        raise UserError(f"The layer {name} gives no feature map for this input.")
     return kept[name]
 
 

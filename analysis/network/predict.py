@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 TIE = 1e-4
@@ -36,7 +36,7 @@ def predict(module: nn.Module, inputs: Tensor) -> Tensor:
         ``(N, K)`` float32 on the CPU.
 
     Raises:
-        AnalysisError: The model gives no finite probabilities.
+        UserError: The model gives no finite probabilities.
     """
     with torch.inference_mode():
         return to_probabilities(module(inputs))
@@ -46,7 +46,7 @@ def to_probabilities(logits: Tensor) -> Tensor:
     """``(N, K)`` softmax in float32 on the CPU; see :func:`predict`."""
     probabilities = logits.float().softmax(dim=-1).cpu()
     if not probabilities.isfinite().all():
-        raise AnalysisError("The model gives no finite probabilities for this picture; its weights are broken.")
+        raise UserError("The model gives no finite probabilities for this picture; its weights are broken.")
     return probabilities
 
 
@@ -67,22 +67,22 @@ def find_class(wanted: int | str, categories: Sequence[str]) -> int:
         categories: The names of all classes.
 
     Raises:
-        AnalysisError: No such class, or a name of several; says which indices there are to choose from.
+        UserError: No such class, or a name of several; says which indices there are to choose from.
     """
     text = str(wanted).strip()
     if _INDEX.fullmatch(text):
         if 0 <= int(text) < len(categories):
             return int(text)
-        raise AnalysisError(f"There is no class {text}; the model knows the classes 0 to {len(categories) - 1}.")
+        raise UserError(f"There is no class {text}; the model knows the classes 0 to {len(categories) - 1}.")
     names = [_fold(category) for category in categories]
     found = [index for index, category in enumerate(categories) if category == text]
     found = found or [index for index, name in enumerate(names) if name == _fold(text)]
     if len(found) > 1:
-        raise AnalysisError(f"{text} is the name of the classes {', '.join(map(str, found))}; choose by the number.")
+        raise UserError(f"{text} is the name of the classes {', '.join(map(str, found))}; choose by the number.")
     if not found:
         near = [f"{categories[names.index(name)]} ({names.index(name)})" for name in _find_near(text, names)]
         hint = f"; did you mean {' or '.join(near)}?" if near else f"; give its name or a number to {len(names) - 1}."
-        raise AnalysisError(f"There is no class called {text[:60]}{hint}")
+        raise UserError(f"There is no class called {text[:60]}{hint}")
     return found[0]
 
 

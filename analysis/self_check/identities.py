@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.network.hooks import preserved
 from analysis.network.layers import Layer
 from analysis.self_check import crops, phases, pictures, twin
@@ -152,13 +152,13 @@ def check_identities(
         progress: Called after every identity.
 
     Raises:
-        AnalysisError: The picture has one flat colour, or other numbers than float32 and float64.
+        UserError: The picture has one flat colour, or other numbers than float32 and float64.
     """
     inputs = inputs[:1].detach()
     if inputs.dtype not in (torch.float32, torch.float64):
-        raise AnalysisError("Identities are checked in float32 or float64; convert the model and the picture.")
+        raise UserError("Identities are checked in float32 or float64; convert the model and the picture.")
     if not (inputs.amax((-2, -1)) > inputs.amin((-2, -1))).any():
-        raise AnalysisError("A picture of one flat colour looks the same at every shift; choose another picture.")
+        raise UserError("A picture of one flat colour looks the same at every shift; choose another picture.")
     canvas = None if canvas is None else canvas[:1].detach()
     results: list[IdentityResult] = []
     with preserved(module), exact_arithmetic(inputs.device), torch.inference_mode():

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from analysis.equivariance.align import tiles, to_double
 from analysis.equivariance.reduced_forwards import REJECTIONS
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.layers import Layer, list_layers, watch_outputs
 from analysis.shift.circular import CircularPadding
 from analysis.shift.move import shift_features
@@ -35,7 +35,7 @@ MAXIMUM = ("adaptive_max_pool2d", "amax", "max", "max_pool2d", "_max_pool2d")
 """Functions with which a head does away with positions."""
 
 
-class NotApplicable(AnalysisError):
+class NotApplicable(UserError):
     """Raised by a check that says nothing about this model; its text is the reason."""
 
 
@@ -46,7 +46,7 @@ def refusing() -> Iterator[None]:
         yield
     except NotExact:
         raise
-    except AnalysisError as refusal:
+    except UserError as refusal:
         raise NotApplicable(str(refusal)) from refusal
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 
 
 class CircularPadding(TorchFunctionMode):
@@ -22,7 +22,7 @@ class CircularPadding(TorchFunctionMode):
     of scripted modules.
 
     Raises:
-        AnalysisError: Padded max pooling is asked for the indices of the maxima, which wrapping would change.
+        UserError: Padded max pooling is asked for the indices of the maxima, which wrapping would change.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -101,7 +101,7 @@ def run_wrapped(func, call: dict, sweeps: tuple[Sweep, Sweep]) -> Tensor:
     rows, columns = sweeps
     margins = [(rows.before, max(rows.after, 0)), (columns.before, max(columns.after, 0))]
     if margins != [(0, 0), (0, 0)] and (call.get("return_indices") or "indices" in func.__name__):
-        raise AnalysisError("Max pooling that hands on the indices of its maxima has no circular twin.")
+        raise UserError("Max pooling that hands on the indices of its maxima has no circular twin.")
     wrapped = call["input"]
     for dim, (before, after) in zip((-2, -1), margins, strict=True):
         wrapped = wrap(wrapped, dim, before, after)

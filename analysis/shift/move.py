@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 
 LANCZOS_SIZE = 3
 
@@ -94,7 +94,7 @@ class Extended:
         Lanczos-3, whose result counts as real only where all the pixels that it mixes are.
 
         Raises:
-            AnalysisError: Not enough room; says how far the window can go.
+            UserError: Not enough room; says how far the window can go.
         """
         if float(dx).is_integer() and float(dy).is_integer():
             return ShiftedPixels(self.window(int(dx), int(dy)), self.mask(int(dx), int(dy)))
@@ -117,7 +117,7 @@ class Extended:
         height, width = self.pixels.shape[-2:]
         if not (top >= 0 and bottom <= height and left >= 0 and right <= width):
             (x_low, x_high), (y_low, y_high) = self.limits
-            raise AnalysisError(
+            raise UserError(
                 f"The picture is too small to show its surroundings at ({dx:g}, {dy:g}): here dx can go from "
                 f"{x_low} to {x_high} and dy from {y_low} to {y_high}. Choose another boundary or a smaller shift."
             )
@@ -142,16 +142,16 @@ def check_distance(dx: float, dy: float, side: int, boundary: str) -> tuple[floa
         The same shift; without whole turns, where the picture wraps around.
 
     Raises:
-        AnalysisError: The whole picture would be out of sight, or no finite numbers.
+        UserError: The whole picture would be out of sight, or no finite numbers.
     """
     if not (math.isfinite(dx) and math.isfinite(dy)):
-        raise AnalysisError(f"dx and dy must be finite numbers, not ({dx:g}, {dy:g}).")
+        raise UserError(f"dx and dy must be finite numbers, not ({dx:g}, {dy:g}).")
     if boundary == "circular":
         return math.fmod(dx, side), math.fmod(dy, side)
     # Where nothing is painted over, what is seen at the very side is still made of the picture's pixels.
     fits = (abs(dx) < side and abs(dy) < side) if boundary in _FILLED else (abs(dx) <= side and abs(dy) <= side)
     if not fits:
-        raise AnalysisError(f"({dx:g}, {dy:g}) moves the whole picture out of sight; it has {side} pixels a side.")
+        raise UserError(f"({dx:g}, {dy:g}) moves the whole picture out of sight; it has {side} pixels a side.")
     return dx, dy
 
 
@@ -165,10 +165,10 @@ def extend(pixels: Tensor, margin: int, boundary: str, fill: Sequence[float] | N
         fill: The colour ``(C,)`` of the boundary ``mean``.
 
     Raises:
-        AnalysisError: Unknown boundary rule.
+        UserError: Unknown boundary rule.
     """
     if boundary not in _SOURCES:
-        raise AnalysisError(f"There is no boundary rule called {boundary}; there are {', '.join(BOUNDARIES)}.")
+        raise UserError(f"There is no boundary rule called {boundary}; there are {', '.join(BOUNDARIES)}.")
     height, width = pixels.shape[-2:]
     rows, columns = torch.arange(-margin, height + margin), torch.arange(-margin, width + margin)
     inside = _is_inside(rows, height)[:, None] & _is_inside(columns, width)
@@ -208,7 +208,7 @@ def shift_pixels(
         fill: As for :func:`extend`.
 
     Raises:
-        AnalysisError: Unknown boundary rule.
+        UserError: Unknown boundary rule.
     """
     return extend(pixels, math.ceil(max(abs(dx), abs(dy))) + LANCZOS_SIZE, boundary, fill).shift(dx, dy)
 
@@ -223,7 +223,7 @@ def shift_crop(canvas: Tensor, size: int, dx: float, dy: float) -> ShiftedPixels
         dy: Pixels down.
 
     Raises:
-        AnalysisError: The window would leave the picture; says how far it can go.
+        UserError: The window would leave the picture; says how far it can go.
     """
     return extend_crop(canvas, size).shift(dx, dy)
 

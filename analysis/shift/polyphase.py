@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.network.layers import is_feature_map, watch_outputs
 from analysis.shift.circular import CircularPadding
 from analysis.shift.polyphase_tree import PolyphaseTree, Size
@@ -23,7 +23,7 @@ _LIVE_KERNELS = 3
 """The same for the largest transformed kernel: its permuted copies and its spectrum."""
 
 
-class NotExact(AnalysisError):
+class NotExact(UserError):
     """What was computed for all shifts at once is not what plain forwards give: not a refusal, but a wrong result.
 
     Attributes:
@@ -68,10 +68,10 @@ class AllShifts:
         """The map ``(C, h, w)`` of the layer ``name`` for the picture moved by ``dx, dy`` pixels.
 
         Raises:
-            AnalysisError: The layer was not requested.
+            UserError: The layer was not requested.
         """
         if name not in self.phases:
-            raise AnalysisError(f"The maps of {name} were not kept; name the layer when computing all shifts.")
+            raise UserError(f"The maps of {name} were not kept; name the layer when computing all shifts.")
         phases = self.phases[name]
         strides = phases.shape[:2]
         row, column = -dy % strides[0], -dx % strides[1]
@@ -101,13 +101,13 @@ def compute_all_shifts(
         progress: Called after every forward.
 
     Raises:
-        AnalysisError: A layer's size is not divisible by its stride, the network mixes positions in a way that
+        UserError: A layer's size is not divisible by its stride, the network mixes positions in a way that
             the tree cannot follow (attention, tokens, resizing), a layer gives no feature map, or one part of
             the tree needs more than ``max_bytes``.
         NotExact: The result differs from plain forwards.
     """
     if inputs.ndim != 4 or len(inputs) != 1:
-        raise AnalysisError("All shifts are computed for one picture at a time.")
+        raise UserError("All shifts are computed for one picture at a time.")
     with torch.inference_mode():
         survey = _survey(module, inputs, layers)
         for start in survey.choose_starts(max_bytes):
@@ -116,11 +116,11 @@ def compute_all_shifts(
             except torch.OutOfMemoryError:
                 continue  # the estimate was too low for this device: divide further
             except RuntimeError as error:
-                raise AnalysisError(
+                raise UserError(
                     "This network rearranges positions in a way that cannot be followed through all shifts."
                 ) from error
     needed = math.ceil(survey.count_bytes(survey.list_starts()[-1]) / 2**20)
-    raise AnalysisError(f"All shifts of this picture need at least {needed} MiB; keep fewer layers or allow more.")
+    raise UserError(f"All shifts of this picture need at least {needed} MiB; keep fewer layers or allow more.")
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,13 @@ def _survey(module: nn.Module, inputs: Tensor, layers: Collection[str]) -> _Surv
     modules = dict(module.named_modules())
     bases = {name.split("#")[0] for name in layers}
     if missing := sorted(bases - modules.keys()):
-        raise AnalysisError(f"There is no layer called {missing[0]} in this model.")
+        raise UserError(f"There is no layer called {missing[0]} in this model.")
     with watch_outputs(module, bases, weigh), tree:
         logits = module(inputs)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
-        raise AnalysisError("All shifts are computed for classifiers, which return logits (N, K).")
+        raise UserError("All shifts are computed for classifiers, which return logits (N, K).")
     if missing := sorted(set(layers) - kept.keys()):
-        raise AnalysisError(f"The layer {missing[0]} gives no feature map for this input.")
+        raise UserError(f"The layer {missing[0]} gives no feature map for this input.")
     kept_bytes = sum(kept.values()) + logits.numel() * logits.element_size() * math.prod(tree.stride)
     picture_bytes = inputs.numel() * inputs.element_size()
     num_bytes = tree.num_bytes | {(1, 1): max(picture_bytes, tree.num_bytes.get((1, 1), 0))}

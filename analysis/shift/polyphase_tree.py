@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.shift.circular import CircularPadding, Sweep, pair, read_sweeps, run_wrapped
 
 Size = tuple[int, int]
@@ -64,16 +64,16 @@ class PolyphaseTree(CircularPadding):
         """The cumulative stride of a map ``(N, C, h, w)``, which is the number of its phases.
 
         Raises:
-            AnalysisError: It does not divide the picture evenly, or its batch does not hold its phases.
+            UserError: It does not divide the picture evenly, or its batch does not hold its phases.
         """
         if self.is_expanded:
             return self.image_size
         (height, width), (h, w) = self.image_size, x.shape[-2:]
         if height % h or width % w:
-            raise AnalysisError(f"A layer of {h} x {w} cells does not divide the {height} x {width} picture evenly.")
+            raise UserError(f"A layer of {h} x {w} cells does not divide the {height} x {width} picture evenly.")
         stride = (height // h, width // w)
         if len(x) != math.prod(self.count_phases(stride)):
-            raise AnalysisError(f"It cannot be followed how the layer of {h} x {w} cells arranges its positions.")
+            raise UserError(f"It cannot be followed how the layer of {h} x {w} cells arranges its positions.")
         return stride
 
     def count_phases(self, stride: Size) -> Size:
@@ -105,7 +105,7 @@ class PolyphaseTree(CircularPadding):
             return super().slide(func, call)
         if any(size != sweep.count * sweep.stride for size, sweep in zip((h, w), sweeps, strict=True)):
             rows, columns = sweeps
-            raise AnalysisError(
+            raise UserError(
                 f"All shifts need every layer to divide its input by its stride, but one with stride {rows.stride} "
                 f"makes {rows.count} x {columns.count} cells of {h} x {w}; choose another picture size."
             )
@@ -201,11 +201,11 @@ def _reshape(tree: PolyphaseTree, func, args, kwargs):
         return result
     if result.ndim == 2 and len(result) == len(x):
         return tree.expand(x).flatten(1)
-    raise AnalysisError("All shifts cannot be followed through a network that regroups positions: tokens, or phases.")
+    raise UserError("All shifts cannot be followed through a network that regroups positions: tokens, or phases.")
 
 
 def _refuse(tree: PolyphaseTree, func, args, kwargs):
-    raise AnalysisError(f"All shifts cannot be followed through {func.__name__}, which mixes positions.")
+    raise UserError(f"All shifts cannot be followed through {func.__name__}, which mixes positions.")
 
 
 _POOLS = {"adaptive_avg_pool2d": F.avg_pool2d, "adaptive_max_pool2d": F.max_pool2d}

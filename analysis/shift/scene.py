@@ -39,7 +39,7 @@ class Scene:
         """Content moved by (dx, dy) pixels; what is uncovered is filled by the scene's own rule.
 
         Raises:
-            AnalysisError: The rule is ``crop`` and the window would leave the canvas.
+            UserError: The rule is ``crop`` and the window would leave the canvas.
         """
         if self.boundary == "crop":
             return shift_crop(self.canvas, self.size, dx, dy)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.network.predict import TIE, find_ties, measure_margins
 from analysis.shift.move import Extended
 
@@ -120,10 +120,10 @@ def map_shifts(
         The map so far, after every chunk.
 
     Raises:
-        AnalysisError: ``max_shift`` is not positive, or larger than the scene has room for.
+        UserError: ``max_shift`` is not positive, or larger than the scene has room for.
     """
     if max_shift < 1:
-        raise AnalysisError("The largest shift of a map is 1 pixel or more.")
+        raise UserError("The largest shift of a map is 1 pixel or more.")
     for distance in (-max_shift, max_shift):
         scene.window(distance, distance)  # is there room for the corners?
     drawing, cells = _Drawing(max_shift, fast_preview), _list_coarse_to_fine(max_shift)
@@ -135,7 +135,7 @@ def map_shifts(
         if logits is None:
             chunk //= 2
             if not chunk:
-                raise AnalysisError("The device has too little memory even for one picture; use a smaller model.")
+                raise UserError("The device has too little memory even for one picture; use a smaller model.")
             log.warning("Out of memory: going on with chunks of %d.", chunk)
             continue
         drawing.add(part, logits)
@@ -172,7 +172,7 @@ class _Drawing:
         """Enters the logits ``(N, K)`` of these shifts; the first of all is (0, 0)."""
         logits = logits.float().cpu()
         if not logits.isfinite().all():
-            raise AnalysisError("The model gives no finite numbers for this picture; its weights are broken.")
+            raise UserError("The model gives no finite numbers for this picture; its weights are broken.")
         best, top1 = logits.max(dim=1)
         if self.target < 0:
             self.target = int(top1[0])

@@ -49,7 +49,7 @@ class Preset:
             base: Of the TrainingConfig.
 
         Raises:
-            ModelsError: An unknown setting or a value out of range.
+            UserError: An unknown setting or a value out of range.
         """
         return ArmsConfig(
             base=build_config(TrainingConfig, {"validate_often": True, **self.base, **base}),
@@ -258,7 +258,7 @@ def configure_preset(name: str, seeds: int | None = None, base: Mapping = Mappin
     """See :meth:`Preset.configure`.
 
     Raises:
-        ModelsError: No such preset, an unknown setting or a value out of range.
+        UserError: No such preset, an unknown setting or a value out of range.
     """
     check_choice("preset", name, PRESETS)
     if base.get("dataset") not in (None, *DATASETS):  # sizes of drawn shapes do not fit own pictures

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 
+from analysis.errors import UserError
 from lab.comparisons.report import QUESTIONS
-from models.errors import ModelsError
 from models.networks.mlp import FLAT_NORMS, MLPConfig
 from models.settings import build_config, check_choice, check_flag, check_integer, check_number
 from models.training.config import TrainingConfig
@@ -54,7 +54,7 @@ class DataFacts:
 class Derived:
     """A table entry: a change that depends on the data.
 
-    ``check(value)`` raises ModelsError, ``change(base, value, facts)`` gives fields of a TrainingConfig.
+    ``check(value)`` raises UserError, ``change(base, value, facts)`` gives fields of a TrainingConfig.
     """
 
     check: Callable[[object], None]
@@ -90,7 +90,7 @@ def match_mlp(base: TrainingConfig, num_hidden: int, facts: DataFacts) -> dict:
         facts: Of the data.
 
     Raises:
-        ModelsError: No such MLP comes within ``TOLERANCE``.
+        UserError: No such MLP comes within ``TOLERANCE``.
     """
     network = base.architecture_config(**facts.shape)
     options = {name: getattr(network, name) for name in ("norm", "dropout", "activation") if hasattr(network, name)}
@@ -112,7 +112,7 @@ def match_mlp(base: TrainingConfig, num_hidden: int, facts: DataFacts) -> dict:
     options["hidden"] = [width] * num_hidden
     found = build_config(MLPConfig, {**options, **facts.shape}).num_parameters
     if abs(found - wanted) > TOLERANCE * wanted:
-        raise ModelsError(
+        raise UserError(
             f"No MLP with {num_hidden} hidden layers has about as many parameters as the base network "
             f"({wanted:,}): with {width} units in a layer it has {found:,}. Choose another network."
         )
@@ -133,26 +133,26 @@ class Arm:
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not NAME_PATTERN.fullmatch(self.name):
-            raise ModelsError(f"An arm's name has 1 to {MAX_NAME} letters, digits, dots or underscores.")
+            raise UserError(f"An arm's name has 1 to {MAX_NAME} letters, digits, dots or underscores.")
         if not isinstance(self.title, str) or not 0 < len(self.title) <= MAX_TEXT:
-            raise ModelsError(f"An arm's title must be a text of at most {MAX_TEXT} characters.")
+            raise UserError(f"An arm's title must be a text of at most {MAX_TEXT} characters.")
         if not isinstance(self.changes, dict):
-            raise ModelsError("The changes of an arm must be a table.")
+            raise UserError("The changes of an arm must be a table.")
         known = [entry.name for entry in fields(TrainingConfig) if entry.name not in SHARED]
         for name, value in self.changes.items():
             if name in SHARED:
-                raise ModelsError(f"All arms share {name}; vary something else.")
+                raise UserError(f"All arms share {name}; vary something else.")
             check_choice("What an arm changes", name, [*known, *DERIVED])
             if name in DERIVED:
                 DERIVED[name].check(value)
         if not isinstance(self.changes.get("model", {}), dict):
-            raise ModelsError("model must be a table of options.")
+            raise UserError("model must be a table of options.")
 
     def configure(self, base: TrainingConfig, facts: DataFacts | None = None) -> TrainingConfig:
         """The base with this arm's changes; without facts, those that depend on the data are left out.
 
         Raises:
-            ModelsError: A value is not possible.
+            UserError: A value is not possible.
         """
         values: dict = {}
         for name, value in self.changes.items():
@@ -194,18 +194,18 @@ class ArmsConfig:
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "dataset", base.dataset)
         if not isinstance(self.arms, list | tuple) or not 2 <= len(self.arms) <= MAX_ARMS:
-            raise ModelsError(f"A comparison has 2 to {MAX_ARMS} arms.")
+            raise UserError(f"A comparison has 2 to {MAX_ARMS} arms.")
         arms = tuple(arm if isinstance(arm, Arm) else build_config(Arm, arm) for arm in self.arms)
         object.__setattr__(self, "arms", arms)
         if len({arm.name for arm in arms}) < len(arms):
-            raise ModelsError("Two arms are the same; name each value once.")
+            raise UserError("Two arms are the same; name each value once.")
         check_integer("seeds", self.seeds, 1, MAX_SEEDS)
         check_choice("question", self.question, QUESTIONS)
         check_integer("direction", self.direction, -1, 1)
         check_flag("shifts", self.shifts)
         for name in ("title", "claim"):
             if not isinstance(getattr(self, name), str) or len(getattr(self, name)) > MAX_TEXT:
-                raise ModelsError(f"{name} must be a text of at most {MAX_TEXT} characters.")
+                raise UserError(f"{name} must be a text of at most {MAX_TEXT} characters.")
         check_integer("seed", base.seed, 0, 2**32 - self.seeds)
         for arm in arms:
             arm.configure(base)
@@ -226,10 +226,10 @@ class ArmsConfig:
         """The inverse of :meth:`to_dict`, for values from a file.
 
         Raises:
-            ModelsError: A name is missing or unknown, or a value out of range.
+            UserError: A name is missing or unknown, or a value out of range.
         """
         if not isinstance(values, dict) or not {"base", "arms"} <= values.keys():
-            raise ModelsError("The settings of a comparison must have a base and arms.")
+            raise UserError("The settings of a comparison must have a base and arms.")
         return build_config(cls, values)
 
 

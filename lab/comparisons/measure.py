@@ -45,7 +45,7 @@ def open_data(config: TrainingConfig) -> Dataset:
     """The data that :func:`models.training.run.train` uses for this configuration; no random state changes.
 
     Raises:
-        ModelsError: They cannot be used.
+        UserError: They cannot be used.
     """
     with reproducible(config.seed):
         return load_data(config)

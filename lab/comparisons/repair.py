@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.errors import AnalysisError, Cancelled, Progress
+from analysis.errors import Cancelled, Progress, UserError
 from lab.comparisons.repair_config import RepairConfig
 from lab.comparisons.repair_measure import compare_models
 from lab.comparisons.train import train_arm
 from lab.session import Lab
 from models.checkpoints import read_json
 from models.data.datasets import load_dataset
-from models.errors import ModelsError
 from models.networks.repairs import Arm, find_arm
 from models.networks.resnet import BUILDERS
 from models.problems import open_job
@@ -46,7 +45,7 @@ def plan_repair(config: RepairConfig, run_dir: Path) -> tuple[Treatment, ...]:
     """The trainings of a bench, which differ in nothing but their arms.
 
     Raises:
-        ModelsError: The start model cannot be used, or has no use for one of the arms.
+        UserError: The start model cannot be used, or has no use for one of the arms.
     """
     start = read_start(config.start_from, run_dir.parent)
     common = _common_training(config, start, run_dir.parent)
@@ -77,8 +76,8 @@ def run_repair(
 
     Raises:
         Cancelled: It was stopped.
-        ModelsError: The start model, an arm or the data cannot be used.
-        AnalysisError: The shifts do not fit the pictures.
+        UserError: The start model, an arm or the data cannot be used.
+        UserError: The shifts do not fit the pictures.
     """
     treatments = plan_repair(config, run_dir)
     for number, treatment in enumerate(treatments):
@@ -155,9 +154,9 @@ def run_job(run_dir: Path) -> dict | None:
         The document, or None if the bench was stopped.
 
     Raises:
-        ModelsError: The configuration, a model or the data cannot be used; the run's state is then "failed".
+        UserError: The configuration, a model or the data cannot be used; the run's state is then "failed".
     """
-    with open_job(run_dir, AnalysisError) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir, UserError) as writer, StopRequest(run_dir) as stop:
         try:
             config = RepairConfig.from_dict(read_json(run_dir / "config.json"))
             lab = Lab(device=config.device, data_root=config.data_root, runs_root=run_dir.parent)
@@ -175,12 +174,12 @@ def start_here(config: RepairConfig, run_dir: Path) -> dict:
     """Runs a bench in this process; one of the same name and configuration that was broken off goes on.
 
     Raises:
-        ModelsError: There is another run of that name, the bench was stopped, or see :func:`run_job`.
+        UserError: There is another run of that name, the bench was stopped, or see :func:`run_job`.
     """
     take_up_run(run_dir, config.to_dict(), "repair")
     document = run_job(run_dir)
     if document is None:
-        raise ModelsError("The bench was stopped; the same command goes on from the arms that were finished.")
+        raise UserError("The bench was stopped; the same command goes on from the arms that were finished.")
     return document
 
 

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 
 from analysis.consistency.protocols import PROTOCOLS
+from analysis.errors import UserError
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
-from models.errors import ModelsError
 from models.networks.repairs import ARMS
 from models.settings import build_config, check_choice, check_integer, check_number
 
@@ -42,13 +42,13 @@ class RepairConfig:
     def __post_init__(self):
         for name in ("start_from", "dataset", "data_root"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise ModelsError(f"{name} must be a name or a path.")
+                raise UserError(f"{name} must be a name or a path.")
         if not isinstance(self.arms, list | tuple) or not self.arms:
-            raise ModelsError(f"arms must list at least one of {', '.join(ARMS)}.")
+            raise UserError(f"arms must list at least one of {', '.join(ARMS)}.")
         for arm in self.arms:
             check_choice("arm", arm, ARMS)
         if len(set(self.arms)) < len(self.arms):
-            raise ModelsError("Name no arm twice.")
+            raise UserError("Name no arm twice.")
         object.__setattr__(self, "arms", tuple(self.arms))
         for name, low, high in (
             ("steps", 1, 10**7),
@@ -77,6 +77,6 @@ class RepairConfig:
         """The inverse of :meth:`to_dict`, for values from a file.
 
         Raises:
-            ModelsError: An unknown name or a value out of range.
+            UserError: An unknown name or a value out of range.
         """
         return build_config(cls, values)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.errors import AnalysisError, Cancelled, Progress
+from analysis.errors import Cancelled, Progress, UserError
 from lab.comparisons.config import Arm, ArmsConfig, DataFacts
 from lab.comparisons.measure import (
     MAX_SHIFT,
@@ -33,7 +33,6 @@ from lab.documents import check_arm_measurement, check_trained_arm
 from models.checkpoints import load_run_model, read_json
 from models.data.datasets import Dataset
 from models.devices import resolve_device
-from models.errors import ModelsError
 from models.problems import open_job
 from models.runs.programs import run_program
 from models.runs.queue import device_turn
@@ -68,7 +67,7 @@ def plan_arms(config: ArmsConfig, name: str, facts: DataFacts) -> tuple[Treatmen
         facts: Of the data.
 
     Raises:
-        ModelsError: An arm is not possible with these data.
+        UserError: An arm is not possible with these data.
     """
     arms = [(arm, arm.configure(config.base, facts)) for arm in config.arms]
     return tuple(
@@ -110,7 +109,7 @@ class _Comparison:
             self._work_on(number)
             self._show()
         if not self._measured():
-            raise ModelsError(f"No arm could be trained. {self.networks[0]['message']}")
+            raise UserError(f"No arm could be trained. {self.networks[0]['message']}")
         return self._document()
 
     def _work_on(self, number: int) -> None:
@@ -124,7 +123,7 @@ class _Comparison:
         try:
             run = train_arm(treatment.training, self.root / treatment.run, self.stop, self._listen(treatment))
             found = self._measure(treatment, run)
-        except ModelsError as error:  # one arm that diverges is a finding, and the others go on
+        except UserError as error:  # one arm that diverges is a finding, and the others go on
             self.networks.append({**known, "state": "failed", "message": str(error)})
             return
         self.networks.append({**known, "state": "finished", **found})
@@ -254,7 +253,7 @@ def run_arms(config: ArmsConfig, writer: RunWriter, stop: StopRequest) -> dict:
 
     Raises:
         Cancelled: It was stopped.
-        ModelsError: The data cannot be used, or no arm could be trained.
+        UserError: The data cannot be used, or no arm could be trained.
     """
     return _Comparison(config, writer, stop).run()
 
@@ -297,9 +296,9 @@ def run_job(run_dir: Path) -> dict | None:
         The document, or None if it was stopped.
 
     Raises:
-        ModelsError: The configuration or the data cannot be used; the run's state is then "failed".
+        UserError: The configuration or the data cannot be used; the run's state is then "failed".
     """
-    with open_job(run_dir, AnalysisError) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir, UserError) as writer, StopRequest(run_dir) as stop:
         try:
             config = ArmsConfig.from_dict(read_json(run_dir / "config.json"))
             document = run_arms(config, writer, stop)
@@ -316,12 +315,12 @@ def start_here(config: ArmsConfig, run_dir: Path) -> dict:
     """Runs a comparison in this process; one of the same name and configuration that was broken off goes on.
 
     Raises:
-        ModelsError: There is another run of that name, it was stopped, or see :func:`run_job`.
+        UserError: There is another run of that name, it was stopped, or see :func:`run_job`.
     """
     take_up_run(run_dir, json.loads(json.dumps(config.to_dict())), "arms")
     document = run_job(run_dir)
     if document is None:
-        raise ModelsError("The comparison was stopped; the same command goes on with what was trained.")
+        raise UserError("The comparison was stopped; the same command goes on with what was trained.")
     return document
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from analysis.errors import Cancelled
-from models.errors import ModelsError
+from analysis.errors import Cancelled, UserError
 from models.ordinary_files import mend, read_json
 from models.runs.run import BROKEN_OFF, Run, check_name, delete_run, list_runs, read_run, request_stop
 from models.runs.stop import StopRequest
@@ -23,13 +22,13 @@ def find_arm(config: TrainingConfig, run_dir: Path) -> Run | None:
     A capsule with these settings is none: nobody here has seen it trained.
 
     Raises:
-        ModelsError: The name cannot name a run, or there is another run of that name.
+        UserError: The name cannot name a run, or there is another run of that name.
     """
     check_name(run_dir.name)
     run = next((run for run in list_runs(run_dir.parent) if run.name == run_dir.name), None)
     settings = None if run is None else _read_settings(run)
     if run is not None and (run.is_opened or (settings is not None and not _is_same(settings, config))):
-        raise ModelsError(f"There is another run named {run.name}; delete it or choose another name.")
+        raise UserError(f"There is another run named {run.name}; delete it or choose another name.")
     return run
 
 
@@ -46,7 +45,7 @@ def train_arm(
 
     Raises:
         Cancelled: It was stopped.
-        ModelsError: As for :func:`find_arm` and :func:`models.training.run.train`.
+        UserError: As for :func:`find_arm` and :func:`models.training.run.train`.
     """
     run = find_arm(config, run_dir)
     if run is not None and run.state == "finished":
@@ -71,7 +70,7 @@ def _read_settings(run: Run) -> dict | None:
         return run.config
     try:
         return read_json(run.path / "config.json", is_mended=True)
-    except ModelsError:
+    except UserError:
         return None
 
 
@@ -79,7 +78,7 @@ def _is_same(settings: dict, config: TrainingConfig) -> bool:
     """Whether it is this training; what was written down before an option existed has its default."""
     try:
         return TrainingConfig.from_dict(settings) == TrainingConfig.from_dict(mend(config.to_dict()))
-    except ModelsError:
+    except UserError:
         return False
 
 

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from analysis.errors import UserError
 from lab.comparisons.config import MAX_NAME, Arm, ArmsConfig
 from lab.comparisons.report import MEASURES, QUESTIONS
 from models.data.augment.augment import TRANSFORMS
-from models.errors import ModelsError
 from models.networks.options import Option, list_options
 from models.networks.table import ARCHITECTURES
 from models.settings import check_choice
@@ -24,7 +24,7 @@ class Variation:
     Attributes:
         title: For people.
         suggest: Texts of values to begin with, for a base configuration; the first is compared with the others.
-        read: The changes that a text stands for; raises ModelsError.
+        read: The changes that a text stands for; raises UserError.
         show: A value's text for people.
         obstacle: Why it cannot be varied for a base configuration, or nothing.
         question: What the comparison is then about: a key of ``QUESTIONS``.
@@ -74,7 +74,7 @@ def _vary_number(name: str, title: str, *texts: str, **more) -> Variation:
         try:
             return {name: float(text)}
         except ValueError:
-            raise ModelsError(f"{title} must be a number such as {texts[-1]}, not {text[:60]!r}.") from None
+            raise UserError(f"{title} must be a number such as {texts[-1]}, not {text[:60]!r}.") from None
 
     return Variation(title, lambda base: texts, read, **more)
 
@@ -103,7 +103,7 @@ def _read_augmentation(base: Base, text: str) -> dict:
         try:
             strengths[name] = float(strength or TRANSFORMS[name].default)
         except ValueError:
-            raise ModelsError(f"The strength of {name} must be a number, not {strength[:60]!r}.") from None
+            raise UserError(f"The strength of {name} must be a number, not {strength[:60]!r}.") from None
     return {"augment": strengths}
 
 
@@ -166,21 +166,21 @@ def vary(base: Base, name: str, texts: Sequence[str], seeds: int = ArmsConfig.se
         **more: Further settings of the ArmsConfig. Without ``shifts``, what only those tell is not the question.
 
     Raises:
-        ModelsError: It cannot be varied for this base, or a value is not possible.
+        UserError: It cannot be varied for this base, or a value is not possible.
     """
     check_choice("What is varied", name, VARIATIONS)
     variation = VARIATIONS[name]
     if obstacle := variation.obstacle(base):
-        raise ModelsError(f"{variation.title} cannot be varied here: {obstacle}")
+        raise UserError(f"{variation.title} cannot be varied here: {obstacle}")
     texts = [str(text).strip() for text in texts]
     if len(texts) < 2:
         example = ", ".join(variation.suggest(base)[:3])
-        raise ModelsError(f"Give at least two values of {variation.title.lower()} to compare, such as {example}.")
+        raise UserError(f"Give at least two values of {variation.title.lower()} to compare, such as {example}.")
     arms: list[Arm] = []
     for number, text in enumerate(texts, 1):
         changes = variation.read(base, text)
         if any(changes == arm.changes for arm in arms):
-            raise ModelsError("Two arms are the same; name each value once.")
+            raise UserError("Two arms are the same; name each value once.")
         shown = f"{variation.title.lower()}: {variation.show(base, text)}"
         arms.append(Arm(_to_name(name, text, number), shown, changes))
     settings = {"shifts": variation.shifts, "title": f"Varied: {variation.title.lower()}", **more}

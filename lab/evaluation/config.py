@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass, field
 
 from analysis.consistency.protocols import PROTOCOLS
+from analysis.errors import UserError
 from analysis.shift.move import BOUNDARIES
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
-from models.errors import ModelsError
 from models.settings import build_config, check_choice, check_flag, check_integer, check_number
 
 
@@ -42,19 +42,19 @@ class EvaluationConfig:
 
     def __post_init__(self):
         if not isinstance(self.models, list | tuple) or not all(isinstance(name, str) for name in self.models):
-            raise ModelsError("models must be a list of names.")
+            raise UserError("models must be a list of names.")
         object.__setattr__(self, "models", tuple(self.models))
         if not self.models or len(set(self.models)) < len(self.models):
-            raise ModelsError("Name at least one model, and none twice.")
+            raise UserError("Name at least one model, and none twice.")
         if not isinstance(self.data, str) or not self.data:
-            raise ModelsError("data must be a name or the path of a folder or zip.")
+            raise UserError("data must be a name or the path of a folder or zip.")
         check_choice("protocol", self.protocol, PROTOCOLS)
         allowed = PROTOCOLS[self.protocol].boundaries
         if self.boundary is None:
             object.__setattr__(self, "boundary", allowed[0])
         check_choice("boundary", self.boundary, BOUNDARIES)
         if self.boundary not in allowed:
-            raise ModelsError(
+            raise UserError(
                 f"The protocol {self.protocol} works with boundary {' or '.join(allowed)}, not {self.boundary}."
             )
         check_integer("shifts", self.shifts, 2, 2048)
@@ -65,7 +65,7 @@ class EvaluationConfig:
         check_integer("batch_size", self.batch_size, 1, 8192)
         check_choice("device", self.device, DEVICES)
         if not isinstance(self.data_root, str):
-            raise ModelsError("data_root must be the path of a folder.")
+            raise UserError("data_root must be the path of a folder.")
         check_integer("split_seed", self.split_seed, 0, 2**32 - 1)
         for name, low, high in (("max_shift", 1, 512), ("limit", 1, 10**9), ("threads", 1, 1024)):
             if getattr(self, name) is not None:
@@ -84,8 +84,8 @@ class EvaluationConfig:
         """The inverse of :meth:`to_dict`, for values from a file.
 
         Raises:
-            ModelsError: An unknown name or a value out of range.
+            UserError: An unknown name or a value out of range.
         """
         if isinstance(values, dict) and "models" not in values:
-            raise ModelsError("models must be a list of names.")
+            raise UserError("models must be a list of names.")
         return build_config(cls, values)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from analysis.consistency.statistics import Table, estimate, interval
 from analysis.equivariance.meter import LayerMeter, measure_pictures
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.layers import outline
 from analysis.self_check.identities import check_identities
 from analysis.shift.circular import CircularPadding
@@ -54,7 +54,7 @@ def check_model(
                 loaded.module, reference[:1], canvas=loaded.to_inputs(canvases[0][None]), layers=facts.layers
             )
             result["identities"] = [identity.to_json() for identity in found]
-        except AnalysisError as reason:
+        except UserError as reason:
             result["check_notes"].append(str(reason))
         try:
             layers = outline(facts.layers)
@@ -62,7 +62,7 @@ def check_model(
             with CircularPadding() if twin else nullcontext():
                 meters = measure_pictures(loaded.module, scenes, 1, 0, layers, reference=reference)
             result["layers"] = [_join(layer, seed) for layer in zip(*meters, strict=True)]
-        except AnalysisError as reason:
+        except UserError as reason:
             result["check_notes"].append(str(reason))
     return result
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from analysis.consistency.design import Design, Framing, Settings, counted_generator
 from analysis.consistency.votes import Votes
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.shift.circular import CircularPadding
 from analysis.shift.move import Extended, extend
 from models.cache import LoadedModel
@@ -135,7 +135,7 @@ class Voter:
                 if not is_out_of_memory(error):
                     raise
                 if self.batch_size <= 1:
-                    raise AnalysisError(
+                    raise UserError(
                         "The device has too little memory even for one picture at a time; choose a smaller model."
                     ) from error
             # Only here, after the exception and the tensors it holds are gone, is there memory to try again.

@@ -12,9 +12,9 @@ from analysis.consistency.design import Design
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.consistency.statistics import NAMES, Estimates, compare, estimate, mcnemar, tabulate
 from analysis.consistency.votes import Votes
+from analysis.errors import UserError
 from lab.evaluation.config import EvaluationConfig
 from lab.evaluation.predict import Chunk
-from models.errors import ModelsError
 
 COMPARED = (*NAMES, "kappa")
 """Statistics whose difference between two models is reported."""
@@ -63,12 +63,12 @@ def report(results: Sequence[ModelVotes], seed: int) -> tuple[list[dict], list[d
         seed: Of the bootstrap, the same for all models: that is what makes the differences paired.
 
     Raises:
-        ModelsError: No picture could be read.
+        UserError: No picture could be read.
     """
     problems = [problem for problem in results[0].chunk.problems.tolist() if problem]
     readable = np.flatnonzero(results[0].chunk.problems == "")
     if not len(readable):
-        raise ModelsError(f"None of the pictures can be read. The first problem was: {problems[0]}")
+        raise UserError(f"None of the pictures can be read. The first problem was: {problems[0]}")
     votes = [result.chunk.votes.select(readable) for result in results]
     estimates, models = [], []
     for result, own in zip(results, votes, strict=True):

@@ -21,7 +21,7 @@ import torch
 from analysis.consistency.design import Settings
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.consistency.votes import Votes
-from analysis.errors import AnalysisError, Cancelled, Progress, no_progress
+from analysis.errors import Cancelled, Progress, UserError, no_progress
 from lab.evaluation.config import EvaluationConfig
 from lab.evaluation.distributed import Processes, all_processes, settled
 from lab.evaluation.layer_checks import check_model
@@ -32,7 +32,6 @@ from models.checkpoints import pack_weights, read_json
 from models.data.labelled import EvaluationData, map_labels, open_evaluation_data
 from models.data.preprocessing import Preprocessing
 from models.devices import resolve_device
-from models.errors import ModelsError
 from models.problems import open_job
 from models.runs.programs import run_program
 from models.runs.queue import device_turn
@@ -55,8 +54,8 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
 
     Raises:
         Cancelled: In every process, if the progress of one of them raised it.
-        ModelsError: A model or the data cannot be used.
-        AnalysisError: The protocol cannot be applied.
+        UserError: A model or the data cannot be used.
+        UserError: The protocol cannot be applied.
     """
     start = time.perf_counter()
     for name in config.models:  # what cannot be done is said before the data are loaded
@@ -134,9 +133,7 @@ class _Task:
             try:
                 chunk = self._vote(voter, number, folder)
             except OSError as error:
-                raise ModelsError(
-                    f"The evaluation cannot be stored in {self.work_dir} ({error.strerror})."
-                ) from error
+                raise UserError(f"The evaluation cannot be stored in {self.work_dir} ({error.strerror}).") from error
         if not self.processes.is_main:
             return None
         described = {
@@ -221,9 +218,9 @@ def run_job(run_dir: Path) -> dict | None:
         The document, or None if the run was stopped.
 
     Raises:
-        ModelsError: The configuration, a model or the data cannot be used; the run's state is then "failed".
+        UserError: The configuration, a model or the data cannot be used; the run's state is then "failed".
     """
-    with open_job(run_dir, AnalysisError) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir, UserError) as writer, StopRequest(run_dir) as stop:
         try:
             config = EvaluationConfig.from_dict(read_json(run_dir / "config.json"))
             document = _evaluate_in_turn(config, writer, stop)
@@ -243,7 +240,7 @@ def evaluate_as_run(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
         The document; an empty one in all processes but the first, and in all of several if the run was stopped.
 
     Raises:
-        ModelsError: There is such a run already, this only process was stopped, or as for :func:`run_job`.
+        UserError: There is such a run already, this only process was stopped, or as for :func:`run_job`.
     """
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun numbers its processes
         return _take_part(lab, config, run_dir)
@@ -251,7 +248,7 @@ def evaluate_as_run(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
     document = run_job(run_dir)
     # torchrun would report a failure of its own if one of several processes failed.
     if document is None and int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        raise ModelsError(f"The run {run_dir.name} was stopped; the same command goes on from its finished chunks.")
+        raise UserError(f"The run {run_dir.name} was stopped; the same command goes on from its finished chunks.")
     return document or {}
 
 

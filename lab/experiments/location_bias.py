@@ -13,14 +13,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from analysis.errors import Cancelled, Progress
+from analysis.errors import Cancelled, Progress, UserError
 from models.checkpoints import load_run_model
 from models.data.datasets import load_dataset
 from models.data.preprocessing import Preprocessing
 from models.data.shapes import SHAPES, ShapesConfig, make_shapes
 from models.determinism import reproducible
 from models.devices import DEVICES, resolve_device
-from models.errors import ModelsError
 from models.networks.small_cnn import HEADS
 from models.runs.run import RunWriter, create_run, delete_run, list_runs
 from models.runs.stop import StopRequest
@@ -52,7 +51,7 @@ class LocationBiasConfig:
 
     def __post_init__(self):
         if not isinstance(self.heads, list | tuple) or not self.heads:
-            raise ModelsError(f"heads must list some of {', '.join(HEADS)}.")
+            raise UserError(f"heads must list some of {', '.join(HEADS)}.")
         object.__setattr__(self, "heads", tuple(self.heads))
         for head in self.heads:
             check_choice("Each entry of heads", head, HEADS)

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from analysis.errors import UserError
 from models.data.datasets import Split
 from models.determinism import reproducible
 from models.devices import DEVICES
-from models.errors import ModelsError
 from models.settings import check_choice, check_integer, check_number
 
 SIDE = 32
@@ -77,7 +77,7 @@ class RedGreenConfig:
 
     def __post_init__(self):
         if not isinstance(self.convolutions, list | tuple) or not self.convolutions:
-            raise ModelsError(f"convolutions must list some of {', '.join(CONVOLUTIONS)}.")
+            raise UserError(f"convolutions must list some of {', '.join(CONVOLUTIONS)}.")
         object.__setattr__(self, "convolutions", tuple(self.convolutions))
         for name in self.convolutions:
             check_choice("Each entry of convolutions", name, CONVOLUTIONS)

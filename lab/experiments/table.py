@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from analysis.errors import AnalysisError, Cancelled, Progress, no_progress
+from analysis.errors import Cancelled, Progress, UserError, no_progress
 from lab.documents import read_measurements
 from lab.experiments import location_bias, red_green, traces
 from lab.experiments.red_green_network import RedGreenConfig
 from lab.session import Lab
 from models.checkpoints import read_json
 from models.devices import resolve_device
-from models.errors import ModelsError
 from models.problems import open_job
 from models.runs.programs import run_program
 from models.runs.queue import device_turn
@@ -89,8 +88,8 @@ class Experiment:
             measurements are in it; the other entries count all.
 
         Raises:
-            ModelsError: The models, data or settings cannot be used.
-            AnalysisError: Pictures and model do not fit.
+            UserError: The models, data or settings cannot be used.
+            UserError: Pictures and model do not fit.
         """
         started, measured = time.perf_counter(), []
 
@@ -195,10 +194,10 @@ class ExperimentConfig:
         """The inverse of :meth:`to_dict`, for values from a file.
 
         Raises:
-            ModelsError: An unknown name or a value out of range.
+            UserError: An unknown name or a value out of range.
         """
         if not isinstance(values, dict) or "experiment" not in values:
-            raise ModelsError(f"The settings must name an experiment: {', '.join(EXPERIMENTS)}.")
+            raise UserError(f"The settings must name an experiment: {', '.join(EXPERIMENTS)}.")
         return build_config(cls, values)
 
 
@@ -206,7 +205,7 @@ def configure(experiment: str, settings: dict, *, full: bool = False) -> Experim
     """An experiment with these settings instead of its defaults, or of the published protocol's where ``full``.
 
     Raises:
-        ModelsError: No such experiment, an unknown setting or a value out of range.
+        UserError: No such experiment, an unknown setting or a value out of range.
     """
     check_choice("experiment", experiment, EXPERIMENTS)
     return ExperimentConfig(experiment, (EXPERIMENTS[experiment].full if full else {}) | settings)
@@ -225,7 +224,7 @@ def start_run(runs_root: str | Path, config: ExperimentConfig, name: str | None 
         name: Of the run; by default the experiment's with the next free number.
 
     Raises:
-        ModelsError: A bad name, or there is another run of that name.
+        UserError: A bad name, or there is another run of that name.
     """
     run_dir = Path(runs_root) / check_name(name or next_name(runs_root, config.experiment))
     take_up_run(run_dir, config.to_dict(), "experiment")
@@ -244,9 +243,9 @@ def run_job(run_dir: Path, publish: Publish = lambda measurement, make_document:
         publish: Told each new measurement.
 
     Raises:
-        ModelsError: The settings, a model or the data cannot be used; the run's state is then "failed".
+        UserError: The settings, a model or the data cannot be used; the run's state is then "failed".
     """
-    with open_job(run_dir, AnalysisError) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir, UserError) as writer, StopRequest(run_dir) as stop:
         config = ExperimentConfig.from_dict(read_json(run_dir / "config.json"))
         document = _run_in_turn(config, writer, stop, publish)
         write_json(run_dir / "result.json", document)

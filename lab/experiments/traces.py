@@ -10,12 +10,11 @@ from PIL import Image
 
 from analysis.consistency.design import Settings, counted_generator
 from analysis.consistency.traces import PATHS, diagonal_trace, plan_trace, summarize_traces
-from analysis.errors import Progress
+from analysis.errors import Progress, UserError
 from lab.evaluation.predict import frame_picture
 from models.data.labelled import map_labels, open_evaluation_data
 from models.data.samples import find_pictures
 from models.devices import DEVICES
-from models.errors import ModelsError
 from models.registry import DEFAULT_MODEL
 from models.settings import check_choice, check_integer, check_number
 
@@ -42,18 +41,18 @@ class TracesConfig:
 
     def __post_init__(self):
         if not isinstance(self.model, str) or not self.model:
-            raise ModelsError("model must be the name of a model.")
+            raise UserError("model must be the name of a model.")
         check_choice("protocol", self.protocol, PATHS)
         is_list = isinstance(self.pictures, list | tuple) and all(isinstance(name, str) for name in self.pictures)
         if not is_list or not (self.data is None or isinstance(self.data, str)):
-            raise ModelsError("pictures must be a list of files or samples, data a name or the path of a folder.")
+            raise UserError("pictures must be a list of files or samples, data a name or the path of a folder.")
         object.__setattr__(self, "pictures", tuple(self.pictures))
         if bool(self.pictures) == bool(self.data):
-            raise ModelsError("Name pictures, or a labelled data set, and not both.")
+            raise UserError("Name pictures, or a labelled data set, and not both.")
         if self.scale is not None:
             check_number("scale", self.scale, 0.01, 10)
             if self.protocol != "aw":
-                raise ModelsError("scale belongs to the protocol aw; leave it out, or choose that protocol.")
+                raise UserError("scale belongs to the protocol aw; leave it out, or choose that protocol.")
         check_integer("limit", self.limit, 1, 10**6)
         check_integer("seed", self.seed, 0, 2**32 - 1)
         check_choice("device", self.device, DEVICES)
@@ -91,7 +90,7 @@ def measure(lab, config: TracesConfig, run_dir: Path, progress: Progress, known:
                 continue
             try:
                 image = picture.open()
-            except ModelsError as error:
+            except UserError as error:
                 yield {"picture": picture.name, "problem": str(error)}
                 continue
             rng = counted_generator(config.seed, picture.name)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from analysis.errors import UserError
 from models.checkpoints import read_json, read_model_card
-from models.errors import ModelsError
 from models.runs.run import Run
 from models.training.provenance import is_sha256
 
@@ -97,7 +97,7 @@ def _read_row(run: Run) -> RunRow:
 def _count_parameters(run: Run) -> int | None:
     try:
         return read_model_card(run.path / "model.json").num_params
-    except ModelsError:
+    except UserError:
         return None
 
 
@@ -110,7 +110,7 @@ def _hash_of_validation(run: Run) -> str | None:
     """The SHA-256 of the validation pictures and their labels, as the run noted it."""
     try:
         splits = read_json(run.path / "data.json", MAX_DATA_BYTES).get("splits")
-    except ModelsError:
+    except UserError:
         return None
     split = splits.get("validation") if isinstance(splits, dict) else None
     found = split.get("sha256") if isinstance(split, dict) else None

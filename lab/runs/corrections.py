@@ -4,9 +4,8 @@ import json
 import threading
 from collections.abc import Iterable, Sequence
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from lab.runs.mistakes import PARTS, Correction, ErrorView, correct, has_settings_of, list_told, open_errors
-from models.errors import ModelsError
 from models.ordinary_files import read_start
 from models.runs.files import write_json
 from models.runs.run import Run
@@ -25,7 +24,7 @@ def read_corrections(run: Run) -> tuple[Correction, ...]:
     """All corrections of a run, oldest first; none where there is no such file, or something else in it.
 
     Raises:
-        ModelsError: The run has no classes to correct.
+        UserError: The run has no classes to correct.
     """
     try:
         rows = json.loads(read_start(run.path / FILE, MAX_BYTES))["corrections"]
@@ -46,13 +45,13 @@ def add_correction(run: Run, view: ErrorView, index: int, label: int | None) -> 
         label: The class it ought to have, or None to leave it out.
 
     Raises:
-        AnalysisError: No such class, the picture has it already, or there are too many corrections.
-        ModelsError: They cannot be stored.
+        UserError: No such class, the picture has it already, or there are too many corrections.
+        UserError: They cannot be stored.
     """
     with _guard:
         trail = correct(view, read_corrections(run), index, label)
         if len(trail) > MAX_KEPT:
-            raise AnalysisError(f"A run keeps at most {MAX_KEPT} corrections; train with these first.")
+            raise UserError(f"A run keeps at most {MAX_KEPT} corrections; train with these first.")
         _write(run, trail)
 
 
@@ -60,7 +59,7 @@ def take_back_correction(run: Run) -> None:
     """Forgets the last correction of a run.
 
     Raises:
-        ModelsError: What is left cannot be stored.
+        UserError: What is left cannot be stored.
     """
     with _guard:
         _write(run, read_corrections(run)[:-1])
@@ -101,4 +100,4 @@ def _write(run: Run, trail: Sequence[Correction]) -> None:
     try:
         write_json(run.path / FILE, {"corrections": [list(correction) for correction in trail]})
     except OSError as error:
-        raise ModelsError(f"The corrections of {run.name} cannot be stored ({error.strerror}).") from error
+        raise UserError(f"The corrections of {run.name} cannot be stored ({error.strerror}).") from error

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from analysis.errors import UserError
 from models.checkpoints import read_model_card
-from models.errors import ModelsError
 from models.ordinary_files import is_ordinary, open_tensors, short_name
 from models.runs.run import Run
 
@@ -46,7 +46,7 @@ def read_examples(run: Run) -> Examples:
     """The validation pictures of ``examples.safetensors``, which must fit the run's model.
 
     Raises:
-        ModelsError: Missing, damaged, too large, or not what the model takes; says what.
+        UserError: Missing, damaged, too large, or not what the model takes; says what.
     """
     path = run.path / "examples.safetensors"
     return _check_examples(run, path, _read_tensors(path, PICTURES))
@@ -60,7 +60,7 @@ def read_predictions(run: Run, examples: Examples | None = None) -> Tensor:
         examples: Of the same run, if they have been read already.
 
     Raises:
-        ModelsError: Missing, damaged, or not for these examples.
+        UserError: Missing, damaged, or not for these examples.
     """
     examples = examples or read_examples(run)
     path = run.path / "predictions.safetensors"
@@ -71,7 +71,7 @@ def read_hard_examples(run: Run) -> tuple[Examples, Tensor]:
     """The training pictures with the largest losses, of ``hard_examples.safetensors``, and the logits ``(N, K)``.
 
     Raises:
-        ModelsError: As for :func:`read_examples` and :func:`read_predictions`.
+        UserError: As for :func:`read_examples` and :func:`read_predictions`.
     """
     path = run.path / "hard_examples.safetensors"
     found = _read_tensors(path, PICTURES | LOGITS)
@@ -103,40 +103,40 @@ def _check_examples(run: Run, path: Path, found: Mapping[str, Tensor]) -> Exampl
     expected = (prep.num_channels, prep.crop_size, prep.crop_size)
     if not 1 <= len(images) <= MAX_EXAMPLES or len(images) != len(labels) or len(labels) != len(ids):
         counts = f"{len(images)} pictures, {len(labels)} labels and {len(ids)} ids"
-        raise ModelsError(f"{title} is damaged: it has {counts}; there must be equally many, 1 to {MAX_EXAMPLES}.")
+        raise UserError(f"{title} is damaged: it has {counts}; there must be equally many, 1 to {MAX_EXAMPLES}.")
     if tuple(images.shape[1:]) != expected or prep.num_channels not in (1, 3):
-        raise ModelsError(f"{title} holds pictures of shape {tuple(images.shape[1:])}; the model takes {expected}.")
+        raise UserError(f"{title} holds pictures of shape {tuple(images.shape[1:])}; the model takes {expected}.")
     if labels.min() < 0 or labels.max() >= len(card.categories):
-        raise ModelsError(
+        raise UserError(
             f"{title} is damaged: its labels go from {labels.min()} to {labels.max()}, "
             f"for {len(card.categories)} classes."
         )
     if len(ids.unique()) != len(ids):
-        raise ModelsError(f"{title} is damaged: two pictures have the same id.")
+        raise UserError(f"{title} is damaged: two pictures have the same id.")
     return Examples(images, labels, ids, card.categories)
 
 
 def _check_logits(path: Path, logits: Tensor, examples: Examples) -> Tensor:
     expected, title = (len(examples), len(examples.categories)), short_name(path)
     if tuple(logits.shape) != expected:
-        raise ModelsError(
+        raise UserError(
             f"{title} does not fit the run's pictures: its shape is {tuple(logits.shape)}, not {expected}."
         )
     if not torch.isfinite(logits).all():
-        raise ModelsError(f"{title} has values that are not finite numbers.")
+        raise UserError(f"{title} has values that are not finite numbers.")
     return logits
 
 
 def _read_tensors(path: Path, expected: Mapping[str, tuple[str, int]]) -> dict[str, Tensor]:
     """The tensors of a safetensors file with exactly these names, of these types and numbers of dimensions."""
     if not is_ordinary(path):
-        raise ModelsError(f"The run has no {path.name}; it was made by a version that kept none, or ended early.")
+        raise UserError(f"The run has no {path.name}; it was made by a version that kept none, or ended early.")
     title = short_name(path)
     with open_tensors(path, MAX_BYTES) as file:
         if set(file.keys()) != set(expected):
-            raise ModelsError(f"{title} is damaged: it should hold {', '.join(expected)} and nothing else.")
+            raise UserError(f"{title} is damaged: it should hold {', '.join(expected)} and nothing else.")
         for name, (dtype, ndim) in expected.items():
             part = file.get_slice(name)
             if part.get_dtype() != dtype or len(part.get_shape()) != ndim:
-                raise ModelsError(f"{title} is damaged: {name} should be {dtype} with {ndim} dimensions.")
+                raise UserError(f"{title} is damaged: {name} should be {dtype} with {ndim} dimensions.")
         return {name: file.get_tensor(name).clone() for name in expected}

@@ -14,12 +14,11 @@ from torch import Tensor
 from analysis.attribution.methods import attribute
 from analysis.attribution.overlay import measure_scale
 from analysis.confusion import Confusion, measure_confusion
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.figures.drawing import draw_pixels
 from lab.lru import RecentResults
 from lab.runs.examples import Examples, read_examples, read_hard_examples, read_predictions
 from lab.session import Lab
-from models.errors import ModelsError
 from models.registry import RUN_PREFIX
 from models.runs.run import Run, next_name
 from models.training.config import TrainingConfig
@@ -90,7 +89,7 @@ class ErrorView:
         """The pictures of one true and one predicted class, largest loss first; None stands for any class.
 
         Raises:
-            AnalysisError: No such class.
+            UserError: No such class.
         """
         found = self.confusion
         if true is not None and predicted is not None:
@@ -136,8 +135,8 @@ def open_errors(run: Run, part: str = "validation") -> ErrorView:
         part: A key of ``PARTS``.
 
     Raises:
-        ModelsError: A file is missing or damaged.
-        AnalysisError: More classes than a matrix is made for.
+        UserError: A file is missing or damaged.
+        UserError: More classes than a matrix is made for.
     """
     key = (str(run.path.absolute()), part, find_version(run, part))
     if (known := _VIEWS.get(key)) is not None:
@@ -174,15 +173,15 @@ def contrast_picture(
         progress: Counts pictures; may cancel.
 
     Raises:
-        ModelsError: The network cannot be loaded.
-        AnalysisError: The method cannot explain this network.
+        UserError: The network cannot be loaded.
+        UserError: The method cannot explain this network.
     """
     name, found = f"{RUN_PREFIX}{run.name}", view.confusion
     pixels = view.examples.images[index : index + 1].float() / 255
     with lab.use(name) as (loaded, _):
         prep = loaded.spec.preprocessing
         if tuple(pixels.shape[1:]) != (prep.num_channels, prep.crop_size, prep.crop_size):
-            raise ModelsError(f"The pictures kept with the run do not fit {name}.")
+            raise UserError(f"The pictures kept with the run do not fit {name}.")
         inputs = loaded.to_inputs(pixels)
         predicted, other = int(found.predicted[index]), int(found.labels[index])
         if predicted == other:
@@ -206,15 +205,15 @@ def correct(view: ErrorView, trail: Sequence[Correction], index: int, label: int
         label: The class it ought to have.
 
     Raises:
-        AnalysisError: No such class, or the picture has it already.
+        UserError: No such class, or the picture has it already.
     """
     names, number = view.confusion.categories, int(view.examples.ids[index])
     if label is not None and not 0 <= label < len(names):
-        raise AnalysisError(f"There is no class {label}; there are the classes 0 to {len(names) - 1}.")
+        raise UserError(f"There is no class {label}; there are the classes 0 to {len(names) - 1}.")
     own, after = int(view.examples.labels[index]), "left out" if label is None else names[label]
     known = {earlier.number: earlier.label for earlier in trail}
     if known.get(number, own) == label:
-        raise AnalysisError(f"Picture {number} is {after} already; choose another class.")
+        raise UserError(f"Picture {number} is {after} already; choose another class.")
     return *trail, Correction(number, label, view.part, names[own], after)
 
 
@@ -227,12 +226,12 @@ def plan_corrected_run(lab: Lab, run: Run, trail: Iterable[Correction]) -> tuple
     """The configuration of a run with the corrections added to its own, and the next free name for that.
 
     Raises:
-        ModelsError: There are no corrections, the run's configuration is damaged, or it came as a capsule without
+        UserError: There are no corrections, the run's configuration is damaged, or it came as a capsule without
             what it was trained on.
     """
     corrections = {str(correction.number): correction.label for correction in trail}
     if not corrections:
-        raise ModelsError("There is no correction yet; choose a picture, then relabel or exclude it.")
+        raise UserError("There is no correction yet; choose a picture, then relabel or exclude it.")
     config = plan_again(run, data_root=lab.data_root, device=lab.models.device.type)
     name = next_name(lab.runs_root, f"{_CORRECTED_NAME.sub('', run.name)}{CORRECTED}.run")
     return replace(config, corrections={**config.corrections, **corrections}), name
@@ -281,7 +280,7 @@ def _read_settings(run: Run) -> dict:
     }
     try:
         return TrainingConfig.from_dict(settings).to_dict()
-    except ModelsError:
+    except UserError:
         return settings
 
 

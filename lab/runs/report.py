@@ -12,10 +12,9 @@ from html import escape
 from pathlib import Path
 
 from analysis.confusion import Confusion, measure_confusion, select_classes
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from lab.runs.examples import read_examples, read_predictions
 from models.checkpoints import ModelCard, read_json, read_model_card
-from models.errors import ModelsError
 from models.runs.run import Run, read_run
 from models.training.provenance import describe_config
 
@@ -60,12 +59,12 @@ def build_run_report(run_dir: str | Path) -> str:
     What the run has no files for is left out, or said to be missing. The same files give the same page.
 
     Raises:
-        ModelsError: There is no such run, it is no training, or its model is damaged.
+        UserError: There is no such run, it is no training, or its model is damaged.
     """
     run_dir = Path(run_dir)
     run = read_run(run_dir.parent, run_dir.name)
     if run.kind != "training" or run.state == "damaged":
-        raise ModelsError(f"There is no report about {run.name}: it is {run.message or 'no training'}")
+        raise UserError(f"There is no report about {run.name}: it is {run.message or 'no training'}")
     card = read_model_card(run_dir / "model.json") if run.has_model else None
     sections = [
         _facts(run, card),
@@ -152,7 +151,7 @@ def _read_confusion(run: Run) -> Confusion | None:
     try:
         examples = read_examples(run)
         return measure_confusion(read_predictions(run, examples), examples.labels, examples.categories)
-    except (ModelsError, AnalysisError):
+    except UserError:
         return None
 
 
@@ -209,7 +208,7 @@ def _notes(run: Run) -> str:
 def _data(run_dir: Path) -> str:
     try:
         data = read_json(run_dir / "data.json", MAX_DATA_BYTES)
-    except ModelsError:
+    except UserError:
         return "<p>Not recorded.</p>"
     splits = data.get("splits") if isinstance(data.get("splits"), dict) else {}
     counts = [(f"{name} pictures", part.get("count")) for name, part in splits.items() if isinstance(part, dict)]
@@ -220,7 +219,7 @@ def _data(run_dir: Path) -> str:
 def _environment(run_dir: Path) -> str:
     try:
         return _table(_flat(read_json(run_dir / "environment.json")))
-    except ModelsError:
+    except UserError:
         return "<p>Not recorded.</p>"
 
 

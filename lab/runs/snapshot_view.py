@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from analysis.attribution.methods import attribute
 from analysis.attribution.overlay import measure_scale
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.figures.drawing import draw_filters
 from analysis.network.layers import extract_features, find_layer
 from analysis.network.predict import Prediction, predict, top_k
@@ -19,7 +19,6 @@ from lab.runs.examples import Examples, read_examples
 from lab.runs.snapshots import answer, prepare_images, snapshot_model
 from lab.session import Lab
 from models.cache import LoadedModel
-from models.errors import ModelsError
 from models.runs.run import Run
 
 TOP = 5
@@ -79,12 +78,12 @@ def open_examples(run: Run) -> Examples:
     """As :func:`lab.runs.examples.read_examples`, but what was read last is kept until the file changes.
 
     Raises:
-        ModelsError: Missing, damaged, or not what the network takes.
+        UserError: Missing, damaged, or not what the network takes.
     """
     try:
         times = [(run.path / name).stat().st_mtime_ns for name in ("examples.safetensors", "model.json")]
     except OSError as error:
-        raise ModelsError(f"The run {run.name} has kept no pictures to show its network at work on.") from error
+        raise UserError(f"The run {run.name} has kept no pictures to show its network at work on.") from error
     key = (str(run.path.absolute()), *times)
     examples = _EXAMPLES.get(key)
     if examples is None:
@@ -113,7 +112,7 @@ def list_map_layers(lab: Lab, run: Run, step: int) -> list[str]:
     """The layers whose feature maps can be drawn, in the order of computation; each map under one name only.
 
     Raises:
-        ModelsError: No such snapshot, or a file is damaged.
+        UserError: No such snapshot, or a file is damaged.
     """
     layers = lab.layers(snapshot_model(run, step))
     return [layer.name for layer in layers if layer.is_feature_map and not layer.repeats]
@@ -135,21 +134,21 @@ def view_snapshot(
         examples: Of the same run, if they have been read already.
 
     Raises:
-        ModelsError: No such snapshot, or a file is missing or damaged.
-        AnalysisError: No such picture or layer, or the network gives no finite numbers.
+        UserError: No such snapshot, or a file is missing or damaged.
+        UserError: No such picture or layer, or the network gives no finite numbers.
     """
     return answer(lab, run, step, ("view", index, layer), partial(_view, lab, index, layer), examples)
 
 
 def _view(lab: Lab, index: int, layer: str | None, name: str, loaded: LoadedModel, examples: Examples):
     if not 0 <= index < len(examples):
-        raise AnalysisError(f"There is no picture {index}; the run has kept the pictures 0 to {len(examples) - 1}.")
+        raise UserError(f"There is no picture {index}; the run has kept the pictures 0 to {len(examples) - 1}.")
     inputs = prepare_images(loaded, examples.images[index : index + 1])
     target = int(examples.labels[index])
     with lab.use(name) as (_, facts):
         probabilities = predict(loaded.module, inputs)[0].float().cpu()
         if not probabilities.isfinite().all():
-            raise AnalysisError(f"{name} gives no finite numbers for this picture; its weights have diverged.")
+            raise UserError(f"{name} gives no finite numbers for this picture; its weights have diverged.")
         found = None if layer is None else find_layer(facts.layers, layer).name
         maps = None if found is None else extract_features(loaded.module, inputs, found)[0]
         saliency = attribute(loaded.module, inputs, target, "saliency").values

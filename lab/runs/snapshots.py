@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.confusion import Confusion, measure_confusion
-from analysis.errors import AnalysisError, Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from analysis.network.health import LayerHealth, measure_health
 from analysis.shift.move import extend
 from analysis.shift.shift_map import map_shifts
@@ -16,7 +16,6 @@ from lab.lru import RecentResults
 from lab.runs.examples import Examples, read_examples
 from lab.session import Lab
 from models.cache import LoadedModel
-from models.errors import ModelsError
 from models.problems import is_out_of_memory
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
@@ -84,8 +83,8 @@ def evaluate_snapshot(
         progress: Counts pictures; may cancel.
 
     Raises:
-        ModelsError: No such snapshot, or a file is missing or damaged.
-        AnalysisError: The network gives no finite numbers.
+        UserError: No such snapshot, or a file is missing or damaged.
+        UserError: The network gives no finite numbers.
     """
 
     def compute(name: str, loaded: LoadedModel, examples: Examples) -> Confusion:
@@ -121,16 +120,14 @@ def snapshot_consistency(
         progress: Counts pictures; may cancel.
 
     Raises:
-        ModelsError: No such snapshot, or a file is missing or damaged.
-        AnalysisError: An unknown boundary, or settings out of range.
+        UserError: No such snapshot, or a file is missing or damaged.
+        UserError: An unknown boundary, or settings out of range.
     """
 
     def compute(name: str, loaded: LoadedModel, examples: Examples) -> SnapshotConsistency:
         side = examples.images.shape[-1]
         if num_pictures < 1 or not 1 <= max_shift <= side // 2:
-            raise AnalysisError(
-                f"Consistency needs a picture and shifts of 1 to {side // 2} pixels, not {max_shift}."
-            )
+            raise UserError(f"Consistency needs a picture and shifts of 1 to {side // 2} pixels, not {max_shift}.")
         images, values = spread(examples.images, num_pictures).float() / 255, []
         for number, pixels in enumerate(images):
             progress(number, len(images))
@@ -151,7 +148,7 @@ def snapshot_health(lab: Lab, run: Run, step: int | None) -> tuple[LayerHealth, 
     These are up to ``NUM_HEALTH``, and no more input values than ``HEALTH_VALUES``.
 
     Raises:
-        ModelsError: No such snapshot, or a file is missing or damaged.
+        UserError: No such snapshot, or a file is missing or damaged.
     """
 
     def compute(name: str, loaded: LoadedModel, examples: Examples) -> tuple[LayerHealth, ...]:
@@ -176,7 +173,7 @@ def _compute_logits(lab: Lab, name: str, loaded: LoadedModel, images: Tensor, pr
             )
         if logits is None:
             if chunk == 1:
-                raise AnalysisError("The device has too little memory even for one picture; use a smaller model.")
+                raise UserError("The device has too little memory even for one picture; use a smaller model.")
             chunk //= 2
             continue
         parts.append(logits)
@@ -225,7 +222,7 @@ def answer(
         examples: Of the same run, if they have been read already.
 
     Raises:
-        ModelsError: No such snapshot, a file is missing or damaged, or the pictures do not fit the network.
+        UserError: No such snapshot, a file is missing or damaged, or the pictures do not fit the network.
     """
     name = snapshot_model(run, step)
     facts = (*question, *_find_facts(lab, run, name))
@@ -245,7 +242,7 @@ def _find_facts(lab: Lab, run: Run, name: str) -> tuple:
     try:
         written = path.stat().st_mtime_ns
     except OSError as error:
-        raise ModelsError(f"The run {run.name} has kept no pictures to test its network on.") from error
+        raise UserError(f"The run {run.name} has kept no pictures to test its network on.") from error
     return str(run.path.absolute()), name, written, str(lab.models.device)
 
 
@@ -253,11 +250,11 @@ def _borrow(lab: Lab, name: str, examples: Examples) -> LoadedModel:
     """The network, which stays the same also if the run writes a newer one meanwhile; use it inside ``lab.use``.
 
     Raises:
-        ModelsError: It takes other pictures than those kept with the run.
+        UserError: It takes other pictures than those kept with the run.
     """
     with lab.use(name) as (loaded, _):
         prep = loaded.spec.preprocessing
     expected = (prep.num_channels, prep.crop_size, prep.crop_size)
     if tuple(examples.images.shape[1:]) != expected or loaded.spec.categories != examples.categories:
-        raise ModelsError(f"The pictures kept with the run do not fit {loaded.spec.name}.")
+        raise UserError(f"The pictures kept with the run do not fit {loaded.spec.name}.")
     return loaded

@@ -11,13 +11,12 @@ import struct
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from models.errors import ModelsError
+from analysis.errors import MessageProgress, UserError
 from models.weights import WeightsFile, download
 
 CATEGORIES = (
@@ -45,10 +44,11 @@ _PIXELS = 3 * SIDE**2
 _READ_ERRORS = (ValueError, IndexError, KeyError, EOFError, OverflowError, struct.error)
 
 Arrays = tuple[np.ndarray, np.ndarray]
-Progress = Callable[[float, str], None]
 
 
-def load_cifar10(data_root: str | Path, progress: Progress = lambda fraction, message: None) -> tuple[Arrays, Arrays]:
+def load_cifar10(
+    data_root: str | Path, progress: MessageProgress = lambda fraction, message: None
+) -> tuple[Arrays, Arrays]:
     """Reads the official train and test sets.
 
     Args:
@@ -59,7 +59,7 @@ def load_cifar10(data_root: str | Path, progress: Progress = lambda fraction, me
         ``(train images, train labels), (test images, test labels)``: uint8 ``(N, 3, 32, 32)`` and int64 ``(N,)``.
 
     Raises:
-        ModelsError: No files and no way to download them, or a file is damaged.
+        UserError: No files and no way to download them, or a file is damaged.
     """
     data_root = Path(data_root)
     names = (*TRAIN_NAMES, TEST_NAME)
@@ -76,12 +76,12 @@ def load_test(data_root: str | Path) -> Arrays:
     """Reads the official test set alone: images ``(N, 3, 32, 32)`` uint8 and labels ``(N,)`` int64.
 
     Raises:
-        ModelsError: It is not there, or damaged.
+        UserError: It is not there, or damaged.
     """
     data_root = Path(data_root)
     paths = _find(data_root, (TEST_NAME,))
     if paths is None:
-        raise ModelsError(f"CIFAR-10 is not on this machine: {_by_hand(data_root, TEST_NAME)}.")
+        raise UserError(f"CIFAR-10 is not on this machine: {_by_hand(data_root, TEST_NAME)}.")
     return _read(paths[0])
 
 
@@ -111,7 +111,7 @@ class _Archive(WeightsFile):
         return self.folder / f"cifar-10-binary-{SHA256}.tar.gz"
 
 
-def _download(data_root: Path, names: tuple[str, ...], progress: Progress) -> tuple[Path, ...]:
+def _download(data_root: Path, names: tuple[str, ...], progress: MessageProgress) -> tuple[Path, ...]:
     try:
         data_root.mkdir(parents=True, exist_ok=True)
         # In a folder of its own, for a page and a training may fetch it at the same time.
@@ -119,8 +119,8 @@ def _download(data_root: Path, names: tuple[str, ...], progress: Progress) -> tu
             archive = _Archive(URL, ARCHIVE_BYTES, Path(scratch))
             download(archive, lambda done, total: progress(done / max(total, 1), "Downloading CIFAR-10"))
             return tuple(_unpack(archive.path, f"{name}.bin", data_root) for name in names)
-    except (ModelsError, OSError, tarfile.TarError, KeyError, EOFError, zlib.error) as error:
-        raise ModelsError(
+    except (UserError, OSError, tarfile.TarError, KeyError, EOFError, zlib.error) as error:
+        raise UserError(
             f"CIFAR-10 is not on this machine and could not be downloaded from {URL} ({_reason(error)}); "
             f"{_by_hand(data_root, TEST_NAME)}, or choose shapes or digits, which need no files."
         ) from error
@@ -149,7 +149,7 @@ def _unpack(archive: Path, name: str, data_root: Path) -> Path:
 
 def _read(path: Path) -> Arrays:
     """The pictures and labels of one file of either version."""
-    damaged = ModelsError(f"{path} is not a complete CIFAR-10 file; delete or replace it.")
+    damaged = UserError(f"{path} is not a complete CIFAR-10 file; delete or replace it.")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise damaged
@@ -161,7 +161,7 @@ def _read(path: Path) -> Arrays:
         raise damaged
     if labels.max() >= len(CATEGORIES) or labels.min() < 0:
         wrong = labels.max() if labels.max() >= len(CATEGORIES) else labels.min()
-        raise ModelsError(f"{path} contains the label {wrong}, but there are only 10; replace the file.")
+        raise UserError(f"{path} contains the label {wrong}, but there are only 10; replace the file.")
     return pixels.reshape(-1, 3, SIDE, SIDE), labels
 
 

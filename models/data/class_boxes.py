@@ -7,10 +7,10 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from analysis.errors import UserError
 from models.data import class_layout, folders, zips
 from models.data.decoding.formats import PICTURES, read_format
 from models.data.images import SUFFIXES
-from models.errors import ModelsError
 from models.names import compose, simplify
 
 MAX_CLASS_NAME = 60
@@ -32,7 +32,7 @@ def save_class_boxes(files_by_class: Mapping[str, Sequence[str | Path]], folder:
         ``folder/pictures-<hash>.zip``.
 
     Raises:
-        ModelsError: Too few or too many classes or pictures, names that cannot be told apart, or no space left.
+        UserError: Too few or too many classes or pictures, names that cannot be told apart, or no space left.
     """
     boxes = {name: [Path(file) for file in files] for name, files in files_by_class.items() if files}
     _check_boxes(boxes)
@@ -48,7 +48,7 @@ def save_class_boxes(files_by_class: Mapping[str, Sequence[str | Path]], folder:
         path = folder / f"pictures-{digest[:16]}.zip"
         part.replace(path)
     except OSError as error:
-        raise ModelsError(f"The pictures could not be saved ({error.strerror or error}).") from error
+        raise UserError(f"The pictures could not be saved ({error.strerror or error}).") from error
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
@@ -57,22 +57,22 @@ def save_class_boxes(files_by_class: Mapping[str, Sequence[str | Path]], folder:
 
 def _check_boxes(boxes: Mapping[str, Sequence[Path]]) -> None:
     if not class_layout.MIN_CLASSES <= len(boxes) <= class_layout.MAX_CLASSES:
-        raise ModelsError(
+        raise UserError(
             f"There are pictures in {len(boxes)} classes; a data set needs from {class_layout.MIN_CLASSES} to "
             f"{class_layout.MAX_CLASSES}."
         )
     total = sum(len(files) for files in boxes.values())
     if total > class_layout.MAX_FILES:
-        raise ModelsError(f"There are {total} pictures; at most {class_layout.MAX_FILES} are possible.")
+        raise UserError(f"There are {total} pictures; at most {class_layout.MAX_FILES} are possible.")
     for name, files in boxes.items():
         if len(files) < folders.MIN_IMAGES_PER_CLASS:
-            raise ModelsError(
+            raise UserError(
                 f"The class {name[:MAX_CLASS_NAME]} has {len(files)} pictures; every class needs at least "
                 f"{folders.MIN_IMAGES_PER_CLASS}."
             )
         for file in files:
             if file.suffix.lower() not in SUFFIXES and read_format(file) not in PICTURES:
-                raise ModelsError(f"{file.name} is not a kind of picture this program reads.")
+                raise UserError(f"{file.name} is not a kind of picture this program reads.")
 
 
 def _name_folders(boxes: Mapping[str, object]) -> dict[str, str]:
@@ -81,10 +81,10 @@ def _name_folders(boxes: Mapping[str, object]) -> dict[str, str]:
     for name in boxes:
         safe = re.sub(r"[^\w .-]", "_", compose(name)).strip(" .")[:MAX_CLASS_NAME].strip(" .")
         if not safe or safe == "__MACOSX":
-            raise ModelsError(f"A class cannot be called {name[:MAX_CLASS_NAME]!r}; use letters or digits.")
+            raise UserError(f"A class cannot be called {name[:MAX_CLASS_NAME]!r}; use letters or digits.")
         for other, taken in names.items():
             if simplify(taken) == simplify(safe):
-                raise ModelsError(f"The classes {other!r} and {name!r} cannot be told apart; rename one of them.")
+                raise UserError(f"The classes {other!r} and {name!r} cannot be told apart; rename one of them.")
         names[name] = safe
     return names
 
@@ -111,13 +111,13 @@ def _pack(archive: zipfile.ZipFile, boxes: Mapping[str, Sequence[Path]], names: 
 
 def _open(file: Path):
     if not file.is_file():
-        raise ModelsError(f"There is no file {file.name}.")
+        raise UserError(f"There is no file {file.name}.")
     return file.open("rb")
 
 
 def _check_size(file: Path, size: int, bytes_left: int) -> None:
     if size > zips.MAX_MEMBER_BYTES:
-        raise ModelsError(f"{file.name} has more than {zips.MAX_MEMBER_BYTES // 2**20} MB.")
+        raise UserError(f"{file.name} has more than {zips.MAX_MEMBER_BYTES // 2**20} MB.")
     if bytes_left < 0:
         limit = zips.MAX_TOTAL_BYTES / 2**30
-        raise ModelsError(f"The pictures have more than {limit:g} GB together; use fewer.")
+        raise UserError(f"The pictures have more than {limit:g} GB together; use fewer.")

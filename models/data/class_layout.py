@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
+from analysis.errors import UserError
 from models.data.decoding.formats import PICTURES, name_format
 from models.data.images import SUFFIXES, ImageError
-from models.errors import ModelsError
 from models.names import simplify
 
 MIN_CLASSES, MAX_CLASSES = 2, 1000
@@ -87,7 +87,7 @@ def sort_into_classes(source: Source, tell: Callable[[], None] = lambda: None) -
         tell: Called for each file that is looked into; what it raises ends the search.
 
     Raises:
-        ModelsError: Too few or too many classes.
+        UserError: Too few or too many classes.
     """
     names = sorted(name for name in source.files if not _is_hidden(name))
     reasons = {name: reason for name in names if (reason := _find_reason(source, name, tell))}
@@ -105,9 +105,9 @@ def sort_into_classes(source: Source, tell: Callable[[], None] = lambda: None) -
 
 
 def check_file_count(title: str, count: int) -> None:
-    """Raises ModelsError for more files than a set may have."""
+    """Raises UserError for more files than a set may have."""
     if count > MAX_FILES:
-        raise ModelsError(f"{title} has more than {MAX_FILES} files.")
+        raise UserError(f"{title} has more than {MAX_FILES} files.")
 
 
 def _is_hidden(name: PurePosixPath) -> bool:
@@ -224,9 +224,9 @@ def _check_count(title: str, categories: Collection[str], hints: Sequence[str]) 
     if count < MIN_CLASSES:
         found = f"{count} class folder" + ("" if count == 1 else "s")
         more = "".join(f" {hint}" for hint in hints[:_SHOWN])
-        raise ModelsError(f"{title} has {found} with pictures, but {_LAYOUT}.{more}")
+        raise UserError(f"{title} has {found} with pictures, but {_LAYOUT}.{more}")
     if count > MAX_CLASSES:
-        raise ModelsError(f"{title} has {count} class folders; at most {MAX_CLASSES} are possible.")
+        raise UserError(f"{title} has {count} class folders; at most {MAX_CLASSES} are possible.")
 
 
 def _describe_splits(splits: Mapping[str, str], members: Sequence[Member]) -> Iterator[str]:

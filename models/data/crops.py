@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models.data.decoding.budget import Progress
+from analysis.errors import Progress, no_progress
 from models.data.images import ImageError, open_image
 
 MAX_THREADS = 4
@@ -97,7 +97,7 @@ def _finish(job: Future, files: ExitStack) -> np.ndarray | ImageError:
             return error
 
 
-def read_square(path: Path, side: int, progress: Progress = lambda done, total: None) -> np.ndarray:
+def read_square(path: Path, side: int, progress: Progress = no_progress) -> np.ndarray:
     """The middle of one picture as ``(3, side, side)`` uint8; ``progress`` may raise, as for ``open_image``.
 
     Raises:

@@ -9,16 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.errors import MessageProgress, UserError
 from models.data.contrast import describe_plain
 from models.data.division import divide, hold_out
 from models.data.preprocessing import Preprocessing
 from models.data.shapes import SHAPES, ShapesConfig, make_shapes
-from models.errors import ModelsError
 from models.names import describe_skipped, find_path, make_readable, readable_path
 from models.settings import check_integer
-
-Progress = Callable[[float, str], None]
-"""Called with the fraction done and what is being done."""
 
 VALIDATION = 5000
 """Pictures of an official train set that are held out for validation."""
@@ -81,13 +78,13 @@ class Dataset:
             picture_id: One of the ``ids`` of a split.
 
         Raises:
-            ModelsError: The source has no picture of that number.
+            UserError: The source has no picture of that number.
         """
         picture_id = int(picture_id)
         parts = self.source_parts or (("picture", max(len(self.file_names), self.num_images)),)
         total = sum(count for _, count in parts)
         if not 0 <= picture_id < total:
-            raise ModelsError(f"There is no picture {picture_id} in {self.name}; the numbers go up to {total - 1}.")
+            raise UserError(f"There is no picture {picture_id} in {self.name}; the numbers go up to {total - 1}.")
         if self.file_names:
             return self.file_names[picture_id]
         starts = itertools.accumulate((count for _, count in parts), initial=0)
@@ -145,7 +142,7 @@ def load_dataset(
     seed: int,
     image_size: int | None = None,
     shapes: ShapesConfig | None = None,
-    progress: Progress | None = None,
+    progress: MessageProgress | None = None,
 ) -> Dataset:
     """Loads a set of the table ``DATASETS``, or the user's own pictures from a folder or zip.
 
@@ -158,7 +155,7 @@ def load_dataset(
         progress: Told about long loads.
 
     Raises:
-        ModelsError: Nothing of that name, or its files are missing, damaged or too few.
+        UserError: Nothing of that name, or its files are missing, damaged or too few.
     """
     spec = find_spec(name_or_path)
     image_size = image_size or spec.image_size
@@ -178,7 +175,7 @@ def find_spec(name_or_path: str | Path) -> DatasetSpec:
     """The table entry for a name, or the one for own pictures if it is a path that exists.
 
     Raises:
-        ModelsError: Neither a known name nor an existing path, or one that may not be looked at.
+        UserError: Neither a known name nor an existing path, or one that may not be looked at.
     """
     if str(name_or_path) in DATASETS:
         return DATASETS[str(name_or_path)]
@@ -186,8 +183,8 @@ def find_spec(name_or_path: str | Path) -> DatasetSpec:
         if find_path(name_or_path).exists():
             return OWN_PICTURES
     except OSError as error:  # no permission, or far too long a name
-        raise ModelsError(f"{make_readable(name_or_path)[:200]} cannot be read ({error.strerror}).") from error
-    raise ModelsError(
+        raise UserError(f"{make_readable(name_or_path)[:200]} cannot be read ({error.strerror}).") from error
+    raise UserError(
         f"There is no data set or folder {make_readable(name_or_path)!r}; choose {' or '.join(DATASETS)}, or give a "
         "folder or zip with one folder of pictures per class."
     )
@@ -313,7 +310,7 @@ def _resize(images: np.ndarray, image_size: int, name: str) -> Tensor:
 def _check_memory(count: int, channels: int, image_size: int, name: str) -> None:
     num_bytes = count * channels * image_size**2
     if num_bytes > MAX_BYTES:
-        raise ModelsError(
+        raise UserError(
             f"{count} pictures of {image_size} x {image_size} pixels from {name} take {num_bytes / 2**30:.1f} GB of "
             f"memory; at most {MAX_BYTES / 2**30:g} GB are possible, so choose a smaller image size."
         )

@@ -6,12 +6,13 @@ or brightened differ in a few bits, different photographs in about 32.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
+from analysis.errors import MessageProgress
 from models.data.datasets import Dataset
 from models.settings import check_integer
 
@@ -23,8 +24,6 @@ MIN_CONTRAST = 2.0
 """Standard deviation of the grey values, of 255, below which a hash is rounding noise."""
 _HASHED_AT_ONCE = 500
 _DISTANCES_AT_ONCE = 2**21
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def find_near_duplicates(
     dataset: Dataset,
     *,
     max_distance: int = MAX_DISTANCE,
-    progress: Progress = lambda fraction, message: None,
+    progress: MessageProgress = lambda fraction, message: None,
 ) -> NearDuplicates:
     """Finds pictures that look alike in different splits or classes; those of one plain colour are left out.
 
@@ -99,7 +98,7 @@ def find_near_duplicates(
         progress: Told the fraction done; what it raises ends the search.
 
     Raises:
-        ModelsError: A distance out of range.
+        UserError: A distance out of range.
     """
     check_integer("max_distance", max_distance, 0, 31)
     splits = {name: getattr(dataset, name) for name in ("train", "validation", "test")}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 
 CATEGORIES = (
     "T-shirt/top",
@@ -45,7 +45,7 @@ def load_fashion_mnist(data_root: str | Path) -> tuple[Arrays, Arrays]:
         ``(train images, train labels), (test images, test labels)``: uint8 ``(N, 28, 28)`` and ``(N,)``.
 
     Raises:
-        ModelsError: No files and no way to download them, or a file is damaged.
+        UserError: No files and no way to download them, or a file is damaged.
     """
     paths = find_files(data_root) or _download(Path(data_root))
     train_images, train_labels, test_images, test_labels = (_read_idx(path) for path in paths)
@@ -54,9 +54,9 @@ def load_fashion_mnist(data_root: str | Path) -> tuple[Arrays, Arrays]:
         (test_images, test_labels, paths[3]),
     ):
         if len(images) != len(labels):
-            raise ModelsError(f"{path} has {len(labels)} labels for {len(images)} images; replace the file.")
+            raise UserError(f"{path} has {len(labels)} labels for {len(images)} images; replace the file.")
         if labels.max() >= len(CATEGORIES):
-            raise ModelsError(f"{path} contains the label {labels.max()}, but there are only 10; replace the file.")
+            raise UserError(f"{path} contains the label {labels.max()}, but there are only 10; replace the file.")
     return (train_images, train_labels), (test_images, test_labels)
 
 
@@ -80,7 +80,7 @@ def _download(data_root: Path) -> tuple[Path, ...]:
     try:
         FashionMNIST(data_root, download=True)
     except (OSError, RuntimeError) as error:
-        raise ModelsError(
+        raise UserError(
             f"Fashion-MNIST is not on this machine and could not be downloaded ({_first_line(error)}); put "
             f"{', '.join(name + '.gz' for name in FILES)} into {data_root}, or install the Debian package "
             "dataset-fashion-mnist, or choose the data set shapes, which needs no files."
@@ -95,7 +95,7 @@ def _first_line(error: Exception) -> str:
 
 def _read_idx(path: Path) -> np.ndarray:
     """One idx file: images ``(N, 28, 28)`` or labels ``(N,)``, with every number in the header checked."""
-    damaged = ModelsError(f"{path} is not a complete Fashion-MNIST file; delete or replace it.")
+    damaged = UserError(f"{path} is not a complete Fashion-MNIST file; delete or replace it.")
     is_images = "images" in path.name
     dimensions = 3 if is_images else 1
     opener = gzip.open if path.suffix == ".gz" else open

@@ -13,19 +13,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from analysis.errors import MessageProgress, UserError
 from models.data.class_layout import Layout, Member, Source, check_file_count, join_words, sort_into_classes
 from models.data.crops import read_squares
 from models.data.images import HEAD_BYTES, ImageError
 from models.data.system_files import is_system_file
 from models.data.zips import ZipSource, open_zip
-from models.errors import ModelsError
 from models.names import describe_encoding, find_path, make_readable, number_twins, read_names, refuse_lookalikes
 
 MIN_IMAGES_PER_CLASS = 5
 MAX_TENSOR_BYTES = 2 * 2**30
 _PROGRESS_SECONDS = 0.25
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,9 @@ class FolderImages:
     notes: tuple[str, ...]
 
 
-def load_folder(path: Path, *, image_size: int, progress: Progress = lambda fraction, message: None) -> FolderImages:
+def load_folder(
+    path: Path, *, image_size: int, progress: MessageProgress = lambda fraction, message: None
+) -> FolderImages:
     """Reads all pictures, reduced at once to squares of ``image_size`` pixels (shorter side, centre crop).
 
     Folders around the class folders, and split folders such as train and val, are understood; hidden files and
@@ -63,7 +63,7 @@ def load_folder(path: Path, *, image_size: int, progress: Progress = lambda frac
         progress: Told the fraction done, several times a second; what it raises ends the reading.
 
     Raises:
-        ModelsError: No usable layout, too few pictures, or a zip that is damaged, encrypted or unsafe.
+        UserError: No usable layout, too few pictures, or a zip that is damaged, encrypted or unsafe.
     """
     progress = _Patient(progress)
     with open_source(path, lambda: progress(0.0, "Listing files")) as source:
@@ -80,7 +80,7 @@ def open_source(path: Path, tell: Callable[[], None] = lambda: None) -> Iterator
         tell: Called for each file while they are listed; what it raises ends that.
 
     Raises:
-        ModelsError: Nothing there, too many files, or a zip that is damaged, encrypted or unsafe.
+        UserError: Nothing there, too many files, or a zip that is damaged, encrypted or unsafe.
     """
     path = find_path(path)
     if path.is_dir():
@@ -89,10 +89,10 @@ def open_source(path: Path, tell: Callable[[], None] = lambda: None) -> Iterator
         with open_zip(path) as archive, tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
             yield ZipSource(archive, path, Path(scratch))
     else:
-        raise ModelsError(f"There is no folder or zip file {make_readable(path.name)}.")
+        raise UserError(f"There is no folder or zip file {make_readable(path.name)}.")
 
 
-def _read(source: Source, layout: Layout, image_size: int, progress: Progress) -> FolderImages:
+def _read(source: Source, layout: Layout, image_size: int, progress: MessageProgress) -> FolderImages:
     members, skipped = layout.members, list(layout.skipped)
     _check_memory(source.title, len(members), image_size)
     images = np.empty((len(members), 3, image_size, image_size), dtype=np.uint8)
@@ -125,7 +125,7 @@ def list_files(path: Path) -> list[Path]:
     """The files that a folder or zip of own pictures consists of: those in the folder, or the zip itself.
 
     Raises:
-        ModelsError: The folder has too many files.
+        UserError: The folder has too many files.
     """
     path = find_path(path)
     return list(FolderSource(path).files.values()) if path.is_dir() else [path]
@@ -146,7 +146,7 @@ def hash_files(path: Path, files: Iterable[Path]) -> str:
 class _Patient:
     """Passes on what is urgent, and of all else what comes a while after the last."""
 
-    def __init__(self, progress: Progress):
+    def __init__(self, progress: MessageProgress):
         self.progress, self.last = progress, time.monotonic()
 
     def __call__(self, fraction: float, message: str, urgent: bool = False) -> None:
@@ -159,7 +159,7 @@ class _Patient:
 def _check_memory(title: str, num_images: int, image_size: int) -> None:
     num_bytes = 3 * num_images * image_size**2
     if num_bytes > MAX_TENSOR_BYTES:
-        raise ModelsError(
+        raise UserError(
             f"{num_images} pictures of {image_size} x {image_size} pixels from {title} take "
             f"{num_bytes / 2**30:.1f} GB of memory; at most {MAX_TENSOR_BYTES / 2**30:g} GB are possible."
         )
@@ -172,13 +172,13 @@ def _is_trained_on(member: Member) -> bool:
 def _check_counts(title: str, layout: Layout, counts: Counter, skipped: Sequence[str]) -> None:
     parts = {member.part for member in layout.members}
     if parts.isdisjoint({None, "train"}):
-        raise ModelsError(f"{title} has pictures for {join_words(sorted(parts))} but no folder train to train on.")
+        raise UserError(f"{title} has pictures for {join_words(sorted(parts))} but no folder train to train on.")
     where = " for training" if "train" in parts else ""
     for category in layout.categories:
         if counts[category] < MIN_IMAGES_PER_CLASS:
             folders = {f"{member.folder}/" for member in layout.members if member.category == category}
             problem = next((line for line in skipped if line.startswith(tuple(folders))), "")
-            raise ModelsError(
+            raise UserError(
                 f"The class {category} of {title} has {counts[category]} readable pictures{where}; "
                 f"every class needs at least {MIN_IMAGES_PER_CLASS}."
                 + (f" The first problem was: {problem}" if problem else "")
@@ -200,7 +200,7 @@ class FolderSource:
         notes: Sentences for the user.
 
     Raises:
-        ModelsError: Too many files, or folders that cannot be told apart.
+        UserError: Too many files, or folders that cannot be told apart.
     """
 
     def __init__(self, path: Path, tell: Callable[[], None] = lambda: None):
@@ -246,7 +246,7 @@ class FolderSource:
                 return list(entries)
         except OSError as error:
             if not inside.parts:
-                raise ModelsError(f"{self.title} cannot be read ({error.strerror}).") from error
+                raise UserError(f"{self.title} cannot be read ({error.strerror}).") from error
             problems[inside] = f"cannot be read ({error.strerror})"
             return []
 

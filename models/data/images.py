@@ -12,12 +12,12 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from models.data.decoding.budget import MAX_BYTES, ROOM, Progress, Watched, count_bytes
+from analysis.errors import Progress, no_progress
+from models.data.decoding.budget import MAX_BYTES, ROOM, Watched, count_bytes
 from models.data.decoding.depth import Depth, to_8_bit
-from models.data.decoding.formats import FORMATS, HEAD_BYTES, name_format, refuse_damaged, refuse_format
+from models.data.decoding.formats import FORMATS, HEAD_BYTES, ImageError, name_format, refuse_damaged, refuse_format
 from models.data.decoding.jpeg import read_segments
 from models.data.decoding.tiff import Tiff, check_tiff, find_orientation, refuse_tiff
-from models.errors import ImageError
 from models.names import make_readable
 
 __all__ = ["FORMATS", "HEAD_BYTES", "ImageError", "count_pixels", "list_notes", "name_format", "open_image"]
@@ -57,9 +57,7 @@ class _Source:
     tiff: Tiff | None = None
 
 
-def open_image(
-    path: str | Path, *, least_side: int | None = None, progress: Progress = lambda done, total: None
-) -> Image.Image:
+def open_image(path: str | Path, *, least_side: int | None = None, progress: Progress = no_progress) -> Image.Image:
     """Opens one picture as upright RGB or L with every pixel, whatever its mode, depth or orientation.
 
     Its content decides what it is, not its name. The first frame of an animation, transparency on white, deep grey
@@ -98,9 +96,7 @@ def list_notes(image: Image.Image) -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(
-    path: Path, progress: Progress = lambda done, total: None
-) -> Iterator[tuple[Image.Image, _Source, Watched]]:
+def _opened(path: Path, progress: Progress = no_progress) -> Iterator[tuple[Image.Image, _Source, Watched]]:
     """A picture of which only the header is read so far, with what it was made of."""
     name, data = make_readable(path.name), _read(path)
     with _plain_errors(name), warnings.catch_warnings(action="ignore"):

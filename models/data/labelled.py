@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from analysis.errors import UserError
 from models.data import cifar10
 from models.data.class_layout import Source, sort_into_classes
 from models.data.datasets import DATASETS, load_dataset
 from models.data.folders import hash_files, list_files, open_source
 from models.data.images import open_image
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 from models.names import compose, find_path, make_readable, simplify
 
 CIFAR10_CATEGORIES, CIFAR10_FILE = cifar10.CATEGORIES, cifar10.TEST_FILE
@@ -69,7 +69,7 @@ def open_evaluation_data(
         shapes: What to draw for shapes.
 
     Raises:
-        ModelsError: Nothing of that name, or its files are missing, damaged or without class folders.
+        UserError: Nothing of that name, or its files are missing, damaged or without class folders.
     """
     name = str(name_or_path)
     if name in _TEST_FILES:
@@ -82,7 +82,7 @@ def open_evaluation_data(
         with open_source(Path(name)) as source:
             yield _from_files(source, Path(name))
     else:
-        raise ModelsError(
+        raise UserError(
             f"There is no data set or folder {make_readable(name)!r}; choose {', '.join(KNOWN_SETS)}, or give a "
             "folder or zip with one folder of pictures per class."
         )

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.errors import UserError
 from models.data.datasets import Split
-from models.errors import ModelsError
 from models.settings import check_integer, check_number
 
 Corrections = dict[int, int | None]
@@ -34,7 +34,7 @@ def corrupt(labels: Tensor, share: float, num_classes: int, seed: int) -> Tensor
         New labels ``(N,)`` int64 on the device of the old ones.
 
     Raises:
-        ModelsError: A value out of range.
+        UserError: A value out of range.
     """
     check_number("The share of wrong labels", share, 0.0, 1.0)
     check_integer("num_classes", num_classes, 2, 10**6)
@@ -56,10 +56,10 @@ def check_corrections(corrections: object, num_classes: int | None = None) -> Co
         num_classes: Of the data set, where it is known.
 
     Raises:
-        ModelsError: No such table, too long, or an id or label that cannot be.
+        UserError: No such table, too long, or an id or label that cannot be.
     """
     if not isinstance(corrections, dict) or len(corrections) > MAX_CORRECTIONS:
-        raise ModelsError(f"The corrections must be a table of at most {MAX_CORRECTIONS} picture numbers and labels.")
+        raise UserError(f"The corrections must be a table of at most {MAX_CORRECTIONS} picture numbers and labels.")
     checked: Corrections = {}
     for picture_id, label in corrections.items():
         if isinstance(picture_id, str) and picture_id.isascii() and picture_id.isdigit() and len(picture_id) < 16:
@@ -80,7 +80,7 @@ def apply_corrections(split: Split, corrections: Corrections, num_classes: int |
         num_classes: Refuses labels from there on.
 
     Raises:
-        ModelsError: A value out of range, or no picture left.
+        UserError: A value out of range, or no picture left.
     """
     corrections = check_corrections(corrections, num_classes)
     places = {picture_id: place for place, picture_id in enumerate(split.ids.tolist()) if picture_id in corrections}
@@ -94,6 +94,6 @@ def apply_corrections(split: Split, corrections: Corrections, num_classes: int |
         else:
             labels[place] = label
     if not kept.any():
-        raise ModelsError(f"The corrections leave out all {len(split)} pictures of a split; keep some.")
+        raise UserError(f"The corrections leave out all {len(split)} pictures of a split; keep some.")
     relabelled = replace(split, labels=labels)
     return relabelled if kept.all() else relabelled.take(kept.nonzero()[:, 0])

@@ -6,9 +6,9 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from analysis.errors import UserError
 from models.data.decoding.formats import PICTURES, read_format
 from models.data.images import SUFFIXES
-from models.errors import ModelsError
 
 _ASSETS = Path(__file__).parents[2] / "assets"
 _FOLDERS = ("garments", "shapes")
@@ -56,7 +56,7 @@ def find_pictures(names: Sequence[str]) -> list[str]:
     that somebody hears what is wrong with it.
 
     Raises:
-        ModelsError: A folder without pictures, or one that cannot be read.
+        UserError: A folder without pictures, or one that cannot be read.
     """
     found = []
     for name in names:
@@ -68,10 +68,10 @@ def _list_pictures(folder: Path) -> list[str]:
     try:
         files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
     except OSError as error:
-        raise ModelsError(f"The folder {folder.name} cannot be read ({error.strerror}).") from error
+        raise UserError(f"The folder {folder.name} cannot be read ({error.strerror}).") from error
     pictures = [str(path) for path in files if path.suffix.lower() in SUFFIXES or read_format(path) in PICTURES]
     if not pictures:
-        raise ModelsError(f"There is no picture in the folder {folder.name}; name one that has some directly in it.")
+        raise UserError(f"There is no picture in the folder {folder.name}; name one that has some directly in it.")
     return pictures
 
 
@@ -79,9 +79,9 @@ def get_sample(name: str) -> Sample:
     """The sample called ``name``.
 
     Raises:
-        ModelsError: No such sample; lists the names.
+        UserError: No such sample; lists the names.
     """
     try:
         return list_samples()[name]
     except KeyError:
-        raise ModelsError(f"There is no sample called {name}; there are {', '.join(list_samples())}.") from None
+        raise UserError(f"There is no sample called {name}; there are {', '.join(list_samples())}.") from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.settings import check_choice, check_integer, check_number
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -48,7 +48,7 @@ class ShapesConfig:
         check_number("max_size", self.max_size, 0.2, 1.0)
         check_number("occlusion", self.occlusion, 0.0, MAX_OCCLUSION)
         if self.min_size > self.max_size:
-            raise ModelsError(f"min_size ({self.min_size:g}) is larger than max_size ({self.max_size:g}).")
+            raise UserError(f"min_size ({self.min_size:g}) is larger than max_size ({self.max_size:g}).")
 
 
 def make_shapes(

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from analysis.errors import UserError
 from models.data.class_layout import check_file_count
 from models.data.images import HEAD_BYTES, ImageError, count_pixels
 from models.data.system_files import is_system_file
-from models.errors import ModelsError
 from models.names import compose, describe_encoding, make_readable, number_twins, read_names, refuse_lookalikes
 
 MAX_NAME_LENGTH = 300
@@ -89,26 +89,26 @@ class ZipSource:
         return {name: member for name, (_, member) in zip(names, files, strict=True)}, folders
 
     def _check_name(self, member: zipfile.ZipInfo, text: str) -> PurePosixPath:
-        """The name with one kind of separator; ModelsError if it leads anywhere but into the zip."""
+        """The name with one kind of separator; UserError if it leads anywhere but into the zip."""
         name = text.replace("\\", "/")
         path = PurePosixPath(compose(name))
         is_drive = bool(path.parts and re.fullmatch("[A-Za-z]:", path.parts[0]))
         if name.startswith("/") or ".." in path.parts or is_drive or "\0" in member.orig_filename:
-            raise ModelsError(f"{self.title} has a file with the unsafe name {_show(path)}; pack the folder again.")
+            raise UserError(f"{self.title} has a file with the unsafe name {_show(path)}; pack the folder again.")
         if len(name) > MAX_NAME_LENGTH:
-            raise ModelsError(
+            raise UserError(
                 f"{self.title} has a file name of {len(name)} characters; at most {MAX_NAME_LENGTH} are possible."
             )
         return path
 
     def _check_member(self, member: zipfile.ZipInfo, name: PurePosixPath) -> None:
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise ModelsError(f"{self.title} has the symbolic link {_show(name)}; pack the pictures themselves.")
+            raise UserError(f"{self.title} has the symbolic link {_show(name)}; pack the pictures themselves.")
         if member.flag_bits & _ENCRYPTED:
-            raise ModelsError(f"{self.title} is encrypted; pack it without a password.")
+            raise UserError(f"{self.title} is encrypted; pack it without a password.")
         # The decoders of other methods cannot be told to stop after so many bytes.
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ModelsError(f"{self.title} uses an unusual compression; pack it as an ordinary zip.")
+            raise UserError(f"{self.title} uses an unusual compression; pack it as an ordinary zip.")
 
     def read_head(self, name: PurePosixPath) -> bytes:
         """How a file begins; ImageError if it is damaged."""
@@ -149,7 +149,7 @@ class ZipSource:
             raise ImageError(f"{name.name} has more than {MAX_MEMBER_BYTES // 2**20} MB.")
         if self.bytes_left < 0:
             limit = MAX_TOTAL_BYTES / 2**30
-            raise ModelsError(f"{self.title} unpacks to more than {limit:g} GB; use fewer pictures.")
+            raise UserError(f"{self.title} unpacks to more than {limit:g} GB; use fewer pictures.")
 
     def _check_pixels(self, local: Path) -> None:
         try:
@@ -157,18 +157,18 @@ class ZipSource:
         except ImageError:
             return  # whoever decodes it says what is wrong with it
         if self.pixels_left < 0:
-            raise ModelsError(
+            raise UserError(
                 f"The pictures in {self.title} have far more pixels than a zip of its size may have; reduce them."
             )
 
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip file for reading; ModelsError if it is none."""
+    """A zip file for reading; UserError if it is none."""
     try:
         archive = zipfile.ZipFile(path)
     except ZIP_ERRORS as error:
-        raise ModelsError(f"{make_readable(path.name)} is not a zip file, or it is damaged.") from error
+        raise UserError(f"{make_readable(path.name)} is not a zip file, or it is damaged.") from error
     with archive:
         yield archive
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.blur_pool import BLUR_SIZES
 from models.networks.options import choice, integer, number
 from models.networks.padding import PADDING_MODES
@@ -60,11 +60,11 @@ def check_halvings(sizes: tuple[int, ...]) -> None:
     """Refuses an image of which halvings leave nothing; ``sizes`` are its side and that after each halving.
 
     Raises:
-        ModelsError: The last side is 0.
+        UserError: The last side is 0.
     """
     if sizes[-1] < 1:
         image, halvings = sizes[0], len(sizes) - 1
-        raise ModelsError(
+        raise UserError(
             f"{halvings} halvings of a {image} x {image} image leave nothing (sides {', '.join(map(str, sizes))}); "
             f"use images of at least {2**halvings} pixels, or strides or blur, which keep the last row of an odd map."
         )
@@ -74,12 +74,12 @@ def check_padding(mode: str, padding: int, size: int) -> None:
     """Refuses padding that has to copy more pixels than a ``size x size`` map has.
 
     Raises:
-        ModelsError: The map is too small.
+        UserError: The map is too small.
     """
     # Reflection needs one pixel more than it copies, wrapping around exactly as many.
     needed = {"reflect": padding + 1, "circular": padding}.get(mode, 1)
     if padding and size < needed:
-        raise ModelsError(
+        raise UserError(
             f"{mode} padding of {padding} pixels does not fit the {size} x {size} map of a layer; "
             "use larger images, a smaller kernel or fewer halvings."
         )
@@ -89,11 +89,11 @@ def check_norm(norm: str, channels: int, positions: int = 1) -> None:
     """Refuses a normalisation that would have a single value to normalise, and so leave only zeros.
 
     Raises:
-        ModelsError: There is one value per statistic.
+        UserError: There is one value per statistic.
     """
     kind = NORMS[norm]
     if kind and kind.share and kind.share(channels) * positions < 2:
-        raise ModelsError(
+        raise UserError(
             f"{kind.title.capitalize()} normalisation needs at least 2 values at a time, but a layer of {channels} "
             "channels with 1 position each gives it 1; use larger maps or another normalisation."
         )

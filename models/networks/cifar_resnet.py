@@ -62,7 +62,7 @@ class CifarResNetConfig(ArchitectureConfig):
         return first + same + wider + count_linear(features, self.num_classes)
 
     def check_shapes(self) -> None:
-        """Raises ModelsError where two halvings leave too little."""
+        """Raises UserError where two halvings leave too little."""
         blocks.check_halvings(self.sizes)
         for channels, size in zip(self.channels, self.sizes, strict=True):
             blocks.check_padding(self.padding_mode, 1, size)

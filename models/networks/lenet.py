@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks import blocks
 from models.networks.blocks import build_conv_block, count_conv, count_features, count_linear, halve_size
 from models.networks.options import ArchitectureConfig, integer
@@ -55,11 +55,11 @@ class LeNet5Config(ArchitectureConfig):
         return convolutions + count_linear(features, *HIDDEN, self.num_classes)
 
     def check_shapes(self) -> None:
-        """Raises ModelsError where the image is too small."""
+        """Raises UserError where the image is too small."""
         sizes = self.sizes
         if min(sizes) < 1:
             sides = ", ".join(str(max(side, 0)) for side in sizes)
-            raise ModelsError(
+            raise UserError(
                 f"Two 5 x 5 convolutions and two halvings leave nothing of a {self.image_size} x {self.image_size} "
                 f"image with {self.padding} pixels of padding (sides {sides}); use larger images or more padding."
             )

@@ -39,7 +39,7 @@ class MLPConfig(ArchitectureConfig):
         return count_linear(*self.widths, self.num_classes) + per_unit * sum(self.hidden)
 
     def check_shapes(self) -> None:
-        """Raises ModelsError where a normalisation would have a single number at a time."""
+        """Raises UserError where a normalisation would have a single number at a time."""
         for width in self.hidden:
             blocks.check_norm(self.norm, width)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.settings import check_choice, check_integer, check_number
 
 FROM_DATA = ("num_classes", "in_channels", "image_size")
@@ -45,14 +45,14 @@ class Option:
     only_with: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def check(self, name: str, value: object) -> None:
-        """Raises ModelsError unless ``value`` is possible; ``name`` is what the sentence calls it."""
+        """Raises UserError unless ``value`` is possible; ``name`` is what the sentence calls it."""
         KINDS[self.kind].check(self, name, value)
 
     def parse(self, name: str, text: str) -> object:
         """The value that a text stands for, such as ``"16, 48"`` for ``(16, 48)``.
 
         Raises:
-            ModelsError: It stands for none, or for one that is not possible.
+            UserError: It stands for none, or for one that is not possible.
         """
         try:
             value = KINDS[self.kind].parse(text)
@@ -73,14 +73,14 @@ def _check_number(option: Option, name: str, value: object) -> None:
 def _check_integer(option: Option, name: str, value: object) -> None:
     check_integer(name, value, option.low, option.high)
     if (value - option.low) % option.step:
-        raise ModelsError(f"{name} must be {option.rule}, not {value}.")
+        raise UserError(f"{name} must be {option.rule}, not {value}.")
 
 
 def _check_integers(option: Option, name: str, value: object) -> None:
     fewest, most = option.lengths
     if not isinstance(value, list | tuple) or not fewest <= len(value) <= most:
         example = ", ".join(map(str, option.default))
-        raise ModelsError(f"{name} must list {fewest} to {most} whole numbers, such as {example}.")
+        raise UserError(f"{name} must list {fewest} to {most} whole numbers, such as {example}.")
     for entry in value:
         check_integer(f"Each entry of {name}", entry, option.low, option.high)
 
@@ -131,7 +131,7 @@ class ArchitectureConfig(ABC):
     """What every configuration of a network has: the data it is for, and a size known before there is a network.
 
     Raises:
-        ModelsError: A value is not possible, the parts do not fit each other, or there are too many weights.
+        UserError: A value is not possible, the parts do not fit each other, or there are too many weights.
     """
 
     title: ClassVar[str]
@@ -149,7 +149,7 @@ class ArchitectureConfig(ABC):
                 object.__setattr__(self, option_field.name, tuple(value))
         self.check_shapes()
         if self.num_parameters > self.max_parameters:
-            raise ModelsError(
+            raise UserError(
                 f"This network would have {self.num_parameters / 1e6:.0f} million weights; "
                 f"at most {self.max_parameters // 10**6} million are possible here."
             )
@@ -165,7 +165,7 @@ class ArchitectureConfig(ABC):
         return {name: value for name, value in asdict(self).items() if name not in FROM_DATA}
 
     def check_shapes(self) -> None:  # noqa: B027  (a network that takes every size has nothing to refuse)
-        """Raises ModelsError where values that are possible by themselves do not fit each other."""
+        """Raises UserError where values that are possible by themselves do not fit each other."""
 
 
 def list_options(config_class: type[ArchitectureConfig]) -> dict[str, Option]:

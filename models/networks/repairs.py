@@ -7,7 +7,7 @@ so all of the start's weights carry over (a head of another shape starts anew).
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.options import ArchitectureConfig, list_options
 from models.settings import check_choice
 
@@ -47,7 +47,7 @@ class Change:
 
 def _wrap(config: Config, blur_size: int) -> Config:
     if not hasattr(config, "padding_mode"):
-        raise ModelsError("It pads nothing.")
+        raise UserError("It pads nothing.")
     return replace(config, padding_mode="circular")
 
 
@@ -62,7 +62,7 @@ def _sample(config: Config, blur_size: int) -> Config:
 def _exchange(config: Config, table: dict[str, str]) -> str:
     """What ``table`` has for the network's pooling, under a name that this network knows."""
     if not hasattr(config, "pooling"):
-        raise ModelsError("It has no downsampling.")
+        raise UserError("It has no downsampling.")
     pooling = table.get(config.pooling, config.pooling)
     known = list_options(type(config))["pooling"].choices
     return pooling if pooling in known else _SHORT_NAMES[pooling]
@@ -70,7 +70,7 @@ def _exchange(config: Config, table: dict[str, str]) -> str:
 
 def _pool_globally(config: Config, blur_size: int) -> Config:
     if not hasattr(config, "padding_mode"):
-        raise ModelsError("It has no feature maps to average.")
+        raise UserError("It has no feature maps to average.")
     return replace(config, head="gap") if getattr(config, "head", None) == "flatten" else config
 
 
@@ -146,12 +146,12 @@ def find_arm(name: str, config: Config, *, blur_size: int = 3) -> Arm:
     """One arm that can be made from a model with this configuration.
 
     Raises:
-        ModelsError: No such arm, or this model has no use for it.
+        UserError: No such arm, or this model has no use for it.
     """
     check_choice("arm", name, ARMS)
     arm = _make_arm(name, config, blur_size)
     if arm.obstacle:
-        raise ModelsError(f"The arm {name} does not suit this start model: {arm.obstacle}")
+        raise UserError(f"The arm {name} does not suit this start model: {arm.obstacle}")
     return arm
 
 
@@ -162,7 +162,7 @@ def _make_arm(name: str, config: Config, blur_size: int) -> Arm:
     title = title[0].upper() + title[1:]
     try:
         return Arm(name, title, explanation, _apply(changes, config, blur_size))
-    except ModelsError as error:
+    except UserError as error:
         return Arm(name, title, explanation, None, obstacle=str(error))
 
 
@@ -172,6 +172,6 @@ def _apply(changes: list[Change], config: Config, blur_size: int) -> Config:
             continue
         altered = change.alter(config, blur_size)
         if altered == config:
-            raise ModelsError(change.redundant)
+            raise UserError(change.redundant)
         config = altered
     return config

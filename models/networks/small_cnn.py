@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks import blocks, parts
 from models.networks.blocks import build_conv_block, build_head, count_conv, count_features, count_linear
 from models.networks.options import ArchitectureConfig, integer, integers
@@ -57,10 +57,10 @@ class SmallCNNConfig(ArchitectureConfig):
         return convolutions + count_linear(features, self.num_classes)
 
     def check_shapes(self) -> None:
-        """Raises ModelsError where the halvings leave too little for the blocks behind them."""
+        """Raises UserError where the halvings leave too little for the blocks behind them."""
         num_blocks, size, smallest = len(self.channels), self.image_size, self.sizes[-1]
         if smallest < 1:
-            raise ModelsError(
+            raise UserError(
                 f"{num_blocks} blocks halve a {size} x {size} image {num_blocks - 1} times, which leaves nothing; "
                 f"use at most {size.bit_length()} blocks or larger images."
             )

@@ -12,13 +12,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from analysis.errors import Progress, UserError, no_progress
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.options import ArchitectureConfig, Option, choice, number
 from models.zoo.backbones import (
     BACKBONES,
     DEFAULT_BACKBONE,
-    Progress,
     build_backbone,
     find_backbone,
     load_pretrained,
@@ -99,9 +98,9 @@ class TransferConfig(ArchitectureConfig):
         return size.num_parameters + self.num_classes * (size.num_features + 1)
 
     def check_shapes(self) -> None:
-        """Raises ModelsError where the backbone takes no such pictures."""
+        """Raises UserError where the backbone takes no such pictures."""
         if self.in_channels not in (1, 3):
-            raise ModelsError(
+            raise UserError(
                 f"in_channels must be 1 (grey) or 3 (colour) for a pretrained backbone, not {self.in_channels}."
             )
         measure_backbone(self.backbone, self.image_size)
@@ -187,7 +186,7 @@ def adapt_preprocessing(own: Preprocessing, config: TransferConfig) -> Preproces
     return replace(own, mean=theirs.mean, std=theirs.std)
 
 
-def load_backbone_weights(net: TransferNet, progress: Progress = lambda done, total: None) -> None:
+def load_backbone_weights(net: TransferNet, progress: Progress = no_progress) -> None:
     """Puts the published weights into ``net.backbone``, which has random ones; a download if they are not here.
 
     Args:
@@ -195,7 +194,7 @@ def load_backbone_weights(net: TransferNet, progress: Progress = lambda done, to
         progress: Called with bytes done and in total while weights are downloaded.
 
     Raises:
-        ModelsError: The weights are not here and cannot be had, or are damaged.
+        UserError: The weights are not here and cannot be had, or are damaged.
     """
     load_pretrained(net.backbone, net.config.backbone, progress)
 

@@ -103,7 +103,7 @@ class VGGConfig(ArchitectureConfig):
         return convolutions + count_linear(features, *self.hidden, self.num_classes)
 
     def check_shapes(self) -> None:
-        """Raises ModelsError where five halvings leave too little."""
+        """Raises UserError where five halvings leave too little."""
         blocks.check_halvings(self.sizes)
         for conv in self.convolutions:
             blocks.check_padding(self.padding_mode, conv.kernel_size // 2, conv.size)

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.ordinary_files import read_json
 from models.runs.files import write_bytes, write_json
 from models.runs.run import (
@@ -23,10 +23,10 @@ def requeue_run(run: Run) -> None:
     """Puts a run that was broken off back to "queued", at the end of the line; its progress is kept.
 
     Raises:
-        ModelsError: It has not been broken off, its settings have changed, or its directory cannot be written.
+        UserError: It has not been broken off, its settings have changed, or its directory cannot be written.
     """
     if run.state not in BROKEN_OFF:
-        raise ModelsError(f"The run {run.name} is {run.state} and cannot be resumed.")
+        raise UserError(f"The run {run.name} is {run.state} and cannot be resumed.")
     check_settings(run)
     again = {"state": "queued", "message": "", "device": None, **place_last(run.path.parent)}
     try:
@@ -34,7 +34,7 @@ def requeue_run(run: Run) -> None:
         (run.path / "process.json").unlink(missing_ok=True)
         write_json(run.path / "status.json", {**run.status, **again})
     except OSError as error:
-        raise ModelsError(f"The run {run.name} cannot be resumed ({error.strerror}).") from error
+        raise UserError(f"The run {run.name} cannot be resumed ({error.strerror}).") from error
 
 
 def rename_run(root: str | Path, old: str, new: str) -> None:
@@ -44,13 +44,13 @@ def rename_run(root: str | Path, old: str, new: str) -> None:
     ``start_from`` "run/OLD", links, and the arms of a repair bench, which are runs of their own named OLD-ARM.
 
     Raises:
-        ModelsError: No such run, still at work, the new name is bad or taken, or the disk refuses.
+        UserError: No such run, still at work, the new name is bad or taken, or the disk refuses.
     """
     root = Path(root).resolve()
     run = read_idle_run(root, old)
     target = root / check_name(new)
     if os.path.lexists(target):
-        raise ModelsError(f"There is already a run named {new}; choose another name or delete it first.")
+        raise UserError(f"There is already a run named {new}; choose another name or delete it first.")
     config = {} if run.state == "damaged" else read_json(run.path / "config.json")
     moved = _with_paths_moved(config, f"{run.path}{os.sep}", f"{target}{os.sep}")
     try:
@@ -61,25 +61,25 @@ def rename_run(root: str | Path, old: str, new: str) -> None:
         if run.path.is_dir() and moved != config:
             with suppress(OSError):
                 write_json(run.path / "config.json", config)
-        raise ModelsError(f"The run {old} cannot be renamed ({error.strerror}).") from error
+        raise UserError(f"The run {old} cannot be renamed ({error.strerror}).") from error
 
 
 def write_notes(root: str | Path, name: str, text: str) -> None:
     """Replaces the notes of a run, also while it works; an empty text removes them.
 
     Raises:
-        ModelsError: No such run, no text or too much of it, or the disk refuses.
+        UserError: No such run, no text or too much of it, or the disk refuses.
     """
     run = read_run(root, name)
     if not isinstance(text, str) or len(text) > MAX_NOTES:
-        raise ModelsError(f"Notes are a text of at most {MAX_NOTES:,} characters.")
+        raise UserError(f"Notes are a text of at most {MAX_NOTES:,} characters.")
     try:
         if text.strip():
             write_bytes(run.path / "notes.txt", text.encode(errors="replace"))
         else:
             (run.path / "notes.txt").unlink(missing_ok=True)
     except OSError as error:
-        raise ModelsError(f"The notes of {name} cannot be stored ({error.strerror}).") from error
+        raise UserError(f"The notes of {name} cannot be stored ({error.strerror}).") from error
 
 
 def _with_paths_moved(value: object, old: str, new: str) -> object:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from analysis.errors import UserError
 from models.data.datasets import find_spec, full_path
-from models.errors import ModelsError
 from models.names import readable_path
 from models.runs.changes import rename_run, requeue_run, write_notes
 from models.runs.files import open_to_add
@@ -82,7 +82,7 @@ class JobManager:
             The run's name.
 
         Raises:
-            ModelsError: No such data set, the name is bad or taken, too many runs wait, or the run cannot
+            UserError: No such data set, the name is bad or taken, too many runs wait, or the run cannot
                 be stored or started.
         """
         find_spec(config.dataset)
@@ -111,7 +111,7 @@ class JobManager:
             The run's name: ``title``, made fit for a folder name, with the next free number.
 
         Raises:
-            ModelsError: Too many runs wait, or the run cannot be stored or started.
+            UserError: Too many runs wait, or the run cannot be stored or started.
         """
         with self._starting:
             name = next_name(self.runs_root, title)
@@ -126,7 +126,7 @@ class JobManager:
         """Starts the process of a run again that ended before its work was done; it goes on where it was.
 
         Raises:
-            ModelsError: No such run, it is still at work, has finished, too many runs wait, or the run cannot be
+            UserError: No such run, it is still at work, has finished, too many runs wait, or the run cannot be
                 stored or started.
         """
         with self._starting:
@@ -139,20 +139,20 @@ class JobManager:
         """Asks a run to end within one step, keeping its model so far; nothing if it has ended.
 
         Raises:
-            ModelsError: No such run, or its directory cannot be written.
+            UserError: No such run, or its directory cannot be written.
         """
         run = self.read(name)
         if run.state in UNFINISHED:
             try:
                 request_stop(run.path)
             except OSError as error:
-                raise ModelsError(f"The run {name} cannot be told to stop ({error.strerror}).") from error
+                raise UserError(f"The run {name} cannot be told to stop ({error.strerror}).") from error
 
     def kill(self, name: str) -> None:
         """Ends a run's process at once; its model stays that of the last epoch that was kept.
 
         Raises:
-            ModelsError: No such run, or the process cannot be ended.
+            UserError: No such run, or the process cannot be ended.
         """
         run = self.read(name)
         process = find_process(run.path)
@@ -166,24 +166,24 @@ class JobManager:
         except psutil.NoSuchProcess:
             return
         except psutil.Error as error:
-            raise ModelsError(f"The process of the run {name} cannot be ended ({error}).") from error
+            raise UserError(f"The process of the run {name} cannot be ended ({error}).") from error
         deadline = time.monotonic() + KILL_SECONDS
         # Not process.wait: a dead process stays listed where nobody collects it.
         while find_process(run.path) is not None:
             if time.monotonic() > deadline:
-                raise ModelsError(f"The process of the run {name} has not ended after {KILL_SECONDS} s; try again.")
+                raise UserError(f"The process of the run {name} has not ended after {KILL_SECONDS} s; try again.")
             time.sleep(0.01)
         ended = {"state": "stopped", "message": "Killed; what it had written by then is kept."}
         try:
             write_json(run.path / "status.json", {**self.read(name).status, **ended})
         except OSError as error:
-            raise ModelsError(f"The run {name} was killed, but that cannot be noted ({error.strerror}).") from error
+            raise UserError(f"The run {name} was killed, but that cannot be noted ({error.strerror}).") from error
 
     def delete(self, name: str) -> None:
         """Removes a run that has ended, with its model.
 
         Raises:
-            ModelsError: No such run, or it is still at work.
+            UserError: No such run, or it is still at work.
         """
         delete_run(self.runs_root, name)
 
@@ -191,7 +191,7 @@ class JobManager:
         """Gives a run that is not at work another name; see :func:`models.runs.changes.rename_run`.
 
         Raises:
-            ModelsError: No such run, still at work, or the new name is bad or taken.
+            UserError: No such run, still at work, or the new name is bad or taken.
         """
         with self._starting:
             rename_run(self.runs_root, old, new)
@@ -200,12 +200,12 @@ class JobManager:
         """Replaces what is noted about a run, :attr:`models.runs.run.Run.notes`.
 
         Raises:
-            ModelsError: No such run, too long a text, or it cannot be written.
+            UserError: No such run, too long a text, or it cannot be written.
         """
         write_notes(self.runs_root, name, text)
 
     def read(self, name: str) -> Run:
-        """One run as it is now; ModelsError if there is none of that name."""
+        """One run as it is now; UserError if there is none of that name."""
         return read_run(self.runs_root, name)
 
     def list(self, *kinds: str) -> list[Run]:
@@ -219,7 +219,7 @@ class JobManager:
     def _check_queue(self) -> None:
         # One of the unfinished is the one that runs.
         if sum(run.state in UNFINISHED for run in self.list()) > MAX_WAITING:
-            raise ModelsError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
+            raise UserError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
 
     def _launch(self, run_dir: Path, kind: str) -> None:
         environment = {**os.environ, **ENVIRONMENT}
@@ -230,7 +230,7 @@ class JobManager:
             failed = {"state": "failed", "message": f"The process did not start ({error.strerror})."}
             with suppress(OSError):
                 write_json(run_dir / "status.json", {**self.read(run_dir.name).status, **failed})
-            raise ModelsError(failed["message"]) from error
+            raise UserError(failed["message"]) from error
 
 
 def _start_process(module: str, run_dir: Path, environment: dict[str, str]) -> None:
@@ -266,7 +266,7 @@ def _keep(upload: Path, kept: Path) -> None:
         shutil.copyfile(upload, kept)
     except OSError as error:
         shutil.rmtree(kept.parent.parent, ignore_errors=True)
-        raise ModelsError(f"The upload cannot be stored with the run ({error.strerror}).") from error
+        raise UserError(f"The upload cannot be stored with the run ({error.strerror}).") from error
 
 
 def _with_full_paths(config: TrainingConfig) -> TrainingConfig:

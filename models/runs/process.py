@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.ordinary_files import read_end, read_json
 from models.runs.files import write_json
 
@@ -64,7 +64,7 @@ def find_process(run_dir: Path) -> psutil.Process | None:
         else:  # by a system, or by a version, that notes no more
             same = abs(process.create_time() - noted["created"]) < CREATED_SECONDS
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (ModelsError, psutil.Error, KeyError, TypeError, ValueError, OverflowError):
+    except (UserError, psutil.Error, KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.runs.memory import keep_freed_memory
 from models.terminal import printable_output
 
@@ -33,7 +33,7 @@ def run_program(
     with printable_output():
         try:
             result = run_job(Path(arguments[0]).resolve())
-        except ModelsError as error:
+        except UserError as error:
             print(error, file=sys.stderr)
             return 1
         print(describe(result))

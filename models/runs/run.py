@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.ordinary_files import is_ordinary, mend, read_end, read_json, read_start, short_name
 from models.runs.files import GrowingLines, write_bytes, write_json
 from models.runs.files import append_line as append_line  # with the next, part of what this module offers
@@ -85,7 +85,7 @@ class Run:
         """The content of result.json, what a run that is no training found; None before there is any.
 
         Raises:
-            ModelsError: It is damaged.
+            UserError: It is damaged.
         """
         path = self.path / "result.json"
         return read_json(path, MAX_RESULT_BYTES) if os.path.lexists(path) else None
@@ -137,10 +137,10 @@ def check_name(name: object) -> str:
     """The name itself, if it can name a run.
 
     Raises:
-        ModelsError: Empty, too long, or with characters that do not belong into a folder name.
+        UserError: Empty, too long, or with characters that do not belong into a folder name.
     """
     if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
-        raise ModelsError(
+        raise UserError(
             "A run name has 1 to 64 letters, digits, dots, dashes or underscores, and starts with a letter or digit."
         )
     return name
@@ -174,11 +174,11 @@ def read_run(root: str | Path, name: str) -> Run:
     """One run.
 
     Raises:
-        ModelsError: Not a run name, or there is no such run.
+        UserError: Not a run name, or there is no such run.
     """
     path = Path(root) / check_name(name)
     if not _is_run(path):
-        raise ModelsError(f"There is no run named {name}.")
+        raise UserError(f"There is no run named {name}.")
     return _read(path)
 
 
@@ -186,13 +186,13 @@ def read_idle_run(root: str | Path, name: str) -> Run:
     """A run that nobody works on.
 
     Raises:
-        ModelsError: There is no such run, or it is still at work.
+        UserError: There is no such run, or it is still at work.
     """
     run = read_run(root, name)
     if run.state in UNFINISHED:
-        raise ModelsError(f"The run {name} is still {run.state}; stop it first.")
+        raise UserError(f"The run {name} is still {run.state}; stop it first.")
     if run.state == "damaged" and find_process(run.path) is not None:
-        raise ModelsError(f"A process still works on the run {name}; wait until it has ended.")
+        raise UserError(f"A process still works on the run {name}; wait until it has ended.")
     return run
 
 
@@ -205,11 +205,11 @@ def create_run(root: str | Path, name: str, config: dict, kind: str = "training"
     """Makes the directory of a new run, complete from the moment it is visible, in state "queued".
 
     Raises:
-        ModelsError: Bad name, a run of that name exists, or the root cannot be written to.
+        UserError: Bad name, a run of that name exists, or the root cannot be written to.
     """
     path = Path(root) / check_name(name)
     if path.exists():
-        raise ModelsError(f"There is already a run named {name}; choose another name or delete it first.")
+        raise UserError(f"There is already a run named {name}; choose another name or delete it first.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as scratch:
@@ -220,7 +220,7 @@ def create_run(root: str | Path, name: str, config: dict, kind: str = "training"
             write_json(new / "status.json", status | place_last(path.parent))
             new.rename(path)
     except OSError as error:
-        raise ModelsError(f"The run {name} cannot be stored ({error.strerror}).") from error
+        raise UserError(f"The run {name} cannot be stored ({error.strerror}).") from error
     return path
 
 
@@ -236,10 +236,10 @@ def hash_settings(config: Mapping) -> str:
 
 
 def check_settings(run: Run) -> None:
-    """Raises ModelsError if a run's config.json is no longer what it was submitted with, where that was noted."""
+    """Raises UserError if a run's config.json is no longer what it was submitted with, where that was noted."""
     noted = run.status.get("settings_sha256")
     if noted is not None and noted != hash_settings(run.config):
-        raise ModelsError(
+        raise UserError(
             f"The settings in {short_name(run.path / 'config.json')} have changed since this run began, so it cannot "
             "go on; put them back, or start it anew."
         )
@@ -249,14 +249,14 @@ def take_up_run(path: Path, config: dict, kind: str) -> None:
     """Makes a new run, or takes one up again of the same kind and configuration that was broken off.
 
     Raises:
-        ModelsError: There is another run of that name, or as for :func:`create_run`.
+        UserError: There is another run of that name, or as for :func:`create_run`.
     """
     if not path.exists():
         create_run(path.parent, path.name, config, kind)
         return
     run = read_run(path.parent, path.name)
     if (run.kind, run.config) != (kind, mend(config)) or run.state not in BROKEN_OFF:
-        raise ModelsError(f"There is already a run named {run.name}, and it is {run.state}; choose another name.")
+        raise UserError(f"There is already a run named {run.name}, and it is {run.state}; choose another name.")
     check_settings(run)
     (path / "stop").unlink(missing_ok=True)
 
@@ -265,13 +265,13 @@ def delete_run(root: str | Path, name: str) -> None:
     """Removes a run and its model for good.
 
     Raises:
-        ModelsError: No such run, still at work, or its files cannot be removed.
+        UserError: No such run, still at work, or its files cannot be removed.
     """
     run = read_idle_run(root, name)
     try:
         shutil.rmtree(run.path)
     except OSError as error:
-        raise ModelsError(f"The run {name} cannot be deleted ({error.strerror}).") from error
+        raise UserError(f"The run {name} cannot be deleted ({error.strerror}).") from error
 
 
 def request_stop(run_dir: Path) -> None:
@@ -293,7 +293,7 @@ def _read(path: Path) -> Run:
     try:
         config = read_json(path / "config.json", is_mended=True)
         status = clean_status(read_json(path / "status.json"))
-    except ModelsError as error:
+    except UserError as error:
         return Run(path.name, path, "damaged", str(error))
     state = status.get("state")
     if state not in STATES:
@@ -312,7 +312,7 @@ def _read(path: Path) -> Run:
 def _read_status_again(path: Path, status: dict) -> dict:
     try:
         newer = clean_status(read_json(path / "status.json"))
-    except ModelsError:
+    except UserError:
         return status
     return newer if newer.get("state") in STATES else status
 

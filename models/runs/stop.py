@@ -4,11 +4,9 @@ import signal
 import threading
 from pathlib import Path
 
+from analysis.errors import Cancelled
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class Stopped(Exception):
-    """Somebody asked the work to end; what is raised where it is to be given up."""
 
 
 class StopRequest:
@@ -30,9 +28,9 @@ class StopRequest:
         return self._signalled or self._file.exists()
 
     def check(self) -> None:
-        """Raises Stopped if somebody asked this run to end; for use inside of progress reports."""
+        """Raises Cancelled if somebody asked this run to end; for use inside of progress reports."""
         if self.requested:
-            raise Stopped
+            raise Cancelled
 
     def __enter__(self) -> "StopRequest":
         # Python lets only the main thread receive signals.

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.ordinary_files import read_json
 from models.runs.files import append_line, write_json
 from models.runs.process import read_clock, record_process
@@ -53,7 +53,7 @@ class SilentWriter(RunWriter):
 
 def _describe(error: BaseException) -> str:
     """What went wrong, without where on this machine: everybody who opens the page reads it."""
-    if isinstance(error, ModelsError):
+    if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"A file could not be read or written ({error.strerror})."

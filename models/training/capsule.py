@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.errors import UserError
 from models.checkpoints import MAX_JSON_BYTES, load_checkpoint, read_json
-from models.errors import ModelsError
 from models.ordinary_files import is_ordinary, open_ordinary, read_bounded
 from models.runs.run import MAX_METRICS_BYTES, check_name, next_name, place_last, read_lines, read_run, write_json
 from models.settings import check_integer, check_number
@@ -35,7 +35,7 @@ _ACCURACIES = ("val_accuracy", "test_accuracy")
 class Member:
     """A table entry: how large a file of a capsule may be, whether each capsule has it, and whether a run keeps it.
 
-    ``pictures`` marks what shows them; ``check`` raises ModelsError for the file's content.
+    ``pictures`` marks what shows them; ``check`` raises UserError for the file's content.
     """
 
     max_bytes: int
@@ -58,13 +58,13 @@ def pack_capsule(run_dir: str | Path, out_path: str | Path, report_html: str, *,
         ``out_path``.
 
     Raises:
-        ModelsError: Not a finished training, its files are damaged or too large, or the zip cannot be written.
+        UserError: Not a finished training, its files are damaged or too large, or the zip cannot be written.
     """
     run_dir, out_path = Path(run_dir), Path(out_path)
     run = read_run(run_dir.parent, run_dir.name)
     if run.kind != "training" or run.state != "finished":
         what = run.state if run.kind == "training" else f"no training but of the kind {run.kind}"
-        raise ModelsError(f"Only a finished training can be packed, and the run {run.name} is {what}.")
+        raise UserError(f"Only a finished training can be packed, and the run {run.name} is {what}.")
     result = _check_result(run.result)
     card = {"format": FORMAT, "version": VERSION, "run": run.name, "result": result}
     made = {
@@ -86,7 +86,7 @@ def pack_capsule(run_dir: str | Path, out_path: str | Path, report_html: str, *,
                     add_member(archive, name, read_bounded(run_dir / name, member.max_bytes), member.max_bytes)
         scratch.replace(out_path)
     except OSError as error:
-        raise ModelsError(f"The capsule {out_path.name} cannot be written ({error.strerror or error}).") from error
+        raise UserError(f"The capsule {out_path.name} cannot be written ({error.strerror or error}).") from error
     finally:
         scratch.unlink(missing_ok=True)
     return out_path
@@ -104,7 +104,7 @@ def unpack_capsule(zip_path: str | Path, runs_root: str | Path, name: str | None
         The run's name: its model is ``run/<name>``.
 
     Raises:
-        ModelsError: Not a capsule, damaged, unsafe, its weights are not those it speaks of, or there is a run
+        UserError: Not a capsule, damaged, unsafe, its weights are not those it speaks of, or there is a run
             of that name.
     """
     zip_path, root = Path(zip_path), Path(runs_root)
@@ -118,12 +118,12 @@ def unpack_capsule(zip_path: str | Path, runs_root: str | Path, name: str | None
             card = _extract(zip_path, folder)
             name = name or _free_name(root, card["run"])
             if (root / name).exists():
-                raise ModelsError(f"There is already a run named {name}; choose another name or delete it first.")
+                raise UserError(f"There is already a run named {name}; choose another name or delete it first.")
             status = {"state": "finished", "kind": "training", "result": card["result"], "capsule": card["run"]}
             write_json(folder / "status.json", status | place_last(root))
             folder.rename(root / name)
     except OSError as error:
-        raise ModelsError(f"The run of {zip_path.name} cannot be stored ({error.strerror or error}).") from error
+        raise UserError(f"The run of {zip_path.name} cannot be stored ({error.strerror or error}).") from error
     return name
 
 
@@ -167,8 +167,8 @@ def _told_of(title: str, folder: Path) -> Iterator[None]:
     """Names the files in messages by the zip that they came in, not by where they are looked at."""
     try:
         yield
-    except ModelsError as error:
-        raise ModelsError(f"{title}: {str(error).replace(f'{folder.name}/', '')}") from error
+    except UserError as error:
+        raise UserError(f"{title}: {str(error).replace(f'{folder.name}/', '')}") from error
 
 
 def _free_name(root: Path, name: str) -> str:
@@ -178,7 +178,7 @@ def _free_name(root: Path, name: str) -> str:
 def _read_card(path: Path) -> dict:
     values = read_json(path)
     if values.get("format") != FORMAT or isinstance(values.get("version"), bool):
-        raise ModelsError("capsule.json does not say that this is a capsule.")
+        raise UserError("capsule.json does not say that this is a capsule.")
     check_integer("version in capsule.json", values.get("version"), 1, VERSION)
     return {"run": check_name(values.get("run")), "result": _check_result(values.get("result"))}
 
@@ -186,7 +186,7 @@ def _read_card(path: Path) -> dict:
 def _check_result(result: object) -> dict:
     """The five values that a finished training has, without any others."""
     if not isinstance(result, dict) or not is_sha256(result.get("weights_sha256")):
-        raise ModelsError("The result lacks weights_sha256, the SHA-256 of the weights.")
+        raise UserError("The result lacks weights_sha256, the SHA-256 of the weights.")
     for name in _ACCURACIES:
         if result.get(name) is not None:
             check_number(name, result[name], 0.0, 1.0)
@@ -200,12 +200,12 @@ def _named(name: str) -> Iterator[None]:
     """Names the file in messages that do not."""
     try:
         yield
-    except ModelsError as error:
-        raise ModelsError(str(error) if name in str(error) else f"{name}: {error}") from error
+    except UserError as error:
+        raise UserError(str(error) if name in str(error) else f"{name}: {error}") from error
 
 
 def _check_files(folder: Path, sha256: str, besides: Collection[str] = ()) -> None:
-    """Raises ModelsError unless the files of a run are whole, and its weights have this SHA-256."""
+    """Raises UserError unless the files of a run are whole, and its weights have this SHA-256."""
     for name, member in MEMBERS.items():
         if name not in besides and is_ordinary(folder / name):
             with _named(name):
@@ -214,7 +214,7 @@ def _check_files(folder: Path, sha256: str, besides: Collection[str] = ()) -> No
     with open_ordinary(folder / "weights.safetensors") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise ModelsError(f"the weights are not those of the result: SHA-256 {found[:12]}..., not {sha256[:12]}...")
+        raise UserError(f"the weights are not those of the result: SHA-256 {found[:12]}..., not {sha256[:12]}...")
 
 
 def _check_json(path: Path) -> None:
@@ -233,7 +233,7 @@ def _check_values(values: object) -> None:
     try:
         json.dumps(values, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise ModelsError("it holds a value that is no number or text.") from error
+        raise UserError("it holds a value that is no number or text.") from error
 
 
 def _check_metrics(path: Path) -> None:
@@ -242,9 +242,9 @@ def _check_metrics(path: Path) -> None:
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ModelsError(f"line {number} is not valid JSON.") from error
+            raise UserError(f"line {number} is not valid JSON.") from error
         if not isinstance(values, dict):
-            raise ModelsError(f"line {number} does not hold a JSON object.")
+            raise UserError(f"line {number} does not hold a JSON object.")
         _check_values(values)
 
 
@@ -252,7 +252,7 @@ def _check_text(path: Path) -> None:
     try:
         read_bounded(path, MEMBERS[path.name].max_bytes).decode()
     except UnicodeDecodeError as error:
-        raise ModelsError("it is not text in UTF-8.") from error
+        raise UserError("it is not text in UTF-8.") from error
 
 
 MEMBERS = {

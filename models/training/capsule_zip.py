@@ -7,8 +7,8 @@ import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
+from analysis.errors import UserError
 from models.data.zips import ZIP_ERRORS, open_zip
-from models.errors import ModelsError
 
 MAX_DIRECTORY_BYTES = 64 * 2**10
 """Of the table of contents at the end of a zip, which is read as a whole before anything else."""
@@ -20,10 +20,10 @@ def add_member(archive: zipfile.ZipFile, name: str, data: bytes, max_bytes: int)
     """Adds a file with a fixed date; weights are only stored, because they do not get smaller.
 
     Raises:
-        ModelsError: It is too large.
+        UserError: It is too large.
     """
     if len(data) > max_bytes:
-        raise ModelsError(f"{name} has more than {max_bytes // 2**20} MB, which is too much for a capsule.")
+        raise UserError(f"{name} has more than {max_bytes // 2**20} MB, which is too much for a capsule.")
     entry = zipfile.ZipInfo(name, _DATE)
     entry.create_system, entry.external_attr = 3, 0o100644 << 16
     entry.compress_type = zipfile.ZIP_STORED if name.endswith(".safetensors") else zipfile.ZIP_DEFLATED
@@ -43,7 +43,7 @@ def extract_members(
         ignored: Names that may be there and are not copied.
 
     Raises:
-        ModelsError: Not a zip, damaged, encrypted, or with other files than these.
+        UserError: Not a zip, damaged, encrypted, or with other files than these.
         OSError: The folder cannot be written to.
     """
     title = zip_path.name
@@ -65,14 +65,14 @@ def _check_directory_size(zip_path: Path) -> None:
             file.seek(max(0, size - 2**16 - 42))
             tail = file.read()
     except OSError as error:
-        raise ModelsError(f"{title} cannot be read ({error.strerror}).") from error
+        raise UserError(f"{title} cannot be read ({error.strerror}).") from error
     end = tail.rfind(zipfile.stringEndArchive)
     if end < 0 or len(tail) < end + zipfile.sizeEndCentDir:
-        raise ModelsError(f"{title} is not a zip file, or it is damaged.")
+        raise UserError(f"{title} is not a zip file, or it is damaged.")
     (directory_bytes,) = struct.unpack_from("<L", tail, end + 12)
     # The marker of the format for huge zips, which has another place for the size.
     if directory_bytes > MAX_DIRECTORY_BYTES or tail[max(0, end - 20) : end].startswith(b"PK\x06\x07"):
-        raise ModelsError(f"{title} is not a capsule: it lists more files than a capsule has.")
+        raise UserError(f"{title} is not a capsule: it lists more files than a capsule has.")
 
 
 def _check_members(
@@ -82,20 +82,20 @@ def _check_members(
     for member in members:
         shown = repr(member.filename[:80])
         if member.filename not in allowed:
-            raise ModelsError(f"{title} is not a capsule, or it was changed: no capsule has a file {shown}.")
+            raise UserError(f"{title} is not a capsule, or it was changed: no capsule has a file {shown}.")
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise ModelsError(f"{title} is no safe capsule: {shown} is a symbolic link.")
+            raise UserError(f"{title} is no safe capsule: {shown} is a symbolic link.")
         if member.flag_bits & 0x1:
-            raise ModelsError(f"{title} is encrypted; capsules are not.")
+            raise UserError(f"{title} is encrypted; capsules are not.")
         # The decoders of other methods cannot be told to stop after so many bytes.
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ModelsError(f"{title} is not a capsule: it uses an unusual compression.")
+            raise UserError(f"{title} is not a capsule: it uses an unusual compression.")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ModelsError(f"{title} is no safe capsule: it has the file {twice[0]} twice.")
+        raise UserError(f"{title} is no safe capsule: it has the file {twice[0]} twice.")
     missing = [name for name in required if name not in names]
     if missing:
-        raise ModelsError(f"{title} is not a capsule: it has no {missing[0]}.")
+        raise UserError(f"{title} is not a capsule: it has no {missing[0]}.")
 
 
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, limit: int, title: str) -> None:
@@ -104,7 +104,7 @@ def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, limit: 
         for data in _chunks(archive, member, title):
             size += len(data)
             if size > limit:
-                raise ModelsError(f"{member.filename} in {title} has more than {limit // 2**20} MB, as no capsule's.")
+                raise UserError(f"{member.filename} in {title} has more than {limit // 2**20} MB, as no capsule's.")
             copy.write(data)
 
 
@@ -114,4 +114,4 @@ def _chunks(archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str) -> It
             while data := file.read(_COPY_BYTES):
                 yield data
     except ZIP_ERRORS as error:
-        raise ModelsError(f"{member.filename} is damaged inside {title}.") from error
+        raise UserError(f"{member.filename} is damaged inside {title}.") from error

@@ -2,12 +2,12 @@
 
 from dataclasses import asdict, dataclass, field
 
+from analysis.errors import UserError
 from models.data.augment.augment import SHIFT_AUGMENTS, AugmentConfig
 from models.data.datasets import DATASETS, OWN_PICTURES
 from models.data.labels import check_corrections
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
-from models.errors import ModelsError
 from models.networks.table import ARCHITECTURES
 from models.settings import build_config, check_choice, check_flag, check_integer, check_number
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
@@ -105,7 +105,7 @@ class TrainingConfig:
 
     def __post_init__(self):
         if not isinstance(self.dataset, str) or not self.dataset:
-            raise ModelsError("dataset must be a name or the path of a folder or zip.")
+            raise UserError("dataset must be a name or the path of a folder or zip.")
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
         for name, bounds in _INTEGERS.items():
@@ -120,17 +120,17 @@ class TrainingConfig:
         if isinstance(self.augment, dict):
             object.__setattr__(self, "augment", AugmentConfig.from_dict(self.augment))
         if not isinstance(self.augment, bool | AugmentConfig):
-            raise ModelsError("augment must be true, false, or a table of strengths.")
+            raise UserError("augment must be true, false, or a table of strengths.")
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 1e-6, 1e6)
         if self.label_smoothing and not LOSSES[self.loss].allows_smoothing:
-            raise ModelsError(f"label_smoothing needs probabilities, and the loss {self.loss} has none; use 0.")
+            raise UserError(f"label_smoothing needs probabilities, and the loss {self.loss} has none; use 0.")
         if not isinstance(self.data_root, str):
-            raise ModelsError("data_root must be the path of a folder.")
+            raise UserError("data_root must be the path of a folder.")
         if not isinstance(self.shapes, ShapesConfig):
             object.__setattr__(self, "shapes", build_config(ShapesConfig, self.shapes))
         if self.start_from is not None and not isinstance(self.start_from, str):
-            raise ModelsError("start_from must be the name of a model.")
+            raise UserError("start_from must be the name of a model.")
         self._check_trackers()
         self._check_corrections()
         self._any_network()
@@ -140,7 +140,7 @@ class TrainingConfig:
 
     def _check_trackers(self) -> None:
         if not isinstance(self.trackers, list | tuple):
-            raise ModelsError(f"trackers must list names out of {', '.join(TRACKERS)}.")
+            raise UserError(f"trackers must list names out of {', '.join(TRACKERS)}.")
         for name in self.trackers:
             check_choice("Each of trackers", name, TRACKERS)
         object.__setattr__(self, "trackers", tuple(dict.fromkeys(self.trackers)))
@@ -164,11 +164,11 @@ class TrainingConfig:
         """The architecture's own configuration for data of this kind.
 
         Raises:
-            ModelsError: An option that the architecture does not have, or a value that it refuses.
+            UserError: An option that the architecture does not have, or a value that it refuses.
         """
         from_data = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
         if not isinstance(self.model, dict) or from_data.keys() & self.model.keys():
-            raise ModelsError("model must be a table of options without num_classes, in_channels and image_size.")
+            raise UserError("model must be a table of options without num_classes, in_channels and image_size.")
         config_class, _ = ARCHITECTURES[self.architecture]
         return build_config(config_class, {**self.model, **from_data})
 
@@ -188,6 +188,6 @@ class TrainingConfig:
         """The inverse of :meth:`to_dict`, for values from a file.
 
         Raises:
-            ModelsError: An unknown name or a value out of range.
+            UserError: An unknown name or a value out of range.
         """
         return build_config(cls, values)

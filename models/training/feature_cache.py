@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from analysis.errors import UserError
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.transfer import TransferNet
 from models.problems import is_out_of_memory
 from models.runs.run import write_bytes
@@ -53,7 +53,7 @@ def compute_features(
         ``(N, F)`` float32 on the CPU, or None if it was stopped.
 
     Raises:
-        ModelsError: There is too little memory for one picture.
+        UserError: There is too little memory for one picture.
     """
     device = next(net.parameters()).device
     mean, std = (torch.tensor(v, device=device).view(-1, 1, 1) for v in (preprocessing.mean, preprocessing.std))
@@ -91,7 +91,7 @@ def _try_batch(net: TransferNet, inputs: Tensor) -> Tensor | None:
 
 def _halve(batch_size: int) -> int:
     if batch_size == 1:
-        raise ModelsError(
+        raise UserError(
             "The device has too little memory for one picture; choose a smaller backbone or smaller pictures."
         )
     log.warning("Out of memory: going on with batches of %d pictures.", batch_size // 2)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from analysis.errors import Progress
 from models.data.datasets import Split
 from models.data.preprocessing import Preprocessing
 from models.networks.transfer import (
@@ -16,8 +17,6 @@ from models.networks.transfer import (
     prepare_mode,
 )
 from models.training.feature_cache import FeatureCache
-
-BytesProgress = Callable[[int, int], None]
 
 
 class WholeNetwork:
@@ -42,8 +41,8 @@ class WholeNetwork:
         """The mean and std that the network is used to, in place of the data's."""
         return preprocessing
 
-    def load(self, progress: BytesProgress) -> None:
-        """Puts pretrained weights into the network, where it has some; may raise ModelsError."""
+    def load(self, progress: Progress) -> None:
+        """Puts pretrained weights into the network, where it has some; may raise UserError."""
 
     def list_groups(self, learning_rate: float) -> list[dict]:
         """Parameter groups for the optimiser; ``rate_factor`` is each group's share of the learning rate."""
@@ -80,7 +79,7 @@ class TransferLearning(WholeNetwork):
         """The backbone's mean and std."""
         return adapt_preprocessing(preprocessing, self.module.config)
 
-    def load(self, progress: BytesProgress) -> None:
+    def load(self, progress: Progress) -> None:
         """The backbone's published weights."""
         load_backbone_weights(self.module, progress)
 

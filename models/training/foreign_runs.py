@@ -8,9 +8,9 @@ the owner's, and followed as they are.
 from dataclasses import replace
 from pathlib import Path, PurePath
 
+from analysis.errors import UserError
 from models.checkpoints import read_json
 from models.data.datasets import DATASETS
-from models.errors import ModelsError
 from models.ordinary_files import SETTINGS, mend, short_name
 from models.runs.run import Run
 from models.training.config import TrainingConfig
@@ -26,7 +26,7 @@ def find_dataset(run: Run) -> str:
         A key of ``DATASETS``, or the path of the owner's own pictures.
 
     Raises:
-        ModelsError: It was opened from a capsule and trained on own pictures, or does not say on what.
+        UserError: It was opened from a capsule and trained on own pictures, or does not say on what.
     """
     return _check_dataset(run, read_json(run.path / SETTINGS).get("dataset"))
 
@@ -40,7 +40,7 @@ def plan_again(run: Run, *, data_root: str | Path, device: str) -> TrainingConfi
         device: To train on; likewise.
 
     Raises:
-        ModelsError: As for :func:`find_dataset`, it began with the weights of a run that is not here, or its
+        UserError: As for :func:`find_dataset`, it began with the weights of a run that is not here, or its
             settings are damaged.
     """
     config = TrainingConfig.from_dict(read_json(run.path / SETTINGS))
@@ -48,7 +48,7 @@ def plan_again(run: Run, *, data_root: str | Path, device: str) -> TrainingConfi
         return config
     _check_dataset(run, config.dataset)
     if config.start_from and PurePath(config.start_from).name != config.start_from:  # a run here, or a path
-        raise ModelsError(
+        raise UserError(
             f"The run {run.name} was opened from a capsule, which does not bring {_shown(config.start_from)}, whose "
             "weights it began with; so it cannot be trained again here."
         )
@@ -57,10 +57,10 @@ def plan_again(run: Run, *, data_root: str | Path, device: str) -> TrainingConfi
 
 def _check_dataset(run: Run, dataset: object) -> str:
     if not isinstance(dataset, str):
-        raise ModelsError(f"{short_name(run.path / SETTINGS)} does not say which data the run was trained on.")
+        raise UserError(f"{short_name(run.path / SETTINGS)} does not say which data the run was trained on.")
     if run.is_opened and dataset not in DATASETS:
         name = _shown(PurePath(dataset.replace("\\", "/")).name)
-        raise ModelsError(
+        raise UserError(
             f"The run {run.name} was opened from a capsule, which does not bring its data set {name}; if you have "
             "these pictures, choose them as own pictures for a new training."
         )

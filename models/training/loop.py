@@ -11,10 +11,10 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from analysis.errors import Cancelled
 from analysis.network.health import measure_health
 from analysis.network.norms import measure_norms
 from models.data.datasets import Split
-from models.runs.stop import Stopped
 from models.training.frequent_validation import pick_sample, plan_validations, share_right
 from models.training.metrics import RunningSums, check_finite
 from models.training.optimization import add_l1_gradients
@@ -43,14 +43,14 @@ class Trainer(PreparedTraining):
             The fields of a TrainingResult other than its name.
 
         Raises:
-            ModelsError: The loss is no longer a finite number, or what was saved before cannot be used.
+            UserError: The loss is no longer a finite number, or what was saved before cannot be used.
             OSError: The run directory cannot be written.
         """
         with self._accelerated():
             try:
                 self._start_together(True)
                 self._prepare()
-            except Stopped:
+            except Cancelled:
                 return dict.fromkeys(_RESULT) | {"state": "stopped", "seconds": 0.0, "epochs": 0}
             tested = None
             try:
@@ -60,7 +60,7 @@ class Trainer(PreparedTraining):
                 sha256 = self.journal.save_model(self.module)
                 self._keep_hard_examples()
                 tested = self._assess(self.test)
-            except Stopped:
+            except Cancelled:
                 sha256 = self.journal.save_model(self.module) if self.step else None
             return {
                 "state": "finished" if tested else "stopped",
@@ -153,7 +153,7 @@ class Trainer(PreparedTraining):
             try:
                 self._train_epoch()
                 self._finish_epoch()
-            except Stopped:
+            except Cancelled:
                 self._save_resume_point()
                 raise
 
@@ -165,7 +165,7 @@ class Trainer(PreparedTraining):
             if self._must_stop():
                 if self.meter.count:
                     self._report_step()
-                raise Stopped
+                raise Cancelled
             # Before a step and not after it: a training that goes on from here has yet to do it.
             if self.step in self.validated_steps:
                 self._validate_sample()
@@ -333,4 +333,4 @@ class Trainer(PreparedTraining):
 
     def _check_stop(self) -> None:
         if self._must_stop():
-            raise Stopped
+            raise Cancelled

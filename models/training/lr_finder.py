@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from analysis.errors import Cancelled
 from models.checkpoints import read_json
 from models.determinism import reproducible
 from models.devices import resolve_device
@@ -19,7 +20,7 @@ from models.problems import open_job
 from models.runs.programs import run_program
 from models.runs.queue import device_turn
 from models.runs.run import write_json
-from models.runs.stop import Stopped, StopRequest
+from models.runs.stop import StopRequest
 from models.training.config import TrainingConfig
 from models.training.loop import Trainer
 from models.training.run import prepare_data
@@ -86,7 +87,7 @@ class RangeTester(Trainer):
     keeps_records = False
 
     def measure(self) -> list[float]:
-        """The loss of every step until it is no number any more; raises Stopped if it was asked to stop."""
+        """The loss of every step until it is no number any more; raises Cancelled if it was asked to stop."""
         losses: list[float] = []
         with self._accelerated():
             self._prepare()
@@ -111,7 +112,7 @@ def run_job(run_dir: Path) -> RangeTest | None:
         What was found, or None if the run was stopped.
 
     Raises:
-        ModelsError: The configuration or the data cannot be used; the run's state is then "failed".
+        UserError: The configuration or the data cannot be used; the run's state is then "failed".
     """
     with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
         config = TrainingConfig.from_dict(read_json(run_dir / "config.json"))
@@ -121,7 +122,7 @@ def run_job(run_dir: Path) -> RangeTest | None:
         losses = None
         with device_turn(run_dir, device, stop) as my_turn:
             if my_turn:
-                with suppress(Stopped), reproducible(config.seed), torch.enable_grad():
+                with suppress(Cancelled), reproducible(config.seed), torch.enable_grad():
                     dataset = prepare_data(config, writer, stop)
                     losses = RangeTester(config, dataset, device, writer, stop).measure()
         if losses is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 
 NEVER = 2**62
 _CAUSES = {
@@ -78,7 +78,7 @@ class RunningSums:
 
 
 def check_finite(loss: float, step: int, learning_rate: float, precision: str) -> None:
-    """Raises ModelsError with the likely cause unless the loss is a finite number.
+    """Raises UserError with the likely cause unless the loss is a finite number.
 
     Args:
         loss: Of a step or of the validation pictures.
@@ -89,4 +89,4 @@ def check_finite(loss: float, step: int, learning_rate: float, precision: str) -
     if not math.isfinite(loss):
         too_fast = f"most likely its learning rate of {learning_rate:.3g} is too high; use a smaller learning rate"
         cause = _CAUSES.get(precision, f"{too_fast}, or clip the gradients")
-        raise ModelsError(f"The loss stopped being a finite number at step {step}: {cause}.")
+        raise UserError(f"The loss stopped being a finite number at step {step}: {cause}.")

@@ -2,7 +2,7 @@
 
 import torch
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 
 PRECISIONS = {"auto": None, "float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """Name -> what Accelerate calls it; "auto" is decided by :func:`choose_precision`."""
@@ -21,10 +21,10 @@ def choose_precision(name: str, device: str, *, half_on_cpu: bool = True) -> str
         half_on_cpu: Whether "auto" may mean half precision on a CPU.
 
     Raises:
-        ModelsError: The device cannot compute in it.
+        UserError: The device cannot compute in it.
     """
     if name == "float16" and device != "cuda":
-        raise ModelsError("float16 needs a CUDA device; use bfloat16 or float32.")
+        raise UserError("float16 needs a CUDA device; use bfloat16 or float32.")
     if name != "auto":
         return PRECISIONS[name]
     if device == "cuda":

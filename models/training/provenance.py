@@ -11,8 +11,8 @@ from pathlib import PurePath
 import torch
 from torch import Tensor
 
+from analysis.errors import UserError
 from models.data.datasets import Dataset, Split
-from models.errors import ModelsError
 from models.settings import check_integer
 
 PACKAGES = ("torchvision", "numpy", "accelerate", "safetensors", "scikit-learn")
@@ -82,18 +82,18 @@ def read_ranges(text: object) -> list[tuple[int, int]]:
     """The inverse of :func:`format_ids`, as (first, last) of each range, for text that may come from anyone.
 
     Raises:
-        ModelsError: No such text.
+        UserError: No such text.
     """
     if not isinstance(text, str):
-        raise ModelsError("ids must be ranges of numbers such as 0-2,7.")
+        raise UserError("ids must be ranges of numbers such as 0-2,7.")
     ranges, previous = [], -1
     for part in text.split(",") if text else ():
         found = _RANGE.fullmatch(part)
         if not found:
-            raise ModelsError(f"ids must be ranges of numbers such as 0-2,7, not {part[:40]!r}.")
+            raise UserError(f"ids must be ranges of numbers such as 0-2,7, not {part[:40]!r}.")
         low, high = int(found[1]), int(found[2] or found[1])
         if not previous < low <= high < MAX_IDS:
-            raise ModelsError(f"ids must rise and stay below {MAX_IDS}, which {part!r} does not.")
+            raise UserError(f"ids must rise and stay below {MAX_IDS}, which {part!r} does not.")
         ranges.append((low, high))
         previous = high
     return ranges
@@ -103,22 +103,22 @@ def check_data(values: dict) -> None:
     """Checks the content of a data.json that may come from anyone.
 
     Raises:
-        ModelsError: Something is missing or contradicts the rest.
+        UserError: Something is missing or contradicts the rest.
     """
     categories, splits = values.get("categories"), values.get("splits")
     if not isinstance(values.get("name"), str) or not is_sha256(values.get("sha256")):
-        raise ModelsError("name and sha256 must say which data these are.")
+        raise UserError("name and sha256 must say which data these are.")
     if not isinstance(categories, list) or not all(isinstance(name, str) for name in categories):
-        raise ModelsError("categories must be a list of names.")
+        raise UserError("categories must be a list of names.")
     if not isinstance(splits, dict) or set(splits) != set(SPLITS):
-        raise ModelsError(f"splits must be {', '.join(SPLITS)}.")
+        raise UserError(f"splits must be {', '.join(SPLITS)}.")
     for name, split in splits.items():
         if not isinstance(split, dict) or not is_sha256(split.get("sha256")):
-            raise ModelsError(f"the split {name} has no sha256.")
+            raise UserError(f"the split {name} has no sha256.")
         check_integer(f"count of {name}", split.get("count"), 0, MAX_IDS)
         num_ids = sum(last - first + 1 for first, last in read_ranges(split.get("ids")))
         if num_ids != split["count"]:
-            raise ModelsError(f"the split {name} has {split['count']} pictures but {num_ids} ids.")
+            raise UserError(f"the split {name} has {split['count']} pictures but {num_ids} ids.")
 
 
 def is_sha256(value: object) -> bool:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from analysis.errors import UserError
 from models.checkpoints import describe_model, pack_weights, read_json, read_weights
 from models.data.datasets import Dataset, Split
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.runs.run import RunWriter, read_lines, write_bytes, write_json
 from models.runs.status import as_number
 from models.training.provenance import describe_data, describe_environment
@@ -68,7 +68,7 @@ def load_best(run_dir: Path, module: nn.Module) -> None:
     """Puts the weights of the best epoch into the network.
 
     Raises:
-        ModelsError: The file is missing or damaged.
+        UserError: The file is missing or damaged.
     """
     module.load_state_dict(read_weights(run_dir / BEST, module))
 
@@ -187,11 +187,11 @@ class Journal:
             precision: Of the training steps: "no", "bf16" or "fp16".
 
         Raises:
-            ModelsError: The run began with other data.
+            UserError: The run began with other data.
         """
         path, found = self.run_dir / "data.json", describe_data(self.dataset)
         if path.exists() and read_json(path, MAX_DATA_BYTES).get("sha256") != found["sha256"]:
-            raise ModelsError("The data have changed since this training began, so it cannot go on; start it anew.")
+            raise UserError("The data have changed since this training began, so it cannot go on; start it anew.")
         if not self.is_silent:
             write_json(path, found)
             environment = describe_environment(device) | {"processes": processes, "precision": precision}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.ordinary_files import open_tensors, parse_json, short_name
 from models.runs.files import refuse_number, write_bytes
 
@@ -75,7 +75,7 @@ def read_resume_point(
         The running sums and the progress that were saved; None if nothing was.
 
     Raises:
-        ModelsError: The file is damaged, or that of another network.
+        UserError: The file is damaged, or that of another network.
     """
     path = run_dir / FILE
     if not path.exists():
@@ -95,9 +95,9 @@ def read_resume_point(
     return _part(tensors, _METER), progress
 
 
-def refuse_resume_point(run_dir: Path) -> ModelsError:
+def refuse_resume_point(run_dir: Path) -> UserError:
     """The refusal of a training to go on from what is no state of it."""
-    return ModelsError(f"{short_name(run_dir / FILE)} is damaged, so the training cannot go on; start it anew.")
+    return UserError(f"{short_name(run_dir / FILE)} is damaged, so the training cannot go on; start it anew.")
 
 
 def _check_types(values: dict, types: Mapping[str, object]) -> None:

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from models.data.datasets import Dataset, Progress, find_spec, load_dataset
+from analysis.errors import Cancelled, MessageProgress, UserError
+from models.data.datasets import Dataset, find_spec, load_dataset
 from models.data.duplicates import find_near_duplicates
 from models.data.labels import apply_corrections
 from models.determinism import reproducible
 from models.devices import resolve_device
-from models.errors import ModelsError
 from models.problems import open_job
 from models.runs.changes import requeue_run
 from models.runs.programs import run_program
 from models.runs.queue import device_turn
 from models.runs.run import Run, RunWriter, SilentWriter, check_name, create_run, find_process, read_json, read_run
-from models.runs.stop import Stopped, StopRequest
+from models.runs.stop import StopRequest
 from models.training.config import TrainingConfig
 from models.training.loop import Trainer
 from models.training.precision import choose_precision
@@ -59,7 +59,7 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
         on_metrics: Told each line of metrics.jsonl as it is written.
 
     Raises:
-        ModelsError: The run exists, the data cannot be used, the loss is no longer finite, or the disk is
+        UserError: The run exists, the data cannot be used, the loss is no longer finite, or the disk is
             full; the run's state is then "failed".
     """
     run_dir = Path(run_dir)
@@ -88,19 +88,19 @@ def resume(run_dir: str | Path, on_metrics: MetricsListener | None = None) -> Tr
         on_metrics: Told each new line of metrics.jsonl as it is written.
 
     Raises:
-        ModelsError: No such run, no training, at work, or finished; else as for :func:`train`.
+        UserError: No such run, no training, at work, or finished; else as for :func:`train`.
     """
     run_dir = Path(run_dir)
     if not _is_helper():
         run = read_run(run_dir.parent, run_dir.name)
         if run.kind != "training":
-            raise ModelsError(f"The run {run.name} is no training and cannot be resumed like one.")
+            raise UserError(f"The run {run.name} is no training and cannot be resumed like one.")
         requeue_run(run)
     return train(TrainingConfig.from_dict(read_json(run_dir / "config.json")), run_dir, on_metrics)
 
 
 def check_here(config: TrainingConfig) -> None:
-    """Raises ModelsError if this machine cannot train so: a device, a precision or a tracker that it lacks."""
+    """Raises UserError if this machine cannot train so: a device, a precision or a tracker that it lacks."""
     check_installed(config.trackers)
     choose_precision(config.precision, resolve_device(config.device).type)
 
@@ -111,7 +111,7 @@ def _is_helper() -> bool:
 
 
 def _check_mine(run: Run, config: TrainingConfig) -> None:
-    """Raises ModelsError unless the run waits for this very process, or for any that trains it."""
+    """Raises UserError unless the run waits for this very process, or for any that trains it."""
     problem = f"is {run.state}"
     if run.state == "queued":
         process = find_process(run.path)
@@ -119,7 +119,7 @@ def _check_mine(run: Run, config: TrainingConfig) -> None:
         if not is_other and (process is None or process.pid == os.getpid()):
             return
         problem = "waits for its turn"
-    raise ModelsError(f"There is already a run named {run.name}, and it {problem}; choose another name.")
+    raise UserError(f"There is already a run named {run.name}, and it {problem}; choose another name.")
 
 
 def _train_in_turn(config, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
@@ -150,7 +150,7 @@ def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_
             # A label that is wrong on purpose is no finding.
             used = choose_pictures(replace(config, label_noise=0.0), dataset)
             _warn_of_copies(replace(dataset, train=used), writer, stop)
-    except Stopped:
+    except Cancelled:
         Trainer(config, None, device, writer, stop).decline()
         return _stopped_early(writer.run_dir.name)
     trainer = Trainer(config, dataset, device, writer, stop, on_metrics, start=start)
@@ -166,14 +166,14 @@ def prepare_data(config: TrainingConfig, writer: RunWriter, stop: StopRequest) -
     """:func:`load_data`, with the run's status saying how far it is and which files were left out.
 
     Raises:
-        Stopped: Somebody asked for it on the way.
-        ModelsError: As for :func:`load_data`.
+        Cancelled: Somebody asked for it on the way.
+        UserError: As for :func:`load_data`.
     """
 
     def tell(fraction: float, message: str) -> None:
         # The file of an earlier stop may still be there, which the first process is about to remove.
         if stop.signalled if _is_helper() else stop.requested:
-            raise Stopped
+            raise Cancelled
         writer.update(message=f"{message} ({fraction:.0%})")
 
     writer.update(state="preparing")
@@ -201,11 +201,11 @@ def _warn(sentences: Sequence[str]) -> None:
         log.warning("%s", sentence)
 
 
-def load_data(config: TrainingConfig, progress: Progress | None = None) -> Dataset:
+def load_data(config: TrainingConfig, progress: MessageProgress | None = None) -> Dataset:
     """The data of a training, with the corrections it asks for.
 
     Raises:
-        ModelsError: They cannot be used.
+        UserError: They cannot be used.
     """
     dataset = load_dataset(
         config.dataset,

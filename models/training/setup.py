@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from analysis.errors import Cancelled, UserError
 from models.data.augment.augment import SHIFT_AUGMENTS, augment, default_config
 from models.data.datasets import Dataset, Split
 from models.data.labels import apply_corrections, corrupt
-from models.errors import ModelsError
 from models.networks.table import ARCHITECTURES
 from models.problems import is_out_of_memory
 from models.runs.run import RunWriter
-from models.runs.stop import Stopped, StopRequest
+from models.runs.stop import StopRequest
 from models.training.batches import Augment, Feed, Normalize
 from models.training.cuda_graphs import forget_passes, record_passes
 from models.training.finetuning import find_approach
@@ -95,7 +95,7 @@ class PreparedTraining:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise ModelsError(
+            raise UserError(
                 "The device has too little memory for this training; use a smaller batch, accumulate gradients over "
                 "parts of it, or use smaller pictures or a smaller network."
             ) from error
@@ -139,18 +139,18 @@ class PreparedTraining:
         self.validation, self.test = self._feed(self.dataset.validation), self._feed(self.dataset.test)
 
     def _check_batches(self) -> None:
-        """Raises ModelsError if the data leave a process without a picture, or batch normalisation one value."""
+        """Raises UserError if the data leave a process without a picture, or batch normalisation one value."""
         size, parts, processes = self.feed.batch_size, self.config.accumulate, self.feed.num_processes
         smallest = self.feed.smallest_part(parts)
         if smallest < 1:
-            raise ModelsError(_INDIVISIBLE.format(size=size, processes=processes))
+            raise UserError(_INDIVISIBLE.format(size=size, processes=processes))
         if smallest > 1:  # two pictures are two values, however small their maps
             return
         self.approach.before_step(self.total_steps - 1, self.total_steps)  # when as much is trained as ever
         found = find_single_value(self.approach.core.train(), self.feed.normalize(self.feed.split.images[:1]))
         if found:
             divided = f" in {parts} parts" * (parts > 1) + f" on {processes} processes" * (processes > 1)
-            raise ModelsError(
+            raise UserError(
                 f"Batch normalisation needs at least 2 values at a time, but a batch of {size}{divided} gives the "
                 f"layer {found} 1 picture with 1 position; use larger batches, fewer parts, more or larger pictures, "
                 "or another normalisation."
@@ -184,10 +184,10 @@ class PreparedTraining:
         is_stopped = False
         try:
             self.approach.load(tell)
-        except Stopped:
+        except Cancelled:
             is_stopped = True
         if self._any(is_stopped):
-            raise Stopped
+            raise Cancelled
 
     def _feed(self, split: Split) -> Split:
         """A split on the device, as the trained part of the network takes it."""
@@ -202,22 +202,22 @@ class PreparedTraining:
         split = Split(split.images.to(device), split.labels.to(device), split.ids)
         found = self.approach.feed(split, self.preprocessing, self.writer.run_dir.parent, tell, is_stopped)
         if self._any(found is None):
-            raise Stopped
+            raise Cancelled
         return found
 
     def decline(self) -> None:
         """Tells the other processes, if there are some, which wait for this one, that there will be no training."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return
-        with self._accelerated(), suppress(Stopped):
+        with self._accelerated(), suppress(Cancelled):
             self._start_together(False)
 
     def _start_together(self, ready: bool) -> None:
         if self._any(not ready):
-            raise Stopped
+            raise Cancelled
         size, processes = self.config.batch_size, self.accelerator.num_processes
         if size < processes:
-            raise ModelsError(_INDIVISIBLE.format(size=size, processes=processes))
+            raise UserError(_INDIVISIBLE.format(size=size, processes=processes))
 
     def _meet(self) -> None:
         """Waits until all processes are here; Accelerate's own way needs a GPU for each where there is one at all."""

@@ -5,7 +5,7 @@ from contextlib import redirect_stdout, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 
 TRACKERS = {"tensorboard": "tensorboard", "trackio": "trackio"}
 """Accelerate's name of the tracker -> the package it needs."""
@@ -13,10 +13,10 @@ PROJECT = "convscope"
 
 
 def check_installed(trackers: tuple[str, ...]) -> None:
-    """Raises ModelsError if the package of a tracker is not installed."""
+    """Raises UserError if the package of a tracker is not installed."""
     for name in trackers:
         if find_spec(TRACKERS[name]) is None:
-            raise ModelsError(f"The tracker {name} is not here; run pip install {TRACKERS[name]}, or leave it out.")
+            raise UserError(f"The tracker {name} is not here; run pip install {TRACKERS[name]}, or leave it out.")
 
 
 def open_trackers(accelerator, trackers: tuple[str, ...], run_dir: Path, config: dict) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from analysis.errors import UserError
 from models.checkpoints import read_model_card
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.resnet import BUILDERS, ResNetConfig
 from models.networks.table import ARCHITECTURES
 from models.registry import ASSETS, RUN_PREFIX, Registry
@@ -35,12 +35,12 @@ def read_start(name: str, runs_root: str | Path) -> Start:
     """The model called ``name``: "run/NAME" or "run/NAME@STEP", "fashion_cnn", or a cached ResNet of torchvision.
 
     Raises:
-        ModelsError: No such model, it has no weights yet, or it is of a kind that cannot be changed.
+        UserError: No such model, it has no weights yet, or it is of a kind that cannot be changed.
     """
     spec = Registry(runs_root).get(name)
     if name in BUILDERS:
         if not spec.is_cached:
-            raise ModelsError(
+            raise UserError(
                 f"The weights of {name} are not here; use the model once with a connection, or put "
                 f"{spec.weights.path.name} into {spec.weights.path.parent}."
             )
@@ -52,7 +52,7 @@ def read_start(name: str, runs_root: str | Path) -> Start:
         run, _, _ = name.removeprefix(RUN_PREFIX).partition("@")  # snapshots share the card of their run
         card_path = Path(runs_root) / run / "model.json"
     else:
-        raise ModelsError(f"{name} cannot be changed; start from a run, fashion_cnn, {' or '.join(BUILDERS)}.")
+        raise UserError(f"{name} cannot be changed; start from a run, fashion_cnn, {' or '.join(BUILDERS)}.")
     config = read_model_card(card_path).module.config
     architecture = next(key for key, (kind, _) in ARCHITECTURES.items() if isinstance(config, kind))
     return Start(name, architecture, config, spec.preprocessing, lambda: spec.build().state_dict())
@@ -70,7 +70,7 @@ def inherit_network(settings: dict, runs_root: str | Path) -> dict:
         its pictures, each only where it is not given. Without ``start_from`` there is nothing to add.
 
     Raises:
-        ModelsError: As for :func:`read_start`.
+        UserError: As for :func:`read_start`.
     """
     name, model = settings.get("start_from"), settings.get("model") or {}
     if not isinstance(name, str) or not isinstance(model, dict):  # which a TrainingConfig refuses
@@ -94,7 +94,7 @@ def adopt_weights(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         The names of the head's tensors if the whole head keeps its own, fresh values, else nothing.
 
     Raises:
-        ModelsError: Another tensor is missing or has another shape.
+        UserError: Another tensor is missing or has another shape.
     """
     own = model.state_dict()
     shapes, wanted = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in (weights, own))
@@ -102,7 +102,7 @@ def adopt_weights(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     head = {name for name in own if name.startswith(f"{model.head_name}.")}
     for name in misfits:
         if not name.startswith(f"{model.head_name}."):
-            raise ModelsError(
+            raise UserError(
                 f"The start weights do not fit this network: {name} is {shapes.get(name, 'missing')} there "
                 f"and {wanted.get(name, 'missing')} here."
             )

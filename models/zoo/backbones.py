@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from models.errors import ModelsError
+from analysis.errors import Progress, UserError, no_progress
 from models.weights import download
 from models.zoo.lite0 import build_untrained, efficientnet_lite0
 from models.zoo.spec import ModelSpec
 from models.zoo.torchvision_zoo import torchvision_model, torchvision_names
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
-Progress = Callable[[int, int], None]
 
 BUNDLED: dict[str, Callable[[], nn.Module]] = {"efficientnet_lite0": build_untrained}
 """Networks whose weights need no download; all others are torchvision's."""
@@ -70,10 +69,10 @@ def find_backbone(name: object) -> ModelSpec:
         name: One of :func:`list_backbones`; torchvision's may name their weights, as in "resnet50:IMAGENET1K_V1".
 
     Raises:
-        ModelsError: No such network.
+        UserError: No such network.
     """
     if name not in BACKBONES:
-        raise ModelsError(
+        raise UserError(
             f"There is no backbone {str(name)[:60]!r}; choose {' or '.join(BUNDLED)}, or a classifier of torchvision "
             "such as mobilenet_v3_small or resnet18."
         )
@@ -88,7 +87,7 @@ def build_backbone(name: str) -> nn.Module:
     Tables of indices, which some transformers keep, are computed and no part of the state: a file cannot change them.
 
     Raises:
-        ModelsError: No such network.
+        UserError: No such network.
     """
     spec = find_backbone(name)
     on_meta = torch.get_default_device().type == "meta"
@@ -115,7 +114,7 @@ def measure_backbone(name: str, image_size: int) -> BackboneSize:
     """The size of a backbone for square pictures, found without memory or random numbers.
 
     Raises:
-        ModelsError: No such network, or it does not work with pictures of ``image_size`` pixels.
+        UserError: No such network, or it does not work with pictures of ``image_size`` pixels.
     """
     with torch.device("meta"):
         network = build_backbone(name).to("meta").eval()
@@ -124,16 +123,16 @@ def measure_backbone(name: str, image_size: int) -> BackboneSize:
                 shape = tuple(network(torch.empty(2, 3, image_size, image_size)).shape)
         except (RuntimeError, AssertionError, ValueError) as error:
             usual = find_backbone(name).preprocessing.crop_size
-            raise ModelsError(
+            raise UserError(
                 f"{name} does not work with pictures of {image_size} x {image_size} pixels; its weights were trained "
                 f"with {usual} x {usual}, which always works."
             ) from error
     if len(shape) != 2 or shape[0] != 2:
-        raise ModelsError(f"{name} cannot be a backbone: without its classifier it gives {shape[1:]} numbers.")
+        raise UserError(f"{name} cannot be a backbone: without its classifier it gives {shape[1:]} numbers.")
     return BackboneSize(shape[1], sum(parameter.numel() for parameter in network.parameters()))
 
 
-def load_pretrained(backbone: nn.Module, name: str, progress: Progress = lambda done, total: None) -> None:
+def load_pretrained(backbone: nn.Module, name: str, progress: Progress = no_progress) -> None:
     """Puts the published weights into a backbone; they are downloaded unless they are there.
 
     Args:
@@ -142,14 +141,14 @@ def load_pretrained(backbone: nn.Module, name: str, progress: Progress = lambda 
         progress: Called with bytes done and in total while weights are downloaded.
 
     Raises:
-        ModelsError: The weights are not here and cannot be had, or are damaged.
+        UserError: The weights are not here and cannot be had, or are damaged.
     """
     spec = find_backbone(name)
     if spec.weights is not None:
         try:
             download(spec.weights, progress)
-        except ModelsError as error:
-            raise ModelsError(f"{error} The backbone {DEFAULT_BACKBONE} needs no download.") from error
+        except UserError as error:
+            raise UserError(f"{error} The backbone {DEFAULT_BACKBONE} needs no download.") from error
     with torch.random.fork_rng(devices=[]):  # the whole network starts from random weights of its own
         weights: dict[str, Tensor] = spec.build().state_dict()
     backbone.load_state_dict({key: weights[key] for key in backbone.state_dict()})
@@ -177,7 +176,7 @@ def _remove_classifier(name: str, network: nn.Module) -> None:
     last = max(i for i, (_, module) in enumerate(modules) if any(True for _ in module.parameters(recurse=False)))
     path, classifier = modules[last]
     if not isinstance(classifier, nn.Linear | nn.Conv2d):
-        raise ModelsError(f"{name} cannot be a backbone: it ends in a {type(classifier).__name__}.")
+        raise UserError(f"{name} cannot be a backbone: it ends in a {type(classifier).__name__}.")
     network.set_submodule(path, nn.Identity())
     before, dropout = modules[last - 1]
     if isinstance(dropout, nn.Dropout):  # the new head has its own

@@ -5,8 +5,8 @@ from functools import cache
 import torch
 from torch import nn
 
+from analysis.errors import UserError
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.weights import USABLE, WeightsFile, load_state_dict
 from models.zoo.spec import ModelSpec
 
@@ -27,14 +27,14 @@ def torchvision_model(name: str) -> ModelSpec:
         name: "resnet50" for the default weights, "resnet50:IMAGENET1K_V1" for others.
 
     Raises:
-        ModelsError: There are no such weights for this builder.
+        UserError: There are no such weights for this builder.
     """
     from torchvision.models import get_model_weights
 
     builder, _, wanted = name.partition(":")
     choices = get_model_weights(builder)
     if wanted and wanted not in choices.__members__:
-        raise ModelsError(f"{builder} has no weights called {wanted}; there are {', '.join(choices.__members__)}.")
+        raise UserError(f"{builder} has no weights called {wanted}; there are {', '.join(choices.__members__)}.")
     weights = choices[wanted] if wanted else choices.DEFAULT
     return ModelSpec(
         name=name,
@@ -61,7 +61,7 @@ def _build_torchvision(name: str, builder: str, weights) -> nn.Module:
     try:
         return get_model(builder, weights=weights, progress=False).eval()
     except RuntimeError as error:
-        raise ModelsError(
+        raise UserError(
             f"{path} does not hold the published weights of {name}{_describe_misfit(builder, found)}. Move it to "
             f"another place, and they are fetched at the next use: {USABLE}."
         ) from error

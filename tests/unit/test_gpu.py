@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.errors import UserError
 from lab.session import Lab
-from models.errors import ModelsError
 from models.networks.parts import HEADS, NORMS, POOLING
 from models.runs.run import RunWriter, create_run, read_run
 from models.runs.stop import StopRequest
@@ -174,7 +174,7 @@ def test_too_little_memory_is_said_in_words_and_can_be_mended(tmp_path):
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**24) / total)
     try:
-        with pytest.raises(ModelsError, match=r"too little memory.*smaller batch"):
+        with pytest.raises(UserError, match=r"too little memory.*smaller batch"):
             train(config(shapes={"num_images": 20_000}), tmp_path / "a")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

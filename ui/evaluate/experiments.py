@@ -6,10 +6,10 @@ from html import escape
 import gradio as gr
 
 from analysis.consistency.traces import PATHS
+from analysis.errors import UserError
 from lab.documents import read_document, read_rows
 from lab.experiments.table import EXPERIMENTS, configure
 from models.data.samples import list_samples
-from models.errors import ModelsError
 from models.runs.run import Run
 from ui.evaluate.experiment_tables import show_rows
 from ui.services import Services
@@ -71,7 +71,7 @@ def _find_pictures(services: Services, source: str, image: str | None) -> dict:
     """What the traces are made of: the picture of the workbench, samples, or a labelled folder of the data root."""
     if source == "one":
         if image is None:
-            raise ModelsError("Choose a picture on the left first.")
+            raise UserError("Choose a picture on the left first.")
         return {"pictures": [str(image)]}
     if source == "samples":
         return {"pictures": [sample.name for sample in list_samples().values() if sample.kind == "photographs"]}

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import gradio as gr
 
+from analysis.errors import UserError
 from analysis.figures.evaluation import plot_arm_layers, plot_arms
 from lab.comparisons.repair_config import RepairConfig
 from lab.documents import read_document
-from models.errors import ModelsError
 from models.networks.repairs import list_arms
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
@@ -65,7 +65,7 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
         """Offers the cures that the model of the sidebar can have, and says why it cannot have the others."""
         try:
             found = list_arms(read_start(model, services.lab.runs_root).config)
-        except ModelsError as error:
+        except UserError as error:
             return gr.update(choices=[], value=[]), empty_html(str(error))
         names = [arm.name for arm in found if not arm.obstacle]
         kept = [name for name in chosen or RepairConfig.arms if name in names]
@@ -77,7 +77,7 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
     def begin(model, arms, steps, blur_size, limit, max_shift, seed, data, upload, folder):
         """Starts the bench in the background."""
         if not arms:
-            raise ModelsError("Choose at least one cure to compare.")
+            raise UserError("Choose at least one cure to compare.")
         dataset = find_own_data(services, upload, folder) if data == OWN else data
         config = RepairConfig(
             start_from=model,
@@ -110,7 +110,7 @@ def _find_data(services: Services, model: str) -> str:
     if model == "fashion_cnn":
         return "fashion_mnist"
     if not model.startswith(RUN_PREFIX):
-        raise ModelsError(f"Choose the pictures that {model} shall be trained further on.")
+        raise UserError(f"Choose the pictures that {model} shall be trained further on.")
     return find_dataset(services.jobs.read(model.removeprefix(RUN_PREFIX).partition("@")[0]))
 
 

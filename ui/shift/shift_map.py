@@ -7,7 +7,7 @@ from html import escape
 
 import gradio as gr
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.figures.shift import COLORINGS, MAX_COLUMNS, Panel, plot_shift_maps
 from analysis.shift.move import BOUNDARIES
 from lab.results import PictureMap
@@ -157,10 +157,10 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
                     maps.append(
                         map_all_circular_shifts(services.lab, picture, name, reach, progress=report, loading=loading)
                     )
-                except AnalysisError as error:
+                except UserError as error:
                     problems.append(f"{name}: {error}")
         if not maps:
-            raise AnalysisError(" ".join(problems))
+            raise UserError(" ".join(problems))
         for problem in problems:
             warn(problem)
         return show(maps, color_by, (dx, dy), subject, is_done=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from analysis.errors import UserError
 from analysis.figures.training import plot_seed_bands, read_number
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.config import ArmsConfig
@@ -14,7 +15,6 @@ from lab.comparisons.report import MEASURES, QUESTIONS, write_csv
 from lab.comparisons.variations import VARIATIONS, find_question, vary
 from lab.documents import read_document
 from models.data.datasets import DATASETS
-from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from models.training.config import TrainingConfig
 from ui.services import Services
@@ -54,7 +54,7 @@ def build_arms_panel(
 
     Args:
         services: The lab and what goes with it.
-        base_config: Makes what all arms share from the values of the page's form; may raise ModelsError.
+        base_config: Makes what all arms share from the values of the page's form; may raise UserError.
         form: The components of these values.
     """
     with gr.Row(elem_classes="controls"):
@@ -115,7 +115,7 @@ def build_arms_panel(
             return gr.skip(), gr.skip(), gr.skip()
         variation, base = VARIATIONS[chosen], base_config(*settings)
         if obstacle := variation.obstacle(base):
-            raise ModelsError(f"{variation.title} cannot be varied here: {obstacle}")
+            raise UserError(f"{variation.title} cannot be varied here: {obstacle}")
         texts = list(variation.suggest(base))
         return gr.update(choices=texts, value=texts), variation.shifts, _describe_variation(chosen, variation.shifts)
 
@@ -189,7 +189,7 @@ def _build_result(services: Services):
             return nothing
         try:
             config = ArmsConfig.from_dict(run.config)
-        except ModelsError as error:
+        except UserError as error:
             return (empty_html(f"The settings of this run cannot be read: {error}"), *nothing[1:])
         figures = [plot_seed_bands(_read_curves(run, config, measure), measure) for measure in PLOTS]
         charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]

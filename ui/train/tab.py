@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.registry import RUN_PREFIX
 from models.training.config import TrainingConfig
 from ui.services import Services
@@ -237,5 +237,5 @@ def _begin(services: Services, form: TrainForm, values: tuple):
 
 def _chosen(name: str | None) -> str:
     if not name:
-        raise ModelsError("There is no run to do this with; start a training first.")
+        raise UserError("There is no run to do this with; start a training first.")
     return name

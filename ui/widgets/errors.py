@@ -15,7 +15,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from analysis.errors import AnalysisError, Cancelled
+from analysis.errors import Cancelled, UserError
 from models.problems import MAYBE_PROBLEMS, describe_problem
 
 TITLE = "That did not work"
@@ -48,14 +48,14 @@ def answers_errors(answer: Callable[[str], object]) -> Callable[[Callable], Call
         def call(*args, **kwargs):
             try:
                 return handler(*args, **kwargs)
-            except (Cancelled, AnalysisError, *MAYBE_PROBLEMS) as error:
+            except (Cancelled, UserError, *MAYBE_PROBLEMS) as error:
                 return settle(error)
 
         @functools.wraps(handler)
         def stream(*args, **kwargs):
             try:
                 yield from handler(*args, **kwargs)
-            except (Cancelled, AnalysisError, *MAYBE_PROBLEMS) as error:
+            except (Cancelled, UserError, *MAYBE_PROBLEMS) as error:
                 yield settle(error)
 
         return stream if inspect.isgeneratorfunction(handler) else call
@@ -110,7 +110,7 @@ class Superseded(Cancelled):
 
 def describe_error(error: Exception) -> str | None:
     """One sentence for the visitor about what somebody can put right; None if the error is a bug."""
-    message = str(error) if isinstance(error, AnalysisError) else describe_problem(error)
+    message = str(error) if isinstance(error, UserError) else describe_problem(error)
     return message and hide_paths(message)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.predict import Prediction
 from ui.services import Services
 from ui.widgets.errors import hide_paths
@@ -45,10 +45,10 @@ def open_picture(services: Services, path: str | None, request: gr.Request, prog
     """The workbench's picture; the visitor can cancel while a large one is decoded, or waits for its turn.
 
     Raises:
-        AnalysisError: There is none.
+        UserError: There is none.
     """
     if path is None:
-        raise AnalysisError("Choose a picture on the left first.")
+        raise UserError("Choose a picture on the left first.")
     with services.watch(request, progress, "Opening the picture") as report:
         return services.lab.open_image(path, report)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import gradio as gr
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.runs.manager import JobManager
 from models.runs.queue import jobs_before
 from models.runs.run import UNFINISHED, Run
@@ -71,7 +71,7 @@ def build_job_view(
             return gr.skip() if last == empty else (empty_html(empty), *show(None), empty)
         try:
             current = services.jobs.read(name)
-        except ModelsError as error:
+        except UserError as error:
             return gr.skip() if last == str(error) else (empty_html(str(error)), *show(None), str(error))
         before = count_before(services, current)
         progress = [current.status.get("step"), current.status.get("sentence"), current.silence]
@@ -80,14 +80,14 @@ def build_job_view(
             return gr.skip()
         try:
             return _describe(current, before), *show(current), version
-        except ModelsError as error:  # its files are damaged; nothing of it is shown
+        except UserError as error:  # its files are damaged; nothing of it is shown
             return _describe(current, before) + sentence_html(str(error), "bad"), *show(None), version
 
     def act(action: Callable[[JobManager, str], None]) -> Callable:
         @shows_errors
         def handler(name):
             if not name:
-                raise ModelsError("There is no run to do this with; start one first.")
+                raise UserError("There is no run to do this with; start one first.")
             action(services.jobs, name)
             names = choices()
             return gr.update(choices=names, value=name if name in names else (names or [None])[0])

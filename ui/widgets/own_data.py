@@ -8,9 +8,9 @@ from pathlib import Path, PurePath
 
 import gradio as gr
 
+from analysis.errors import UserError
 from models.data.class_boxes import save_class_boxes
 from models.data.system_files import is_system_file
-from models.errors import ModelsError
 from models.names import find_path, list_readable, simplify
 from ui.services import Services
 
@@ -35,13 +35,13 @@ def find_own_data(services: Services, upload: str | None, folder: str | None) ->
     """The path that is meant.
 
     Raises:
-        ModelsError: Nothing was chosen.
+        UserError: Nothing was chosen.
     """
     if upload:
         return upload
     if folder in list_folders(services):
         return str(services.lab.data_root.absolute() / folder)
-    raise ModelsError("Upload a zip with one folder of pictures per class, or choose a folder.")
+    raise UserError("Upload a zip with one folder of pictures per class, or choose a folder.")
 
 
 def list_folders(services: Services) -> list[str]:
@@ -75,7 +75,7 @@ class OwnPictures:
     Attributes:
         fields: ``own_source`` (a key of ``SOURCES``), ``zip``, ``folder``, and ``box_name_1``, ``box_files_1`` to
             ``MAX_BOXES``.
-        find: Values by field -> path of the folder or zip that is meant; ModelsError if nothing is.
+        find: Values by field -> path of the folder or zip that is meant; UserError if nothing is.
         is_upload: Values by field -> whether that is a file that may vanish, so that a run has to keep a copy.
     """
 
@@ -118,7 +118,7 @@ def read_boxes(values: Mapping) -> dict[str, list[str]]:
     """Class -> files of all boxes with pictures in them.
 
     Raises:
-        ModelsError: A box with pictures has no name, or two have the same.
+        UserError: A box with pictures has no name, or two have the same.
     """
     found: dict[str, list[str]] = {}
     for number in range(1, MAX_BOXES + 1):
@@ -126,9 +126,9 @@ def read_boxes(values: Mapping) -> dict[str, list[str]]:
         if not files:
             continue
         if not name:
-            raise ModelsError(f"Box {number} has {len(files)} pictures but no name; write the name of the class.")
+            raise UserError(f"Box {number} has {len(files)} pictures but no name; write the name of the class.")
         if simplify(name) in map(simplify, found):
-            raise ModelsError(f"Two boxes are called {name!r}; every class has one box.")
+            raise UserError(f"Two boxes are called {name!r}; every class has one box.")
         found[name] = list(files)
     return found
 
@@ -151,7 +151,7 @@ class BoxStore:
         """The zip of these pictures.
 
         Raises:
-            ModelsError: Too few or too many classes or pictures, or no space left.
+            UserError: Too few or too many classes or pictures, or no space left.
         """
         with self._guard:
             if self._folder is None:

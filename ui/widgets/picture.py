@@ -7,11 +7,10 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from analysis.errors import Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from lab.session import Lab
 from models.data.decoding.formats import read_format
 from models.data.samples import list_samples
-from models.errors import ModelsError
 from ui.widgets.errors import refuse
 
 PREVIEW_SIDE = 1024
@@ -26,7 +25,7 @@ def check_picture_path(path: object) -> Path:
     mark, which a hostile client leaves out.
 
     Raises:
-        ModelsError: Any other path.
+        UserError: Any other path.
     """
     uploads = Path(get_upload_folder()).resolve()
     try:
@@ -36,7 +35,7 @@ def check_picture_path(path: object) -> Path:
     samples = {sample.path.resolve() for sample in list_samples().values()}
     if resolved in samples or resolved.is_relative_to(uploads):
         return resolved
-    raise ModelsError("Upload the picture first (gradio_client: handle_file), or name a sample.")
+    raise UserError("Upload the picture first (gradio_client: handle_file), or name a sample.")
 
 
 class Picture(gr.Image):
@@ -55,7 +54,7 @@ class Picture(gr.Image):
         original = payload.path.removesuffix(_PREVIEW)
         try:
             return str(check_picture_path(original if Path(original).is_file() else payload.path))
-        except ModelsError as error:
+        except UserError as error:
             refuse(str(error))
 
 
@@ -68,7 +67,7 @@ def make_preview(lab: Lab, path: str | None, progress: Progress = no_progress) -
         return None
     try:
         image = lab.open_image(path, progress)
-    except ModelsError:  # the open tab says why
+    except UserError:  # the open tab says why
         return None
     image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BOX)
     preview = Path(path + _PREVIEW)

@@ -14,9 +14,9 @@ from dataclasses import asdict, astuple, dataclass, fields
 import torch
 from torch import Generator, Tensor
 
+from analysis.errors import UserError
 from models.data.augment import motion, values
 from models.data.augment.motion import shift_circular, shift_zero
-from models.errors import ModelsError
 from models.settings import build_config, check_integer, check_number
 
 MAX_PREVIEW = 64
@@ -58,7 +58,7 @@ class AugmentConfig:
         """The configuration of strengths by name, which may come from a file; those left out are off.
 
         Raises:
-            ModelsError: Not a dictionary, an unknown name, or a strength outside 0 to 1.
+            UserError: Not a dictionary, an unknown name, or a strength outside 0 to 1.
         """
         return build_config(cls, strengths)
 
@@ -211,7 +211,7 @@ def preview(images: Tensor, config: AugmentConfig, seed: int, per_image: int = 8
         ``(M, per_image, C, H, W)`` uint8; ``[:, 0]`` are the originals.
 
     Raises:
-        ModelsError: The seed or the number of versions is out of range.
+        UserError: The seed or the number of versions is out of range.
     """
     check_integer("seed", seed, 0, 2**63 - 1)
     check_integer("per_image", per_image, 1, MAX_PREVIEW)
@@ -225,12 +225,12 @@ def default_config(names: Iterable[str]) -> AugmentConfig:
     """The named transforms at the strength to begin with; those of a data set are its ``augmentations``.
 
     Raises:
-        ModelsError: An unknown name.
+        UserError: An unknown name.
     """
     strengths = {}
     for name in names:
         if name not in TRANSFORMS:
-            raise ModelsError(f"There is no augmentation {name!r}; there are {', '.join(TRANSFORMS)}.")
+            raise UserError(f"There is no augmentation {name!r}; there are {', '.join(TRANSFORMS)}.")
         strengths[name] = TRANSFORMS[name].default
     return AugmentConfig(**strengths)
 

@@ -11,7 +11,8 @@ from math import ceil
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from models.errors import ImageError
+from analysis.errors import Progress
+from models.data.decoding.formats import ImageError
 
 MAX_BYTES = 640 * 2**20
 """Most memory that decoding one picture may take, its upright or converted copy included."""
@@ -26,8 +27,6 @@ _POLL_SECONDS = 0.1
 _SAMPLE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 _DECODER_BYTES = {"WEBP": 12, "AVIF": 12}
 """Bytes per pixel that decoders hold besides the picture itself."""
-
-Progress = Callable[[int, int], None]
 
 
 class Room:

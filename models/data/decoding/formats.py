@@ -3,7 +3,12 @@
 import re
 from pathlib import Path
 
-from models.errors import ImageError
+from analysis.errors import UserError
+
+
+class ImageError(UserError):
+    """The file is no picture this program can use; the message says why."""
+
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """Formats with a decoder in Pillow itself; leaves out EPS and others that start external programs.

@@ -12,8 +12,7 @@ from math import ceil
 
 from PIL import TiffImagePlugin as tags
 
-from models.data.decoding.formats import refuse_damaged, refuse_format
-from models.errors import ImageError
+from models.data.decoding.formats import ImageError, refuse_damaged, refuse_format
 
 _COMPRESSIONS = {1: "none", 5: "LZW", 8: "deflate", 32773: "PackBits", 32946: "deflate", 34925: "LZMA", 50000: "ZSTD"}
 """Those whose decoders fail unless they fill every strip."""

@@ -12,7 +12,7 @@ from sklearn import metrics
 from torchmetrics.functional.classification import multiclass_precision, multiclass_recall
 
 from analysis.confusion import MAX_CLASSES, measure_confusion, select_classes, wilson_interval
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 
 NAMES = ("ant", "bee", "cat", "dog")
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2])
@@ -133,7 +133,7 @@ def test_a_difference_is_zero_with_itself_changes_sign_and_counts_relabelled_pic
 def test_other_classes_cannot_be_compared():
     one = measure_confusion(logits_for(PREDICTED), LABELS, NAMES)
     other = measure_confusion(logits_for(PREDICTED), LABELS, ("a", "b", "c", "d"))
-    with pytest.raises(AnalysisError, match=r"4 \(a, b, c, \.\.\.\), the other 4 \(ant, bee, cat"):
+    with pytest.raises(UserError, match=r"4 \(a, b, c, \.\.\.\), the other 4 \(ant, bee, cat"):
         one.difference(other)
 
 
@@ -189,5 +189,5 @@ def test_classes_are_selected_by_what_is_beside_the_diagonal():
     ],
 )
 def test_what_cannot_be_counted_is_refused(logits, labels, categories, message):
-    with pytest.raises(AnalysisError, match=message):
+    with pytest.raises(UserError, match=message):
         measure_confusion(logits, labels, categories)

@@ -8,14 +8,13 @@ import torch
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from analysis.errors import Cancelled
+from analysis.errors import Cancelled, UserError
 from lab import data_overview
 from lab.data_overview import CACHE_BYTES, describe_data, measure_class_means
 from lab.lru import RecentResults
 from models.data import cifar10
 from models.data.datasets import Split, load_dataset
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 
 SMALL = ShapesConfig(num_images=300)
 
@@ -178,11 +177,11 @@ def test_progress_rises_to_the_end_and_may_cancel_anywhere(pets):
     ],
 )
 def test_what_cannot_be_is_refused(name, options):
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         describe(name, **options)
 
 
 def test_missing_files_are_said_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar10, "URL", "http://127.0.0.1:9/nothing.tar.gz")
-    with pytest.raises(ModelsError, match="CIFAR-10 is not on this machine"):
+    with pytest.raises(UserError, match="CIFAR-10 is not on this machine"):
         describe("cifar10", data_root=tmp_path)

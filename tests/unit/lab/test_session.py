@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 import lab as lab_module
 from analysis.attribution.methods import METHODS
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.layers import outline
 from analysis.shift.move import BOUNDARIES
 from lab.session import CHUNK, Lab
 from lab.shifts import map_picture, measure_picture
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.registry import BUNDLED
 from models.zoo.spec import ModelSpec
 from tests.device import DEVICE
@@ -149,14 +148,14 @@ def test_a_crop_beyond_the_picture_is_refused(lab):
     wide = noise(0, 40, 28)
     lab.shift(wide, "fashion_cnn", 6, 0, "crop")
     for dx, dy in ((7, 0), (-7, 0), (0, 1)):
-        with pytest.raises(AnalysisError, match="dx can go from -6 to 6 and dy from 0 to 0"):
+        with pytest.raises(UserError, match="dx can go from -6 to 6 and dy from 0 to 0"):
             lab.shift(wide, "fashion_cnn", dx, dy, "crop")
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(29, 0), (0, -29), (1000, 1000)])
 @pytest.mark.parametrize("boundary", [name for name in BOUNDARIES if name != "circular"])
 def test_shifts_out_of_sight_are_refused(lab, sneaker, dx, dy, boundary):
-    with pytest.raises(AnalysisError, match="out of sight"):
+    with pytest.raises(UserError, match="out of sight"):
         lab.shift(sneaker, "fashion_cnn", dx, dy, boundary)
 
 
@@ -164,18 +163,18 @@ def test_shifts_out_of_sight_are_refused(lab, sneaker, dx, dy, boundary):
 @pytest.mark.parametrize("boundary", ["zero", "circular", "reflect"])
 def test_a_shift_by_no_finite_number_is_said_to_be_that(lab, sneaker, boundary, distance):
     for measure in (lab.shift, partial(measure_picture, lab)):
-        with pytest.raises(AnalysisError, match="must be finite numbers"):
+        with pytest.raises(UserError, match="must be finite numbers"):
             measure(sneaker, "fashion_cnn", distance, 0, boundary)
 
 
 @pytest.mark.parametrize("boundary", ["zero", "mean"])
 def test_a_shift_by_the_whole_width_shows_nothing_and_is_refused(lab, sneaker, boundary):
     for dx, dy in ((28, 0), (0, -28), (-28.5, 1)):
-        with pytest.raises(AnalysisError, match="out of sight; it has 28 pixels"):
+        with pytest.raises(UserError, match="out of sight; it has 28 pixels"):
             lab.shift(sneaker, "fashion_cnn", dx, dy, boundary)
-        with pytest.raises(AnalysisError, match="out of sight; it has 28 pixels"):
+        with pytest.raises(UserError, match="out of sight; it has 28 pixels"):
             measure_picture(lab, sneaker, "fashion_cnn", dx, dy, boundary)
-    with pytest.raises(AnalysisError, match="out of sight"):
+    with pytest.raises(UserError, match="out of sight"):
         next(map_picture(lab, sneaker, "fashion_cnn", 28, boundary))
 
 
@@ -197,17 +196,17 @@ def test_a_picture_that_wraps_around_is_never_out_of_sight(lab, sneaker, dx, dy,
 
 
 def test_unknown_names_are_refused(lab, sneaker):
-    with pytest.raises(ModelsError, match="Did you mean fashion_cnn"):
+    with pytest.raises(UserError, match="Did you mean fashion_cnn"):
         lab.classify(sneaker, "fashion_cn")
-    with pytest.raises(AnalysisError, match="no boundary rule called wrap"):
+    with pytest.raises(UserError, match="no boundary rule called wrap"):
         lab.shift(sneaker, "fashion_cnn", 1, 0, "wrap")
-    with pytest.raises(AnalysisError, match=r"no layer called features.9; try features"):
+    with pytest.raises(UserError, match=r"no layer called features.9; try features"):
         lab.shift(sneaker, "fashion_cnn", 1, 0, layer="features.9")
-    with pytest.raises(AnalysisError, match=r"head\.pool gives no feature map"):
+    with pytest.raises(UserError, match=r"head\.pool gives no feature map"):
         lab.extract(sneaker, "fashion_cnn", "head.pool")
-    with pytest.raises(AnalysisError, match="knows the classes 0 to 9"):
+    with pytest.raises(UserError, match="knows the classes 0 to 9"):
         lab.explain(sneaker, "fashion_cnn", "saliency", target=10)
-    with pytest.raises(AnalysisError, match="saliency"):
+    with pytest.raises(UserError, match="saliency"):
         lab.explain(sneaker, "fashion_cnn", "salience")
 
 
@@ -399,7 +398,7 @@ def test_pictures_open_by_path_or_by_sample_name(lab, tmp_path, monkeypatch):
     assert sample.size == (28, 28)
     noise(0).save(tmp_path / "sneaker", format="PNG")
     assert lab.open_image("sneaker").size == (40, 36)
-    with pytest.raises(ModelsError, match="no file nothing"):
+    with pytest.raises(UserError, match="no file nothing"):
         lab.open_image("nothing")
 
 
@@ -454,7 +453,7 @@ def test_methods_with_an_obstacle_are_refused_and_the_others_work(fresh, sneaker
     assert fresh.default_layer("own") in [layer.name for layer in fresh.layers("own")]
     for method in METHODS:
         if method in obstacles:
-            with pytest.raises(AnalysisError, match="GELU"):
+            with pytest.raises(UserError, match="GELU"):
                 fresh.explain(sneaker, "own", method)
         else:
             assert fresh.explain(sneaker, "own", method).attribution.values.isfinite().all()
@@ -462,7 +461,7 @@ def test_methods_with_an_obstacle_are_refused_and_the_others_work(fresh, sneaker
 
 def test_a_model_without_convolutions_has_no_filters_and_no_default_layer(fresh, sneaker, monkeypatch):
     monkeypatch.setitem(BUNDLED, "own", lambda: own_model(lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 3))))
-    with pytest.raises(AnalysisError, match="own has no convolution"):
+    with pytest.raises(UserError, match="own has no convolution"):
         fresh.first_filters("own")
     assert fresh.default_layer("own") is None
     assert "grad_cam" in fresh.obstacles("own")
@@ -481,7 +480,7 @@ def test_a_model_with_broken_weights_is_refused(fresh, sneaker, monkeypatch):
         lambda: fresh.shift(sneaker, "own", 1, 0),
         lambda: fresh.explain(sneaker, "own", "saliency"),
     ):
-        with pytest.raises(AnalysisError, match="its weights are broken"):
+        with pytest.raises(UserError, match="its weights are broken"):
             call()
 
 

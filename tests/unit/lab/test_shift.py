@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.shift.circular import CircularPadding
 from lab.results import ShiftResult
 from lab.session import Lab
@@ -172,13 +172,13 @@ def test_crops_at_fractions_of_a_pixel_mix_real_pixels_only(lab, monkeypatch):
     expected = np.stack([lanczos(column, dy, 8) for column in rows.T]).T
     np.testing.assert_allclose(result.after_pixels[0].numpy(), expected, atol=1e-5)
     assert result.is_real.all()
-    with pytest.raises(AnalysisError, match="too small to show its surroundings"):
+    with pytest.raises(UserError, match="too small to show its surroundings"):
         lab.shift(picture, "roomy", 7.5, 0, "crop")  # the taps would reach beyond the picture
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(28.5, 0), (0, -28.001)])
 def test_fractions_out_of_sight_are_refused(lab, boot, dx, dy):
-    with pytest.raises(AnalysisError, match="out of sight"):
+    with pytest.raises(UserError, match="out of sight"):
         lab.shift(boot, MODEL, dx, dy)
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis.errors import AnalysisError, Cancelled
+from analysis.errors import Cancelled, UserError
 from analysis.network.layers import outline
 from analysis.shift import shift_map
 from analysis.shift.circular import CircularPadding
@@ -30,7 +30,6 @@ from lab.shifts import (
     measure_picture,
 )
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.registry import BUNDLED, fashion_cnn
 from models.zoo.spec import ModelSpec
 from tests.device import DEVICE
@@ -184,7 +183,7 @@ def test_the_size_of_a_map_is_limited(lab, boot, max_shift):
         lambda: next(map_picture(lab, boot, MODEL, max_shift)),
         lambda: map_all_circular_shifts(lab, boot, MODEL, max_shift),
     ):
-        with pytest.raises(AnalysisError) as caught:
+        with pytest.raises(UserError) as caught:
             call()
         assert str(caught.value) == f"The largest shift of a map is between 1 and 64 pixels, not {max_shift}."
 
@@ -196,10 +195,10 @@ def test_what_cannot_be_mapped_is_refused_in_words(lab, boot):
         ((MODEL, 1, "crop"), "dx can go from 0 to 0 and dy from 0 to 0"),
         ((MODEL, 1, "wrap"), "no boundary rule called wrap; there are zero, mean"),
     ):
-        with pytest.raises(AnalysisError, match=words):
+        with pytest.raises(UserError, match=words):
             next(map_picture(lab, boot, *arguments))
     for call in (map_picture, map_all_circular_shifts):
-        with pytest.raises(ModelsError, match="Did you mean fashion_cnn"):
+        with pytest.raises(UserError, match="Did you mean fashion_cnn"):
             list(call(lab, boot, "fashion_cn", 1))
 
 
@@ -291,7 +290,7 @@ def test_networks_that_cannot_be_followed_are_refused_in_words(lab, monkeypatch)
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12), np.uint8))
     layers = (nn.Conv2d(6, 5, 3, stride=4, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     model = register_own(monkeypatch, *layers)  # 6 cells do not divide into steps of 4
-    with pytest.raises(AnalysisError) as caught:
+    with pytest.raises(UserError) as caught:
         map_all_circular_shifts(lab, picture, model, 1)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
@@ -425,9 +424,9 @@ def test_a_reading_reports_and_can_be_cancelled(lab, boot):
 
 
 def test_a_reading_that_the_boundary_cannot_give_is_refused(lab, boot):
-    with pytest.raises(AnalysisError, match="dx can go from 0 to 0"):
+    with pytest.raises(UserError, match="dx can go from 0 to 0"):
         measure_picture(lab, boot, MODEL, 1, 0, "crop")
-    with pytest.raises(AnalysisError, match="no boundary rule called wrap"):
+    with pytest.raises(UserError, match="no boundary rule called wrap"):
         measure_picture(lab, boot, MODEL, 1, 0, "wrap")
 
 
@@ -471,7 +470,7 @@ def test_the_self_check_can_be_cancelled_and_refuses_flat_pictures(lab, boot):
 
     with pytest.raises(Cancelled):
         check_model(lab, MODEL, boot, progress=cancel)
-    with pytest.raises(AnalysisError, match="one flat colour"):
+    with pytest.raises(UserError, match="one flat colour"):
         check_model(lab, MODEL, Image.new("L", (28, 28), 90))
     assert elsewhere(lab.classify, boot, MODEL).predictions
 
@@ -527,5 +526,5 @@ def test_the_total_stride_is_that_of_the_deepest_map(lab, monkeypatch):
 
 @pytest.mark.parametrize(("dx", "dy"), [(29, 0), (0, -1000)])
 def test_readings_out_of_sight_are_refused(lab, boot, dx, dy):
-    with pytest.raises(AnalysisError, match="out of sight"):
+    with pytest.raises(UserError, match="out of sight"):
         measure_picture(lab, boot, MODEL, dx, dy)

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from analysis.errors import UserError
 from models.cache import ModelCache
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.registry import Registry
 from models.weights import WeightsFile
 from models.zoo.spec import ModelSpec
@@ -36,7 +36,7 @@ class Shelf:
 
     def get(self, name: str) -> ModelSpec:
         if len(name) != 1:
-            raise ModelsError(f"There is no model called {name}.")
+            raise UserError(f"There is no model called {name}.")
         return ModelSpec(
             name=name,
             source="test",
@@ -93,7 +93,7 @@ def test_first_use_by_many_threads_builds_once(cache, shelf, num_threads):
     assert all(module is modules[0] for module in modules)
 
 
-@pytest.mark.parametrize("problem", [ModelsError("no connection"), RuntimeError("bug"), KeyboardInterrupt()])
+@pytest.mark.parametrize("problem", [UserError("no connection"), RuntimeError("bug"), KeyboardInterrupt()])
 def test_after_a_failure_the_next_call_tries_again(cache, shelf, problem):
     shelf.problems.append(problem)
     with pytest.raises(type(problem)), cache.use("a"):
@@ -106,7 +106,7 @@ def test_after_a_failure_the_next_call_tries_again(cache, shelf, problem):
 
 
 def test_waiting_threads_survive_the_failure_of_the_first(cache, shelf):
-    shelf.problems.append(ModelsError("no connection"))
+    shelf.problems.append(UserError("no connection"))
     start = threading.Barrier(4, timeout=TIMEOUT)
 
     def first_use(_):
@@ -114,7 +114,7 @@ def test_waiting_threads_survive_the_failure_of_the_first(cache, shelf):
         try:
             with cache.use("a") as loaded:
                 return loaded.module
-        except ModelsError:
+        except UserError:
             return None
 
     with ThreadPoolExecutor(4) as pool:
@@ -210,7 +210,7 @@ def test_the_budget_counts_every_byte(shelf, max_bytes, kept):
 
 
 def test_unknown_names_leave_nothing_behind(cache):
-    with pytest.raises(ModelsError, match="no model called none"), cache.use("none"):
+    with pytest.raises(UserError, match="no model called none"), cache.use("none"):
         pytest.fail("there is nothing to lend")
     assert cache.loaded_names() == []
 
@@ -223,7 +223,7 @@ def test_weights_are_downloaded_before_the_model_is_built(cache, shelf, tmp_path
         assert loaded.spec.is_cached
     assert calls == [(7, 7)]
     shelf.weights = WeightsFile((tmp_path / "gone.pth").as_uri(), 7)
-    with pytest.raises(ModelsError, match="could not be downloaded"):
+    with pytest.raises(UserError, match="could not be downloaded"):
         use(cache, "b")
     assert shelf.num_built == {"a": 1}
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from analysis.errors import UserError
 from models.checkpoints import describe_model, load_checkpoint, pack_weights
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 
 CONFIG = SmallCNNConfig(num_classes=3, in_channels=1, image_size=8, channels=(4, 6))
@@ -93,7 +93,7 @@ def test_hostile_values_are_refused(saved, place, value):
     else:
         inner[place[-1]] = value
     json_path.write_text(json.dumps(values))
-    with pytest.raises(ModelsError, match=r"model\.json does not describe a model"):
+    with pytest.raises(UserError, match=r"model\.json does not describe a model"):
         load_checkpoint(json_path, weights)
 
 
@@ -101,7 +101,7 @@ def test_hostile_values_are_refused(saved, place, value):
 def test_files_that_are_no_json_object(saved, text):
     _, json_path, weights = saved
     json_path.write_text(text, encoding="latin-1")
-    with pytest.raises(ModelsError, match=r"damaged|larger"):
+    with pytest.raises(UserError, match=r"damaged|larger"):
         load_checkpoint(json_path, weights)
 
 
@@ -117,7 +117,7 @@ def test_weights_must_fit(saved):
         (weights | {name: torch.full((3,), torch.nan)}, "finite"),
     ]:
         save_file(changed, path)
-        with pytest.raises(ModelsError, match=words):
+        with pytest.raises(UserError, match=words):
             load_checkpoint(json_path, path)
 
 
@@ -125,14 +125,14 @@ def test_weights_must_fit(saved):
 def test_cut_weights(saved, keep):
     _, json_path, path = saved
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ModelsError, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         load_checkpoint(json_path, path)
 
 
 def test_missing_files(saved, tmp_path):
     _, json_path, weights = saved
     for paths in ((tmp_path / "none", weights), (json_path, tmp_path / "none"), (json_path, tmp_path)):
-        with pytest.raises(ModelsError):
+        with pytest.raises(UserError):
             load_checkpoint(*paths)
 
 
@@ -149,7 +149,7 @@ def test_any_json_gives_a_model_or_a_sentence(tmp_path_factory, key, value):
     folder = tmp_path_factory.mktemp("any")
     values = describe_model(SmallCNN(CONFIG), "small_cnn", ("a", "b", "c"), PREPROCESSING) | {key: value}
     (folder / "model.json").write_text(json.dumps(values))
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         load_checkpoint(folder / "model.json", folder / "weights.safetensors")
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from analysis.errors import UserError
 from models.devices import DEVICES, resolve_device
-from models.errors import ModelsError
 
 
 @pytest.fixture
@@ -34,21 +34,21 @@ def test_one_of_several_gpus_can_be_named(machine):
 
 def test_a_gpu_that_is_not_there_is_refused(machine):
     machine(cuda=True, mps=False)
-    with pytest.raises(ModelsError, match="2 CUDA devices, so there is no cuda:2"):
+    with pytest.raises(UserError, match="2 CUDA devices, so there is no cuda:2"):
         resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
 def test_missing_devices_are_refused(machine, name):
     machine(cuda=False, mps=False)
-    with pytest.raises(ModelsError, match=f"no {name.split(':')[0].upper()} device; use --device auto or cpu"):
+    with pytest.raises(UserError, match=f"no {name.split(':')[0].upper()} device; use --device auto or cpu"):
         resolve_device(name)
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "tpu", "CUDA", "cpu:x", "cuda:", "cuda:x", "cuda:-1", "auto:0"])
 def test_unknown_names_are_refused_with_the_choices(machine, name):
     machine(cuda=True, mps=False)
-    with pytest.raises(ModelsError, match=f"choose one of {', '.join(DEVICES)}"):
+    with pytest.raises(UserError, match=f"choose one of {', '.join(DEVICES)}"):
         resolve_device(name)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.names import (
     compose,
     describe_skipped,
@@ -95,7 +95,7 @@ def test_a_folder_keeps_its_name_beside_one_that_reads_the_same(tmp_path):
 
 def test_two_folders_that_cannot_be_read_apart_are_refused():
     lost = PurePosixPath("\ufffd\ufffd")
-    with pytest.raises(ModelsError, match="pets has two folders"):
+    with pytest.raises(UserError, match="pets has two folders"):
         refuse_lookalikes("pets", [(lost, b"\xff\xff"), (lost, b"\xfe\xfe")])
     refuse_lookalikes(
         "pets", [(lost, b"\xff\xff"), (lost, b"\xff\xff"), (PurePosixPath("a"), 1), (PurePosixPath("a"), 2)]

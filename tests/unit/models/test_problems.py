@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.errors import AnalysisError
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.problems import TOO_LITTLE_MEMORY, describe_problem, is_out_of_memory, open_job
 from models.runs.manager import PROGRAMS
 from models.runs.run import create_run, read_run
@@ -59,9 +58,9 @@ def run_dir(tmp_path):
     return create_run(tmp_path, "job", {})
 
 
-@pytest.mark.parametrize("error", [*MEMORY.values(), *DISK.values(), ModelsError("Bad."), AnalysisError("Bad.")])
+@pytest.mark.parametrize("error", [*MEMORY.values(), *DISK.values(), UserError("Bad."), UserError("Bad.")])
 def test_a_job_ends_with_a_sentence_that_its_run_keeps(run_dir, error):
-    with pytest.raises(ModelsError) as caught, open_job(run_dir, AnalysisError):
+    with pytest.raises(UserError) as caught, open_job(run_dir, UserError):
         raise error
     run = read_run(run_dir.parent, "job")
     assert (run.state, run.message) == ("failed", str(caught.value))
@@ -75,7 +74,7 @@ def test_a_bug_in_a_job_stays_one(run_dir):
 
 
 def test_another_file_is_named(run_dir):
-    with pytest.raises(ModelsError, match=r"/data/x\.png cannot be used"), open_job(run_dir):
+    with pytest.raises(UserError, match=r"/data/x\.png cannot be used"), open_job(run_dir):
         raise PermissionError(errno.EACCES, "Permission denied", "/data/x.png")
 
 

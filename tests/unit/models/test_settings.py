@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.settings import build_config, check_choice, check_flag, check_integer, check_number
 
 
@@ -38,11 +38,11 @@ def test_good_values_pass():
     ],
 )
 def test_sentences(check, sentence):
-    with pytest.raises(ModelsError) as caught:
+    with pytest.raises(UserError) as caught:
         check()
     assert str(caught.value) == sentence
 
 
 def test_numbers_too_large_for_a_float():
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         check_number("r", 10**400, 0, 1)

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.errors import UserError
 from models import weights
-from models.errors import ModelsError
 from models.weights import WeightsFile, download, load_state_dict
 
 CONTENT = bytes(range(256)) * 40
@@ -110,7 +110,7 @@ def test_a_server_may_keep_the_length_to_itself(torch_home, address, num_bytes):
 )
 def test_failed_downloads_say_how_to_help_and_leave_nothing(torch_home, address, kind, name, reason):
     url = address(kind, name)
-    with pytest.raises(ModelsError) as caught:
+    with pytest.raises(UserError) as caught:
         download(WeightsFile(url, len(CONTENT)))
     message = str(caught.value)
     assert reason in message
@@ -124,7 +124,7 @@ def test_a_refused_connection_says_how_to_help(torch_home):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
         port = closed.server_port
     url = f"http://127.0.0.1:{port}/net.pth"
-    with pytest.raises(ModelsError, match="refused") as caught:
+    with pytest.raises(UserError, match="refused") as caught:
         download(WeightsFile(url, 1))
     assert f"put net.pth from {url} into {torch_home}." in str(caught.value)
     assert leftovers(torch_home) == []
@@ -132,7 +132,7 @@ def test_a_refused_connection_says_how_to_help(torch_home):
 
 def test_a_folder_that_cannot_be_written_is_named(torch_home, address):
     torch_home.parent.parent.write_text("a file is in the way")
-    with pytest.raises(ModelsError, match="could not be saved") as caught:
+    with pytest.raises(UserError, match="could not be saved") as caught:
         download(WeightsFile(address("ok"), 1))
     assert str(torch_home) in str(caught.value)
 
@@ -180,7 +180,7 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, kind):
     marker, path = tmp_path / "marker", tmp_path / "net.pth"
     values = {"a": Intruder(marker)}
     path.write_bytes(pickle.dumps(values) if kind == "pickle" else saved(values, kind == "zipped"))
-    with pytest.raises(ModelsError, match="not plain tensors") as caught:
+    with pytest.raises(UserError, match="not plain tensors") as caught:
         load_state_dict(path)
     assert str(path) in str(caught.value)
     assert not marker.exists()
@@ -192,13 +192,13 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, kind):
 @pytest.mark.parametrize("values", [torch.ones(3), [torch.ones(3)], "text", None])
 def test_files_without_named_tensors_are_refused(tmp_path, values):
     (tmp_path / "net.pth").write_bytes(saved(values, True))
-    with pytest.raises(ModelsError, match="not a readable weight file"):
+    with pytest.raises(UserError, match="not a readable weight file"):
         load_state_dict(tmp_path / "net.pth")
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none.pth"):
-        with pytest.raises(ModelsError, match="not a readable weight file"):
+        with pytest.raises(UserError, match="not a readable weight file"):
             load_state_dict(path)
 
 
@@ -217,5 +217,5 @@ def test_damaged_files_give_tensors_or_a_sentence(tmp_path_factory, data, change
     path.write_bytes(mutated)
     try:
         assert isinstance(load_state_dict(path), dict)
-    except ModelsError as error:
+    except UserError as error:
         assert str(path) in str(error)

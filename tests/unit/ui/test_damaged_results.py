@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from analysis.errors import UserError
 from lab.comparisons.config import Arm, ArmsConfig
 from lab.documents import read_document, read_rows
 from lab.session import Lab
-from models.errors import ModelsError
 from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, write_json
 from models.training.config import TrainingConfig
@@ -120,7 +120,7 @@ def shown(request, tmp_path):
         try:
             read_document(run)
             read_rows(run)
-        except ModelsError as error:
+        except UserError as error:
             return str(error)
         assert "damaged" not in show(**status)
         return ""

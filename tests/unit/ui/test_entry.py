@@ -6,7 +6,7 @@ import logging
 import gradio as gr
 import pytest
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from ui.entry import Page, check_inputs, is_clean, read_position
 from ui.widgets.distance import Distance
 from ui.widgets.errors import BUG, TITLE
@@ -41,7 +41,7 @@ def test_a_value_of_the_wrong_kind_is_refused_by_the_name_of_its_setting(name):
     for value in good:
         check_inputs([component], [value])
     for value in [*bad, *UNCLEAN]:
-        with pytest.raises(ModelsError, match=r"^Setting must be "):
+        with pytest.raises(UserError, match=r"^Setting must be "):
             check_inputs([component], [value])
 
 
@@ -49,7 +49,7 @@ def test_too_few_values_are_refused_and_states_are_the_servers():
     with gr.Blocks():
         state, text = gr.State(), gr.Textbox()
     check_inputs([state, text], [object(), "x", "more"])
-    with pytest.raises(ModelsError, match="2 values are needed here, not 1"):
+    with pytest.raises(UserError, match="2 values are needed here, not 1"):
         check_inputs([state, text], ["x"])
 
 
@@ -60,7 +60,7 @@ def test_ordinary_values_are_clean():
 @pytest.mark.parametrize("data", [None, {}, [1], {"index": "a"}, {"index": -1}, {"index": 2}, {"index": [0, 1]}])
 def test_a_click_on_nothing_is_refused(data):
     assert read_position(gr.EventData(None, {"index": 1}), "ab") == 1
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         read_position(gr.EventData(None, data), "ab")
 
 
@@ -94,7 +94,7 @@ def test_a_bug_is_one_honest_sentence_and_a_traceback_in_the_log(call, error):
     assert message == BUG and "Traceback" in log and type(error).__name__ in log
 
 
-@pytest.mark.parametrize("error", [ModelsError("a < b"), gr.Error("a < b")])
+@pytest.mark.parametrize("error", [UserError("a < b"), gr.Error("a < b")])
 def test_a_refusal_is_a_sentence_and_nothing_in_the_log(call, error):
     """Also where a handler is not decorated, and where gradio itself refuses a value."""
     assert call(raiser(error), "x", api_visibility="private") == ("a &lt; b", "")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import gradio as gr
 
+from analysis.errors import UserError
 from analysis.figures.training import RUN_MEASURES, plot_runs
 from lab.runs.compare import compare_runs
-from models.errors import ModelsError
 from models.runs.run import Run
 from ui.services import Services
 from ui.train.results.downloads import build_download, wire_download
@@ -76,7 +76,7 @@ def build_run_comparison(services: Services, timer: gr.Timer) -> gr.Dropdown:
     def write(names, report) -> tuple[Path, str]:
         runs = read_runs(services, names or [])
         if len(runs) < 2:
-            raise ModelsError("Choose at least two runs to compare.")
+            raise UserError("Choose at least two runs to compare.")
         path = services.new_file("comparison.json")
         path.write_text(json.dumps(compare_runs(runs).to_json(), allow_nan=False), encoding="utf-8")
         return path, f"results and settings of {', '.join(run.name for run in runs)}."
@@ -101,6 +101,6 @@ def read_runs(services: Services, names: Sequence[str]) -> list[Run]:
     for name in dict.fromkeys(names):
         try:
             runs.append(services.jobs.read(name))
-        except ModelsError:  # deleted by somebody else
+        except UserError:  # deleted by somebody else
             continue
     return [run for run in runs if run.kind == "training"][:MAX_COMPARED]

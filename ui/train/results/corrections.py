@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from lab.runs.corrections import add_correction, find_trained, read_corrections, take_back_correction
 from lab.runs.mistakes import is_upload, latest_corrections, open_errors, plan_corrected_run
-from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.train.results.mistakes_view import CORRECTED, count
@@ -73,7 +72,7 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
     def add(name, picked, label, is_excluded: bool) -> tuple:
         current = services.jobs.read(name or "")
         if picked is None or (label is None and not is_excluded):
-            raise AnalysisError("Choose a picture first, and the class that it ought to have.")
+            raise UserError("Choose a picture first, and the class that it ought to have.")
         part, index = picked
         add_correction(current, open_errors(current, part), index, None if is_excluded else label)
         return show(current)
@@ -103,7 +102,7 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
         trained = find_trained(current, corrections, services.jobs.list("training"))
         if corrections and len(trained) == len(corrections):
             found = ", ".join(sorted({run.name for run in trained.values()}))
-            raise ModelsError(f"All corrections have been trained with in {found}; correct another picture first.")
+            raise UserError(f"All corrections have been trained with in {found}; correct another picture first.")
         config, new = plan_corrected_run(services.lab, current, corrections)
         services.jobs.start(config, new, is_upload=is_upload(current))
         more = count(len(corrections), "more correction")

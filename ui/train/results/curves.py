@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from analysis.errors import UserError
 from analysis.figures.training import plot_accuracy, plot_layers, plot_learning_rate, plot_loss, plot_throughput
-from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.widgets.errors import hide_paths
@@ -70,7 +70,7 @@ def build_curves_panel(services: Services, run: gr.Dropdown) -> CurvesPanel:
         try:
             current = services.jobs.read(name)
             before = count_before(services, current)
-        except ModelsError as error:
+        except UserError as error:
             return gr.skip() if last == str(error) else nothing(str(error))
         version = [name, current.state, current.message, before, len(current.metrics), current.silence]
         return gr.skip() if version == last else (*_show(current, before), version)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from analysis.errors import Progress
-from models.errors import ModelsError
+from analysis.errors import Progress, UserError
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
 from ui.services import Services
@@ -83,7 +82,7 @@ def build_capsule_upload(services: Services, run: gr.Dropdown, changed: gr.State
         from models.training.capsule import unpack_capsule
 
         if not path:
-            raise ModelsError("Choose the zip of a capsule first.")
+            raise UserError("Choose the zip of a capsule first.")
         with services.watch(request, progress, "Opening the capsule", VIEW) as report:
             report(0, 2)
             name = unpack_capsule(path, services.jobs.runs_root)
@@ -140,7 +139,7 @@ def wire_download(
 def _maker(services: Services, file: RunFile) -> Callable[[object, Progress], tuple[Path, str]]:
     def make(name, report):
         if not name:
-            raise ModelsError("There is no run to do this with; choose one first.")
+            raise UserError("There is no run to do this with; choose one first.")
         run = services.jobs.read(name)
         path = services.new_file(f"{run.name}{file.ending}")
         return path, file.write(services, run, path, report)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import gradio as gr
 
 from analysis.attribution.methods import METHODS
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.figures.confusion import plot_class_scores, plot_confusion
 from lab.runs.mistakes import LINEAR, PARTS, contrast_picture, find_uncorrected, find_version, has_errors, open_errors
-from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from ui.entry import read_position
 from ui.services import Services
@@ -108,9 +107,9 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
         """The pairs of the part that are confused most, and its pictures; or why there are none."""
         try:
             if not has_errors(current, part):
-                raise ModelsError(explain_no_training(current))
+                raise UserError(explain_no_training(current))
             view = open_errors(current, part)
-        except (ModelsError, AnalysisError) as error:
+        except UserError as error:
             return gr.update(choices=[]), empty_html(str(error)), None, ()
         text, pictures, chosen = list_pictures(view, true, predicted)
         shown = tuple((part, index) for index in chosen)
@@ -154,7 +153,7 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
             if not has_errors(current):
                 return clear(_explain_absence(current), follows, version)
             view, corrected = open_errors(current), corrections.show(current)
-        except (ModelsError, AnalysisError) as error:
+        except UserError as error:
             return clear(str(error))
         names = [(category, index) for index, category in enumerate(view.confusion.categories)]
         either = [
@@ -177,7 +176,7 @@ def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
             if seen is None or seen[0] != name or None in seen[2]:
                 return refresh(name)
             results = draw(current, part, true, predicted, compared)
-        except (ModelsError, AnalysisError):  # refresh says what is wrong, and stops the timer
+        except UserError:  # refresh says what is wrong, and stops the timer
             return refresh(name)
         kept = [gr.skip()] * (len(lists) + len(picture) + len(corrections.outputs))
         return *results, *kept, gr.update(active=current.state in UNFINISHED), version

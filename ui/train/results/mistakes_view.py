@@ -4,10 +4,9 @@ import gradio as gr
 
 from analysis.attribution.overlay import render_map
 from analysis.confusion import Confusion
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.figures.confusion import plot_confusion_difference
 from lab.runs.mistakes import ErrorView, PictureContrast, open_errors
-from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.widgets.html import describe_estimate, empty_html, figure_html, scale_html, sentence_html
@@ -137,7 +136,7 @@ def compare_errors(services: Services, run: Run, view: ErrorView, other: str | N
         before = services.jobs.read(other)
         earlier, now = open_errors(before).confusion, view.confusion
         change = now.difference(earlier)
-    except (ModelsError, AnalysisError) as error:
+    except UserError as error:
         return empty_html(str(error)), hidden
     text = "; ".join(
         f"{each.name}: {describe_estimate(found.accuracy.to_json())} of {count(len(found), 'picture')}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.ordinary_files import is_ordinary
 from models.registry import RUN_PREFIX
 from models.runs.manager import JobManager
@@ -127,7 +127,7 @@ def build_run_actions(services: Services, run: gr.Dropdown, compare: gr.Dropdown
         """Does what was asked about."""
         kind, about = what or (None, None)
         if kind not in ACTIONS or about != _chosen(name):
-            raise ModelsError("Another run has been chosen since; ask again.")
+            raise UserError("Another run has been chosen since; ask again.")
         ACTIONS[kind].do(services.jobs, name)
         names = list_trainings(services)
         if name in names:
@@ -167,7 +167,7 @@ def list_trainings(services: Services) -> list[str]:
 
 def _chosen(name: str | None) -> str:
     if not name:
-        raise ModelsError("There is no run to do this with; choose one first.")
+        raise UserError("There is no run to do this with; choose one first.")
     return name
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from analysis.errors import UserError
 from lab.runs.compare import describe_runs
-from models.errors import ModelsError
 from models.registry import DEFAULT_MODEL, RUN_PREFIX
 from models.runs.queue import jobs_before
 from models.runs.run import Run
@@ -208,4 +208,4 @@ def _pick(names: Sequence[str], chosen: str | None, compared: Sequence[str], eve
 
 def _check_is_there(name: object, names: Sequence[str]) -> None:
     if name not in names:
-        raise ModelsError("This run is no longer there; it was deleted or renamed.")
+        raise UserError("This run is no longer there; it was deleted or renamed.")

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.figures.confusion import plot_confusion
 from lab.runs.examples import list_snapshots
 from lab.runs.snapshot_view import list_map_layers, measure_scales, open_examples, pick_examples, view_snapshot
 from lab.runs.snapshots import evaluate_snapshot, snapshot_consistency, snapshot_health
-from models.errors import ModelsError
 from models.runs.run import UNFINISHED, Run
 from ui.entry import read_position
 from ui.services import Services
@@ -120,7 +119,7 @@ def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
                 return clear(NOT_YET if follows else NONE_KEPT.format(run=name), follows, version)
             examples = open_examples(current)
             layers = list_map_layers(services.lab, current, steps[-1])
-        except (ModelsError, AnalysisError) as error:
+        except UserError as error:
             return clear(str(error))
         chosen = tuple(pick_examples(examples.labels, NUM_THUMBNAILS))
         thumbnails = write_thumbnails(services, draw_thumbnails(examples, chosen))
@@ -134,7 +133,7 @@ def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
         """Lets the slider grow with the training; who is at its end stays there."""
         try:
             current = services.jobs.read(name or "")
-        except ModelsError:  # refresh says what is wrong, and stops the timer
+        except UserError:  # refresh says what is wrong, and stops the timer
             return refresh(name)
         version = _find_version(current)
         if version == seen:
@@ -151,7 +150,7 @@ def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
         current = services.jobs.read(name or "")
         steps = list_snapshots(current)
         if not steps:
-            raise ModelsError(NONE_KEPT.format(run=name))
+            raise UserError(NONE_KEPT.format(run=name))
         return current, steps, steps[min(max(int(moment), 1), len(steps)) - 1]
 
     @clears_on_errors(lambda message: (empty_html(message), "", "", ""))

@@ -46,7 +46,7 @@ class DataPanel:
             ``min_size``, ``max_size``, ``occlusion``, ``num_images``. Also ``seed``, which divides or draws them: it
             belongs to the whole training, and whoever lays that out renders it.
         read: Values by key -> the arguments of ``TrainingConfig`` that they stand for: dataset, shapes, image_size,
-            train_limit, label_noise. ModelsError where own pictures are not chosen or cannot be used.
+            train_limit, label_noise. UserError where own pictures are not chosen or cannot be used.
         is_upload: Values by key -> whether the data set is a file that may vanish, so that a run must copy it.
         find_kind: Values by key -> what of the data decides the shapes in a network, without opening pictures.
         find_pictures: Values by key -> three training pictures ``(3, C, H, W)`` uint8, or None where there are

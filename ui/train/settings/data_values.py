@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from analysis.errors import UserError
 from lab.data_overview import DataOverview, describe_data
 from lab.network_summary import DataKind, find_kind
 from models.data import cifar10
 from models.data.fashion_mnist import find_files
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 from models.names import find_path
 from ui.widgets.own_data import OWN, OwnPictures, count_boxes
 
@@ -53,10 +53,10 @@ def read_shapes(values: Mapping) -> ShapesConfig:
     """What is to be drawn.
 
     Raises:
-        ModelsError: The values do not fit each other.
+        UserError: The values do not fit each other.
     """
     if values["min_size"] > values["max_size"]:
-        raise ModelsError(
+        raise UserError(
             f"The smallest shape ({values['min_size']:g} of the side) is larger than the largest "
             f"({values['max_size']:g}); swap the two."
         )
@@ -68,7 +68,7 @@ def read_data(values: Mapping, own: OwnPictures) -> dict:
     """The arguments of ``TrainingConfig`` that the fields of the panel stand for.
 
     Raises:
-        ModelsError: Own pictures are not chosen or cannot be used, or the values do not fit each other.
+        UserError: Own pictures are not chosen or cannot be used, or the values do not fit each other.
     """
     is_drawn = values["dataset"] == "shapes"
     return {
@@ -84,7 +84,7 @@ def read_kind(values: Mapping, own: OwnPictures) -> DataKind:
     """What of the chosen data decides the shapes in a network.
 
     Raises:
-        ModelsError: A folder or zip that cannot be trained on.
+        UserError: A folder or zip that cannot be trained on.
     """
     image_size = int(values["image_size"] or 0) or None
     if values["dataset"] != OWN:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from analysis.errors import UserError
 from models.devices import DEVICES, resolve_device
-from models.errors import ModelsError
 from models.training.config import TrainingConfig
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS
@@ -40,7 +40,7 @@ class TrainForm:
 
     Attributes:
         fields: Components by name; those of ``DataPanel``, ``NetworkPanel`` and ``AugmentPanel`` are among them.
-        read: Values by name -> the configuration and the name of the run (None: to be chosen). ModelsError.
+        read: Values by name -> the configuration and the name of the run (None: to be chosen). UserError.
         is_upload: Values by name -> whether the data are a file that may vanish.
     """
 
@@ -136,7 +136,7 @@ def _list_devices() -> list[str]:
     def is_here(name: str) -> bool:
         try:
             return bool(resolve_device(name))
-        except ModelsError:
+        except UserError:
             return False
 
     return [name for name in DEVICES if is_here(name)]

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import gradio as gr
 
+from analysis.errors import UserError
 from analysis.figures.rate import plot_rates
 from lab.documents import read_document
-from models.errors import ModelsError
 from models.runs.run import UNFINISHED
 from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS
@@ -32,7 +32,7 @@ def build_rate_panel(
     Args:
         services: The lab and what goes with it.
         fields: The settings by name.
-        read: Values by name -> the training that the rate is for; may raise ModelsError.
+        read: Values by name -> the training that the rate is for; may raise UserError.
     """
     with gr.Row(elem_classes="controls"):
         find = gr.Button("Find a learning rate", elem_id="train-find-rate", size="md", min_width=220, scale=0)
@@ -82,7 +82,7 @@ def _wait(services: Services, name: str, request: gr.Request, progress: gr.Progr
             time.sleep(POLL_SECONDS)
     found = read_document(run) if run.state == "finished" else None
     if found is None:
-        raise ModelsError(run.message or "The test of learning rates ended without a result.")
+        raise UserError(run.message or "The test of learning rates ended without a result.")
     return found
 
 
@@ -90,7 +90,7 @@ def _forget(services: Services, name: str) -> None:
     """Ends the test, however far it is, and deletes it: it is no run that anybody wants to find again."""
     deadline = time.monotonic() + FORGET_SECONDS
     while time.monotonic() < deadline:
-        with suppress(ModelsError):  # its process is just about to begin or to end
+        with suppress(UserError):  # its process is just about to begin or to end
             services.jobs.kill(name)
             services.jobs.delete(name)
             return

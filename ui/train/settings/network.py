@@ -36,7 +36,7 @@ class NetworkPanel:
     Attributes:
         fields: ``architecture`` (a key of ``ARCHITECTURES``), and for every option of every architecture
             ``<architecture>.<option>``, such as ``small_cnn.head``; lists of numbers are text, "16, 64, 64".
-        read: Values by key -> the arguments ``architecture`` and ``model`` of ``TrainingConfig``; ModelsError for a
+        read: Values by key -> the arguments ``architecture`` and ``model`` of ``TrainingConfig``; UserError for a
             value that is not possible by itself.
         on_open: An event listener, as keyword arguments, for when this part of the page is opened.
     """
@@ -111,7 +111,7 @@ def read_network(values: Mapping) -> dict:
     """The arguments ``architecture`` and ``model`` of ``TrainingConfig``, the options of other networks left out.
 
     Raises:
-        ModelsError: A value that is not possible by itself.
+        UserError: A value that is not possible by itself.
     """
     name = values["architecture"]
     options = list_options(ARCHITECTURES[name][0])

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from analysis.attribution.captum_methods import TOLERANCE
 from analysis.attribution.methods import METHODS, attribute, find_obstacles
-from analysis.errors import AnalysisError, Cancelled
+from analysis.errors import Cancelled, UserError
 
 CHUNKED = ["integrated_gradients", "smoothgrad", "occlusion"]
 
@@ -364,7 +364,7 @@ def test_too_little_memory_for_one_image_is_said_plainly(image) -> None:
     def shrink(done: int, total: int) -> None:
         net.limit = 0
 
-    with pytest.raises(AnalysisError, match="too little memory"):
+    with pytest.raises(UserError, match="too little memory"):
         attribute(net, image, 0, "smoothgrad", progress=shrink)
 
 
@@ -435,7 +435,7 @@ def test_a_model_that_ignores_its_input_gives_a_flat_map(net, image) -> None:
 def test_values_that_are_not_finite_are_an_error(method, net, image) -> None:
     net.fc.weight.data.fill_(torch.nan)
 
-    with pytest.raises(AnalysisError, match="not finite"):
+    with pytest.raises(UserError, match="not finite"):
         attribute(net, image, 0, method)
 
 
@@ -459,7 +459,7 @@ def test_values_that_are_not_finite_are_an_error(method, net, image) -> None:
 def test_wrong_arguments_are_explained(arguments, message, net, image) -> None:
     arguments = {"inputs": image, "target": 0, "method": "saliency", **arguments}
 
-    with pytest.raises(AnalysisError, match=message):
+    with pytest.raises(UserError, match=message):
         attribute(net, **arguments)
 
 
@@ -468,13 +468,13 @@ def test_a_method_under_an_obstacle_is_refused_with_the_reason(image) -> None:
     obstacles = find_obstacles(net, image)
 
     assert set(obstacles) == {"guided_backprop", "guided_grad_cam"}
-    with pytest.raises(AnalysisError, match="also uses SiLU") as error:
+    with pytest.raises(UserError, match="also uses SiLU") as error:
         attribute(net, image, 0, "guided_backprop")
     assert str(error.value) == obstacles["guided_backprop"]
 
 
 def test_a_model_without_one_score_per_class_is_refused(image) -> None:
-    with pytest.raises(AnalysisError, match="one score per class"):
+    with pytest.raises(UserError, match="one score per class"):
         attribute(nn.Conv2d(3, 4, 3), image, 0, "saliency")
 
 

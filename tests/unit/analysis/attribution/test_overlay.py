@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analysis.attribution.overlay import COLORMAPS, SIGNS, measure_scale, render_map, render_overlay
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -163,5 +163,5 @@ def test_the_contour_of_a_noisy_map_is_one_line_not_a_thousand_dots() -> None:
 def test_wrong_arguments_are_explained(arguments, message) -> None:
     arguments = {"pixels": torch.rand(3, 4, 4), "values": torch.rand(1, 4, 4), **arguments}
 
-    with pytest.raises(AnalysisError, match=message):
+    with pytest.raises(UserError, match=message):
         render_overlay(**arguments)

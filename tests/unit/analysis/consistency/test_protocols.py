@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from analysis.consistency.design import Design, Settings
 from analysis.consistency.protocols import PROTOCOLS, _draw_different
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.shift.move import BOUNDARIES
 
 IDS = [f"image {number}" for number in range(21)]
@@ -233,6 +233,6 @@ def test_exact_draws_are_uniform():
     ],
 )
 def test_settings_that_a_protocol_cannot_use(name, options, words):
-    with pytest.raises(AnalysisError, match=words):
+    with pytest.raises(UserError, match=words):
         frame(name, **options)
         make(name, **options)

@@ -14,7 +14,7 @@ from analysis.consistency.design import Settings
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.consistency.statistics import NAMES, compare, estimate, mcnemar, tabulate
 from analysis.consistency.votes import Votes
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.predict import find_ties, measure_margins
 
 SETTINGS = Settings(window=28, resize=32, boundary="circular", max_shift=2, num_shifts=6)
@@ -141,7 +141,7 @@ def test_votes_of_one_image():
     assert votes.margin.tolist() == [[-2.0, pytest.approx(-4.00001)], [1.0, pytest.approx(-1e-5, rel=1e-3)]]
     assert votes.probability[1, 0] == pytest.approx(np.exp(2) / np.exp([2, 1, 0]).sum())
     assert votes.tie.tolist() == [[False, True]] * 2
-    with pytest.raises(AnalysisError, match="finite"):
+    with pytest.raises(UserError, match="finite"):
         votes.count(0, np.arange(1), np.array([[np.nan, 1.0]]))
 
 

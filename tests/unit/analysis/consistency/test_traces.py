@@ -12,7 +12,7 @@ from torch import nn
 
 from analysis.consistency.design import Settings
 from analysis.consistency.traces import PATHS, SUMMARY, diagonal_trace, follow, plan_trace, summarize_traces
-from analysis.errors import AnalysisError, Cancelled
+from analysis.errors import Cancelled, UserError
 from analysis.shift.move import Extended, extend_crop
 
 SIDE = 12
@@ -151,13 +151,13 @@ def test_the_model_is_left_as_it_was_and_progress_can_cancel(model, canvas):
 
 def test_what_cannot_be_traced_is_said(model, canvas):
     picture = extend_crop(canvas, SIDE)
-    with pytest.raises(AnalysisError, match="two shifts"):
+    with pytest.raises(UserError, match="two shifts"):
         diagonal_trace(model, picture, [(0, 0)])
-    with pytest.raises(AnalysisError, match="no class 5"):
+    with pytest.raises(UserError, match="no class 5"):
         diagonal_trace(model, picture, [(0, 0), (1, 1)], target=5)
-    with pytest.raises(AnalysisError, match="too small"):
+    with pytest.raises(UserError, match="too small"):
         diagonal_trace(model, picture, [(0, 0), (6, 6)])
-    with pytest.raises(AnalysisError, match="no path"):
+    with pytest.raises(UserError, match="no path"):
         plan_trace("zhang", settings_for(224))
-    with pytest.raises(AnalysisError, match="no trace"):
+    with pytest.raises(UserError, match="no trace"):
         summarize_traces([])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.figures.data import MAX_NAMED, plot_class_balance
 
 COUNTS = {"train": (5, 0, 7), "validation": (1, 2, 3), "test": (4, 4, 4)}
@@ -44,5 +44,5 @@ def test_a_chart_of_nothing_is_empty():
 
 
 def test_counts_of_other_classes_are_refused():
-    with pytest.raises(AnalysisError, match="3 classes, but 2 counts for test"):
+    with pytest.raises(UserError, match="3 classes, but 2 counts for test"):
         plot_class_balance(("a", "b", "c"), COUNTS | {"test": (1, 2)})

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models as zoo
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.geometry import Axis
 from analysis.network.layers import extract_features, find_layer, is_feature_map, list_layers, outline, watch_outputs
 
@@ -321,13 +321,13 @@ def test_a_layer_is_found_by_its_name(net, inputs):
 
 def test_wrong_names_are_answered_with_near_ones(net, inputs):
     layers = list_layers(net, inputs)
-    with pytest.raises(AnalysisError, match=r"no layer called conv3; try conv\d"):
+    with pytest.raises(UserError, match=r"no layer called conv3; try conv\d"):
         find_layer(layers, "conv3")
-    with pytest.raises(AnalysisError, match=r"no layer called zzz; try block\.0, block.1, block"):
+    with pytest.raises(UserError, match=r"no layer called zzz; try block\.0, block.1, block"):
         find_layer(layers, "zzz")
-    with pytest.raises(AnalysisError, match=r"head\.1 gives no feature map; try "):
+    with pytest.raises(UserError, match=r"head\.1 gives no feature map; try "):
         find_layer(layers, "head.1")
-    with pytest.raises(AnalysisError, match="There is no layer called conv1 in this model"):
+    with pytest.raises(UserError, match="There is no layer called conv1 in this model"):
         find_layer((), "conv1")
 
 
@@ -371,7 +371,7 @@ def test_half_precision_features_come_as_float32():
     ],
 )
 def test_features_that_do_not_exist_are_refused(net, inputs, name, message):
-    with pytest.raises(AnalysisError, match=message):
+    with pytest.raises(UserError, match=message):
         extract_features(net, inputs, name)
     assert count_hooks(net) == 0
 

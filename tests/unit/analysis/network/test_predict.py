@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.network.predict import (
     TIE,
     Prediction,
@@ -51,7 +51,7 @@ def test_probabilities_are_float32_for_any_network(dtype):
 
 @pytest.mark.parametrize("broken", [[math.nan, 1.0], [math.inf, 1.0], [-math.inf, -math.inf]])
 def test_broken_logits_are_refused(broken):
-    with pytest.raises(AnalysisError, match="no finite probabilities"):
+    with pytest.raises(UserError, match="no finite probabilities"):
         to_probabilities(torch.tensor([[0.0, 1.0], broken]))
 
 
@@ -185,5 +185,5 @@ def test_the_very_name_goes_before_one_that_is_only_alike():
     ],
 )
 def test_a_name_of_no_class_or_of_several_is_refused_with_what_there_is(wanted, words):
-    with pytest.raises(AnalysisError, match=words):
+    with pytest.raises(UserError, match=words):
         find_class(wanted, CLASSES)

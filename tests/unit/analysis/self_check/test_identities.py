@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torchvision import models
 
-from analysis.errors import AnalysisError, Cancelled
+from analysis.errors import Cancelled, UserError
 from analysis.network.layers import list_layers
 from analysis.self_check import identities, pictures, twin
 from analysis.self_check import phases as identity_phases
@@ -311,10 +311,10 @@ def test_what_the_twin_refuses_says_nothing_and_other_errors_are_not_hidden(monk
     assert "no circular twin" in results["I2"].note
 
     def stumble(*args, **options):
-        raise AnalysisError("An instrument is out of order.")
+        raise UserError("An instrument is out of order.")
 
     monkeypatch.setattr(pictures, "shift_pixels", stumble)
-    with pytest.raises(AnalysisError, match="out of order"):
+    with pytest.raises(UserError, match="out of order"):
         run(build(NETS["strided"][0]))
 
 
@@ -454,7 +454,7 @@ def test_only_the_first_picture_counts():
     [(torch.full((1, 3, 32, 32), 0.3), "flat colour"), (torch.rand(1, 3, 32, 32).half(), "float32 or float64")],
 )
 def test_pictures_that_show_nothing_are_refused(inputs, message):
-    with pytest.raises(AnalysisError, match=message):
+    with pytest.raises(UserError, match=message):
         check_identities(build(NETS["strided"][0]), inputs, layers=())
 
 

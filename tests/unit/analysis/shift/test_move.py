@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.shift.move import BOUNDARIES, extend, extend_crop, shift_crop, shift_features, shift_pixels
 
 PAD_MODES = {"zero": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -69,7 +69,7 @@ def test_an_extended_picture_has_no_more_room_than_its_margin(boundary):
     assert extended.limits == ((-4, 4), (-4, 4))
     for dx, dy in ((5, 0), (-5, 0), (0, 5), (0, -5), (2.5, 0)):
         if (boundary, dx) != ("circular", 2.5):
-            with pytest.raises(AnalysisError, match="from -4 to 4"):
+            with pytest.raises(UserError, match="from -4 to 4"):
                 extended.shift(dx, dy)
 
 
@@ -157,7 +157,7 @@ def test_no_distance_is_the_identity_and_the_input_is_not_written(boundary):
 
 def test_unknown_boundaries_are_refused_with_the_list():
     for name in ("wrap", "crop"):
-        with pytest.raises(AnalysisError, match="reflect, replicate, circular"):
+        with pytest.raises(UserError, match="reflect, replicate, circular"):
             shift_pixels(picture(), 1, 1, name)
 
 
@@ -249,14 +249,14 @@ def test_the_limits_are_exactly_how_far_the_window_can_go(height, width, size):
     assert torch.equal(shift_crop(canvas, size, x_low, y_low).pixels, canvas[:, -size:, -size:])
     assert torch.equal(shift_crop(canvas, size, x_high, y_high).pixels, canvas[:, :size, :size])
     for dx, dy in ((x_low - 1, 0), (x_high + 1, 0), (0, y_low - 1), (0, y_high + 1)):
-        with pytest.raises(AnalysisError) as error:
+        with pytest.raises(UserError) as error:
             shift_crop(canvas, size, dx, dy)
         for part in (f"({dx}, {dy})", f"from {x_low} to {x_high}", f"from {y_low} to {y_high}"):
             assert part in str(error.value)
 
 
 def test_a_canvas_smaller_than_the_window_is_refused():
-    with pytest.raises(AnalysisError, match="too small"):
+    with pytest.raises(UserError, match="too small"):
         shift_crop(picture(5, 20), 6, 0, 0)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from analysis.errors import AnalysisError, Cancelled
+from analysis.errors import Cancelled, UserError
 from analysis.network.layers import extract_features
 from analysis.shift import polyphase_tree
 from analysis.shift.circular import CircularPadding
@@ -394,10 +394,10 @@ def test_memory_stays_within_the_budget(name):
 
 def test_what_cannot_fit_is_refused_with_what_it_would_need():
     net, x = seeded(NETS["residual, gate"][0]), noise()
-    with pytest.raises(AnalysisError, match="need at least 1 MiB"):
+    with pytest.raises(UserError, match="need at least 1 MiB"):
         compute_all_shifts(net, x, max_bytes=2**10)
     assert compute_all_shifts(net, x, max_bytes=2**18).num_parts == 1
-    with pytest.raises(AnalysisError, match="keep fewer layers"):
+    with pytest.raises(UserError, match="keep fewer layers"):
         compute_all_shifts(
             nn.Sequential(net, nn.Identity()), x.repeat(1, 1, 8, 8), layers=["0.0.first"], max_bytes=2**20
         )
@@ -461,7 +461,7 @@ def test_networks_that_mix_positions_are_refused(name):
         assert net(x).shape == (1, 5)  # nothing is wrong with the network itself
     if name == "pictures mixed":
         net.function = MIXING[name]
-    with pytest.raises(AnalysisError) as raised:
+    with pytest.raises(UserError) as raised:
         compute_all_shifts(net, x)
     assert str(raised.value).endswith(".")
 
@@ -470,7 +470,7 @@ def test_networks_that_mix_positions_are_refused(name):
     nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Identity(), nn.LayerNorm(8),
 ], ids=["attention", "nothing", "normalisation"])  # fmt: skip
 def test_tokens_are_refused(mix):
-    with pytest.raises(AnalysisError, match="tokens"):
+    with pytest.raises(UserError, match="tokens"):
         compute_all_shifts(seeded(lambda: Tokens(mix)), noise())
 
 
@@ -479,23 +479,23 @@ def test_tokens_are_refused(mix):
 ])  # fmt: skip
 def test_sizes_that_a_stride_does_not_divide_are_refused(side, sentence):
     net = seeded(lambda: nn.Sequential(conv(stride=2), conv(8, 8, stride=2), *head()))
-    with pytest.raises(AnalysisError, match=sentence):
+    with pytest.raises(UserError, match=sentence):
         compute_all_shifts(net, noise(side))
 
 
 def test_wrong_requests_are_refused():
     net, x = seeded(NETS["residual, gate"][0]), noise()
-    with pytest.raises(AnalysisError, match="one picture"):
+    with pytest.raises(UserError, match="one picture"):
         compute_all_shifts(net, x.repeat(2, 1, 1, 1))
-    with pytest.raises(AnalysisError, match="no layer called nowhere"):
+    with pytest.raises(UserError, match="no layer called nowhere"):
         compute_all_shifts(net, x, layers=["nowhere"])
-    with pytest.raises(AnalysisError, match="3 gives no feature map"):
+    with pytest.raises(UserError, match="3 gives no feature map"):
         compute_all_shifts(net, x, layers=["3"])
-    with pytest.raises(AnalysisError, match="0#2 gives no feature map"):
+    with pytest.raises(UserError, match="0#2 gives no feature map"):
         compute_all_shifts(net, x, layers=["0#2"])
-    with pytest.raises(AnalysisError, match="return logits"):
+    with pytest.raises(UserError, match="return logits"):
         compute_all_shifts(net[0], x)
-    with pytest.raises(AnalysisError, match="were not kept"):
+    with pytest.raises(UserError, match="were not kept"):
         compute_all_shifts(net, x).feature("0", 1, 1)
     with pytest.raises(NotExact, match="differ from a plain forward by nan") as raised:
         compute_all_shifts(net, x * float("nan"))

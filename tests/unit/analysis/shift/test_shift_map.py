@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.errors import AnalysisError, Cancelled
+from analysis.errors import Cancelled, UserError
 from analysis.shift import shift_map
 from analysis.shift.move import extend, extend_crop, shift_crop, shift_pixels
 from analysis.shift.shift_map import map_shifts, to_shift_map
@@ -145,18 +145,18 @@ def test_too_little_memory_halves_the_chunk(canvas):
     assert torch.equal(result.top1, last(map_shifts(network(), scene, 3)).top1)
     assert max(picky.sizes) > 3
     picky.inner.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
-    with pytest.raises(AnalysisError, match="too little memory even for one picture"):
+    with pytest.raises(UserError, match="too little memory even for one picture"):
         list(map_shifts(picky, scene, 3))
 
 
 def test_impossible_maps_are_refused(canvas):
     scene = extend(canvas[:, :12, :12], 3, "zero")
-    with pytest.raises(AnalysisError, match="1 pixel or more"):
+    with pytest.raises(UserError, match="1 pixel or more"):
         list(map_shifts(network(), scene, 0))
-    with pytest.raises(AnalysisError, match="from -3 to 3"):
+    with pytest.raises(UserError, match="from -3 to 3"):
         list(map_shifts(network(), scene, 4))
     broken = nn.Sequential(network(), nn.Threshold(math.inf, math.nan))
-    with pytest.raises(AnalysisError, match="broken"):
+    with pytest.raises(UserError, match="broken"):
         list(map_shifts(broken, scene, 2))
 
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.errors import UserError
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.config import Arm, ArmsConfig, DataFacts, match_mlp
 from lab.comparisons.report import QUESTIONS
 from lab.comparisons.variations import VARIATIONS, vary
 from models.data.datasets import DATASETS
-from models.errors import ModelsError
 from models.networks.mlp import MLP, MLPConfig
 from models.networks.small_cnn import SmallCNN
 from models.networks.table import ARCHITECTURES
@@ -108,7 +108,7 @@ def test_strengths_that_differ_at_the_end_of_a_long_text():
     assert [arm.configure(config.base).augment.translate for arm in config.arms[1:]] == [0.2, 0.4, 0.2]
     assert len({arm.name for arm in config.arms}) == 4
     for text in ("translate=0.4", "translate=0.40"):
-        with pytest.raises(ModelsError, match="Two arms are the same"):
+        with pytest.raises(UserError, match="Two arms are the same"):
             vary(TrainingConfig(), "augmentation", [*texts, text])
 
 
@@ -146,7 +146,7 @@ def test_an_equal_mlp_has_equally_many_parameters(channels, head, norm, hidden, 
     wanted = sum(p.numel() for p in SmallCNN(base.architecture_config(**facts.shape)).parameters())
     try:
         options = match_mlp(base, hidden, facts)
-    except ModelsError as error:
+    except UserError as error:
         assert f"{wanted:,}" in str(error)
         return
     found = sum(p.numel() for p in MLP(MLPConfig(**options, **facts.shape)).parameters())
@@ -193,7 +193,7 @@ def test_presets_of_equal_size_are_within_five_percent():
 def test_bad_settings_are_refused_in_words(values, words):
     good = {"base": {}, "arms": [{"name": "a", "title": "A"}, {"name": "b", "title": "B", "changes": {"l1": 0.1}}]}
     ArmsConfig.from_dict(good)
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         ArmsConfig.from_dict({**good, **values})
 
 
@@ -213,20 +213,20 @@ def test_bad_settings_are_refused_in_words(values, words):
     ],
 )
 def test_what_cannot_be_varied(name, texts, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         vary(TrainingConfig(), name, texts)
 
 
 def test_from_dict_of_no_table():
     for values in ([], None, {"base": {}}):
-        with pytest.raises(ModelsError, match="a base and arms"):
+        with pytest.raises(UserError, match="a base and arms"):
             ArmsConfig.from_dict(values)
-    with pytest.raises(ModelsError, match="preset must be one of"):
+    with pytest.raises(UserError, match="preset must be one of"):
         configure_preset("magic")
     for base in ({"seeds": 5}, {"name": "x"}, {"self": 1}):
-        with pytest.raises(ModelsError, match=next(iter(base))):
+        with pytest.raises(UserError, match=next(iter(base))):
             configure_preset("bn_faster", base=base)
-    with pytest.raises(ModelsError, match="seeds"):
+    with pytest.raises(UserError, match="seeds"):
         configure_preset("bn_faster", 0)
-    with pytest.raises(ModelsError, match="must be a table"):
+    with pytest.raises(UserError, match="must be a table"):
         Arm("a", "A", [])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import cli
+from analysis.errors import UserError
 from lab.comparisons import repair
 from lab.comparisons import train as arm_training
 from lab.comparisons.repair import plan_repair, run_job, start_here
@@ -16,7 +17,6 @@ from lab.comparisons.repair_config import RepairConfig
 from lab.comparisons.repair_measure import measure_circular_error
 from lab.documents import read_document
 from lab.session import Lab
-from models.errors import ModelsError
 from models.registry import Registry
 from models.runs.run import RunWriter, create_run, read_json, read_run, request_stop
 from models.training.run import TrainingConfig, train
@@ -109,7 +109,7 @@ def test_finished_arms_are_kept_and_others_trained_again(bench, tmp_path, monkey
     assert again["arms"] == document["arms"] and again["pairs"] == document["pairs"]
     after = {arm: (root / f"bench-{arm}" / "status.json").stat().st_mtime_ns for arm in ARMS}
     assert [before[arm] == after[arm] for arm in ARMS] == [False, True, True]
-    with pytest.raises(ModelsError, match="already a run named bench, and it is finished"):
+    with pytest.raises(UserError, match="already a run named bench, and it is finished"):
         start_here(CONFIG, root / "bench")
 
 
@@ -117,7 +117,7 @@ def test_a_run_of_the_same_name_is_left_alone(bench):
     root, _ = bench
     with RunWriter(create_run(root, "second-as_is", {"mine": True})) as writer:
         writer.update(state="finished")
-    with pytest.raises(ModelsError, match="another run named second-as_is"):
+    with pytest.raises(UserError, match="another run named second-as_is"):
         start_here(replace(CONFIG, arms=("as_is",)), root / "second")
     assert read_run(root, "second").state == "failed" and read_run(root, "second-as_is").config == {"mine": True}
 
@@ -135,7 +135,7 @@ def test_a_stop_ends_the_arm_and_the_bench_which_can_go_on(bench, monkeypatch):
     monkeypatch.setattr(arm_training, "train", train_and_tell)
     stopper = threading.Thread(target=lambda: trained.wait(30) and request_stop(root / "third"))
     stopper.start()
-    with pytest.raises(ModelsError, match="goes on from the arms that were finished"):
+    with pytest.raises(UserError, match="goes on from the arms that were finished"):
         start_here(config, root / "third")
     stopper.join()
     assert [read_run(root, name).state for name in ("third", "third-as_is")] == ["stopped", "stopped"]
@@ -195,7 +195,7 @@ def test_command_line(bench, monkeypatch, capsys):
     ],
 )
 def test_bad_settings_are_refused_in_words(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         RepairConfig.from_dict(options)
 
 
@@ -212,6 +212,6 @@ def test_main_reports_a_bad_configuration(tmp_path, capsys):
 
 def test_arms_that_do_not_apply_fail_before_any_training(bench):
     root, _ = bench
-    with pytest.raises(ModelsError, match=r"gap does not suit this start model: Its head does not"):
+    with pytest.raises(UserError, match=r"gap does not suit this start model: Its head does not"):
         start_here(replace(CONFIG, start_from="fashion_cnn", arms=("as_is", "gap")), root / "fourth")
     assert not (root / "fourth-as_is").exists()

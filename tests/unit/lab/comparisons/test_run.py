@@ -12,6 +12,7 @@ import torch
 from sklearn.isotonic import IsotonicRegression
 
 import cli
+from analysis.errors import UserError
 from analysis.shift.move import extend
 from analysis.shift.shift_map import map_shifts
 from lab.comparisons import run as arms
@@ -23,7 +24,6 @@ from lab.comparisons.run import run_job, start_here
 from lab.comparisons.variations import vary
 from lab.runs.examples import read_examples
 from models.checkpoints import load_run_model
-from models.errors import ModelsError
 from models.registry import Registry
 from models.runs.run import RunWriter, create_run, read_json, read_run, request_stop, write_json
 from models.training.config import TrainingConfig
@@ -255,7 +255,7 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(comparison, monk
     assert again["networks"] == document["networks"] and again["rows"] == document["rows"]
     # Not what looking at them took, but training them.
     assert again["seconds"] == document["seconds"] == sum(network["seconds"] for network in document["networks"])
-    with pytest.raises(ModelsError, match="already a run named heads, and it is finished"):
+    with pytest.raises(UserError, match="already a run named heads, and it is finished"):
         start_here(configure(shifts=True), root / "heads")
 
 
@@ -271,7 +271,7 @@ def test_a_stop_ends_the_arm_and_the_comparison_which_goes_on(tmp_path, monkeypa
     monkeypatch.setattr(arm_training, "train", train_and_tell)
     stopper = threading.Thread(target=lambda: trained.wait(30) and request_stop(tmp_path / "long"))
     stopper.start()
-    with pytest.raises(ModelsError, match="goes on with what was trained"):
+    with pytest.raises(UserError, match="goes on with what was trained"):
         start_here(config, tmp_path / "long")
     stopper.join()
     assert [read_run(tmp_path, name).state for name in ("long", "long-flatten-3")] == ["stopped", "stopped"]
@@ -342,7 +342,7 @@ def test_a_damaged_run_that_is_known_to_be_another_is_left_alone(comparison, tmp
     break_off(comparison, tmp_path)
     write_json(tmp_path / "heads-gap-4" / "config.json", {"mine": True})
     (tmp_path / "heads-gap-4" / "status.json").write_bytes(b"{")
-    with pytest.raises(ModelsError, match="another run named heads-gap-4"):
+    with pytest.raises(UserError, match="another run named heads-gap-4"):
         run_job(tmp_path / "heads")
     assert (tmp_path / "heads-gap-4" / "weights.safetensors").exists()
 
@@ -419,7 +419,7 @@ def test_an_arm_that_diverges_is_a_finding(tmp_path):
 def test_a_run_of_the_same_name_is_left_alone(comparison, tmp_path):
     with RunWriter(create_run(tmp_path, "second-gap-4", {"mine": True})) as writer:
         writer.update(state="finished")
-    with pytest.raises(ModelsError, match="another run named second-gap-4"):
+    with pytest.raises(UserError, match="another run named second-gap-4"):
         start_here(configure(), tmp_path / "second")
     assert read_run(tmp_path, "second-gap-4").config == {"mine": True}
     assert not (tmp_path / "second-flatten-3").exists()

@@ -21,7 +21,7 @@ from torch import nn
 
 import cli
 from analysis.equivariance.meter import LayerMeter
-from analysis.errors import AnalysisError, Cancelled
+from analysis.errors import Cancelled, UserError
 from lab.documents import read_document
 from lab.evaluation import run as evaluation
 from lab.evaluation.config import EvaluationConfig
@@ -35,7 +35,6 @@ from lab.session import Lab
 from models import registry
 from models.data.labelled import open_evaluation_data
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.runs.run import create_run, read_run, request_stop
 from models.zoo.spec import ModelSpec
 from tests.device import DEVICE
@@ -462,7 +461,7 @@ def test_chunks_that_hold_something_else_are_not_used(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(run, tmp_path):
     (tmp_path / "work").write_text("in the way")
-    with pytest.raises(ModelsError, match=r"cannot be stored in .*work"):
+    with pytest.raises(UserError, match=r"cannot be stored in .*work"):
         run()
 
 
@@ -480,7 +479,7 @@ def test_too_little_memory_halves_the_batch(run, modules, monkeypatch):
     assert found[0]["statistics"]["consistency"] == expected[0]["statistics"]["consistency"]
     assert (expected[0]["batch_size"], found[0]["batch_size"]) == (64, 16)
     monkeypatch.setattr(Voter, "_forward", lambda self, windows: small_device(replace(self, batch_size=99), windows))
-    with pytest.raises(AnalysisError, match="too little memory"):
+    with pytest.raises(UserError, match="too little memory"):
         run()
 
 
@@ -524,7 +523,7 @@ def test_broken_pictures_are_left_out_and_named(run, folder, tmp_path):
     )
     for path in copied.rglob("*.png"):
         path.write_bytes(b"broken")
-    with pytest.raises(ModelsError, match="None of the pictures can be read"):
+    with pytest.raises(UserError, match="None of the pictures can be read"):
         run(data=str(copied))
 
 
@@ -605,7 +604,7 @@ def test_nothing_leaks(run, monkeypatch):
     ],
 )
 def test_bad_settings_are_refused_in_words(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         EvaluationConfig.from_dict({"models": ["toy"]} | options)
 
 
@@ -613,7 +612,7 @@ def test_config_round_trip_through_json():
     config = EvaluationConfig(models=("a", "b"), protocol="zhang", limit=3)
     assert config.boundary == "crop"
     assert EvaluationConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    with pytest.raises(ModelsError, match="models"):
+    with pytest.raises(UserError, match="models"):
         EvaluationConfig.from_dict({})
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.errors import UserError
 from lab.experiments.red_green_network import (
     CONVOLUTIONS,
     MOVE,
@@ -19,7 +20,6 @@ from lab.experiments.red_green_network import (
     move_to_other_half,
     train_red_green,
 )
-from models.errors import ModelsError
 
 TINY = {"num_train": 60, "num_validation": 20, "num_test": 30, "batch_size": 20, "epochs": 3, "repeats": 1}
 EXACT = [name for name, kind in CONVOLUTIONS.items() if kind.is_invariant]
@@ -203,5 +203,5 @@ def test_an_error_of_the_listener_ends_the_training():
     ],
 )
 def test_bad_settings_are_refused(options):
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         RedGreenConfig(**options)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from scipy import stats
 
 import cli
-from analysis.errors import Cancelled
+from analysis.errors import Cancelled, UserError
 from lab import schemas
 from lab.documents import read_document, read_measurements, read_rows
 from lab.experiments import location_bias, red_green
@@ -25,7 +25,6 @@ from lab.experiments.red_green_network import CONVOLUTIONS
 from lab.experiments.table import EXPERIMENTS, ExperimentConfig, configure, main, run_job, start_run
 from lab.session import Lab
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.small_cnn import HEADS
 from models.registry import Registry
 from models.runs.run import RunWriter, create_run, read_lines, read_run, request_stop
@@ -130,7 +129,7 @@ def test_location_bias_leaves_models_with_the_same_budget(tmp_path):
 
 def test_a_run_of_the_same_name_is_never_replaced(tmp_path, make_run):
     make_run(tmp_path, f"try-{HEADS[0]}-0")
-    with pytest.raises(ModelsError, match="already a run"):
+    with pytest.raises(UserError, match="already a run"):
         run_job(start(tmp_path, "location_bias"))
     assert read_run(tmp_path, f"try-{HEADS[0]}-0").config == {"dataset": "insects"}
     assert read_run(tmp_path, "try").state == "failed"
@@ -305,7 +304,7 @@ def test_a_measurement_without_a_part_is_damaged(name, tmp_path):
         lines.write_text(json.dumps(left) + "\n")
         try:
             known = read_measurements(run_dir, name, experiment.key)
-        except ModelsError as error:
+        except UserError as error:
             assert re.fullmatch(
                 rf"try/measurements\.jsonl is damaged: .*{part} is missing; start this work anew\.", str(error)
             )
@@ -314,7 +313,7 @@ def test_a_measurement_without_a_part_is_damaged(name, tmp_path):
                 "rows"
             ] is not None
     lines.write_text(json.dumps(dict.fromkeys(first) | {key: first[key] for key in experiment.key}) + "\n")
-    with pytest.raises(ModelsError, match=r"try/measurements\.jsonl is damaged: .* is not what it should be"):
+    with pytest.raises(UserError, match=r"try/measurements\.jsonl is damaged: .* is not what it should be"):
         run_job(run_dir)
     assert read_run(tmp_path, "try").state == "failed"
 
@@ -325,15 +324,15 @@ def test_the_full_size_of_traces_can_be_written_down():
 
 def test_a_run_that_was_broken_off_is_taken_up_again_and_no_other(tmp_path):
     run_dir = start(tmp_path, "traces")
-    with pytest.raises(ModelsError, match="already a run"):  # queued
+    with pytest.raises(UserError, match="already a run"):  # queued
         start(tmp_path, "traces")
     first = run_job(run_dir, lambda *_: request_stop(run_dir))
-    with pytest.raises(ModelsError, match="already a run"):
+    with pytest.raises(UserError, match="already a run"):
         start(tmp_path, "traces", seed=1)
     assert start(tmp_path, "traces") == run_dir
     again = run_job(run_dir)
     assert again["state"] == "finished" and again["measurements"][0] == first["measurements"][0]
-    with pytest.raises(ModelsError, match="it is finished"):
+    with pytest.raises(UserError, match="it is finished"):
         start(tmp_path, "traces")
     names = [start_run(tmp_path, configure("traces", TINY["traces"])).name for _ in range(2)]
     assert names == ["traces-1", "traces-2"]
@@ -401,7 +400,7 @@ def test_stopping_one_of_its_trainings_stops_the_experiment(tmp_path):
     ],
 )
 def test_bad_settings_fail_the_run(values, message, tmp_path, capsys):
-    with pytest.raises(ModelsError, match=message):
+    with pytest.raises(UserError, match=message):
         ExperimentConfig.from_dict(values)
     run_dir = create_run(tmp_path, "try", values)
     assert main([str(run_dir)]) == 1 and message in capsys.readouterr().err

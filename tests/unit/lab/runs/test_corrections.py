@@ -7,11 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from lab.runs import corrections
 from lab.runs.corrections import FILE, add_correction, find_trained, read_corrections, take_back_correction
 from lab.runs.mistakes import Correction, open_errors
-from models.errors import ModelsError
 from models.runs.changes import rename_run
 from models.runs.run import Run, create_run, read_run, write_json
 from models.training.config import TrainingConfig
@@ -97,7 +96,7 @@ def test_there_is_a_limit_and_a_disk_that_refuses_is_named(run, monkeypatch):
     monkeypatch.setattr(corrections, "MAX_KEPT", 2)
     for index in (0, 1):
         add_correction(run, view, index, None)
-    with pytest.raises(AnalysisError, match="at most 2 corrections"):
+    with pytest.raises(UserError, match="at most 2 corrections"):
         add_correction(run, view, 2, None)
     assert len(read_corrections(run)) == 2
 
@@ -105,7 +104,7 @@ def test_there_is_a_limit_and_a_disk_that_refuses_is_named(run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(corrections, "write_json", refuse)
-    with pytest.raises(ModelsError, match="tiny cannot be stored"):
+    with pytest.raises(UserError, match="tiny cannot be stored"):
         take_back_correction(run)
 
 

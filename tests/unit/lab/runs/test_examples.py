@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
+from analysis.errors import UserError
 from lab.runs.examples import list_snapshots, read_examples, read_hard_examples, read_predictions
-from models.errors import ModelsError
 from models.registry import find_snapshot
 from models.runs.run import Run, read_run
 
@@ -55,20 +55,20 @@ def test_what_was_written_is_read(run):
 )
 def test_what_does_not_fit_is_refused(run, changes, message):
     save_file(tensors() | changes, run.path / "hard_examples.safetensors")
-    with pytest.raises(ModelsError, match=message):
+    with pytest.raises(UserError, match=message):
         read_hard_examples(run)
 
 
 @pytest.mark.parametrize("content", [b"", b"no such file", save(tensors())[:-5]])
 def test_damaged_files_are_refused(run, content):
     (run.path / "hard_examples.safetensors").write_bytes(content)
-    with pytest.raises(ModelsError, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         read_hard_examples(run)
 
 
 def test_a_missing_file_is_said(run):
     (run.path / "hard_examples.safetensors").unlink()
-    with pytest.raises(ModelsError, match="no hard_examples"):
+    with pytest.raises(UserError, match="no hard_examples"):
         read_hard_examples(run)
 
 
@@ -79,12 +79,12 @@ def test_nobody_waits_for_a_pipe_and_nothing_huge_is_read(run, name):
     read = {"examples": read_examples, "hard_examples": read_hard_examples}.get(name)
     read = read or (lambda run: read_predictions(run, read_hard_examples(run)[0]))
     os.mkfifo(path)
-    with pytest.raises(ModelsError, match=f"has no {name}"):
+    with pytest.raises(UserError, match=f"has no {name}"):
         read(run)
     path.unlink()
     with path.open("wb") as file:
         file.truncate(2**40)  # takes no room on the disk, and would not fit into memory
-    with pytest.raises(ModelsError, match=rf"tiny/{name}\.safetensors is larger than 256 MB"):
+    with pytest.raises(UserError, match=rf"tiny/{name}\.safetensors is larger than 256 MB"):
         read(run)
 
 
@@ -95,15 +95,15 @@ def test_no_link_leads_out_of_the_run(run, tmp_path):
     (elsewhere / "0000005.safetensors").write_bytes((run.path / "weights.safetensors").read_bytes())
     (run.path / "hard_examples.safetensors").unlink()
     (run.path / "hard_examples.safetensors").symlink_to(elsewhere / "hard_examples.safetensors")
-    with pytest.raises(ModelsError, match="has no hard_examples"):
+    with pytest.raises(UserError, match="has no hard_examples"):
         read_hard_examples(run)
     (run.path / "snapshots").symlink_to(elsewhere)
     assert list_snapshots(run) == []
-    with pytest.raises(ModelsError, match="no snapshot"):
+    with pytest.raises(UserError, match="no snapshot"):
         find_snapshot(run, "5")
     (run.path / "snapshots").unlink()
     (run.path / "snapshots").mkdir()
     (run.path / "snapshots" / "0000005.safetensors").symlink_to(elsewhere / "0000005.safetensors")
     assert list_snapshots(run) == []
-    with pytest.raises(ModelsError, match="no snapshot"):
+    with pytest.raises(UserError, match="no snapshot"):
         find_snapshot(run, "5")

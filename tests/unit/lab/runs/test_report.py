@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from analysis.errors import UserError
 from lab.runs.report import MAX_CLASSES, build_run_report
 from models.checkpoints import describe_model, pack_weights
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.run import append_line, create_run, read_run, write_bytes, write_json
 from tests.device import DEVICE
@@ -167,7 +167,7 @@ def test_long_trainings_give_small_pages(write_run):
 
 def test_what_has_no_report(tmp_path):
     create_run(tmp_path, "other", {}, kind="evaluation")
-    with pytest.raises(ModelsError, match="no report about other"):
+    with pytest.raises(UserError, match="no report about other"):
         build_run_report(tmp_path / "other")
-    with pytest.raises(ModelsError, match="no run named"):
+    with pytest.raises(UserError, match="no run named"):
         build_run_report(tmp_path / "none")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from analysis.errors import AnalysisError
+from analysis.errors import UserError
 from analysis.figures.drawing import draw_filters
 from lab.lru import RecentResults
 from lab.runs import snapshots
@@ -27,7 +27,6 @@ from lab.runs.snapshot_view import (
 from lab.runs.snapshots import evaluate_snapshot
 from lab.session import Lab
 from models.checkpoints import load_checkpoint, pack_weights
-from models.errors import ModelsError
 from models.runs.run import Run, read_run
 from tests.device import DEVICE
 
@@ -95,10 +94,10 @@ def test_a_view_is_kept_until_its_snapshot_changes(lab, run):
 @pytest.mark.parametrize(
     ("step", "index", "layer", "error", "words"),
     [
-        (1, 0, None, ModelsError, "no snapshot of step 1"),
-        (0, COUNT, None, AnalysisError, f"no picture {COUNT}"),
-        (0, -1, None, AnalysisError, "no picture -1"),
-        (0, 0, "nowhere", AnalysisError, "no layer called nowhere"),
+        (1, 0, None, UserError, "no snapshot of step 1"),
+        (0, COUNT, None, UserError, f"no picture {COUNT}"),
+        (0, -1, None, UserError, "no picture -1"),
+        (0, 0, "nowhere", UserError, "no layer called nowhere"),
     ],
 )
 def test_what_does_not_exist_is_said(lab, run, step, index, layer, error, words):
@@ -108,7 +107,7 @@ def test_what_does_not_exist_is_said(lab, run, step, index, layer, error, words)
 
 def test_a_run_without_pictures_says_so(lab, run):
     (run.path / "examples.safetensors").unlink()
-    with pytest.raises(ModelsError, match="kept no pictures"):
+    with pytest.raises(UserError, match="kept no pictures"):
         open_examples(run)
 
 

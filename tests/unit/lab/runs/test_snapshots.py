@@ -14,7 +14,7 @@ from sklearn import metrics
 from torch import nn
 
 from analysis.confusion import measure_confusion
-from analysis.errors import AnalysisError, Cancelled
+from analysis.errors import Cancelled, UserError
 from analysis.figures.training import plot_layers
 from analysis.network.health import measure_health
 from analysis.shift.move import shift_pixels
@@ -25,7 +25,6 @@ from lab.runs.mistakes import open_errors
 from lab.runs.snapshots import evaluate_snapshot, snapshot_consistency, snapshot_health, snapshot_model
 from lab.session import Lab
 from models.checkpoints import load_checkpoint, pack_weights
-from models.errors import ModelsError
 from models.runs.run import Run, read_run
 from tests.device import DEVICE
 
@@ -64,7 +63,7 @@ def lab(run, monkeypatch) -> Lab:
         base, at, step = name.partition("@")
         path = run.path / (f"snapshots/{int(step):07d}.safetensors" if at else "weights.safetensors")
         if not path.is_file():
-            raise ModelsError(f"There is no snapshot {step}.")
+            raise UserError(f"There is no snapshot {step}.")
 
         def build():
             lab.registry.builds.append(name)
@@ -134,7 +133,7 @@ GOOD = {
 def test_examples_that_do_not_fit_are_refused(run, changes, message):
     tensors = {name: part for name, part in (GOOD | changes).items() if part is not None}
     save_file(tensors, run.path / "examples.safetensors")
-    with pytest.raises(ModelsError, match=message):
+    with pytest.raises(UserError, match=message):
         read_examples(run)
 
 
@@ -150,7 +149,7 @@ def test_examples_that_do_not_fit_are_refused(run, changes, message):
 )
 def test_predictions_that_do_not_fit_are_refused(run, logits, message):
     save_file({"logits": logits}, run.path / "predictions.safetensors")
-    with pytest.raises(ModelsError, match=message):
+    with pytest.raises(UserError, match=message):
         open_errors(run)
 
 
@@ -178,7 +177,7 @@ def lie_about_sizes(data: bytes) -> bytes:
 def test_damaged_files_are_refused(run, name, damage):
     path = run.path / f"{name}.safetensors"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ModelsError, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         open_errors(run)
 
 
@@ -186,27 +185,27 @@ def test_damaged_files_are_refused(run, name, damage):
 def test_missing_and_strange_files_are_refused_without_waiting(run, name):
     path = run.path / f"{name}.safetensors"
     path.unlink()
-    with pytest.raises(ModelsError, match=f"has no {name}"):
+    with pytest.raises(UserError, match=f"has no {name}"):
         open_errors(run)
     os.mkfifo(path)
-    with pytest.raises(ModelsError, match=f"has no {name}"):
+    with pytest.raises(UserError, match=f"has no {name}"):
         open_errors(run)
     path.unlink()
     path.mkdir()
-    with pytest.raises(ModelsError, match=f"has no {name}"):
+    with pytest.raises(UserError, match=f"has no {name}"):
         open_errors(run)
 
 
 def test_a_huge_file_is_not_even_opened(run):
     with (run.path / "examples.safetensors").open("r+b") as file:
         file.truncate(2**30)  # sparse
-    with pytest.raises(ModelsError, match="larger than 256 MB"):
+    with pytest.raises(UserError, match="larger than 256 MB"):
         read_examples(run)
 
 
 def test_a_damaged_description_of_the_model_is_refused(run):
     (run.path / "model.json").write_text("[]")
-    with pytest.raises(ModelsError, match=r"model\.json"):
+    with pytest.raises(UserError, match=r"model\.json"):
         open_errors(run)
 
 
@@ -295,21 +294,21 @@ def test_too_little_memory_halves_the_chunk(lab, run, monkeypatch):
 
 
 def test_a_step_that_was_not_kept_is_refused(lab, run):
-    with pytest.raises(ModelsError, match="no snapshot 8"):
+    with pytest.raises(UserError, match="no snapshot 8"):
         evaluate_snapshot(lab, run, 8)
 
 
 def test_a_run_that_kept_no_pictures_says_so(lab, run):
     (run.path / "examples.safetensors").unlink()
     for action in (evaluate_snapshot, snapshot_consistency):
-        with pytest.raises(ModelsError, match="tiny has kept no pictures"):
+        with pytest.raises(UserError, match="tiny has kept no pictures"):
             action(lab, run, 7)
 
 
 def test_broken_weights_give_a_sentence(lab, run):
     path = run.path / "snapshots" / "0000007.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ModelsError, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         evaluate_snapshot(lab, run, 7)
 
 
@@ -339,9 +338,9 @@ def test_consistency_reports_and_refuses(lab, run):
     assert seen == [(0, 2), (1, 2), (2, 2)]
     assert len(snapshot_consistency(lab, run, None, num_pictures=99).pictures) == COUNT
     for bad in ({"num_pictures": 0}, {"max_shift": 0}, {"max_shift": 5}):
-        with pytest.raises(AnalysisError, match="1 to 4 pixels"):
+        with pytest.raises(UserError, match="1 to 4 pixels"):
             snapshot_consistency(lab, run, None, **bad)
-    with pytest.raises(AnalysisError, match="boundary"):
+    with pytest.raises(UserError, match="boundary"):
         snapshot_consistency(lab, run, None, boundary="crop")
 
 

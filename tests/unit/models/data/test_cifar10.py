@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from analysis.errors import UserError
 from models.data import cifar10
 from models.data.cifar10 import load_cifar10, load_test
 from models.data.datasets import load_dataset
-from models.errors import ModelsError
 
 NAMES = (*cifar10.TRAIN_NAMES, cifar10.TEST_NAME)
 COUNT = 40
@@ -147,7 +147,7 @@ def test_damage_is_said_in_one_sentence(tmp_path):
         path.write_bytes(data)
         try:
             pictures, numbers = load_test(tmp_path)
-        except ModelsError as error:
+        except UserError as error:
             refused += "test_batch" in str(error)
         else:
             assert len(pictures) == len(numbers) and numbers.max() < 10
@@ -159,14 +159,14 @@ def test_labels_beyond_the_classes_are_refused(tmp_path, label):
     images, labels = make_batches()["test_batch"]
     labels[3] = label
     write(tmp_path, {"test_batch": (images, labels)}, "python 2")
-    with pytest.raises(ModelsError, match=f"label {label}, but there are only 10"):
+    with pytest.raises(UserError, match=f"label {label}, but there are only 10"):
         load_test(tmp_path)
 
 
 def test_files_that_are_far_too_large_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar10, "MAX_FILE_BYTES", 1000)
     write(tmp_path, make_batches(), "binary")
-    with pytest.raises(ModelsError, match="complete"):
+    with pytest.raises(UserError, match="complete"):
         load_test(tmp_path)
 
 
@@ -234,7 +234,7 @@ def test_a_download_that_fails_says_what_to_do(tmp_path, server, monkeypatch, pr
     elif problem == "no archive":
         archive.write_bytes(b"no archive")
         monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256(b"no archive").hexdigest())
-    with pytest.raises(ModelsError, match=r"could not be downloaded .*cifar-10-binary\.tar\.gz.*shapes or digits"):
+    with pytest.raises(UserError, match=r"could not be downloaded .*cifar-10-binary\.tar\.gz.*shapes or digits"):
         load_cifar10(tmp_path / "data")
     assert not list((tmp_path / "data").glob("*.tar.gz"))
 
@@ -251,5 +251,5 @@ def test_a_download_can_be_cancelled(tmp_path, server):
 
 
 def test_the_test_set_alone_is_never_downloaded(tmp_path):
-    with pytest.raises(ModelsError, match=r"cifar-10-binary\.tar\.gz"):
+    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz"):
         load_test(tmp_path)

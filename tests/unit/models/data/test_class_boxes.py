@@ -6,10 +6,10 @@ import zipfile
 import pytest
 from PIL import Image
 
+from analysis.errors import UserError
 from models.data import class_layout, zips
 from models.data.class_boxes import save_class_boxes
 from models.data.folders import load_folder
-from models.errors import ModelsError
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_names_are_made_safe(tmp_path, pictures, name, safe):
     ],
 )
 def test_what_cannot_be_saved_is_said(tmp_path, pictures, change, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         save_class_boxes(change(pictures), tmp_path / "own")
     assert not list(tmp_path.glob("own/*"))
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_saved_is_said(tmp_path, pictures, change, words):
 )
 def test_limits_are_those_of_the_loader(tmp_path, pictures, monkeypatch, module, limit, value, words):
     monkeypatch.setattr(module, limit, value)
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         save_class_boxes(pictures, tmp_path / "own")
     assert not list(tmp_path.glob("own/*"))
 
@@ -109,5 +109,5 @@ def test_content_decides_what_may_be_dropped(tmp_path, pictures):
         save_class_boxes({apart: pictures["cats"], "dogs": pictures["dogs"]}, tmp_path), image_size=8
     )
     assert loaded.categories == ("dogs", "고양이")
-    with pytest.raises(ModelsError, match="cannot be told apart"):
+    with pytest.raises(UserError, match="cannot be told apart"):
         save_class_boxes({apart: pictures["cats"], "고양이": pictures["dogs"]}, tmp_path)

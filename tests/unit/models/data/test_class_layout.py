@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.errors import UserError
 from models.data.class_layout import sort_into_classes
 from models.data.folders import open_source
-from models.errors import ModelsError
 from tests.own_pictures import MAKERS, make_folder, noise, pictures
 
 SPELLINGS = [("train", "val"), ("Train", "VALID"), ("training", "validation"), ("train ", "Val")]
@@ -229,7 +229,7 @@ def test_one_class_under_two_spellings(tmp_path, kind):
     ],
 )
 def test_too_few_classes_say_where_the_others_are(tmp_path, kind, files, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         arrange(make(tmp_path, kind, files))
 
 

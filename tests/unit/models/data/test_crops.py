@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from analysis.errors import UserError
 from models.data import crops, images
 from models.data.crops import read_square, read_squares
 from models.data.decoding import budget
 from models.data.images import ImageError, open_image
-from models.errors import ModelsError
 
 
 @pytest.fixture
@@ -150,13 +150,13 @@ def test_leaving_early_begins_no_further_picture(tmp_path, monkeypatch):
     @contextmanager
     def refuse():
         assert begun.acquire(timeout=60) and begun.acquire(timeout=60)
-        raise ModelsError("too much")
+        raise UserError("too much")
         yield
 
     monkeypatch.setattr(crops.os, "sched_getaffinity", lambda process: range(2))
     (tmp_path / "a.png").write_bytes(b"x" * 100)
     openers = [partial(opened, tmp_path / "a.png", [])] * 6 + [refuse]
-    with pytest.raises(ModelsError, match="too much"):
+    with pytest.raises(UserError, match="too much"):
         list(read_squares(openers, 8))
     assert len(cancelled) == 4 and not begun.acquire(blocking=False)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from analysis.errors import UserError
 from models.data.datasets import DATASETS, OWN_PICTURES, Dataset, Split, find_spec, full_path, load_dataset
 from models.data.shapes import ShapesConfig, make_shapes
-from models.errors import ModelsError
 from tests.own_pictures import make_folder, make_zip, pictures, png, two_classes
 
 SMALL = ShapesConfig(num_images=300)
@@ -97,7 +97,7 @@ def test_pictures_of_an_official_split_are_named_by_their_place_in_it(monkeypatc
         assert np.array_equal(split.images[:, 0, 0, 0], images[split.ids.numpy(), 0, 0])
     assert [data.source_name(i) for i in (0, 499, 500, 599)] == ["train 0", "train 499", "test 0", "test 99"]
     for wrong in (-1, 600):
-        with pytest.raises(ModelsError, match="up to 599"):
+        with pytest.raises(UserError, match="up to 599"):
             data.source_name(wrong)
 
 
@@ -135,7 +135,7 @@ def test_splits_hold_every_class_in_proportion(name, seed):
 
 def test_a_size_that_does_not_fit_in_memory_is_refused(monkeypatch):
     monkeypatch.setattr("models.data.datasets.MAX_BYTES", 1000)
-    with pytest.raises(ModelsError, match="1797 pictures of 16 x 16 pixels from digits"):
+    with pytest.raises(UserError, match="1797 pictures of 16 x 16 pixels from digits"):
         load_dataset("digits", data_root="unused", seed=0, image_size=16)
 
 
@@ -151,13 +151,13 @@ def test_the_table_and_its_order():
 
 
 def test_unknown_name_lists_what_there_is():
-    with pytest.raises(ModelsError, match="fashion_mnist or shapes"):
+    with pytest.raises(UserError, match="fashion_mnist or shapes"):
         load_dataset("cifar", data_root="unused", seed=0)
 
 
 @pytest.mark.parametrize("size", [4, 1000])
 def test_image_size_is_bounded(size):
-    with pytest.raises(ModelsError, match="image_size"):
+    with pytest.raises(UserError, match="image_size"):
         shapes(image_size=size)
 
 
@@ -170,7 +170,7 @@ def test_table_entries_name_their_augmentations():
 
 def test_more_shapes_than_memory_holds_are_refused_before_they_are_drawn(tmp_path):
     shapes = ShapesConfig(num_images=200_000)
-    with pytest.raises(ModelsError, match=r"200000 pictures of 256 x 256 pixels from shapes take 36\.6 GB"):
+    with pytest.raises(UserError, match=r"200000 pictures of 256 x 256 pixels from shapes take 36\.6 GB"):
         load_dataset("shapes", data_root=tmp_path, seed=0, image_size=256, shapes=shapes)
 
 
@@ -224,6 +224,6 @@ def test_a_path_that_is_not_utf8_is_known_by_its_readable_name(tmp_path):
     name = full_path(str(tmp_path / korean))
     assert name == full_path(name) == str(tmp_path / "사진") and find_spec(name) is OWN_PICTURES
     assert own(name).name == own(tmp_path / korean).name == "사진"
-    with pytest.raises(ModelsError) as caught:
+    with pytest.raises(UserError) as caught:
         own(tmp_path / "none" / korean)
     str(caught.value).encode()

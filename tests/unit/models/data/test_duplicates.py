@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
+from analysis.errors import UserError
 from models.data import duplicates
 from models.data.datasets import Dataset, Split
 from models.data.duplicates import find_near_duplicates, hash_pictures
-from models.errors import ModelsError
 
 SIDE = 64
 
@@ -133,7 +133,7 @@ def test_cancelling_and_progress():
 
     with pytest.raises(KeyboardInterrupt):
         find_near_duplicates(dataset, progress=cancel)
-    with pytest.raises(ModelsError, match="max_distance"):
+    with pytest.raises(UserError, match="max_distance"):
         find_near_duplicates(dataset, max_distance=40)
 
 

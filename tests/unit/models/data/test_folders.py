@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.errors import UserError
 from models.data import class_layout, folders
 from models.data.folders import hash_files, list_files, load_folder
-from models.errors import ModelsError
 from tests.own_pictures import MAKERS, make_folder, make_zip, noise, pictures, png, two_classes
 
 
@@ -73,7 +73,7 @@ def test_broken_and_stray_files_are_listed_and_skipped(tmp_path, kind):
 )
 @pytest.mark.parametrize("kind", MAKERS)
 def test_too_little_is_said_in_words(tmp_path, kind, files, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         load_folder(MAKERS[kind](tmp_path, files), image_size=8)
 
 
@@ -149,13 +149,13 @@ def test_the_hash_of_files_follows_them_but_not_their_content(tmp_path):
 @pytest.mark.parametrize("kind", MAKERS)
 def test_too_many_files(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(class_layout, "MAX_FILES", 9)
-    with pytest.raises(ModelsError, match=r"files"):
+    with pytest.raises(UserError, match=r"files"):
         load_folder(MAKERS[kind](tmp_path, two_classes()), image_size=8)
 
 
 def test_too_much_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "MAX_TENSOR_BYTES", 1000)
-    with pytest.raises(ModelsError, match=r"10 pictures of 8 x 8"):
+    with pytest.raises(UserError, match=r"10 pictures of 8 x 8"):
         load_folder(make_folder(tmp_path, two_classes()), image_size=8)
 
 
@@ -183,7 +183,7 @@ def test_folders_with_names_that_are_not_utf8(tmp_path):
 def test_two_class_folders_that_cannot_be_read_are_refused(tmp_path):
     lost = [os.fsdecode(b"a\x98\xff" + end) for end in (b"\xfd", b"\xfc")]
     make_folder(tmp_path / "pets", {f"{name}/{i}.png": noise(i) for name in lost for i in range(5)})
-    with pytest.raises(ModelsError, match="pets has two folders"):
+    with pytest.raises(UserError, match="pets has two folders"):
         load_folder(tmp_path / "pets", image_size=8)
 
 
@@ -218,14 +218,14 @@ def test_what_is_trained_on_must_be_there(tmp_path, kind, folders_and_counts, wo
     files = {}
     for folder, count in folders_and_counts.items():
         files |= pictures(folder, count=count)
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         load_folder(MAKERS[kind](tmp_path, files), image_size=8)
 
 
 def test_the_first_problem_is_one_of_the_class_that_lacks_pictures(tmp_path):
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(20)
     files = two_classes() | {f"owls/{i}.HEIC": heic for i in range(6)} | {"cats/a.png": b"?"}
-    with pytest.raises(ModelsError, match=r"owls of pets\.zip has 0 readable.*owls/0\.HEIC.*HEIC.*export it as JPEG"):
+    with pytest.raises(UserError, match=r"owls of pets\.zip has 0 readable.*owls/0\.HEIC.*HEIC.*export it as JPEG"):
         load_folder(make_zip(tmp_path / "pets.zip", files), image_size=8)
 
 
@@ -234,7 +234,7 @@ def test_a_folder_that_may_not_be_read_is_said(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(ModelsError, match=r"pets cannot be read \(Permission denied\)"):
+    with pytest.raises(UserError, match=r"pets cannot be read \(Permission denied\)"):
         load_folder(make_folder(tmp_path / "pets", two_classes()), image_size=8)
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.errors import UserError
 from models.data.datasets import load_dataset
 from models.data.images import ImageError
 from models.data.labelled import CIFAR10_FILE, KNOWN_SETS, map_labels, open_evaluation_data
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 from models.zoo.lite0 import efficientnet_lite0
 from tests.own_pictures import MAKERS, make_folder, noise, pictures
 
@@ -101,18 +101,18 @@ def test_cifar10_says_what_is_wrong(tmp_path, content, words):
     if content is not None:
         path.parent.mkdir()
         path.write_bytes(content)
-    with pytest.raises(ModelsError, match=words), open_evaluation_data("cifar10", data_root=tmp_path):
+    with pytest.raises(UserError, match=words), open_evaluation_data("cifar10", data_root=tmp_path):
         pass
 
 
 def test_unknown_data_are_refused_with_what_there_is(tmp_path):
-    with pytest.raises(ModelsError, match=", ".join(KNOWN_SETS)), open_evaluation_data("nowhere", data_root=tmp_path):
+    with pytest.raises(UserError, match=", ".join(KNOWN_SETS)), open_evaluation_data("nowhere", data_root=tmp_path):
         pass
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelsError, match="class folder"), open_evaluation_data(tmp_path / "empty", data_root=""):
+    with pytest.raises(UserError, match="class folder"), open_evaluation_data(tmp_path / "empty", data_root=""):
         pass
     (tmp_path / "x.zip").write_bytes(b"no zip")
-    with pytest.raises(ModelsError, match="zip"), open_evaluation_data(tmp_path / "x.zip", data_root=""):
+    with pytest.raises(UserError, match="zip"), open_evaluation_data(tmp_path / "x.zip", data_root=""):
         pass
 
 

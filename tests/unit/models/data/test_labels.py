@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.errors import UserError
 from models.data.datasets import Split
 from models.data.labels import apply_corrections, check_corrections, corrupt
-from models.errors import ModelsError
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -51,7 +51,7 @@ def test_all_random_labels_tell_nothing():
 
 @pytest.mark.parametrize(("share", "classes"), [(-0.1, 10), (1.1, 10), (float("nan"), 10), (0.5, 1), ("0.5", 10)])
 def test_values_out_of_range(share, classes):
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         corrupt(torch.zeros(5, dtype=torch.int64), share, classes, 0)
 
 
@@ -82,10 +82,10 @@ def test_ids_from_a_file_are_text(split):
     [None, [1], {"x": 0}, {"²": 0}, {-1: 0}, {"9" * 5000: 0}, {8: 3}, {8: -1}, {8: "1"}, {8: 1.0}, {8: True}],
 )
 def test_hostile_corrections_are_refused(split, corrections):
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         apply_corrections(split, corrections, num_classes=3)
 
 
 def test_a_split_is_never_left_empty(split):
-    with pytest.raises(ModelsError, match="all 5 pictures"):
+    with pytest.raises(UserError, match="all 5 pictures"):
         apply_corrections(split, dict.fromkeys(split.ids.tolist()))

@@ -2,10 +2,10 @@
 
 import pytest
 
+from analysis.errors import UserError
 from models.data.images import open_image
 from models.data.samples import get_sample, list_samples
 from models.data.shapes import SHAPES
-from models.errors import ModelsError
 from models.registry import fashion_cnn
 
 SAMPLES = list_samples()
@@ -48,5 +48,5 @@ def test_kinds_are_those_of_the_models_that_know_them():
 
 
 def test_unknown_samples_are_refused_with_the_names():
-    with pytest.raises(ModelsError, match="no sample called dog; there are chelsea, coffee"):
+    with pytest.raises(UserError, match="no sample called dog; there are chelsea, coffee"):
         get_sample("dog")

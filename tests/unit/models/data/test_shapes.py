@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from analysis.errors import UserError
 from models.data.shapes import (
     CLASS_COLORS,
     COLORS,
@@ -15,7 +16,6 @@ from models.data.shapes import (
     _shape_coverage,
     make_shapes,
 )
-from models.errors import ModelsError
 
 CLEAN = {"num_images": 120, "clutter": 0.0}
 
@@ -154,5 +154,5 @@ def test_classes_differ_in_area_as_their_outlines_do():
     ],
 )
 def test_bad_options_are_refused(options):
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         ShapesConfig(**options)

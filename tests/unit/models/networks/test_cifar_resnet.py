@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.cifar_resnet import CifarResNet, CifarResNetConfig, ResidualBlock, ZeroChannels
 
 
@@ -83,5 +83,5 @@ def test_depth_without_normalisation_keeps_the_signal(depth):
     ],
 )
 def test_what_cannot_work_is_refused_with_numbers(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         CifarResNetConfig(**options)

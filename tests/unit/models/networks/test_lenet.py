@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.lenet import LeNet5, LeNet5Config
 
 
@@ -34,7 +34,7 @@ def test_every_image_size_works_or_is_refused(padding, pooling):
     for side in range(1, 41):
         try:
             config = LeNet5Config(image_size=side, padding=padding, pooling=pooling)
-        except ModelsError as refusal:
+        except UserError as refusal:
             assert f"{side} x {side}" in str(refusal)
             assert side < 16
             continue
@@ -53,5 +53,5 @@ def test_every_image_size_works_or_is_refused(padding, pooling):
     ],
 )
 def test_what_cannot_work_is_refused_with_numbers(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         LeNet5Config(**options)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.linear import LinearClassifier, LinearConfig
 
 
@@ -17,5 +17,5 @@ def test_logits_are_products_with_templates():
 
 
 def test_too_many_weights_are_counted_before_they_exist():
-    with pytest.raises(ModelsError, match="would have 31457 million weights; at most 200 million"):
+    with pytest.raises(UserError, match="would have 31457 million weights; at most 200 million"):
         LinearConfig(num_classes=10_000, image_size=1024)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.mlp import MLP, MLPConfig
 
 
@@ -33,5 +33,5 @@ def test_names_of_parts():
     ],
 )
 def test_what_cannot_work_is_refused_with_numbers(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         MLPConfig(**options)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.options import (
     FROM_DATA,
     KINDS,
@@ -80,14 +80,14 @@ def test_text_becomes_a_value(name, text, value):
     ],
 )
 def test_text_that_is_refused(name, text, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         list_options(Toy)[name].parse(name, text)
 
 
 def test_lists_from_files_become_tuples_and_too_many_weights_are_counted():
     assert Toy(widths=[1, 2]).widths == (1, 2) and hash(Toy(widths=[1, 2])) == hash(Toy(widths=(1, 2)))
     assert Toy(widths=(9, 9, 7), depth=8).num_parameters == 200_000_000
-    with pytest.raises(ModelsError, match="would have 208 million weights; at most 200 million"):
+    with pytest.raises(UserError, match="would have 208 million weights; at most 200 million"):
         Toy(widths=(9, 9, 8), depth=8)
 
 
@@ -107,7 +107,7 @@ def test_any_value_gives_a_config_or_a_sentence(data):
     values = data.draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=4))
     try:
         config = build_config(config_class, values)
-    except ModelsError as refusal:
+    except UserError as refusal:
         assert 10 < len(str(refusal)) < 400
     else:
         assert 0 < config.num_parameters <= config.max_parameters

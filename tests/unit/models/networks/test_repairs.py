@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.repairs import ARMS, CHANGES, find_arm, list_arms
 from models.networks.resnet import ResNetConfig
 from models.networks.small_cnn import POOLING, SmallCNNConfig
@@ -80,7 +80,7 @@ def test_max_pooling_stays_max_pooling_and_a_stride_does_not_become_one(pooling)
     ],
 )
 def test_arms_that_do_not_apply_say_why(config, name, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         find_arm(name, config)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.polyphase_sampling import PairedPolyphaseSampling2d, PolyphaseSampling2d
 from models.networks.resnet import BUILDERS, PADDING_MODES, POOLING, ResNet, ResNetConfig
 
@@ -122,5 +122,5 @@ def test_sizes_and_relus(pooling):
     ],
 )
 def test_bad_options_are_refused_in_words(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         ResNetConfig(**options)

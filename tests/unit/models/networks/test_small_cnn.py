@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.errors import UserError
 from models.checkpoints import load_checkpoint
-from models.errors import ModelsError
 from models.networks.padding import PADDING_MODES, PaddedMaxPool2d
 from models.networks.small_cnn import HEADS, NORMS, POOLING, SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
@@ -102,7 +102,7 @@ def test_every_architecture_follows_its_config(name):
     ],
 )
 def test_bad_options_are_refused_in_words(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         SmallCNNConfig(**options)
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.errors import UserError
 from models.checkpoints import describe_model, load_checkpoint, pack_weights
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.options import list_options
 from models.networks.parts import ACTIVATIONS
 from models.networks.repairs import list_arms
@@ -143,7 +143,7 @@ def test_every_activation_is_a_module_called_once_and_not_in_place(name, activat
     ],
 )
 def test_data_that_no_network_takes(name, values, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         make_config(name, values)
 
 
@@ -151,7 +151,7 @@ def test_data_that_no_network_takes(name, values, words):
 def test_every_option_refuses_what_it_does_not_list(name):
     for key, option in list_options(ARCHITECTURES[name][0]).items():
         for value in (None, "no such", [], 10**12, float("nan"), {}, [[1]], -1, "x" * 10**4):
-            with pytest.raises(ModelsError) as refusal:
+            with pytest.raises(UserError) as refusal:
                 replace(make_config(name), **{key: value})
             assert key in str(refusal.value) and len(str(refusal.value)) < 300
             assert option.title

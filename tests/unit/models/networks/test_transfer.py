@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from analysis.errors import UserError
 from models.checkpoints import describe_model, load_checkpoint, pack_weights
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.transfer import (
     MODES,
     TransferConfig,
@@ -269,5 +269,5 @@ def test_the_number_of_parameters_is_the_networks():
     ],
 )
 def test_what_cannot_work_is_refused(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         TransferConfig(**{**SMALL, **options})

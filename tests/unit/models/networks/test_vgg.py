@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.networks.options import list_options
 from models.networks.table import sketch_model
 from models.networks.vgg import CONFIGURATIONS, VGG, VGGConfig
@@ -103,7 +103,7 @@ def test_the_deepest_one_trains_without_normalisation(pooling):
     ],
 )
 def test_what_cannot_work_is_refused_with_numbers(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         VGGConfig(**options)
 
 

@@ -17,8 +17,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from analysis.errors import UserError
 from models.checkpoints import load_run_model
-from models.errors import ModelsError
 from models.runs import manager as jobs
 from models.runs import worker
 from models.runs.manager import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
@@ -74,7 +74,7 @@ def test_a_training_outlives_its_manager_and_obeys_another(manager):
     name = done.stdout.strip()
     assert name == "shapes-1", done.stderr
     wait_for(lambda: is_training(manager, name), "the first model")
-    with pytest.raises(ModelsError, match="stop it first"):
+    with pytest.raises(UserError, match="stop it first"):
         manager.delete(name)
     manager.stop(name)
     wait_for(lambda: manager.read(name).state == "stopped", "the stop")
@@ -117,7 +117,7 @@ def test_a_run_found_after_a_restart_can_be_killed_with_its_children(manager, tm
     wait_for(lambda: (path / "child").exists() and (path / "child").read_text(), "the child")
     child = psutil.Process(int((path / "child").read_text()))
     other = JobManager(manager.runs_root)
-    with pytest.raises(ModelsError, match="stop it first"):
+    with pytest.raises(UserError, match="stop it first"):
         other.rename(name, "b")
     other.kill(name)
     run = other.read(name)
@@ -166,7 +166,7 @@ def test_full_disk_is_told_and_leaves_other_runs_intact(idle, monkeypatch):
             lambda: idle.stop(good),
             lambda: idle.write_notes(bad, "full"),
         ):
-            with pytest.raises(ModelsError, match=r"\(No space left on device\)"):
+            with pytest.raises(UserError, match=r"\(No space left on device\)"):
                 action()
         assert {run.name: run.state for run in idle.list()} == {good: "queued", bad: "stopped"}
     idle.resume(bad)
@@ -179,7 +179,7 @@ def test_a_process_that_cannot_be_noted_is_ended(manager, monkeypatch):
 
     before = {child.pid for child in psutil.Process().children()}
     monkeypatch.setattr(jobs, "record_process", refuse)
-    with pytest.raises(ModelsError, match="did not start"):
+    with pytest.raises(UserError, match="did not start"):
         manager.start(long_config(), "a")
     assert manager.read("a").state == "failed"
     wait_for(lambda: not {child.pid for child in psutil.Process().children()} - before, "the end")
@@ -189,7 +189,7 @@ def test_queue_in_order_with_stop_and_kill(manager):
     first, second, third = (
         manager.start(long_config(epochs=n), name) for name, n in zip("abc", (1000, 2, 2), strict=True)
     )
-    with pytest.raises(ModelsError, match="already a run named b"):
+    with pytest.raises(UserError, match="already a run named b"):
         manager.start(long_config(), "b")
     fourth = manager.start(long_config(), "d")
     wait_for(lambda: is_training(manager, first), "the first run")
@@ -209,7 +209,7 @@ def test_names_are_chosen_and_the_queue_is_bounded(manager, monkeypatch):
     monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: None)
     names = [manager.start(long_config()) for _ in range(MAX_WAITING + 1)]
     assert names == [f"shapes-{number}" for number in range(1, MAX_WAITING + 2)]
-    with pytest.raises(ModelsError, match="8 jobs wait already"):
+    with pytest.raises(UserError, match="8 jobs wait already"):
         manager.start(long_config())
 
 
@@ -221,18 +221,18 @@ def test_paths_are_made_independent_of_the_working_folder(manager, tmp_path, mon
     config = manager.read(name).config
     assert name == "my-pets-1" and config["dataset"] == str(tmp_path / "my pets!")
     assert config["data_root"] == str(tmp_path / "data")
-    with pytest.raises(ModelsError, match="no data set or folder"):
+    with pytest.raises(UserError, match="no data set or folder"):
         manager.start(TrainingConfig(dataset="nowhere"))
 
 
 def test_problems_at_the_start(manager, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelsError, match="cannot be stored"):
+    with pytest.raises(UserError, match="cannot be stored"):
         JobManager(tmp_path / "file").start(long_config())
-    with pytest.raises(ModelsError, match="run name"):
+    with pytest.raises(UserError, match="run name"):
         manager.start(long_config(), "../a")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
-    with pytest.raises(ModelsError, match="did not start"):
+    with pytest.raises(UserError, match="did not start"):
         manager.start(long_config(), "a")
     assert manager.read("a").state == "failed"
 
@@ -290,7 +290,7 @@ def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(mana
     assert len(list(run.path.rglob("*.npz"))) >= run.status["step"]
 
     manager.resume(stopped)
-    with pytest.raises(ModelsError, match=f"The run {stopped} is [a-z]+ and cannot be resumed"):
+    with pytest.raises(UserError, match=f"The run {stopped} is [a-z]+ and cannot be resumed"):
         manager.resume(stopped)
     for name in (stopped, whole):
         wait_for(lambda name=name: manager.read(name).state not in UNFINISHED, f"the end of {name}")
@@ -302,7 +302,7 @@ def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(mana
     assert resumed["models"] == document["models"]
     assert document["models"][0]["num_images"] == document["models"][0]["num_labelled"] == 320
     assert 0 < document["models"][0]["statistics"]["consistency"]["value"] < 1
-    with pytest.raises(ModelsError, match=f"The run {whole} is finished and cannot be resumed"):
+    with pytest.raises(UserError, match=f"The run {whole} is finished and cannot be resumed"):
         manager.resume(whole)
     assert [run.name for run in manager.list("evaluation", "repair")] == [stopped, whole]
 
@@ -323,7 +323,7 @@ def test_a_program_gets_its_settings_and_its_own_copy_of_an_upload(idle, upload)
 
 
 def test_an_upload_that_has_vanished_leaves_no_run(idle, tmp_path):
-    with pytest.raises(ModelsError, match="upload cannot be stored with the run"):
+    with pytest.raises(UserError, match="upload cannot be stored with the run"):
         idle.start_program("evaluation", evaluation_of(tmp_path / "gone.zip"), "a", upload="data")
     assert idle.list() == [] and idle.launched == []
 
@@ -337,9 +337,9 @@ def test_runs_are_listed_by_kind_and_share_one_queue(idle):
     assert idle.list("cooking") == []
     for _ in range(MAX_WAITING + 1 - 5):
         idle.start_program("evaluation", {}, "more")
-    with pytest.raises(ModelsError, match="8 jobs wait already"):
+    with pytest.raises(UserError, match="8 jobs wait already"):
         idle.start_program("evaluation", {}, "more")
-    with pytest.raises(ModelsError, match="8 jobs wait already"):
+    with pytest.raises(UserError, match="8 jobs wait already"):
         idle.start(long_config())
 
 
@@ -369,7 +369,7 @@ def test_a_resumed_run_is_queued_again_and_keeps_its_progress(idle, state):
 def test_runs_that_have_not_ended_early_cannot_be_resumed(idle, state):
     name = idle.start_program("evaluation", {}, "a")
     end(idle, name, state)
-    with pytest.raises(ModelsError) as caught:
+    with pytest.raises(UserError) as caught:
         idle.resume(name)
     assert str(caught.value) == f"The run {name} is {state} and cannot be resumed."
     assert len(idle.launched) == 1
@@ -388,11 +388,11 @@ def test_trainings_go_on_also_where_no_state_was_saved_yet(idle, state):
 def test_finished_and_unknown_runs_cannot_be_resumed(idle):
     create_run(idle.runs_root, "t", {})
     end(idle, "t", "finished")
-    with pytest.raises(ModelsError, match="The run t is finished and cannot be resumed"):
+    with pytest.raises(UserError, match="The run t is finished and cannot be resumed"):
         idle.resume("t")
-    with pytest.raises(ModelsError, match="no run named nothing"):
+    with pytest.raises(UserError, match="no run named nothing"):
         idle.resume("nothing")
-    with pytest.raises(ModelsError, match="run name"):
+    with pytest.raises(UserError, match="run name"):
         idle.resume("../t")
     assert idle.launched == []
 
@@ -400,7 +400,7 @@ def test_finished_and_unknown_runs_cannot_be_resumed(idle):
 def test_a_program_that_does_not_start_is_failed_and_can_be_tried_again(manager, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", str(tmp_path / "no-python"))
-        with pytest.raises(ModelsError, match="did not start"):
+        with pytest.raises(UserError, match="did not start"):
             manager.start_program("experiment", {}, "a")
     assert (manager.read("a-1").state, manager.read("a-1").kind) == ("failed", "experiment")
     launched = []

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.runs import process as run_process
 from models.runs.manager import JobManager
 from models.runs.process import (
@@ -58,9 +58,9 @@ def test_a_run_at_work_stays_at_work_when_the_clock_is_set(tmp_path, sleeper, se
     record_process(path, sleeper.pid)
     set_clock(step)
     assert read_run(tmp_path, "a").state == "running" and find_process(path).pid == sleeper.pid
-    with pytest.raises(ModelsError, match="cannot be resumed"):
+    with pytest.raises(UserError, match="cannot be resumed"):
         JobManager(tmp_path).resume("a")
-    with pytest.raises(ModelsError, match="still running"):
+    with pytest.raises(UserError, match="still running"):
         delete_run(tmp_path, "a")
     assert sleeper.poll() is None and path.is_dir()
 

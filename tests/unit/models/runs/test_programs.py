@@ -1,6 +1,6 @@
 """The frame around every program: its argument, its exit status, and what it prints."""
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.runs.programs import run_program
 
 
@@ -11,7 +11,7 @@ def test_the_result_is_described(tmp_path, capsys):
 
 def test_an_expected_error_is_one_line_and_status_1(tmp_path, capsys):
     def fail(run_dir):
-        raise ModelsError("Too hot.")
+        raise UserError("Too hot.")
 
     assert run_program("a.b", [str(tmp_path)], fail, str) == 1
     assert capsys.readouterr() == ("", "Too hot.\n")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.runs import process as run_process
 from models.runs import run as runs
 from models.runs import writer as run_writer
@@ -53,7 +53,7 @@ def test_life_of_a_run(tmp_path):
         writer.add_metrics({"kind": "step", "step": 3})
         run = read_run(tmp_path, "a")
         assert run.state == "running" and run.status["step"] == 3 and run.metrics == [{"kind": "step", "step": 3}]
-        with pytest.raises(ModelsError, match="still running"):
+        with pytest.raises(UserError, match="still running"):
             delete_run(tmp_path, "a")
         writer.update(state="finished", result={"epochs": 2})
     run = read_run(tmp_path, "a")
@@ -64,7 +64,7 @@ def test_life_of_a_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "message"), [(ModelsError("Too hot."), "Too hot."), (KeyError("x"), "KeyError: 'x'")]
+    ("error", "message"), [(UserError("Too hot."), "Too hot."), (KeyError("x"), "KeyError: 'x'")]
 )
 def test_errors_leave_a_failed_run_with_the_reason(tmp_path, error, message):
     path = create_run(tmp_path, "a", {})
@@ -112,22 +112,22 @@ def test_newest_first(tmp_path):
 )
 def test_bad_names(tmp_path, name):
     for use in (check_name, lambda name: read_run(tmp_path, name), lambda name: create_run(tmp_path, name, {})):
-        with pytest.raises(ModelsError, match="run name"):
+        with pytest.raises(UserError, match="run name"):
             use(name)
 
 
 def test_names_are_taken_once(tmp_path):
     assert check_name("fashion_mnist-1.b") == "fashion_mnist-1.b"
     create_run(tmp_path, "a", {})
-    with pytest.raises(ModelsError, match="already a run named a"):
+    with pytest.raises(UserError, match="already a run named a"):
         create_run(tmp_path, "a", {})
-    with pytest.raises(ModelsError, match="no run named b"):
+    with pytest.raises(UserError, match="no run named b"):
         read_run(tmp_path, "b")
 
 
 def test_root_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelsError, match="cannot be stored"):
+    with pytest.raises(UserError, match="cannot be stored"):
         create_run(tmp_path / "file" / "runs", "a", {})
     assert list_runs(tmp_path / "file") == list_runs(tmp_path / "none") == []
 
@@ -223,9 +223,9 @@ def test_other_folders_and_links_are_no_runs(tmp_path):
     (root / "photos" / "1.png").write_text("")
     (root / "notes.txt").write_text("")
     assert [run.name for run in list_runs(root)] == ["a"]
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         delete_run(root, "photos")
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         delete_run(root, "b")
 
 
@@ -275,7 +275,7 @@ def test_the_document_of_a_run_is_read_when_asked_for(tmp_path):
 def test_a_broken_document_says_so(tmp_path, content):
     path = create_run(tmp_path, "a", {}, "evaluation")
     (path / "result.json").write_bytes(content)
-    with pytest.raises(ModelsError, match=r"^a/result\.json is damaged"):
+    with pytest.raises(UserError, match=r"^a/result\.json is damaged"):
         read_run(tmp_path, "a").document  # noqa: B018
 
 
@@ -285,7 +285,7 @@ def test_a_document_may_be_large_but_not_endless(tmp_path, monkeypatch):
     write_json(path / "result.json", document)
     assert read_run(tmp_path, "a").document == document
     monkeypatch.setattr(runs, "MAX_RESULT_BYTES", 2000)
-    with pytest.raises(ModelsError, match=r"^a/result\.json is larger"):
+    with pytest.raises(UserError, match=r"^a/result\.json is larger"):
         read_run(tmp_path, "a").document  # noqa: B018
 
 
@@ -335,7 +335,7 @@ def test_files_that_are_none_are_damage_and_nobody_waits_for_them(tmp_path):
     assert len(runs) == 1 + 3 * len(FILES) and runs["good"].state == "queued"
     for run in runs.values():
         assert (run.metrics, run.log_tail, run.notes, run.has_model) == ([], "", "", False)
-        with pytest.raises(ModelsError) if run.name.endswith("result.json") else nullcontext():
+        with pytest.raises(UserError) if run.name.endswith("result.json") else nullcontext():
             assert run.document is None
         is_broken = run.name.split("-")[-1] in ("config.json", "status.json")
         assert (run.state == "damaged") == is_broken, run.name

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from models.runs.stop import SIGNALS, Stopped, StopRequest
+from analysis.errors import Cancelled
+from models.runs.stop import SIGNALS, StopRequest
 
 
 def test_signals_set_a_flag_and_handlers_return(tmp_path):
@@ -38,10 +39,10 @@ def test_a_check_raises_once_somebody_asked(tmp_path):
         stop.check()
         (tmp_path / "stop").touch()
         assert not stop.signalled  # it was not this process that was asked
-        with pytest.raises(Stopped):
+        with pytest.raises(Cancelled):
             stop.check()
     with StopRequest(tmp_path / "elsewhere") as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signalled
-        with pytest.raises(Stopped):
+        with pytest.raises(Cancelled):
             stop.check()

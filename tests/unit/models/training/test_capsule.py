@@ -17,8 +17,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from analysis.errors import UserError
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 from models.registry import Registry
 from models.runs.run import append_line, list_runs, read_run, write_bytes, write_json
 from models.training import capsule, capsule_zip
@@ -79,7 +79,7 @@ def snapshot(root: Path) -> dict:
 def refused(path: Path, root: Path, message: str, **options) -> None:
     """Opening fails with a sentence of one line, and leaves every file below ``root`` as it was."""
     before = snapshot(root)
-    with pytest.raises(ModelsError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         unpack_capsule(path, root, **options)
     text = str(caught.value)
     assert "\n" not in text and ".new-" not in text and len(text) < 400
@@ -178,12 +178,12 @@ def test_only_a_finished_training_is_packed(root, tmp_path):
         ({"result": status["result"] | {"weights_sha256": "0" * 64}}, "not those of the result"),
     ):
         write_json(path, status | change)
-        with pytest.raises(ModelsError, match=message):
+        with pytest.raises(UserError, match=message):
             pack_capsule(root / "tiny", out, REPORT)
-    with pytest.raises(ModelsError, match="no run named"):
+    with pytest.raises(UserError, match="no run named"):
         pack_capsule(root / "none", out, REPORT)
     write_json(path, status)
-    with pytest.raises(ModelsError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         pack_capsule(root / "tiny", tmp_path / "no" / "folder.zip", REPORT)
     assert not out.exists()
 
@@ -286,7 +286,7 @@ def test_damaged_zips(root, packed, position):
 def test_a_file_that_is_too_large_is_not_read_to_pack_it(root, tmp_path, name):
     with (root / "tiny" / name).open("r+b") as file:
         file.truncate(2**40)  # takes no room on the disk, and would not fit into memory
-    with pytest.raises(ModelsError, match=f"tiny/{re.escape(name)} is larger than"):
+    with pytest.raises(UserError, match=f"tiny/{re.escape(name)} is larger than"):
         pack_capsule(root / "tiny", tmp_path / "a.zip", REPORT, pictures=True)
     assert not (tmp_path / "a.zip").exists()
 
@@ -299,7 +299,7 @@ def test_what_is_no_ordinary_file_is_not_packed(root, tmp_path, name, kind):
     path = root / "tiny" / name
     path.unlink(missing_ok=True)
     os.mkfifo(path) if kind == "pipe" else path.symlink_to(tmp_path / "secret")
-    with suppress(ModelsError):
+    with suppress(UserError):
         files = read_zip(pack_capsule(root / "tiny", tmp_path / "a.zip", REPORT, pictures=True))
         assert not any(b"of the owner" in data for data in files.values())
 
@@ -392,7 +392,7 @@ def test_claims_beside_the_result_are_dropped(root, packed, tmp_path):
 
 def test_a_folder_that_cannot_be_written_to(packed, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelsError, match="cannot be stored"):
+    with pytest.raises(UserError, match="cannot be stored"):
         unpack_capsule(packed, tmp_path / "file")
 
 

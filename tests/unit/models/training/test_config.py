@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.errors import UserError
 from models.data.augment.augment import SHIFT_AUGMENTS, TRANSFORMS, AugmentConfig
 from models.data.datasets import DATASETS, OWN_PICTURES
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
-from models.errors import ModelsError
 from models.networks.small_cnn import SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.training.config import TrainingConfig
@@ -57,7 +57,7 @@ NAMES = [field.name for field in fields(TrainingConfig)]
 
 
 def refused(**options) -> str:
-    with pytest.raises(ModelsError) as error:
+    with pytest.raises(UserError) as error:
         TrainingConfig(**options)
     return str(error.value)
 
@@ -153,12 +153,12 @@ def test_what_is_no_plain_number_is_refused_in_words(options, words):
 
 @pytest.mark.parametrize("values", [None, [], "x", 3, [("epochs", 3)]])
 def test_what_is_no_table_is_refused(values):
-    with pytest.raises(ModelsError, match="must be a table of names and values"):
+    with pytest.raises(UserError, match="must be a table of names and values"):
         TrainingConfig.from_dict(values)
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are():
-    with pytest.raises(ModelsError) as error:
+    with pytest.raises(UserError) as error:
         TrainingConfig.from_dict({"learning-rate": 0.1})
     assert "no setting 'learning-rate'" in str(error.value)
     assert all(name in str(error.value) for name in NAMES)
@@ -247,7 +247,7 @@ json_values = st.recursive(
 def test_whatever_a_file_says_is_taken_or_refused_in_words(name, value):
     try:
         config = TrainingConfig.from_dict({name: value})
-    except ModelsError as error:
+    except UserError as error:
         assert str(error).endswith(".") and len(str(error)) < 1000
     else:
         assert read_again(config) == config

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.errors import UserError
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.transfer import TransferConfig, TransferNet, load_backbone_weights, prepare_mode
 from models.runs.run import list_runs
 from models.training import feature_cache
@@ -119,7 +119,7 @@ def test_a_picture_that_does_not_fit_is_said(monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(net, "extract_features", never)
-    with pytest.raises(ModelsError, match="too little memory for one picture"):
+    with pytest.raises(UserError, match="too little memory for one picture"):
         compute_features(net, IMAGES, PREPROCESSING)
     assert net.training
 

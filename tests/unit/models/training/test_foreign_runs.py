@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.errors import UserError
 from lab.comparisons.train import find_arm
-from models.errors import ModelsError
 from models.registry import Registry
 from models.runs.changes import rename_run
 from models.runs.manager import JobManager
@@ -67,9 +67,9 @@ def settings(**changes) -> dict:
 
 
 def refusal(run) -> str:
-    with pytest.raises(ModelsError) as caught:
+    with pytest.raises(UserError) as caught:
         plan_again(run, **HERE)
-    with pytest.raises(ModelsError) as other:
+    with pytest.raises(UserError) as other:
         find_dataset(run)
     assert str(caught.value) == str(other.value)
     return str(caught.value)
@@ -136,7 +136,7 @@ def test_this_machine_decides_where_and_with_whose_help(open_hostile, tmp_path):
 def test_a_run_of_another_machine_is_no_run_of_this_one(open_hostile, make_run, tmp_path, start):
     make_run(tmp_path / "runs", "other")
     run = open_hostile(settings(start_from=start))
-    with pytest.raises(ModelsError, match=r"which does not bring '[r./]"):
+    with pytest.raises(UserError, match=r"which does not bring '[r./]"):
         plan_again(run, **HERE)
     assert plan_again(open_hostile(settings(start_from="fashion_cnn"), "second"), **HERE).start_from == "fashion_cnn"
 
@@ -162,7 +162,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("change", HOSTILE, ids=lambda change: json.dumps(change)[:30])
 def test_settings_that_are_none_are_a_sentence(open_hostile, change):
-    with pytest.raises(ModelsError) as caught:
+    with pytest.raises(UserError) as caught:
         plan_again(open_hostile(settings(**change)), **HERE)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
@@ -184,7 +184,7 @@ def test_an_opened_capsule_stays_one(open_hostile, owned, tmp_path):
     assert renamed.is_opened and "opened from a capsule" in refusal(renamed)
     again = unpack_capsule(pack_capsule(renamed.path, tmp_path / "b.zip", ""), tmp_path / "runs", "again")
     assert read_run(tmp_path / "runs", again).is_opened
-    with pytest.raises(ModelsError, match="is finished and cannot be resumed"):
+    with pytest.raises(UserError, match="is finished and cannot be resumed"):
         JobManager(tmp_path / "runs").resume("mine")
 
 
@@ -210,14 +210,14 @@ def test_a_capsule_is_nobodys_arm(open_hostile, tmp_path):
     """A comparison would take its weights for what it has trained itself."""
     config = TrainingConfig(dataset="shapes", device=DEVICE)
     open_hostile(config.to_dict(), "arms-1-plain-0")
-    with pytest.raises(ModelsError, match="another run named arms-1-plain-0"):
+    with pytest.raises(UserError, match="another run named arms-1-plain-0"):
         find_arm(config, tmp_path / "runs" / "arms-1-plain-0")
 
 
 @pytest.mark.parametrize("file", ["model", "environment", "capsule", "config"])
 def test_halves_of_characters_do_not_come_in(open_hostile, file):
     change = {"categories": ["ant", "bee\ud800", "cat"]} if file == "model" else {"note\udc00": "x"}
-    with pytest.raises(ModelsError, match=rf"{file}\.json: it holds a value that is no number or text"):
+    with pytest.raises(UserError, match=rf"{file}\.json: it holds a value that is no number or text"):
         open_hostile(
             settings(**change) if file == "config" else settings(), **({} if file == "config" else {file: change})
         )

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.training.precision import NATIVE, PRECISIONS, choose_precision
 
 
@@ -48,7 +48,7 @@ def test_what_is_asked_for_is_what_is_used(machine, device):
     if device == "cuda":
         assert choose_precision("float16", device) == "fp16"
     else:
-        with pytest.raises(ModelsError, match="float16 needs a CUDA device; use bfloat16 or float32"):
+        with pytest.raises(UserError, match="float16 needs a CUDA device; use bfloat16 or float32"):
             choose_precision("float16", device)
 
 

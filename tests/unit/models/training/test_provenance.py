@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.errors import UserError
 from models.data.datasets import Dataset, Split, load_dataset
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 from models.training.config import TrainingConfig
 from models.training.provenance import (
     SPLITS,
@@ -116,7 +116,7 @@ def test_ranges_look_like_this():
     [None, 5, [], "a", "1-", "-1", "1,,2", "2,1", "1,1", "3-2", "0-1,1-2", "1 ", "²", "9" * 5000, "0-9999999999"],
 )
 def test_hostile_ids_are_refused(text):
-    with pytest.raises(ModelsError, match="ids must"):
+    with pytest.raises(UserError, match="ids must"):
         read_ranges(text)
 
 
@@ -138,7 +138,7 @@ def test_huge_ranges_are_counted_without_being_unfolded():
     ],
 )
 def test_contradictions_are_refused(dataset, change, message):
-    with pytest.raises(ModelsError, match=message):
+    with pytest.raises(UserError, match=message):
         check_data(describe_data(dataset) | change)
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
+from analysis.errors import UserError
 from models.checkpoints import load_checkpoint, load_run_model, pack_weights
 from models.data.datasets import Dataset, Split, load_dataset
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.run import RunWriter, create_run, read_lines, read_run, request_stop, write_bytes
 from models.training import loop, recorder, throttle
@@ -290,7 +290,7 @@ def test_other_data_are_refused(make, dataset):
         replace(dataset, validation=dataset.validation.take(torch.arange(5))),
     ):
         for is_silent in (False, True):
-            with pytest.raises(ModelsError, match="data have changed since this training began"):
+            with pytest.raises(UserError, match="data have changed since this training began"):
                 make(dataset=changed, is_silent=is_silent).save_provenance("cpu", 1, "no")
     assert (make().run_dir / "data.json").read_bytes() == first
     environment = json.loads((make().run_dir / "environment.json").read_text())

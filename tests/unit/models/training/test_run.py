@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
+from analysis.errors import UserError
 from models.checkpoints import load_run_model
 from models.data.datasets import load_dataset
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 from models.ordinary_files import read_json
 from models.runs import files as run_files
 from models.runs.run import create_run, read_run, record_process, request_stop
@@ -130,10 +130,10 @@ def test_training_goes_on_from_another_model(tmp_path):
     train(tiny(**still), tmp_path / "other")
     assert load_run_model(tmp_path / "other")[2].mean == base[2].mean
 
-    with pytest.raises(ModelsError, match=r"do not fit this network: features\.1\.conv\.weight"):
+    with pytest.raises(UserError, match=r"do not fit this network: features\.1\.conv\.weight"):
         train(tiny(**still, model={"channels": [8, 16]}), tmp_path / "misfit")
     assert read_run(tmp_path, "misfit").state == "failed"
-    with pytest.raises(ModelsError, match="no run named nobody"):
+    with pytest.raises(UserError, match="no run named nobody"):
         train(tiny(start_from="run/nobody"), tmp_path / "orphan")
 
 
@@ -212,7 +212,7 @@ def test_a_stop_while_weights_are_downloaded_is_heard(tmp_path, monkeypatch):
 
 
 def test_loss_that_explodes_is_a_failed_run(tmp_path):
-    with pytest.raises(ModelsError, match="smaller learning rate"):
+    with pytest.raises(UserError, match="smaller learning rate"):
         train(tiny(learning_rate=100.0, model={"channels": [8, 8], "norm": "none"}, epochs=20), tmp_path / "a")
     run = read_run(tmp_path, "a")
     assert run.state == "failed" and "smaller learning rate" in run.message
@@ -223,7 +223,7 @@ def test_full_disk_is_a_failed_run(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("models.training.recorder.write_bytes", full)
-    with pytest.raises(ModelsError, match="No space left"):
+    with pytest.raises(UserError, match="No space left"):
         train(tiny(), tmp_path / "a")
     assert read_run(tmp_path, "a").state == "failed"
 
@@ -254,7 +254,7 @@ def test_a_file_system_that_stays_away_is_a_failed_run_with_a_sentence(tmp_path,
 
     monkeypatch.setattr(Path, "replace", refuse)
     monkeypatch.setattr(run_files, "PAUSES", (0.0,))
-    with pytest.raises(ModelsError, match="Stale file handle"):
+    with pytest.raises(UserError, match="Stale file handle"):
         train(tiny(epochs=1), tmp_path / "a")
     run = read_run(tmp_path, "a")
     assert run.state == "failed" and "Stale file handle" in run.message and str(tmp_path) not in run.message
@@ -278,7 +278,7 @@ def test_a_folder_whose_name_is_no_text_is_trained_on(tmp_path):
 
 def test_a_run_is_not_overwritten(tmp_path):
     train(tiny(epochs=1), tmp_path / "a")
-    with pytest.raises(ModelsError, match="already a run named a, and it is finished"):
+    with pytest.raises(UserError, match="already a run named a, and it is finished"):
         train(tiny(epochs=1), tmp_path / "a")
 
 
@@ -287,7 +287,7 @@ def test_a_run_that_waits_in_another_process_is_left_to_it(tmp_path):
     run_dir = create_run(tmp_path, "a", tiny(epochs=1).to_dict())
     record_process(run_dir, os.getppid())
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
-    with pytest.raises(ModelsError, match="already a run named a, and it waits for its turn; choose another name"):
+    with pytest.raises(UserError, match="already a run named a, and it waits for its turn; choose another name"):
         train(tiny(epochs=1), run_dir)
     assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
     record_process(run_dir, os.getpid())
@@ -296,7 +296,7 @@ def test_a_run_that_waits_in_another_process_is_left_to_it(tmp_path):
 
 def test_a_run_that_waits_with_other_settings_is_another_one(tmp_path):
     run_dir = create_run(tmp_path, "a", tiny(epochs=1).to_dict())
-    with pytest.raises(ModelsError, match="waits for its turn"):
+    with pytest.raises(UserError, match="waits for its turn"):
         train(tiny(epochs=2), run_dir)
     assert read_run(tmp_path, "a").state == "queued"
     # What is left to the defaults is the same, however it was written.
@@ -357,12 +357,12 @@ def test_config_round_trip_through_json():
     ],
 )
 def test_bad_settings_are_refused_in_words(options, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         tiny(**options)
 
 
 def test_unknown_data_set_is_a_failed_run(tmp_path):
-    with pytest.raises(ModelsError, match="no data set or folder"):
+    with pytest.raises(UserError, match="no data set or folder"):
         train(tiny(dataset="nowhere"), tmp_path / "a")
     assert read_run(tmp_path, "a").state == "failed"
 
@@ -437,7 +437,7 @@ RESNET = {"architecture": "resnet", "model": {}, "image_size": 32, "shapes": {"n
     ],
 )
 def test_batch_norm_with_one_value_per_channel_is_refused_before_the_first_step(tmp_path, options, numbers):
-    with pytest.raises(ModelsError, match=f"at least 2 values at a time, but .*{numbers}"):
+    with pytest.raises(UserError, match=f"at least 2 values at a time, but .*{numbers}"):
         train(tiny(**options, max_steps=3), tmp_path / "a")
     run = read_run(tmp_path, "a")
     assert run.state == "failed" and "at least 2 values" in run.message and not run.metrics

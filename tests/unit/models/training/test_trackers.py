@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from models.errors import ModelsError
+from analysis.errors import UserError
 from models.runs.run import read_run
 from models.training import trackers
 from models.training.config import TrainingConfig
@@ -38,10 +38,10 @@ class Accelerator:
 def test_a_missing_package_is_named_before_anything_is_trained(tmp_path, monkeypatch, name):
     monkeypatch.setattr(trackers, "find_spec", lambda package: None)
     words = f"The tracker {name} is not here; run pip install {TRACKERS[name]}, or leave it out."
-    with pytest.raises(ModelsError) as error:
+    with pytest.raises(UserError) as error:
         check_installed((name,))
     assert str(error.value) == words
-    with pytest.raises(ModelsError, match=f"pip install {TRACKERS[name]}"):
+    with pytest.raises(UserError, match=f"pip install {TRACKERS[name]}"):
         train(TrainingConfig.from_dict(TINY | {"trackers": [name]}), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 

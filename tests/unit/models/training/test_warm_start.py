@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from analysis.errors import UserError
 from models.data.preprocessing import Preprocessing
-from models.errors import ModelsError
 from models.networks.resnet import ResNet, ResNetConfig
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
@@ -51,7 +51,7 @@ def test_a_torchvision_network_is_a_start_once_its_weights_are_here(tmp_path, mo
     from torchvision.models import get_model
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ModelsError, match=r"weights of resnet18 are not here.*resnet18-f37072fd\.pth"):
+    with pytest.raises(UserError, match=r"weights of resnet18 are not here.*resnet18-f37072fd\.pth"):
         read_start("resnet18", tmp_path)
     weights = get_model("resnet18", weights=None).state_dict()
     path = torchvision_model("resnet18").weights.path
@@ -75,7 +75,7 @@ def test_a_torchvision_network_is_a_start_once_its_weights_are_here(tmp_path, mo
     ],
 )
 def test_other_models_are_refused_in_words(tmp_path, name, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         read_start(name, tmp_path)
 
 
@@ -99,7 +99,7 @@ def test_a_head_of_another_shape_keeps_all_of_its_own_values():
     ],
 )
 def test_weights_of_another_network_are_refused(other, words):
-    with pytest.raises(ModelsError, match=words):
+    with pytest.raises(UserError, match=words):
         adopt_weights(small(), other.state_dict())
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.errors import UserError
 from models.data.samples import get_sample
-from models.errors import ModelsError
 from models.registry import Registry
 from models.zoo.backbones import (
     BACKBONES,
@@ -124,7 +124,7 @@ def test_weights_that_are_not_here_are_named(torch_home, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     with torch.device("meta"):
         backbone = build_backbone("resnet18")
-    with pytest.raises(ModelsError) as caught:
+    with pytest.raises(UserError) as caught:
         load_pretrained(backbone, "resnet18")
     for words in ("resnet18-f37072fd.pth", "no connection", str(torch_home), "efficientnet_lite0 needs no download"):
         assert words in str(caught.value)
@@ -132,9 +132,9 @@ def test_weights_that_are_not_here_are_named(torch_home, monkeypatch):
 
 def test_other_weights_may_be_named():
     assert measure_backbone("vit_b_16:IMAGENET1K_SWAG_E2E_V1", 384).num_features == 768
-    with pytest.raises(ModelsError, match=r"does not work with pictures of 224 x 224 pixels.*384 x 384"):
+    with pytest.raises(UserError, match=r"does not work with pictures of 224 x 224 pixels.*384 x 384"):
         measure_backbone("vit_b_16:IMAGENET1K_SWAG_E2E_V1", 224)
-    with pytest.raises(ModelsError, match="no weights called NONE"):
+    with pytest.raises(UserError, match="no weights called NONE"):
         find_backbone("resnet18:NONE")
 
 
@@ -154,11 +154,11 @@ def test_sizes_are_refused_where_the_network_does_not_allow_them(name, size, wor
     if works:
         assert measure_backbone(name, size).num_features > 100
     else:
-        with pytest.raises(ModelsError, match=f"{name} does not work with pictures of {size} x {size} pixels"):
+        with pytest.raises(UserError, match=f"{name} does not work with pictures of {size} x {size} pixels"):
             measure_backbone(name, size)
 
 
 @pytest.mark.parametrize("name", ["resnet1000", "fashion_cnn", "efficientnet_lite0:V1", "", None, ["resnet18"], 3])
 def test_other_names_are_refused(name):
-    with pytest.raises(ModelsError, match="There is no backbone"):
+    with pytest.raises(UserError, match="There is no backbone"):
         find_backbone(name)

@@ -8,8 +8,7 @@ import gradio as gr
 import pytest
 import torch
 
-from analysis.errors import AnalysisError, Cancelled
-from models.errors import ModelsError
+from analysis.errors import Cancelled, UserError
 from ui.widgets import errors
 from ui.widgets.errors import (
     TITLE,
@@ -30,7 +29,7 @@ def raiser(error: Exception):
     return handler
 
 
-@pytest.mark.parametrize("kind", [ModelsError, AnalysisError])
+@pytest.mark.parametrize("kind", [UserError, UserError])
 def test_expected_errors_are_shown_as_text_not_as_html(kind):
     with pytest.raises(gr.Error) as caught:
         shows_errors(raiser(kind("no model called <a href='http://x'>resnet</a>")))()
@@ -39,14 +38,14 @@ def test_expected_errors_are_shown_as_text_not_as_html(kind):
 
 def test_the_api_answers_plain_text():
     with pytest.raises(gr.Error) as caught:
-        says_errors(raiser(ModelsError("no model called <b>")))()
+        says_errors(raiser(UserError("no model called <b>")))()
     assert caught.value.message == "no model called <b>"
 
 
 def test_refusals_are_no_news_for_the_log():
     for decorate in (shows_errors, says_errors):
         with pytest.raises(gr.Error) as caught:
-            decorate(raiser(ModelsError("no")))()
+            decorate(raiser(UserError("no")))()
         assert not caught.value.print_exception
 
 
@@ -54,7 +53,7 @@ def test_a_message_is_escaped_once(monkeypatch):
     """By the pop-up message, which is HTML, and by nobody before it."""
     popped = []
     monkeypatch.setattr(gr, "Warning", lambda text, title: popped.append(text))
-    assert clears_on_errors(lambda text: ("cleared", text))(raiser(ModelsError("a < b")))() == ("cleared", "a < b")
+    assert clears_on_errors(lambda text: ("cleared", text))(raiser(UserError("a < b")))() == ("cleared", "a < b")
     assert popped == ["a &lt; b"]
 
 
@@ -75,13 +74,13 @@ def test_a_message_is_escaped_once(monkeypatch):
 def test_visitors_are_shown_no_absolute_paths(text, shown):
     assert hide_paths(text) == shown
     with pytest.raises(gr.Error) as caught:
-        says_errors(raiser(ModelsError(text)))()
+        says_errors(raiser(UserError(text)))()
     assert caught.value.message == shown
 
 
 @pytest.mark.filterwarnings("ignore:Too big")
 def test_the_old_result_is_cleared():
-    assert clears_on_errors(lambda message: ("cleared", message))(raiser(ModelsError("Too big.")))() == (
+    assert clears_on_errors(lambda message: ("cleared", message))(raiser(UserError("Too big.")))() == (
         "cleared",
         "Too big.",
     )
@@ -127,15 +126,15 @@ def test_a_handler_that_yields_stays_one_and_keeps_its_name_and_results():
         assert inspect.isgeneratorfunction(decorated)
         assert (decorated.__name__, decorated.__doc__) == ("handler", "What it does.")
         assert list(decorated(prefix="part")) == ["part 0", "part 1", "part 2"]
-    assert not inspect.isgeneratorfunction(shows_errors(raiser(ModelsError("x"))))
+    assert not inspect.isgeneratorfunction(shows_errors(raiser(UserError("x"))))
 
 
 @pytest.mark.parametrize("steps", [0, 2])
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (AnalysisError("A shift <b>too</b> far."), "A shift <b>too</b> far."),
-        (ModelsError("No model."), "No model."),
+        (UserError("A shift <b>too</b> far."), "A shift <b>too</b> far."),
+        (UserError("No model."), "No model."),
         (torch.OutOfMemoryError("CUDA"), "The device has too little memory for this; try a smaller model."),
         (MemoryError(), "The device has too little memory for this; try a smaller model."),
         (
@@ -153,13 +152,13 @@ def test_what_goes_wrong_is_yielded_last(error, message, steps):
 def test_a_stream_whose_outputs_stay_ends_with_the_message():
     results = []
     with pytest.raises(gr.Error) as caught:
-        results.extend(shows_errors(streamer(ModelsError("Too big.")))())
+        results.extend(shows_errors(streamer(UserError("Too big.")))())
     assert (caught.value.message, caught.value.title) == ("Too big.", TITLE)
 
 
 @pytest.mark.filterwarnings("ignore:Too big")
 def test_the_old_result_of_a_stream_is_cleared():
-    assert list(clears_on_errors(lambda text: f"cleared: {text}")(streamer(ModelsError("Too big."), 1))()) == [
+    assert list(clears_on_errors(lambda text: f"cleared: {text}")(streamer(UserError("Too big."), 1))()) == [
         "step 0",
         "cleared: Too big.",
     ]

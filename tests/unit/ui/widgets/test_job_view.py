@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from analysis.errors import UserError
 from lab.session import Lab
-from models.errors import ModelsError
 from models.runs.manager import JobManager
 from models.runs.process import read_clock
 from models.runs.run import create_run, find_process, read_run, record_process, write_json
@@ -86,7 +86,7 @@ def test_a_job_that_is_silent_says_so_in_place_of_the_time_left(view, sleeper, s
 def test_a_job_whose_result_is_damaged_says_so_once(view):
     def show(run):
         if run is not None:
-            raise ModelsError("a/result.json is damaged.")
+            raise UserError("a/result.json is damaged.")
         return ("",)
 
     with gr.Blocks() as blocks:

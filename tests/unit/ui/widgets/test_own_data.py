@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from analysis.errors import UserError
 from lab.session import Lab
 from models.data.datasets import load_dataset
-from models.errors import ModelsError
 from models.names import find_path
 from models.training.config import TrainingConfig
 from tests.own_pictures import make_folder
@@ -44,9 +44,9 @@ def test_boxes_without_pictures_are_left_out():
 
 def test_a_box_needs_a_name_of_its_own():
     values = make_values(cats=["a.png"], dogs=["b.png", "c.png"])
-    with pytest.raises(ModelsError, match="Box 2 has 2 pictures but no name"):
+    with pytest.raises(UserError, match="Box 2 has 2 pictures but no name"):
         read_boxes(values | {"box_name_2": "  "})
-    with pytest.raises(ModelsError, match="Two boxes are called 'cats'"):
+    with pytest.raises(UserError, match="Two boxes are called 'cats'"):
         read_boxes(values | {"box_name_2": " cats"})
 
 
@@ -61,7 +61,7 @@ def test_the_same_boxes_are_one_file_and_only_the_last_are_kept(pictures):
 
 
 def test_too_few_pictures_are_refused(pictures):
-    with pytest.raises(ModelsError, match="1 classes"):
+    with pytest.raises(UserError, match="1 classes"):
         BoxStore().pack({"a": pictures})
 
 
@@ -95,7 +95,7 @@ def test_folders_in_the_data_root(services, tmp_path, monkeypatch):
     assert find_path(find_own_data(services, None, "사진")) == root / korean
     assert find_own_data(services, None, "link") == str(root / "link")
     for missing in (None, "none", "../elsewhere", korean):
-        with pytest.raises(ModelsError, match="choose a folder"):
+        with pytest.raises(UserError, match="choose a folder"):
             find_own_data(services, None, missing)
 
 
@@ -116,5 +116,5 @@ def test_a_data_root_whose_own_name_is_not_utf8(tmp_path):
 def test_boxes_whose_names_are_one_to_a_reader_are_refused():
     values = make_values(cats=["a.png"], dogs=["b.png"])
     for name in ("Cats", "ｃａｔｓ", "cats "):
-        with pytest.raises(ModelsError, match="Two boxes are called"):
+        with pytest.raises(UserError, match="Two boxes are called"):
             read_boxes(values | {"box_name_2": name})

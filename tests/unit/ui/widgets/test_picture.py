@@ -5,11 +5,10 @@ import pytest
 from gradio.data_classes import ImageData
 from PIL import Image
 
-from analysis.errors import Cancelled
+from analysis.errors import Cancelled, UserError
 from lab.session import Lab
 from models.data.decoding import budget
 from models.data.samples import get_sample
-from models.errors import ModelsError
 from ui.widgets.picture import Picture, check_picture_path, make_preview
 
 
@@ -37,7 +36,7 @@ def test_uploads_and_samples_are_allowed(uploads):
 def test_every_other_path_is_refused(uploads, path):
     (uploads.parent / "secret.png").write_bytes(b"x")
     path = path and path.format(uploads=uploads)
-    with pytest.raises(ModelsError, match="Upload the picture first"):
+    with pytest.raises(UserError, match="Upload the picture first"):
         check_picture_path(path)
     if path is not None:
         with pytest.raises(gr.Error, match="Upload the picture first"):
@@ -47,7 +46,7 @@ def test_every_other_path_is_refused(uploads, path):
 def test_a_link_out_of_the_uploads_is_refused(uploads):
     (uploads.parent / "secret.png").write_bytes(b"x")
     (uploads / "link.png").symlink_to(uploads.parent / "secret.png")
-    with pytest.raises(ModelsError):
+    with pytest.raises(UserError):
         check_picture_path(str(uploads / "link.png"))
 
 

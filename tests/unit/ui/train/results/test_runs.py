@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from analysis.errors import UserError
 from lab.runs.compare import Comparison, RunRow
 from lab.session import Lab
 from models import onnx_export
-from models.errors import ModelsError
 from models.registry import DEFAULT_MODEL
 from models.runs.manager import JobManager
 from models.runs.run import STATES, create_run, read_run, write_bytes, write_json
@@ -250,7 +250,7 @@ def test_a_report_is_a_page_and_a_missing_package_a_sentence(services, finish, t
     FILES["report"].write(services, run, tmp_path / "a.html", lambda done, total: None)
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
     monkeypatch.setattr(onnx_export, "PACKAGES", ("no_such_package",))
-    with pytest.raises(ModelsError, match="pip install no_such_package"):
+    with pytest.raises(UserError, match="pip install no_such_package"):
         FILES["onnx"].write(services, run, tmp_path / "a.onnx", lambda done, total: None)
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from analysis.errors import UserError
 from lab.data_overview import describe_data
 from lab.session import Lab
 from models.data.datasets import DATASETS
 from models.data.shapes import ShapesConfig
-from models.errors import ModelsError
 from models.runs.manager import JobManager
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
@@ -74,14 +74,14 @@ def test_values_become_the_arguments_of_a_training(panel, values):
 
 
 def test_sizes_that_do_not_fit_are_refused_in_words(panel, values):
-    with pytest.raises(ModelsError, match=r"smallest shape \(0.9 of the side\) is larger"):
+    with pytest.raises(UserError, match=r"smallest shape \(0.9 of the side\) is larger"):
         panel.read(values | {"dataset": "shapes", "min_size": 0.9})
     panel.read(values | {"min_size": 0.9})  # nothing is drawn
 
 
 def test_own_pictures_are_found_where_the_source_says(panel, values, folder, tmp_path):
     own = values | {"dataset": OWN}
-    with pytest.raises(ModelsError, match="Upload a zip"):
+    with pytest.raises(UserError, match="Upload a zip"):
         panel.read(own)
     assert panel.read(own | {"folder": "skies"})["dataset"] == str(folder.resolve())
     assert not panel.is_upload(own | {"folder": "skies"})

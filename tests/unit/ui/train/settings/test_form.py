@@ -5,8 +5,8 @@ from dataclasses import fields
 import gradio as gr
 import pytest
 
+from analysis.errors import UserError
 from lab.session import Lab
-from models.errors import ModelsError
 from models.runs.manager import JobManager
 from models.training.config import TrainingConfig
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
@@ -151,7 +151,7 @@ def test_the_name_of_the_run(form, values, typed, name):
     ],
 )
 def test_what_cannot_be_is_said_in_words(form, values, changed, words):
-    with pytest.raises(ModelsError) as error:
+    with pytest.raises(UserError) as error:
         form.read(values | changed)
     assert words in str(error.value) and str(error.value).endswith(".")
 

@@ -3,9 +3,9 @@
 import gradio as gr
 import pytest
 
+from analysis.errors import UserError
 from lab.network_summary import DataKind, summarize_network
 from lab.session import Lab
-from models.errors import ModelsError
 from models.networks.options import list_options
 from models.networks.table import ARCHITECTURES
 from models.runs.manager import JobManager
@@ -70,7 +70,7 @@ def test_values_are_read_as_the_options_want_them(values):
     ],
 )
 def test_values_that_are_not_possible_are_refused(key, value, message, values):
-    with pytest.raises(ModelsError, match=message):
+    with pytest.raises(UserError, match=message):
         read_network(values | {f"small_cnn.{key}": value})
 
 
