@@ -67,10 +67,10 @@ def _serve(options: argparse.Namespace) -> int:
     import gradio as gr
 
     from analysis.errors import UserError
+    from lab.jobs import JobManager
     from lab.session import Lab
     from models.data.samples import list_samples
     from models.registry import DEFAULT_MODEL
-    from models.runs.manager import JobManager
     from ui.page import build_page, launch_options
     from ui.services import Services
 

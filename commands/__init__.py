@@ -1,0 +1,1 @@
+"""The commands of cli.py, by subject. What they do, they ask of the lab."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from commands.app import JsonOption, app, make_lab, print_json, print_training, runs_root, show_download, show_epoch
-from models.runs.manager import JobManager
+from lab.jobs import JobManager
 from models.runs.queue import jobs_before
 from models.runs.run import delete_run, list_runs, read_run
 

@@ -1,0 +1,1 @@
+"""Networks, weights, data, training and runs. Nothing here knows the lab or the page."""

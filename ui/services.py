@@ -11,12 +11,15 @@ from pathlib import Path
 import gradio as gr
 
 from analysis.errors import Cancelled, Progress
+from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.manager import JobManager
-from ui.widgets.errors import Superseded
 
 MAX_FILES = 200
 """Files for download kept at a time; gradio copies each one as soon as it is handed over."""
+
+
+class Superseded(Cancelled):
+    """The visitor has asked for something newer in the same view."""
 
 
 @dataclass(eq=False)

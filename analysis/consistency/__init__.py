@@ -1,0 +1,1 @@
+"""Whether the answer stays under shifts: protocols, votes, statistics. Nothing about feature maps."""

@@ -19,9 +19,8 @@ from models.checkpoints import read_json
 from models.data.datasets import load_dataset
 from models.networks.repairs import Arm, find_arm
 from models.networks.resnet import BUILDERS
-from models.problems import open_job
 from models.registry import RUN_PREFIX
-from models.runs.programs import run_program
+from models.runs.job import open_job, run_program
 from models.runs.queue import device_turn
 from models.runs.run import read_run, take_up_run, write_json
 from models.runs.stop import StopRequest
@@ -156,7 +155,7 @@ def run_job(run_dir: Path) -> dict | None:
     Raises:
         UserError: The configuration, a model or the data cannot be used; the run's state is then "failed".
     """
-    with open_job(run_dir, UserError) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
         try:
             config = RepairConfig.from_dict(read_json(run_dir / "config.json"))
             lab = Lab(device=config.device, data_root=config.data_root, runs_root=run_dir.parent)

@@ -33,8 +33,7 @@ from lab.documents import check_arm_measurement, check_trained_arm
 from models.checkpoints import load_run_model, read_json
 from models.data.datasets import Dataset
 from models.devices import resolve_device
-from models.problems import open_job
-from models.runs.programs import run_program
+from models.runs.job import open_job, run_program
 from models.runs.queue import device_turn
 from models.runs.run import Run, RunWriter, append_line, read_lines, take_up_run, write_bytes, write_json
 from models.runs.stop import StopRequest
@@ -298,7 +297,7 @@ def run_job(run_dir: Path) -> dict | None:
     Raises:
         UserError: The configuration or the data cannot be used; the run's state is then "failed".
     """
-    with open_job(run_dir, UserError) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
         try:
             config = ArmsConfig.from_dict(read_json(run_dir / "config.json"))
             document = run_arms(config, writer, stop)

@@ -32,8 +32,7 @@ from models.checkpoints import pack_weights, read_json
 from models.data.labelled import EvaluationData, map_labels, open_evaluation_data
 from models.data.preprocessing import Preprocessing
 from models.devices import resolve_device
-from models.problems import open_job
-from models.runs.programs import run_program
+from models.runs.job import open_job, run_program
 from models.runs.queue import device_turn
 from models.runs.run import RunWriter, take_up_run, write_json
 from models.runs.stop import StopRequest
@@ -220,7 +219,7 @@ def run_job(run_dir: Path) -> dict | None:
     Raises:
         UserError: The configuration, a model or the data cannot be used; the run's state is then "failed".
     """
-    with open_job(run_dir, UserError) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
         try:
             config = EvaluationConfig.from_dict(read_json(run_dir / "config.json"))
             document = _evaluate_in_turn(config, writer, stop)

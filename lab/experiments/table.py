@@ -17,8 +17,7 @@ from lab.experiments.red_green_network import RedGreenConfig
 from lab.session import Lab
 from models.checkpoints import read_json
 from models.devices import resolve_device
-from models.problems import open_job
-from models.runs.programs import run_program
+from models.runs.job import open_job, run_program
 from models.runs.queue import device_turn
 from models.runs.run import RunWriter, append_line, check_name, next_name, take_up_run, write_json
 from models.runs.stop import StopRequest
@@ -245,7 +244,7 @@ def run_job(run_dir: Path, publish: Publish = lambda measurement, make_document:
     Raises:
         UserError: The settings, a model or the data cannot be used; the run's state is then "failed".
     """
-    with open_job(run_dir, UserError) as writer, StopRequest(run_dir) as stop:
+    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
         config = ExperimentConfig.from_dict(read_json(run_dir / "config.json"))
         document = _run_in_turn(config, writer, stop, publish)
         write_json(run_dir / "result.json", document)

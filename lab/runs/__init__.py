@@ -1,0 +1,1 @@
+"""Looking into what a training left: mistakes, snapshots, reports. Nothing is trained here."""

@@ -1,0 +1,1 @@
+"""From files to tensors: pictures, data sets, samples, labels. Nothing of networks or training."""

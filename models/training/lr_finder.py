@@ -16,8 +16,7 @@ from analysis.errors import Cancelled
 from models.checkpoints import read_json
 from models.determinism import reproducible
 from models.devices import resolve_device
-from models.problems import open_job
-from models.runs.programs import run_program
+from models.runs.job import open_job, run_program
 from models.runs.queue import device_turn
 from models.runs.run import write_json
 from models.runs.stop import StopRequest

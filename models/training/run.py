@@ -15,9 +15,8 @@ from models.data.duplicates import find_near_duplicates
 from models.data.labels import apply_corrections
 from models.determinism import reproducible
 from models.devices import resolve_device
-from models.problems import open_job
 from models.runs.changes import requeue_run
-from models.runs.programs import run_program
+from models.runs.job import open_job, run_program
 from models.runs.queue import device_turn
 from models.runs.run import Run, RunWriter, SilentWriter, check_name, create_run, find_process, read_json, read_run
 from models.runs.stop import StopRequest

@@ -1,0 +1,1 @@
+"""Models that come with weights. Networks that are trained here belong to models.networks."""

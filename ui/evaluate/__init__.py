@@ -1,0 +1,1 @@
+"""The Evaluate tab: data sets, repairs, experiments."""

@@ -1,0 +1,1 @@
+"""The Shift tab: maps of all shifts, layers, the self-check."""

@@ -1,0 +1,1 @@
+"""Pieces that several tabs use. What only one tab uses belongs beside it."""

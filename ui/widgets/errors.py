@@ -17,6 +17,7 @@ import gradio as gr
 
 from analysis.errors import Cancelled, UserError
 from models.problems import MAYBE_PROBLEMS, describe_problem
+from ui.services import Superseded
 
 TITLE = "That did not work"
 BUG = "Something went wrong in ConvScope; the log says what."
@@ -102,10 +103,6 @@ def warn(message: str) -> None:
 def inform(message: str) -> None:
     """Lets a message pop up; events that are not queued cannot."""
     gr.Info(escape(message, quote=False))
-
-
-class Superseded(Cancelled):
-    """The visitor has asked for something newer in the same view."""
 
 
 def describe_error(error: Exception) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import gradio as gr
 
 from analysis.errors import UserError
-from models.runs.manager import JobManager
+from lab.jobs import JobManager
 from models.runs.queue import jobs_before
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
@@ -48,7 +48,7 @@ def build_job_view(
 
     Args:
         services: The lab and what goes with it.
-        kind: A key of ``models.runs.manager.PROGRAMS``.
+        kind: A key of ``lab.jobs.PROGRAMS``.
         empty: What stands there before the first run.
         build_result: Lays out the result below; returns its components, and what gives their values for a run.
     """

@@ -10,8 +10,8 @@ import pytest
 from analysis.errors import UserError
 from lab.comparisons.config import Arm, ArmsConfig
 from lab.documents import read_document, read_rows
+from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, write_json
 from models.training.config import TrainingConfig
 from tests.device import DEVICE

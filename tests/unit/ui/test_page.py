@@ -8,10 +8,10 @@ from gradio.context import LocalContext
 from PIL import Image
 
 from analysis.errors import Cancelled
+from lab.jobs import JobManager
 from lab.session import Lab
 from models.data.decoding import budget
 from models.registry import DEFAULT_MODEL
-from models.runs.manager import JobManager
 from tests.device import DEVICE
 from ui.page import build_page
 from ui.services import Services

@@ -6,8 +6,7 @@ import pytest
 
 import ui
 from analysis.errors import Cancelled
-from ui.services import Services
-from ui.widgets.errors import Superseded
+from ui.services import Services, Superseded
 
 ANN, BEN = SimpleNamespace(session_hash="ann"), SimpleNamespace(session_hash="ben")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import gradio as gr
 
 from analysis.errors import UserError
+from lab.jobs import JobManager
 from models.ordinary_files import is_ordinary
 from models.registry import RUN_PREFIX
-from models.runs.manager import JobManager
 from models.runs.run import BROKEN_OFF, MAX_NOTES, UNFINISHED, Run
 from models.training.resume import FILE as RESUME_FILE
 from ui.services import Services

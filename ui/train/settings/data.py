@@ -13,10 +13,10 @@ from lab.network_summary import DataKind
 from models.data.datasets import DATASETS, OWN_PICTURES
 from models.data.shapes import COLORS, MAX_OCCLUSION, POSITIONS, ShapesConfig
 from models.training.config import TrainingConfig
-from ui.services import Services
+from ui.services import Services, Superseded
 from ui.train.settings.data_preview import describe_overview, draw_classes
 from ui.train.settings.data_values import Samples, find_subject, is_quick, read_data, read_kind
-from ui.widgets.errors import Superseded, answers_errors, clears_on_errors
+from ui.widgets.errors import answers_errors, clears_on_errors
 from ui.widgets.html import empty_html
 from ui.widgets.own_data import OWN, OwnPictures, build_own_pictures, list_folders
 

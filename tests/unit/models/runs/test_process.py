@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from analysis.errors import UserError
+from lab.jobs import JobManager
 from models.runs import process as run_process
-from models.runs.manager import JobManager
 from models.runs.process import (
     LAUNCH_SECONDS,
     SILENT_SECONDS,

@@ -12,9 +12,9 @@ from PIL import Image
 
 from analysis.errors import UserError
 from lab.comparisons.train import find_arm
+from lab.jobs import JobManager
 from models.registry import Registry
 from models.runs.changes import rename_run
-from models.runs.manager import JobManager
 from models.runs.run import read_run, write_json
 from models.training.capsule import pack_capsule, unpack_capsule
 from models.training.config import TrainingConfig

@@ -16,9 +16,9 @@ from safetensors.torch import load, save
 from torch import nn
 
 from analysis.errors import UserError
+from lab.jobs import JobManager
 from models.ordinary_files import read_json
 from models.runs import changes as run_changes
-from models.runs.manager import JobManager
 from models.runs.run import RunWriter, create_run, read_run, record_process, write_json
 from models.training import loop, recorder, throttle
 from models.training.loop import Trainer

@@ -3,8 +3,8 @@
 import gradio as gr
 import pytest
 
+from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, write_json
 from models.training.config import TrainingConfig
 from tests.device import DEVICE

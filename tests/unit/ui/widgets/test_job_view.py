@@ -8,8 +8,8 @@ import gradio as gr
 import pytest
 
 from analysis.errors import UserError
+from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.manager import JobManager
 from models.runs.process import read_clock
 from models.runs.run import create_run, find_process, read_run, record_process, write_json
 from tests.device import DEVICE

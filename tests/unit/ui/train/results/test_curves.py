@@ -7,8 +7,8 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.manager import JobManager
 from models.runs.process import read_clock
 from models.runs.run import STATES, Run, create_run, record_process, write_bytes, write_json
 from tests.device import DEVICE

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lab.jobs import JobManager
 from lab.runs.mistakes import open_errors
 from lab.runs.snapshot_view import measure_scales, open_examples, view_snapshot
 from lab.session import Lab
 from models.checkpoints import pack_weights
-from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, record_process, write_json
 from models.training.config import TrainingConfig
 from tests.device import DEVICE

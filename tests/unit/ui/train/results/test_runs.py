@@ -8,11 +8,11 @@ import gradio as gr
 import pytest
 
 from analysis.errors import UserError
+from lab.jobs import JobManager
 from lab.runs.compare import Comparison, RunRow
 from lab.session import Lab
 from models import onnx_export
 from models.registry import DEFAULT_MODEL
-from models.runs.manager import JobManager
 from models.runs.run import STATES, create_run, read_run, write_bytes, write_json
 from models.training.resume import FILE as RESUME_FILE
 from tests.device import DEVICE

@@ -3,10 +3,10 @@
 import gradio as gr
 import pytest
 
+from lab.jobs import JobManager
 from lab.session import Lab
 from models.data.augment.augment import TRANSFORMS, AugmentConfig
 from models.data.datasets import DATASETS
-from models.runs.manager import JobManager
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui.services import Services

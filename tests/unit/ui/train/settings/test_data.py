@@ -10,10 +10,10 @@ from PIL import Image
 
 from analysis.errors import UserError
 from lab.data_overview import describe_data
+from lab.jobs import JobManager
 from lab.session import Lab
 from models.data.datasets import DATASETS
 from models.data.shapes import ShapesConfig
-from models.runs.manager import JobManager
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui.services import Services

@@ -6,8 +6,8 @@ import gradio as gr
 import pytest
 
 from analysis.errors import UserError
+from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.manager import JobManager
 from models.training.config import TrainingConfig
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS

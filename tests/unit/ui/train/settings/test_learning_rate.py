@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.manager import JobManager
 from models.runs.run import create_run, read_run, record_process, write_json
 from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS

@@ -4,11 +4,11 @@ import gradio as gr
 import pytest
 
 from analysis.errors import UserError
+from lab.jobs import JobManager
 from lab.network_summary import DataKind, summarize_network
 from lab.session import Lab
 from models.networks.options import list_options
 from models.networks.table import ARCHITECTURES
-from models.runs.manager import JobManager
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui.services import Services

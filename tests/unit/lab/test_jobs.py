@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from analysis.errors import UserError
+from lab import jobs
+from lab.jobs import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
 from models.checkpoints import load_run_model
-from models.runs import manager as jobs
 from models.runs import worker
-from models.runs.manager import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
 from models.runs.run import UNFINISHED, create_run, find_process, write_json
 from models.training.run import TrainingConfig
 from tests.device import DEVICE
@@ -64,7 +64,7 @@ def is_training(manager: JobManager, name: str) -> bool:
 
 def test_a_training_outlives_its_manager_and_obeys_another(manager):
     script = (
-        "import json, sys; from models.runs.manager import JobManager; "
+        "import json, sys; from lab.jobs import JobManager; "
         "from models.training.run import TrainingConfig; "
         "config = TrainingConfig.from_dict(json.loads(sys.argv[2])); "
         "print(JobManager(sys.argv[1]).start(config))"
@@ -407,3 +407,17 @@ def test_a_program_that_does_not_start_is_failed_and_can_be_tried_again(manager,
     monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: launched.append(kind))
     manager.resume("a-1")
     assert launched == ["experiment"]
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_every_kind_of_job_says_that_the_disk_is_full(kind, tmp_path, monkeypatch, capsys):
+    """Its own files, written from the first moment on, are what cannot be written."""
+    run_dir = create_run(tmp_path, "job", {}, kind)
+
+    def refuse(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("models.runs.files.write_bytes", refuse)
+    assert importlib.import_module(PROGRAMS[kind]).main([str(run_dir)]) == 1
+    err = capsys.readouterr().err
+    assert "cannot be written" in err and "No space left" in err and err.count("\n") == 1
