@@ -63,3 +63,111 @@ def test_heavy_libraries_wait_until_they_are_used():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+ORDER = (
+    ("settings", "devices", "determinism", "names", "encodings", "ordinary_files", "problems", "terminal"),
+    ("weights",),
+    ("runs",),
+    ("data",),
+    ("zoo",),
+    ("networks",),
+    ("checkpoints",),
+    ("registry",),
+    ("cache", "onnx_export"),
+    ("training",),
+)
+"""What is in models, from the ground up."""
+MAY_USE = {"comparisons": {"evaluation"}, "experiments": {"evaluation", "comparisons"}}
+"""Rooms of lab that may use others."""
+
+
+def name_module(path: Path) -> str:
+    """The full name of a module, or of the package whose ``__init__`` it is."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+NAMES = {name_module(path): path for path in MODULES}
+
+
+def used(path: Path) -> set[str]:
+    """The modules of the project that a module imports anywhere, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= whole & NAMES.keys() or {node.module}
+    return found & NAMES.keys() - {name_module(path)}
+
+
+def room(name: str) -> str:
+    """The folder that a module is in; the module itself, where that is a package of the top level."""
+    folder = NAMES[name].relative_to(ROOT).parent
+    return ".".join(folder.parts) if len(folder.parts) > 1 else name
+
+
+def find_circles(arrows: dict[str, set[str]]) -> list[str]:
+    """What can be reached from itself."""
+
+    def reaches(start: str) -> bool:
+        seen, todo = set(), [*arrows.get(start, ())]
+        while todo:
+            if (name := todo.pop()) == start:
+                return True
+            if name not in seen:
+                seen.add(name)
+                todo += arrows.get(name, ())
+        return False
+
+    return [name for name in arrows if reaches(name)]
+
+
+def test_circles_are_found():
+    assert find_circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+
+
+def test_no_modules_and_no_rooms_import_each_other():
+    modules = {name: used(path) for name, path in NAMES.items()}
+    assert find_circles(modules) == []
+    rooms: dict[str, set[str]] = {}
+    for name, others in modules.items():
+        rooms.setdefault(room(name), set()).update({room(other) for other in others} - {room(name)})
+    assert find_circles(rooms) == []
+
+
+def test_models_are_built_from_the_ground_up():
+    height = {part: level for level, parts in enumerate(ORDER) for part in parts}
+    for name, path in NAMES.items():
+        if name.startswith("models."):
+            above = {other for other in used(path) if other.startswith("models.")}
+            tops = {other.split(".")[1] for other in above} - {name.split(".")[1]}
+            assert {top for top in tops if height[top] > height[name.split(".")[1]]} == set(), name
+
+
+def test_rooms_of_the_lab_stand_apart():
+    rooms = {path.parent.name for path in (ROOT / "lab").glob("*/__init__.py")}
+    assert rooms >= MAY_USE.keys()
+    for name, path in NAMES.items():
+        top, inside, *_ = [*name.split("."), ""]
+        if top == "lab" and inside in rooms:
+            others = {other.split(".")[1] for other in used(path) if other.startswith("lab.")}
+            assert (others & rooms) - {inside} <= MAY_USE.get(inside, set()), name
+
+
+def test_only_the_table_of_jobs_names_other_modules_in_strings():
+    for name, path in NAMES.items():
+        strings = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        named = {text for text in strings & NAMES.keys() if "." in text} - {name}
+        assert bool(named) == (name == "lab.jobs"), name
+
+
+def test_every_package_says_what_belongs_there():
+    for path in MODULES:
+        if path.stem == "__init__":
+            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
