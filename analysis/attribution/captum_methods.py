@@ -1,7 +1,6 @@
 """One function per attribution method: captum, asked in chunks that can be watched, stopped and halved."""
 
 import copy
-import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 from analysis.attribution.placement import enlarge, find_centres
 from analysis.attribution.taps import tapped
 from analysis.errors import Progress, UserError
-
-log = logging.getLogger(__name__)
+from analysis.network.chunks import halve, unless_too_large
 
 TOLERANCE = 0.02
 """Integrated gradients stop at a smaller gap than this share of the difference of the scores."""
@@ -256,17 +254,9 @@ def _watched(question: Question, total: int) -> Iterator[Callable[[Tensor], Tens
 def _halving(run: Callable[[int], Evidence], chunk: int) -> Evidence:
     """Calls ``run(chunk)``, and again with half the chunk as long as the device has too little memory."""
     _require(chunk >= 1, "A chunk needs at least 1 image.")
-    while True:
-        try:
-            return run(chunk)
-        except torch.OutOfMemoryError as error:
-            if chunk <= 1:
-                raise UserError(
-                    "The device has too little memory even for one image at a time; choose a smaller model."
-                ) from error
-        # Only here, after the exception and the tensors it holds are gone, is there memory to try again.
-        chunk //= 2
-        log.warning("Out of memory: going on with chunks of %d.", chunk)
+    while (found := unless_too_large(run, chunk)) is None:
+        chunk = halve(chunk)
+    return found
 
 
 def _with_plain_relus(module: nn.Module) -> nn.Module:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.equivariance.align import to_double
-from analysis.errors import Progress, UserError, no_progress
+from analysis.errors import Progress, no_progress
+from analysis.network.chunks import halve, is_out_of_memory, unless_too_large
 from analysis.network.layers import Layer, watch_outputs
 
 CHUNK = 8
@@ -142,7 +143,7 @@ class ReducedForwards:
         except _Reached:
             pass
         except REJECTIONS as error:
-            if error in own and not isinstance(error, torch.OutOfMemoryError):
+            if error in own and not is_out_of_memory(error):
                 raise  # not of the network
             log.info("At %d x %d the network did not come to all layers: %s", *inputs.shape[-2:], error)
         self._count(1)
@@ -154,10 +155,9 @@ class ReducedForwards:
         start = 0
         while start < len(items):
             part = items[start : start + self.chunk - num_shared]
-            found = self._try(part, prepare, reduce)
-            # Only here, after the exception and the tensors it holds are gone, is there memory to try again.
+            found = unless_too_large(self._look, part, prepare, reduce)
             if found is None:
-                self._halve()
+                self.chunk = halve(self.chunk, MIN_CHUNK)
                 continue
             yield found
             start += len(part)
@@ -167,7 +167,7 @@ class ReducedForwards:
         self.done += number
         self.progress(self.done, self.total)
 
-    def _try(self, items: Sequence, prepare: Callable, reduce: Callable) -> dict[str, Any] | None:
+    def _look(self, items: Sequence, prepare: Callable, reduce: Callable) -> dict[str, Any]:
         found: dict[str, Any] = {}
 
         def watch(name: str, output: Tensor) -> None:
@@ -175,20 +175,9 @@ class ReducedForwards:
                 found[name] = reduce(name, items, output)
 
         modules = {name.split("#")[0] for name in self.names}
-        try:
-            with watch_outputs(self.module, modules, watch), torch.inference_mode():
-                self.module(prepare(items))
-        except torch.OutOfMemoryError:
-            return None
+        with watch_outputs(self.module, modules, watch), torch.inference_mode():
+            self.module(prepare(items))
         return found
-
-    def _halve(self) -> None:
-        if self.chunk == MIN_CHUNK:
-            raise UserError(
-                f"The device has too little memory for {MIN_CHUNK} pictures at a time; choose a smaller model."
-            )
-        self.chunk = max(self.chunk // 2, MIN_CHUNK)
-        log.warning("Out of memory: going on with chunks of %d.", self.chunk)
 
 
 class _Reached(Exception):

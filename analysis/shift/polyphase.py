@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import Progress, UserError, no_progress
+from analysis.network.chunks import is_out_of_memory
 from analysis.network.layers import is_feature_map, watch_outputs
 from analysis.shift.circular import CircularPadding
 from analysis.shift.polyphase_tree import PolyphaseTree, Size
@@ -113,12 +114,11 @@ def compute_all_shifts(
         for start in survey.choose_starts(max_bytes):
             try:
                 return _compute(module, inputs, layers, start, progress)
-            except torch.OutOfMemoryError:
-                continue  # the estimate was too low for this device: divide further
-            except RuntimeError as error:
-                raise UserError(
-                    "This network rearranges positions in a way that cannot be followed through all shifts."
-                ) from error
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):  # else the estimate was too low for this device: divide further
+                    raise UserError(
+                        "This network rearranges positions in a way that cannot be followed through all shifts."
+                    ) from error
     needed = math.ceil(survey.count_bytes(survey.list_starts()[-1]) / 2**20)
     raise UserError(f"All shifts of this picture need at least {needed} MiB; keep fewer layers or allow more.")
 

@@ -1,6 +1,5 @@
 """What a network makes of one picture at every shift of a square grid, coarse grids first."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import Progress, UserError, no_progress
+from analysis.network.chunks import halve, unless_too_large
 from analysis.network.predict import TIE, find_ties, measure_margins
 from analysis.shift.move import Extended
 
@@ -16,8 +16,6 @@ CHUNK_PIXELS = {"cpu": 4 * 224 * 224}
 DEVICE_CHUNK_PIXELS = 128 * 224 * 224
 """Pixels per forward pass. More do not make a CPU faster: the feature maps no longer fit its caches."""
 MAX_CHUNK = 512
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,12 +129,9 @@ def map_shifts(
     while done < total:
         progress(done, total)
         part = cells[done : done + chunk]
-        logits = _predict(network, scene, part, fast_preview)
+        logits = unless_too_large(_predict, network, scene, part, fast_preview)
         if logits is None:
-            chunk //= 2
-            if not chunk:
-                raise UserError("The device has too little memory even for one picture; use a smaller model.")
-            log.warning("Out of memory: going on with chunks of %d.", chunk)
+            chunk = halve(chunk)
             continue
         drawing.add(part, logits)
         done += len(part)
@@ -229,18 +224,15 @@ def _chunk_size(scene: Extended) -> int:
     return min(max(pixels // (scene.height * scene.width), 1), MAX_CHUNK)
 
 
-def _predict(network: Callable, scene: Extended, cells: list[tuple[int, int]], fast: bool) -> Tensor | None:
-    """Logits ``(N, K)``, or None if the device has too little memory for so many pictures."""
+def _predict(network: Callable, scene: Extended, cells: list[tuple[int, int]], fast: bool) -> Tensor:
+    """Logits ``(N, K)``."""
     shape = (len(cells), len(scene.pixels), scene.height, scene.width)
     layout = torch.channels_last if scene.pixels.stride(0) == 1 else torch.contiguous_format
-    try:
-        with torch.inference_mode(), _preview(scene.pixels.device.type) if fast else nullcontext():
-            batch = torch.empty(shape, dtype=scene.pixels.dtype, device=scene.pixels.device, memory_format=layout)
-            for row, (dx, dy) in zip(batch, cells, strict=True):
-                row.copy_(scene.window(dx, dy))
-            return network(batch)
-    except torch.OutOfMemoryError:
-        return None
+    with torch.inference_mode(), _preview(scene.pixels.device.type) if fast else nullcontext():
+        batch = torch.empty(shape, dtype=scene.pixels.dtype, device=scene.pixels.device, memory_format=layout)
+        for row, (dx, dy) in zip(batch, cells, strict=True):
+            row.copy_(scene.window(dx, dy))
+        return network(batch)
 
 
 def _preview(device: str) -> torch.autocast:

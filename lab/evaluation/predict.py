@@ -17,7 +17,7 @@ from torch import Tensor
 
 from analysis.consistency.design import Design, Framing, Settings, counted_generator
 from analysis.consistency.votes import Votes
-from analysis.errors import UserError
+from analysis.network.chunks import halve, unless_too_large
 from analysis.shift.circular import CircularPadding
 from analysis.shift.move import Extended, extend
 from models.cache import LoadedModel
@@ -25,7 +25,6 @@ from models.data.images import ImageError
 from models.data.labelled import EvaluationData
 from models.data.preprocessing import Preprocessing
 from models.ordinary_files import is_ordinary
-from models.problems import is_out_of_memory
 from models.runs.run import write_bytes
 
 CHUNK = 32
@@ -128,19 +127,9 @@ class Voter:
         return found
 
     def _compute(self, images: np.ndarray) -> Chunk:
-        while True:
-            try:
-                return self._vote(images)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.batch_size <= 1:
-                    raise UserError(
-                        "The device has too little memory even for one picture at a time; choose a smaller model."
-                    ) from error
-            # Only here, after the exception and the tensors it holds are gone, is there memory to try again.
-            self.batch_size //= 2
-            log.warning("Out of memory: going on with batches of %d.", self.batch_size)
+        while (found := unless_too_large(self._vote, images)) is None:
+            self.batch_size = halve(self.batch_size)
+        return found
 
     def _vote(self, images: np.ndarray) -> Chunk:
         votes = Votes.empty(len(images), self.num_votes)

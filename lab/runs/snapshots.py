@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from analysis.confusion import Confusion, measure_confusion
 from analysis.errors import Progress, UserError, no_progress
+from analysis.network.chunks import halve, unless_too_large
 from analysis.network.health import LayerHealth, measure_health
 from analysis.shift.move import extend
 from analysis.shift.shift_map import map_shifts
@@ -16,7 +17,6 @@ from lab.lru import RecentResults
 from lab.runs.examples import Examples, read_examples
 from lab.session import Lab
 from models.cache import LoadedModel
-from models.problems import is_out_of_memory
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
 
@@ -168,13 +168,11 @@ def _compute_logits(lab: Lab, name: str, loaded: LoadedModel, images: Tensor, pr
     while done < len(images):
         progress(done, len(images))
         with lab.use(name):
-            logits = _try_forward(
-                loaded.module, lambda part=images[done : done + chunk]: prepare_images(loaded, part)
+            logits = unless_too_large(
+                _predict, loaded.module, lambda part=images[done : done + chunk]: prepare_images(loaded, part)
             )
         if logits is None:
-            if chunk == 1:
-                raise UserError("The device has too little memory even for one picture; use a smaller model.")
-            chunk //= 2
+            chunk = halve(chunk)
             continue
         parts.append(logits)
         done += chunk
@@ -187,15 +185,9 @@ def prepare_images(loaded: LoadedModel, images: Tensor) -> Tensor:
     return loaded.to_inputs(images.float() / 255)
 
 
-def _try_forward(module: nn.Module, prepare: Callable[[], Tensor]) -> Tensor | None:
-    """The logits, or None if the device has too little memory for so many pictures."""
-    try:
-        with torch.inference_mode():
-            return module(prepare()).float().cpu()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return None
+@torch.inference_mode()
+def _predict(module: nn.Module, prepare: Callable[[], Tensor]) -> Tensor:
+    return module(prepare()).float().cpu()
 
 
 def spread(images: Tensor, count: int) -> Tensor:

@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from analysis.errors import UserError
+from analysis.network.chunks import halve, unless_too_large
 from models.data.preprocessing import Preprocessing
 from models.networks.transfer import TransferNet
-from models.problems import is_out_of_memory
 from models.runs.run import write_bytes
 
 MAX_CACHE_BYTES = 2**30
@@ -66,10 +65,9 @@ def compute_features(
             if stop():
                 return None
             batch = images[start : start + batch_size].to(device)
-            found = _try_batch(net, (batch.float() / 255 - mean) / std)
-            # Only here, after the exception and the tensors it holds are gone, is there memory to try again.
+            found = unless_too_large(_extract, net, (batch.float() / 255 - mean) / std)
             if found is None:
-                batch_size = _halve(batch_size)
+                batch_size = halve(batch_size)
                 continue
             features[start : start + len(batch)] = found
             start += len(batch)
@@ -80,22 +78,8 @@ def compute_features(
 
 
 @torch.inference_mode()
-def _try_batch(net: TransferNet, inputs: Tensor) -> Tensor | None:
-    try:
-        return net.extract_features(inputs.contiguous(memory_format=torch.channels_last)).float().cpu()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return None
-
-
-def _halve(batch_size: int) -> int:
-    if batch_size == 1:
-        raise UserError(
-            "The device has too little memory for one picture; choose a smaller backbone or smaller pictures."
-        )
-    log.warning("Out of memory: going on with batches of %d pictures.", batch_size // 2)
-    return batch_size // 2
+def _extract(net: TransferNet, inputs: Tensor) -> Tensor:
+    return net.extract_features(inputs.contiguous(memory_format=torch.channels_last)).float().cpu()
 
 
 class FeatureCache:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from analysis.errors import Cancelled, UserError
+from analysis.network.chunks import is_out_of_memory
 from models.data.augment.augment import SHIFT_AUGMENTS, augment, default_config
 from models.data.datasets import Dataset, Split
 from models.data.labels import apply_corrections, corrupt
 from models.networks.table import ARCHITECTURES
-from models.problems import is_out_of_memory
 from models.runs.run import RunWriter
 from models.runs.stop import StopRequest
 from models.training.batches import Augment, Feed, Normalize

@@ -119,7 +119,7 @@ def test_a_picture_that_does_not_fit_is_said(monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(net, "extract_features", never)
-    with pytest.raises(UserError, match="too little memory for one picture"):
+    with pytest.raises(UserError, match="too little memory even for one picture"):
         compute_features(net, IMAGES, PREPROCESSING)
     assert net.training
 
