@@ -6,9 +6,10 @@ free. The operating system releases the lock when its holder dies, however that 
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from models.runs.run import AT_WORK, Run, list_runs, submission_order
 from models.runs.stop import StopRequest
@@ -25,14 +26,19 @@ def device_turn(run_dir: Path, device: str, stop: StopRequest) -> Iterator[bool]
     """
     folder = run_dir.parent / ".locks"
     folder.mkdir(exist_ok=True)
-    with (folder / f"{device}.lock").open("a+b") as lock:
-        while not stop.requested:
-            # Looking at the lock first costs next to nothing, reading all runs does.
-            if _is_free(lock) and _is_first(run_dir, device) and _try_lock(lock):
+    lock = FileLock(folder / f"{device}.lock")
+    while not stop.requested:
+        # The lock first: to ask for it costs next to nothing, to read all runs does.
+        with suppress(Timeout):
+            lock.acquire(blocking=False)
+        try:
+            if lock.is_locked and _is_first(run_dir, device):
                 yield True
                 return
-            time.sleep(POLL_SECONDS)
-        yield False
+        finally:
+            lock.release()
+        time.sleep(POLL_SECONDS)
+    yield False
 
 
 def queue_place(run: Run, runs: Sequence[Run]) -> int | None:
@@ -74,40 +80,3 @@ def _is_first(run_dir: Path, device: str) -> bool:
 def _may_meet(one: Run, other: Run) -> bool:
     """Whether both want the same device; a process just started has not said yet which one it waits for."""
     return one.device is None or other.device is None or one.device == other.device
-
-
-def _is_free(file: IO[bytes]) -> bool:
-    """Whether nobody else holds the lock at this moment."""
-    if not _try_lock(file):
-        return False
-    _unlock(file)
-    return True
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Takes an exclusive lock that lasts until the file is closed, if nobody else has it."""
-    try:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _unlock(file: IO[bytes]) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-    else:
-        fcntl.flock(file, fcntl.LOCK_UN)
