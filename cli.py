@@ -24,7 +24,6 @@ def main() -> int:
 def _run_command() -> int:
     import typer
 
-    from analysis.errors import UserError
     from commands.app import app
     from models.problems import MAYBE_PROBLEMS, describe_problem
 
@@ -38,8 +37,6 @@ def _run_command() -> int:
         return INTERRUPTED
     except typer.TyperException as error:
         problem = error.format_message()
-    except UserError as error:
-        problem = str(error)
     except MAYBE_PROBLEMS as error:
         problem = describe_problem(error)
         if problem is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from analysis.errors import Cancelled, UserError
+from analysis.errors import Cancelled
 from models.problems import MAYBE_PROBLEMS, describe_problem
 from ui.services import Superseded
 
@@ -49,14 +49,14 @@ def answers_errors(answer: Callable[[str], object]) -> Callable[[Callable], Call
         def call(*args, **kwargs):
             try:
                 return handler(*args, **kwargs)
-            except (Cancelled, UserError, *MAYBE_PROBLEMS) as error:
+            except (Cancelled, *MAYBE_PROBLEMS) as error:
                 return settle(error)
 
         @functools.wraps(handler)
         def stream(*args, **kwargs):
             try:
                 yield from handler(*args, **kwargs)
-            except (Cancelled, UserError, *MAYBE_PROBLEMS) as error:
+            except (Cancelled, *MAYBE_PROBLEMS) as error:
                 yield settle(error)
 
         return stream if inspect.isgeneratorfunction(handler) else call
@@ -107,7 +107,7 @@ def inform(message: str) -> None:
 
 def describe_error(error: Exception) -> str | None:
     """One sentence for the visitor about what somebody can put right; None if the error is a bug."""
-    message = str(error) if isinstance(error, UserError) else describe_problem(error)
+    message = describe_problem(error)
     return message and hide_paths(message)
 
 

@@ -14,7 +14,7 @@ import torch
 import typer
 from safetensors.torch import load_file
 
-import cli  # noqa: F401 (adds the commands)
+import commands.training  # noqa: F401 (adds the command)
 from commands.app import app
 from models.checkpoints import load_run_model
 from models.data.shapes import ShapesConfig
