@@ -104,11 +104,12 @@ def match_mlp(base: TrainingConfig, num_hidden: int, facts: DataFacts) -> dict:
         return sum((a + 1) * b for a, b in pairwise(widths)) + per_unit * width * num_hidden
 
     wanted = network.num_parameters
-    low, high = 1, 16_384
+    least = 2 if options.get("norm") == "layer" else 1  # a single unit has nothing to be normalised with
+    low, high = least, 16_384
     while low < high:  # the first width with at least as many
         middle = (low + high) // 2
         low, high = (low, middle) if count(middle) >= wanted else (middle + 1, high)
-    width = min((w for w in (low - 1, low) if w >= 1), key=lambda w: abs(count(w) - wanted))
+    width = min((w for w in (low - 1, low) if w >= least), key=lambda w: abs(count(w) - wanted))
     options["hidden"] = [width] * num_hidden
     found = build_config(MLPConfig, {**options, **facts.shape}).num_parameters
     if abs(found - wanted) > TOLERANCE * wanted:

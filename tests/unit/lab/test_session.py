@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import lab as lab_module
 from analysis.attribution.methods import METHODS
 from analysis.errors import UserError
 from analysis.network.layers import outline
 from analysis.shift.move import BOUNDARIES
+from lab import session
 from lab.session import CHUNK, Lab
 from lab.shifts import map_picture, measure_picture
 from models.data.preprocessing import Preprocessing
@@ -333,7 +333,7 @@ def test_an_explanation_is_computed_once(fresh, sneaker):
 
 
 def test_kept_explanations_are_bounded(fresh, sneaker, monkeypatch):
-    monkeypatch.setattr(lab_module, "MAX_EXPLANATIONS", 3)
+    monkeypatch.setattr(session, "MAX_EXPLANATIONS", 3)
     kept = [fresh.explain(sneaker, "fashion_cnn", "saliency", target=target) for target in range(5)]
     assert len(fresh._explanations) == 3
     assert fresh.explain(sneaker, "fashion_cnn", "saliency", target=4) is kept[4]

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import ui
 from analysis.errors import Cancelled
+from ui import services as module
 from ui.services import Services, Superseded
 
 ANN, BEN = SimpleNamespace(session_hash="ann"), SimpleNamespace(session_hash="ben")
@@ -103,7 +103,7 @@ def test_the_first_reason_counts(services):
 
 
 def test_download_files_are_bounded(services, monkeypatch):
-    monkeypatch.setattr(ui, "MAX_FILES", 3)
+    monkeypatch.setattr(module, "MAX_FILES", 3)
     paths = [services.new_file("map.npy") for _ in range(5)]
     for path in paths[2:]:
         path.write_bytes(b"x")

@@ -154,6 +154,12 @@ def test_an_equal_mlp_has_equally_many_parameters(channels, head, norm, hidden, 
     assert len(options["hidden"]) == hidden and options.get("norm", norm) == norm
 
 
+def test_an_equal_mlp_with_layer_normalisation_has_two_units_at_least():
+    base = TrainingConfig(dataset="fashion_mnist", model={"channels": [8, 8], "head": "gap", "norm": "layer"})
+    with pytest.raises(UserError, match="with 2 units in a layer"):
+        match_mlp(base, 1, FACTS["fashion_mnist"])
+
+
 def test_presets_of_equal_size_are_within_five_percent():
     config = configure_preset("cnn_vs_mlp")
     facts = FACTS[config.dataset]
