@@ -79,20 +79,24 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
     is_comparing = gr.State(False)
 
     def open_arms(chosen):
-        """Lists the comparisons, and follows the chosen one."""
+        """Lists the comparisons; to be followed by a refresh, as it says which part is on the screen."""
         names = arms.choices()
         chosen = chosen if chosen in names else (names or [None])[0]
-        return gr.update(choices=names, value=chosen), gr.update(active=True), True
+        return gr.update(choices=names, value=chosen), True
 
     def refresh(tab, is_comparing, *values):
         """As for a single training; a comparison is followed while it is on the screen."""
         return *one.refresh(tab, *values), gr.update(active=tab == "train" and is_comparing)
 
-    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    arms_tab.select(open_arms, arms.run, [arms.run, arms.timer, is_comparing], **quiet)
-    one_tab.select(lambda: (gr.update(active=False), False), None, [arms.timer, is_comparing], **quiet)
     tab, *others = one.inputs
-    return Tab(refresh, [tab, is_comparing, *others], [*one.outputs, arms.timer], on_every_tab=True)
+    view = Tab(refresh, [tab, is_comparing, *others], [*one.outputs, arms.timer], on_every_tab=True)
+    # Nothing but the refresh sets the timer: gradio answers a refresh of before first, so that the last one holds.
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
+    opened = arms_tab.select(open_arms, arms.run, [arms.run, is_comparing], queue=False, **quiet)
+    left = one_tab.select(lambda: False, None, is_comparing, queue=False, **quiet)
+    for event in (opened, left):
+        event.then(view.refresh, view.inputs, view.outputs, **quiet)
+    return view
 
 
 def _build_training(services: Services, bench: Workbench) -> tuple[TrainForm, Tab]:
