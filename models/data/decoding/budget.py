@@ -23,7 +23,7 @@ MAX_SECONDS = 10.0
 
 FIRST_REPORT_SECONDS = 0.25
 """Pictures that are open by then report nothing."""
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 _SAMPLE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 _DECODER_BYTES = {"WEBP": 12, "AVIF": 12}
 """Bytes per pixel that decoders hold besides the picture itself."""
@@ -45,7 +45,7 @@ class Room:
             self._line.append(ticket)
             try:
                 while self._line[0] is not ticket or self._free < num_bytes:
-                    self._changed.wait(_POLL_SECONDS)
+                    self._changed.wait(POLL_SECONDS)
                     check()
                 self._free -= num_bytes
             finally:
@@ -67,7 +67,7 @@ class Watched(io.BytesIO):
 
     def __init__(self, data: bytes, name: str, progress: Progress):
         super().__init__(data)
-        self._name, self._size, self._progress = name, len(data), progress
+        self._name, self.size, self._progress = name, len(data), progress
         self._started, self._spent = time.monotonic(), time.thread_time()
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -79,7 +79,7 @@ class Watched(io.BytesIO):
         """Reports progress, unless all of this takes but a moment."""
         if time.monotonic() - self._started > FIRST_REPORT_SECONDS:
             # What converts the picture goes on checking when the decoder has closed its file.
-            self._progress(self._size if self.closed else self.tell(), self._size)
+            self._progress(self.size if self.closed else self.tell(), self.size)
         if time.thread_time() - self._spent > MAX_SECONDS:
             raise ImageError(f"{self._name} takes too long to decode; save it again as PNG or JPEG.")
 

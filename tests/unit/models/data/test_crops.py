@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from analysis.errors import UserError
-from models.data import crops, images
+from models.data import crops
 from models.data.crops import read_square, read_squares
-from models.data.decoding import budget
+from models.data.decoding import budget, decode
 from models.data.images import ImageError, open_image
 
 
@@ -194,7 +194,7 @@ def test_jpegs_in_a_data_set_are_bounded_like_all_others(tmp_path, photograph, m
     assert read_square(tmp_path / "x.jpg", 16).shape == (3, 16, 16)
     for limit in ("MAX_SCAN_PIXELS", "MAX_BYTES"):
         with monkeypatch.context() as patch:
-            patch.setattr(images, limit, 1000)
+            patch.setattr(decode, limit, 1000)
             with pytest.raises(ImageError, match=r"x\.jpg"):
                 read_square(tmp_path / "x.jpg", 16)
 

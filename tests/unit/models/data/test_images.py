@@ -18,9 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
-from models.data import images
-from models.data.decoding import budget
-from models.data.images import ImageError, list_notes, open_image
+from models.data.decoding import budget, decode
+from models.data.images import FORMATS, ImageError, list_notes, open_image
 from models.names import make_readable
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 14, 3), dtype=np.uint8)
@@ -95,13 +94,13 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 
 def test_files_over_the_byte_limit_are_refused(tmp_path):
     path = save(tmp_path, PNG)
-    os.truncate(path, images.MAX_FILE_BYTES)
+    os.truncate(path, decode.MAX_FILE_BYTES)
     assert open_image(path).size == PICTURE.size
-    os.truncate(path, images.MAX_FILE_BYTES + 1)
+    os.truncate(path, decode.MAX_FILE_BYTES + 1)
     assert "at most 32 MB" in refused(path)
 
 
-@pytest.mark.parametrize("kind", images.FORMATS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_opens_with_its_own_pixels(tmp_path, kind):
     lossy = kind in ("JPEG", "GIF", "AVIF")
     path = save(tmp_path, encode(PICTURE, kind, **({"lossless": True} if kind == "WEBP" else {})), "x.bin")
@@ -247,14 +246,14 @@ def test_jpegs_too_large_for_the_memory_are_decoded_at_a_fraction_and_say_so(tmp
     jpeg, png = save(tmp_path, encode(image, "JPEG"), "x.jpg"), save(tmp_path, encode(image, "PNG"))
     assert open_image(jpeg).size == (1600, 1200) and not list_notes(open_image(jpeg))
     for most, size in ((1_000_000, (800, 600)), (200_000, (400, 300)), (30_000, (200, 150))):
-        monkeypatch.setattr(images, "MAX_PIXELS", most)
+        monkeypatch.setattr(decode, "MAX_PIXELS", most)
         opened = open_image(jpeg)
         assert opened.size == size
         np.testing.assert_allclose(np.asarray(opened, int), np.asarray(image.resize(size), int), atol=6)
         (note,) = list_notes(opened)
         assert f"{size[0]} x {size[1]}" in note and "1600 x 1200" in note
         assert "1600 x 1200 pixels (2 Mpx)" in refused(png)
-    monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 10_000)
     assert "save it smaller" in refused(jpeg)
 
 
@@ -285,7 +284,7 @@ def opens_or_refuses(path) -> None:
     except ImageError as error:
         assert str(error).count("\n") == 0 and path.name in str(error)
     else:
-        assert image.mode in ("RGB", "L") and image.width * image.height <= images.MAX_PIXELS
+        assert image.mode in ("RGB", "L") and image.width * image.height <= decode.MAX_PIXELS
 
 
 STARTS = (
@@ -542,7 +541,7 @@ def test_what_decoding_takes_is_known_before_it_begins(tmp_path, monkeypatch):
         "AVIF": encode(PICTURE, "AVIF"),
         "GIF": encode(PICTURE, "GIF"),
     }
-    monkeypatch.setattr(images, "MAX_BYTES", 14 * 12 * 4)
+    monkeypatch.setattr(decode, "MAX_BYTES", 14 * 12 * 4)
     monkeypatch.setattr(Image.Image, "load", None)
     for kind, data in files.items():
         assert "save it smaller" in refused(save(tmp_path, data, kind))
@@ -556,7 +555,7 @@ def test_a_tile_larger_than_the_picture_counts(tmp_path):
 def test_scans_that_take_too_long_are_refused_unread(tmp_path, monkeypatch):
     path = save(tmp_path, encode(PICTURE, "JPEG", progressive=True), "x.jpg")
     open_image(path)
-    monkeypatch.setattr(images, "MAX_SCAN_PIXELS", 14 * 12 * 5)
+    monkeypatch.setattr(decode, "MAX_SCAN_PIXELS", 14 * 12 * 5)
     assert "scans" in refused(path)
     assert open_image(save(tmp_path, JPEG, "y.jpg")).size == PICTURE.size
 
@@ -564,7 +563,7 @@ def test_scans_that_take_too_long_are_refused_unread(tmp_path, monkeypatch):
 def test_few_pictures_are_decoded_at_once(tmp_path, monkeypatch):
     """Four threads, room for two: never more of them inside a decoder."""
     room, inside, most = budget.Room(2 * 14 * 12 * 8), [], []
-    monkeypatch.setattr(images, "ROOM", room)
+    monkeypatch.setattr(decode, "ROOM", room)
     both = threading.Barrier(2)
 
     def convert(image, *options):
@@ -574,7 +573,7 @@ def test_few_pictures_are_decoded_at_once(tmp_path, monkeypatch):
         inside.remove(threading.get_ident())
         return image, ""
 
-    monkeypatch.setattr(images, "to_8_bit", convert)
+    monkeypatch.setattr(decode, "to_8_bit", convert)
     path = save(tmp_path, PNG)
     threads = [threading.Thread(target=open_image, args=(path,)) for _ in range(4)]
     for thread in threads:
@@ -595,7 +594,7 @@ def stop(done, total):
 def test_waiting_for_a_turn_can_be_cancelled(tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "FIRST_REPORT_SECONDS", 0)
     room = budget.Room(1000)
-    monkeypatch.setattr(images, "ROOM", room)
+    monkeypatch.setattr(decode, "ROOM", room)
     path = save(tmp_path, PNG)
     started = time.monotonic()
     with pytest.raises(Enough):
