@@ -1,5 +1,6 @@
 """The pictures that a run keeps, and what its network said about them; every file may come from anyone."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def _check_logits(path: Path, logits: Tensor, examples: Examples) -> Tensor:
 
 def _read_tensors(path: Path, expected: Mapping[str, tuple[str, int]]) -> dict[str, Tensor]:
     """The tensors of a safetensors file with exactly these names, of these types and numbers of dimensions."""
-    if not is_ordinary(path):
+    if not os.path.lexists(path):
         raise UserError(f"The run has no {path.name}; it was made by a version that kept none, or ended early.")
     title = short_name(path)
     with open_tensors(path, MAX_BYTES) as file:
