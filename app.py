@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing, redirect_stdout
+from contextlib import closing, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import NoReturn
 
+from analysis.errors import is_out_of_memory
+from models.problems import MAYBE_PROBLEMS, TOO_LITTLE_MEMORY_TO_START
 from models.terminal import INTERRUPTED, ends_as_interrupted, ends_at_once, printable, printable_output
 
 MAX_QUEUED = 64
@@ -54,13 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with printable_output():
         options = parse_options(arguments)
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-        with ends_at_once():  # importing takes seconds
-            import ui.page  # noqa: F401
         try:
+            with ends_at_once():  # importing takes seconds
+                import ui.page  # noqa: F401
             with ends_as_interrupted():
                 return _serve(options)
         except KeyboardInterrupt:
             return INTERRUPTED
+        except MAYBE_PROBLEMS as error:
+            if not is_out_of_memory(error):
+                raise
+            return _refuse(TOO_LITTLE_MEMORY_TO_START)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -86,7 +92,7 @@ def _serve(options: argparse.Namespace) -> int:
         page = build_page(services)
         page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE)
         # The first visitor need not wait for the default model, nor for the libraries of a training.
-        threading.Thread(target=lab.layers, args=(DEFAULT_MODEL,), daemon=True).start()
+        threading.Thread(target=_warm_up, args=(lab, DEFAULT_MODEL), daemon=True).start()
         jobs.warm_up()
         try:
             with redirect_stdout(StringIO()):  # gradio would print its own advice, on many lines
@@ -106,6 +112,11 @@ def _serve(options: argparse.Namespace) -> int:
             print(f"Public link: {public_url}" if public_url else NO_LINK, flush=True)
         _wait_for_signal(page, services)
     return 0
+
+
+def _warm_up(lab, model: str) -> None:
+    with suppress(*MAYBE_PROBLEMS):  # who chooses the model will be told
+        lab.layers(model)
 
 
 def _wait_for_signal(page, services) -> None:

@@ -2,19 +2,26 @@
 
 import sys
 
+from analysis.errors import is_out_of_memory
+from models.problems import MAYBE_PROBLEMS, TOO_LITTLE_MEMORY_TO_START, describe_problem
 from models.terminal import INTERRUPTED, ends_as_interrupted, ends_at_once, printable, printable_output
 
 
 def main() -> int:
     """Runs one command; one line on stderr and exit code 2 for whatever the user can put right."""
-    with ends_at_once():  # importing takes seconds
-        import commands.arms
-        import commands.datasets
-        import commands.pictures
-        import commands.runs
-        import commands.shifting
-        import commands.training  # noqa: F401 (importing a module adds its commands)
-        from models.runs.memory import keep_freed_memory
+    try:
+        with ends_at_once():  # importing takes seconds
+            import commands.arms
+            import commands.datasets
+            import commands.pictures
+            import commands.runs
+            import commands.shifting
+            import commands.training  # noqa: F401 (importing a module adds its commands)
+            from models.runs.memory import keep_freed_memory
+    except MAYBE_PROBLEMS as error:
+        if not is_out_of_memory(error):
+            raise
+        return _refuse(TOO_LITTLE_MEMORY_TO_START)
 
     keep_freed_memory()
     with printable_output(), ends_as_interrupted():
@@ -25,7 +32,6 @@ def _run_command() -> int:
     import typer
 
     from commands.app import app
-    from models.problems import MAYBE_PROBLEMS, describe_problem
 
     try:
         if not sys.argv[1:]:
@@ -41,6 +47,10 @@ def _run_command() -> int:
         problem = describe_problem(error)
         if problem is None:
             raise
+    return _refuse(problem)
+
+
+def _refuse(problem: str) -> int:
     print(f"error: {printable(' '.join(problem.split()))}", file=sys.stderr)
     return 2
 

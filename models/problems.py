@@ -2,10 +2,12 @@
 
 import errno
 
-from analysis.errors import UserError
-from analysis.network.chunks import is_out_of_memory
+from analysis.errors import UserError, is_out_of_memory
 
 TOO_LITTLE_MEMORY = "The device has too little memory for this; try a smaller model."
+TOO_LITTLE_MEMORY_TO_START = (
+    "Too little memory to start ConvScope; end other programs, or raise the limit of this one."
+)
 DISK_IS_FULL = "The disk is full ({}); make room on it and try again."
 MAYBE_PROBLEMS = (UserError, OSError, RuntimeError, MemoryError, ImportError)
 """What :func:`describe_problem` may have a sentence for."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.equivariance.align import to_double
-from analysis.errors import Progress, no_progress
-from analysis.network.chunks import halve, is_out_of_memory, unless_too_large
+from analysis.errors import Progress, is_out_of_memory, no_progress
+from analysis.network.chunks import halve, unless_too_large
 from analysis.network.layers import Layer, watch_outputs
 
 CHUNK = 8

@@ -1,37 +1,14 @@
 """Work in chunks, which get smaller as long as the device has too little memory for them."""
 
-import errno
 import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
-
-from analysis.errors import UserError
+from analysis.errors import UserError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-_OUT_OF_MEMORY = (
-    "can't allocate memory",  # torch's allocator on a CPU
-    "not enough memory",  # the same on Windows
-    "std::bad_alloc",
-    "out of memory",  # CUDA beside its allocator, MPS
-    "alloc_failed",  # cuBLAS, cuDNN
-    "failed to map segment",  # the loader, of a library that is imported when it is first needed
-)
-"""What the message of a RuntimeError or ImportError says, in small letters, that stands for too little memory."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, or the machine itself, has too little memory."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    message = str(error).lower() if isinstance(error, (RuntimeError, ImportError)) else ""
-    return any(words in message for words in _OUT_OF_MEMORY)
 
 
 def unless_too_large(run: Callable[..., Result], *arguments: object) -> Result | None:

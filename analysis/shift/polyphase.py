@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from analysis.errors import Progress, UserError, no_progress
-from analysis.network.chunks import is_out_of_memory
+from analysis.errors import Progress, UserError, is_out_of_memory, no_progress
 from analysis.network.layers import is_feature_map, watch_outputs
 from analysis.shift.circular import CircularPadding
 from analysis.shift.polyphase_tree import PolyphaseTree, Size

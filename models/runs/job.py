@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from analysis.errors import UserError
-from models.problems import MAYBE_PROBLEMS, describe_problem, is_out_of_memory
+from analysis.errors import UserError, is_out_of_memory
+from models.problems import MAYBE_PROBLEMS, describe_problem
 from models.runs.memory import keep_freed_memory
 from models.runs.writer import RunWriter
 from models.terminal import printable_output

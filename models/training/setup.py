@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from analysis.errors import Cancelled, UserError
-from analysis.network.chunks import is_out_of_memory
+from analysis.errors import Cancelled, UserError, is_out_of_memory
 from models.data.augment.augment import SHIFT_AUGMENTS, augment, default_config
 from models.data.datasets import Dataset, Split
 from models.data.labels import apply_corrections, corrupt

@@ -13,6 +13,7 @@ import pytest
 from gradio_client import Client
 
 import app
+from models.problems import TOO_LITTLE_MEMORY_TO_START
 from tests.server import ROOT, run_server
 
 
@@ -49,6 +50,20 @@ def test_bad_options_end_with_one_message_and_status_2(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", [["app.py"], ["cli.py", "models"]])
+def test_too_little_memory_to_start_is_one_sentence(program):
+    resource = pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, *program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, 2 * 10**9)),
+    )
+    assert done.returncode == 2 and done.stderr == f"error: {TOO_LITTLE_MEMORY_TO_START}\n"
 
 
 def test_a_password_is_asked_for_and_a_failed_share_link_leaves_the_local_page(tmp_path):

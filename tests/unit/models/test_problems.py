@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.problems import TOO_LITTLE_MEMORY, describe_problem, is_out_of_memory
+from analysis.errors import is_out_of_memory
+from models.problems import TOO_LITTLE_MEMORY, describe_problem
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
@@ -18,6 +19,7 @@ MEMORY = {
     "windows": RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
     "cublas": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     "loader": ImportError("sparse.so: failed to map segment from shared object"),
+    "thread": RuntimeError("can't start new thread"),
     "python": MemoryError(),
     "numpy": np._core._exceptions._ArrayMemoryError((2**40,), np.dtype("f8")),
     "system": OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
