@@ -1,14 +1,13 @@
 """What one forward pass tells about explaining a model: its feature maps, and whether ReLU rules reach it."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from analysis.network.hooks import preserved
+from analysis.network.hooks import OperationMode, preserved, trace_calls
 from analysis.network.layers import is_feature_map
 
 RECTIFIERS = {
@@ -59,12 +58,17 @@ def trace_forward(module: nn.Module, inputs: Tensor) -> ForwardTrace:
         module: a classifier; left as it was found.
         inputs: one normalised image ``(1, C, H, W)``.
     """
-    recorder = _Recorder(inputs)
-    with preserved(module), torch.no_grad(), _OperationCounter() as operations:
-        for name, submodule in module.named_modules():
-            submodule.register_forward_hook(recorder.hook(name))
+    parts = dict(module.named_modules())
+    recorder = _Recorder(inputs, parts)
+    operations: Counter[str] = Counter()
+
+    def count(operation: str, _args: tuple, _output: object) -> None:
+        if operation in RECTIFIERS:
+            operations[operation] += 1
+
+    with preserved(module), torch.no_grad(), OperationMode(count), trace_calls(parts.items(), end=recorder.record):
         output = module(inputs)
-    missed = operations.counts - recorder.guided_calls
+    missed = operations - recorder.guided_calls
     return ForwardTrace(
         output_shape=tuple(output.shape) if isinstance(output, Tensor) else (),
         feature_maps=recorder.feature_maps,
@@ -88,10 +92,10 @@ def list_feature_maps(module: nn.Module, inputs: Tensor) -> list[str]:
 
 
 class _Recorder:
-    """Forward hooks that note feature maps and calls of ReLU modules."""
+    """Notes feature maps and calls of ReLU modules."""
 
-    def __init__(self, inputs: Tensor) -> None:
-        self.image_size = tuple(inputs.shape[-2:])
+    def __init__(self, inputs: Tensor, parts: Mapping[str, nn.Module]) -> None:
+        self.image_size, self.parts = inputs.shape[-2:], parts
         self.feature_maps: dict[str, tuple[int, ...]] = {}
         self.candidates: list[str] = []
         self.guided_calls: Counter[str] = Counter()
@@ -101,18 +105,15 @@ class _Recorder:
     def default_layer(self) -> str | None:
         return self.candidates[-1] if self.candidates else None
 
-    def hook(self, name: str) -> Callable[[nn.Module, tuple, object], None]:
-        def record(module: nn.Module, _: tuple, output: object) -> None:
-            # Exact types: a subclass may compute something else.
-            if (operation := GUIDED_MODULES.get(type(module))) is not None:
-                self.guided_calls[operation] += 1
-            if isinstance(output, Tensor) and name:
-                self._record_output(name, module, output)
-
-        return record
-
-    def _record_output(self, name: str, module: nn.Module, output: Tensor) -> None:
-        if type(module).__module__ == "torch.nn.modules.pooling":
+    def record(self, name: str, output: object) -> None:
+        """Notes what a module returned."""
+        # Exact types: a subclass may compute something else.
+        kind = type(self.parts[name])
+        if kind in GUIDED_MODULES:
+            self.guided_calls[GUIDED_MODULES[kind]] += 1
+        if not isinstance(output, Tensor) or not name:
+            return
+        if kind.__module__ == "torch.nn.modules.pooling":
             self.pooled = output
         # A container that ends in a pooling layer returns the very tensor of that layer.
         pooled = output is self.pooled
@@ -135,18 +136,3 @@ class _Recorder:
         """Prefers the map before a block that ends in 1 x 1 (layer4, tiny image) to one from its inside."""
         outside = [candidate for candidate in self.candidates if not candidate.startswith(f"{name}.")]
         self.candidates = outside or self.candidates
-
-
-class _OperationCounter(TorchDispatchMode):
-    """Counts the rectifiers that really run, whether a module or a function asked for them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        # The in-place variant of an operation has the same name and a trailing underscore.
-        name = function.overloadpacket.__name__.rstrip("_")
-        if name in RECTIFIERS:
-            self.counts[name] += 1
-        return function(*args, **(kwargs or {}))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from analysis.network.geometry import GeometryMode
 from analysis.network.geometry_rules import iterate_tensors
-from analysis.network.layers import watch_outputs
+from analysis.network.hooks import find_tensor, trace_calls
 from analysis.network.windows import WHOLE_PICTURE, Axis
 
 SCALES = frozenset({"batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize"})
@@ -56,12 +56,14 @@ def find_centres(module: nn.Module, inputs: Tensor, layer: str) -> Centres:
 def _follow(module: nn.Module, inputs: Tensor, layer: str) -> Centres:
     found = None
 
-    def keep(_name: str, output: Tensor) -> None:
+    def keep(_name: str, output: object) -> None:
         nonlocal found
-        found = mode.find(output)
+        if (cells := find_tensor(output)) is not None:
+            found = mode.find(cells)
 
     inputs = inputs.detach().clone()
-    with torch.no_grad(), watch_outputs(module, [layer], keep), _CentreMode(inputs) as mode:
+    part = module.get_submodule(layer)
+    with torch.no_grad(), trace_calls([(layer, part)], end=keep), _CentreMode(inputs) as mode:
         module(inputs)
     if found is None or found.axes is None or found.dims != (-2, -1):
         return None

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from analysis.network.hooks import trace_calls
+
 RECTIFIERS = frozenset(
     "relu relu6 clamp clamp_min hardtanh leaky_relu prelu rrelu elu selu celu threshold gelu silu mish softplus "  # noqa: SIM905
     "hardswish".split()
@@ -26,19 +28,11 @@ def tapped(module: nn.Module, layer: str) -> Iterator[nn.Module]:
         layer: Name of a submodule that returns a tensor.
     """
     around = {module.get_submodule(".".join(layer.split(".")[:depth])) for depth in range(layer.count(".") + 1)}
-    follower = _Follower()
-    handles = [module.get_submodule(layer).register_forward_hook(follower.start)]
-    for part in module.modules():
-        if part not in around:
-            # Before the hook above: what the layer itself calls has to be over when its output is taken.
-            handles.append(part.register_forward_pre_hook(follower.enter))
-            handles.append(part.register_forward_hook(follower.leave, prepend=True))
-    try:
-        with follower:
-            yield follower.tap
-    finally:
-        for handle in handles:
-            handle.remove()
+    others = [(name, part) for name, part in module.named_modules() if part not in around]
+    part, follower = module.get_submodule(layer), _Follower()
+    # The trace first: what the layer itself calls has to be over when its output is taken.
+    with trace_calls(others) as follower.running, part.register_forward_hook(follower.start), follower:
+        yield follower.tap
 
 
 class _Follower(TorchFunctionMode):
@@ -48,24 +42,18 @@ class _Follower(TorchFunctionMode):
         super().__init__()
         self.tap = nn.Identity()
         self._map: Tensor | None = None
-        self._depth = 0  # how many modules that do not hold the layer are at work
+        self.running: list[str] = []  # the modules at work that do not hold the layer
 
     def start(self, _module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
         self._map = self.tap(output)
         return self._map
-
-    def enter(self, *_: object) -> None:
-        self._depth += 1
-
-    def leave(self, *_: object) -> None:
-        self._depth -= 1
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         source = args[0] if args else kwargs.get("input")
         is_rectifier = getattr(func, "__name__", "").rstrip("_") in RECTIFIERS
-        if self._depth or not is_rectifier or source is None or source is not self._map:
+        if self.running or not is_rectifier or source is None or source is not self._map:
             return result
         if result is source:  # in place: the network may go on with the tensor itself
             self._map = result.copy_(self.tap(result.clone()))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import UserError
-from analysis.network.layers import Layer, watch_outputs
+from analysis.network.hooks import watch_outputs
+from analysis.network.layers import Layer
 from analysis.shift.move import shift_features
 
 ROUNDING = 1e-6
@@ -191,9 +192,7 @@ def measure_shift(
     comparison: list[MapComparison] = []
 
     def observe(name: str, output: Tensor) -> None:
-        layer = watched.get(name)
-        if layer is None:
-            return
+        layer = watched[name]
         wraps = circular and tiles(layer, inputs.shape[-2:])
         mean = (levels or {}).get(name)
         pair = MapPair.align(*output, dx / layer.stride, dy / layer.stride, circular=wraps, mean=mean)
@@ -201,8 +200,7 @@ def measure_shift(
         if layer is compare:
             comparison.append(_compare(errors[name], pair, channel))
 
-    names = {name.split("#")[0] for name in watched}
-    with watch_outputs(module, names, observe), torch.inference_mode():
+    with watch_outputs(module, watched, observe), torch.inference_mode():
         logits = module(inputs)
     ordered = tuple(errors[layer.name] for layer in layers)
     return ShiftMeasurement(logits, ordered, comparison[0] if comparison else None)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from analysis.equivariance.align import to_double
 from analysis.errors import Progress, is_out_of_memory, no_progress
 from analysis.network.chunks import halve, unless_too_large
-from analysis.network.layers import Layer, watch_outputs
+from analysis.network.hooks import watch_outputs
+from analysis.network.layers import Layer
 
 CHUNK = 8
 """Pictures per forward pass, while memory lasts."""
@@ -126,19 +127,17 @@ class ReducedForwards:
         missing, own = set(names), []
 
         def watch(name: str, output: Tensor) -> None:
-            if name in missing:
-                missing.remove(name)
-                try:
-                    look(name, output[0])
-                except Exception as error:
-                    own.append(error)
-                    raise
-                if not missing:
-                    raise _Reached
+            missing.remove(name)
+            try:
+                look(name, output[0])
+            except Exception as error:
+                own.append(error)
+                raise
+            if not missing:
+                raise _Reached
 
-        modules = {name.split("#")[0] for name in missing}
         try:
-            with watch_outputs(self.module, modules, watch), torch.inference_mode():
+            with watch_outputs(self.module, names, watch), torch.inference_mode():
                 self.module(inputs)
         except _Reached:
             pass
@@ -171,11 +170,9 @@ class ReducedForwards:
         found: dict[str, Any] = {}
 
         def watch(name: str, output: Tensor) -> None:
-            if name in self.names:
-                found[name] = reduce(name, items, output)
+            found[name] = reduce(name, items, output)
 
-        modules = {name.split("#")[0] for name in self.names}
-        with watch_outputs(self.module, modules, watch), torch.inference_mode():
+        with watch_outputs(self.module, self.names, watch), torch.inference_mode():
             self.module(prepare(items))
         return found
 

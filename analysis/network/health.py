@@ -1,12 +1,12 @@
 """Signs of trouble inside a network: channels that never fire or always saturate."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from analysis.network.hooks import OperationMode, number_calls, preserved, trace_calls
 
 NEAR_BOUND = 0.01
 """Outputs this close to a bound, as a share of the distance between the bounds, count as saturated."""
@@ -88,17 +88,10 @@ def measure_health(module: nn.Module, inputs: Tensor) -> list[LayerHealth]:
     Returns:
         Every call of an activation, in the order of computation.
     """
-    watch = _Watch(tuple(inputs.shape[-2:]))
-    modes = {part: part.training for part in module.modules()}
-    generator_state = torch.get_rng_state()
-    module.eval()
-    try:
-        with torch.no_grad(), watch.naming(module.named_modules()), watch:
-            module(inputs)
-    finally:
-        torch.set_rng_state(generator_state)
-        for part, mode in modes.items():
-            part.training = mode
+    parts = dict(module.named_modules())
+    watch = _Watch(inputs.shape[-2:], {name for name, part in parts.items() if _is_plain(part)})
+    with preserved(module), torch.no_grad(), trace_calls(parts.items()) as watch.running, OperationMode(watch.see):
+        module(inputs)
     return watch.found
 
 
@@ -128,51 +121,27 @@ def _count(part: int, total: int) -> str:
     return f"{part} of {total} channels"
 
 
-class _Watch(TorchDispatchMode):
-    """Sees every operation of a forward pass, and knows which module it belongs to."""
+class _Watch:
+    """Looks at every operation of a forward pass, and knows which module it belongs to.
 
-    def __init__(self, image_size: tuple[int, int]) -> None:
-        super().__init__()
-        self.image_size = image_size
+    Args:
+        image_size: Height and width of the pictures.
+        plain: Names of the modules without parts and weights; one that computes an activation is that activation.
+    """
+
+    def __init__(self, image_size: Sequence[int], plain: set[str]) -> None:
+        self.image_size, self.plain = image_size, plain
+        self.running: list[str] = []
         self.found: list[LayerHealth] = []
-        self._running: list[tuple[str, bool]] = []
-        self._num_calls: dict[str, int] = {}
+        self.number = number_calls()
 
-    @contextmanager
-    def naming(self, modules: Iterable[tuple[str, nn.Module]]) -> Iterator[None]:
-        """Follows the calls of the modules."""
-        hooks = []
-        try:
-            for name, part in modules:
-                # A module without parts and weights that computes an activation is that activation.
-                owner = (name, not _has_weights(part) and not any(True for _ in part.children()))
-                hooks += [
-                    part.register_forward_pre_hook(lambda _module, _inputs, owner=owner: self._running.append(owner)),
-                    part.register_forward_hook(lambda _module, _inputs, _output: self._leave()),
-                ]
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _leave(self) -> None:
-        self._running.pop()  # and nothing is returned, which would replace the output
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        # The in-place variant of an operation has the same name and a trailing underscore.
-        operation = function.overloadpacket.__name__.rstrip("_")
+    def see(self, operation: str, args: tuple, output: object) -> None:
         if operation in ACTIVATIONS and isinstance(output, Tensor) and (dim := self._channel_dim(output)) is not None:
             limits = [value for value in args[1:] if isinstance(value, int | float)]
             wanted = ACTIVATIONS[operation](*limits)
-            self.found.append(_judge(self._name(operation), operation, wanted, output.detach(), dim))
-        return output
-
-    def _name(self, operation: str) -> str:
-        owner, is_activation = self._running[-1] if self._running else ("", False)
-        name = owner if is_activation else f"{owner}/{operation}".lstrip("/")
-        self._num_calls[name] = self._num_calls.get(name, 0) + 1
-        return name if self._num_calls[name] == 1 else f"{name}#{self._num_calls[name]}"
+            owner = self.running[-1] if self.running else ""
+            name = self.number(owner if owner in self.plain else f"{owner}/{operation}".lstrip("/"))
+            self.found.append(_judge(name, operation, wanted, output.detach(), dim))
 
     def _channel_dim(self, output: Tensor) -> int | None:
         """Where the channels are: second, but last in sequences ``(N, L, C)`` and in maps ``(N, h, w, C)``.
@@ -203,5 +172,5 @@ def _judge(name: str, operation: str, wanted: Activation, output: Tensor, channe
     return LayerHealth(name, int(dead.sum()), saturated, len(high), activation=operation)
 
 
-def _has_weights(part: nn.Module) -> bool:
-    return any(True for _ in part.parameters(recurse=False))
+def _is_plain(part: nn.Module) -> bool:
+    return not any(True for _ in (*part.children(), *part.parameters(recurse=False)))

@@ -2,8 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 from analysis.network.geometry import Axis, GeometryMode
+from analysis.network.hooks import watch_outputs
 
 HANDS_ON = ("Identity", "Dropout")
 """Modules whose output, in eval mode, is their input."""
@@ -95,8 +95,7 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
         )
         last[:] = [output]
 
-    names = [name for name, _ in module.named_modules() if name]
-    with watch_outputs(module, names, record), GeometryMode(inputs) as mode, torch.no_grad():
+    with watch_outputs(module, None, record), GeometryMode(inputs) as mode, torch.no_grad():
         module(inputs)
     counts = _count_own_params(module, {layer.name for layer in found})
     rows = [replace(layer, num_params=counts.pop(layer.name, 0)) for layer in found]
@@ -172,36 +171,6 @@ def find_layer(layers: Collection[Layer], name: str) -> Layer:
     raise UserError(f"{problem}; try {', '.join(near)}." if near else f"{problem} in this model.")
 
 
-@contextmanager
-def watch_outputs(
-    module: nn.Module, names: Collection[str], callback: Callable[[str, Tensor], None]
-) -> Iterator[None]:
-    """Calls ``callback(name, output)`` whenever one of the named modules has computed a tensor.
-
-    The output is the live tensor: an in-place operation may change it later, so clone what is kept.
-    The second call of a module in the block is reported as ``name#2``. Hooks are removed at the end.
-    """
-    num_calls: dict[str, int] = {}
-    handles = []
-
-    def hook_for(name: str):
-        def hook(_module, _inputs, output):
-            output = output[0] if isinstance(output, tuple) and output else output
-            if isinstance(output, Tensor):
-                num_calls[name] = num_calls.get(name, 0) + 1
-                callback(name if num_calls[name] == 1 else f"{name}#{num_calls[name]}", output)
-
-        return hook
-
-    try:
-        for name in names:
-            handles.append(module.get_submodule(name).register_forward_hook(hook_for(name)))  # noqa: PERF401
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def extract_features(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
     """The feature map ``(N, C, h, w)`` of the layer ``name`` (with ``#2`` for a second call), on the CPU.
 
@@ -210,14 +179,12 @@ def extract_features(module: nn.Module, inputs: Tensor, name: str) -> Tensor:
     """
     kept: dict[str, Tensor] = {}
 
-    def keep(called_name: str, output: Tensor) -> None:
-        if called_name == name:
-            kept[name] = output.float().cpu().clone()
+    def keep(name: str, output: Tensor) -> None:
+        kept[name] = output.float().cpu().clone()
 
-    base = name.split("#")[0]
-    if base not in dict(module.named_modules()):
+    if name.split("#")[0] not in dict(module.named_modules()):
         raise UserError(f"There is no layer called {name} in this model.")
-    with watch_outputs(module, [base], keep), torch.inference_mode():
+    with watch_outputs(module, [name], keep), torch.inference_mode():
         module(inputs)
     if name not in kept or not is_feature_map(kept[name].shape, inputs.shape[-2:]):
         raise UserError(f"The layer {name} gives no feature map for this input.")

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
-from analysis.network.hooks import preserved
-from analysis.network.layers import HANDS_ON, Layer, list_layers, watch_outputs
+from analysis.network.hooks import find_tensor, number_calls, preserved, trace_calls
+from analysis.network.layers import HANDS_ON, Layer, list_layers
 
 
 @dataclass(frozen=True)
@@ -86,33 +86,18 @@ def _has_row(layer: Layer, layers: tuple[Layer, ...]) -> bool:
 def _spending(module: nn.Module, count: Callable[[], int]) -> Iterator[dict[str, int]]:
     """By how much ``count()`` grows in each module call, calls inside left out; names as in :func:`watch_outputs`."""
     spent: dict[str, int] = {}
-    running: list[tuple[str, int]] = []  # the calls that have begun, with the count there
-    inside: list[int] = []  # what was spent by calls inside them
-    handles = []
+    running: list[tuple[int, int]] = []  # of the calls that have begun: the count there, what calls inside spent
+    number = number_calls()
 
-    def start_for(name: str):
-        def start(_module, _inputs):
-            running.append((name, count()))
-            inside.append(0)
+    def end(name: str, output: object) -> None:
+        start, inside = running.pop()
+        if find_tensor(output) is not None:  # a call without an output of its own counts around it
+            total = count() - start
+            spent[number(name)] = total - inside
+            inside = total
+        if running:
+            running[-1] = running[-1][0], running[-1][1] + inside
 
-        return start
-
-    def stop(name: str, _output: Tensor) -> None:
-        elsewhere = inside.pop()
-        while running[-1][0] != name.split("#")[0]:  # a call without an output of its own counts around it
-            running.pop()
-            elsewhere += inside.pop()
-        total = count() - running.pop()[1]
-        spent[name] = total - elsewhere
-        if inside:
-            inside[-1] += total
-
-    names = [name for name, _ in module.named_modules() if name]
-    try:
-        for name in names:
-            handles.append(module.get_submodule(name).register_forward_pre_hook(start_for(name)))  # noqa: PERF401
-        with watch_outputs(module, names, stop):
-            yield spent
-    finally:
-        for handle in handles:
-            handle.remove()
+    parts = [(name, part) for name, part in module.named_modules() if name]
+    with trace_calls(parts, begin=lambda name: running.append((count(), 0)), end=end):
+        yield spent

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.equivariance.reduced_forwards import REJECTIONS
-from analysis.network.layers import watch_outputs
+from analysis.network.hooks import watch_outputs
 from analysis.self_check.subject import MAXIMUM, Finding, NotApplicable, Subject, find_largest, frame, relative_error
 
 
@@ -46,12 +46,11 @@ def check_one_pass(subject: Subject) -> Finding:
 def _features(subject: Subject, inputs: Tensor, name: str) -> Tensor:
     """The map of one layer; what comes behind it is not run, since it may not take this size."""
 
-    def keep(called: str, output: Tensor) -> None:
-        if called == name:
-            raise _Reached(output.clone())
+    def keep(_name: str, output: Tensor) -> None:
+        raise _Reached(output.clone())
 
     try:
-        with watch_outputs(subject.module, [name.split("#")[0]], keep):
+        with watch_outputs(subject.module, [name], keep):
             subject.module(inputs)
     except _Reached as reached:
         return reached.args[0]

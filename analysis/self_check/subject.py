@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from analysis.equivariance.align import tiles, to_double
 from analysis.equivariance.reduced_forwards import REJECTIONS
 from analysis.errors import UserError
-from analysis.network.layers import Layer, list_layers, watch_outputs
+from analysis.network.hooks import watch_outputs
+from analysis.network.layers import Layer, list_layers
 from analysis.shift.circular import CircularPadding
 from analysis.shift.move import shift_features
 from analysis.shift.polyphase import AllShifts, NotExact, compute_all_shifts
@@ -244,7 +245,7 @@ class Subject:
 
         def compare(name: str, output: Tensor) -> None:
             axes = self.survey.axes.get(name)
-            if name not in names or axes is None or dy % axes[0].stride or dx % axes[1].stride:
+            if axes is None or dy % axes[0].stride or dx % axes[1].stride:
                 return
             valid = find_valid_cells(axes, output.shape[-2:], is_real, dx, dy, circular=False).to(output.device)
             if valid.any():
@@ -252,7 +253,7 @@ class Subject:
                 inner, whole = (relative_error(output[1] * cells, moved * cells) for cells in (valid, overlap))
                 errors[name] = (inner, whole)
 
-        with watch_outputs(self.module, {name.split("#")[0] for name in names}, compare):
+        with watch_outputs(self.module, names, compare):
             self.module(crops)
         if not errors:
             raise NotApplicable("Every cell of every layer sees padding: there is no region without it.")
@@ -270,14 +271,12 @@ class Subject:
         maps = {layer.name: layer for layer in self.maps}
 
         def compare(name: str, output: Tensor) -> None:
-            if name not in maps:
-                return
             stride = maps[name].stride
             for found, z, (dx, dy) in zip(errors, output[1:], shifts, strict=True):
                 found[name] = relative_error(z, shift_features(output[0], dx / stride, dy / stride, circular=True)[0])
 
         batch = self.shifted([(0, 0), *shifts])
-        with watch_outputs(self.module, {name.split("#")[0] for name in maps}, compare), refusing(), padding:
+        with watch_outputs(self.module, maps, compare), refusing(), padding:
             logits = self.module(batch)
         return Observation(logits, errors)
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import Progress, UserError, is_out_of_memory, no_progress
-from analysis.network.layers import is_feature_map, watch_outputs
+from analysis.network.hooks import watch_outputs
+from analysis.network.layers import is_feature_map
 from analysis.shift.circular import CircularPadding
 from analysis.shift.polyphase_tree import PolyphaseTree, Size
 
@@ -160,14 +161,13 @@ def _survey(module: nn.Module, inputs: Tensor, layers: Collection[str]) -> _Surv
     kept: dict[str, int] = {}
 
     def weigh(name: str, output: Tensor) -> None:
-        if name in layers and is_feature_map(output.shape, image_size):
+        if is_feature_map(output.shape, image_size):
             kept[name] = output.numel() * output.element_size() * math.prod(tree.find_stride(output))
 
     modules = dict(module.named_modules())
-    bases = {name.split("#")[0] for name in layers}
-    if missing := sorted(bases - modules.keys()):
+    if missing := sorted({name.split("#")[0] for name in layers} - modules.keys()):
         raise UserError(f"There is no layer called {missing[0]} in this model.")
-    with watch_outputs(module, bases, weigh), tree:
+    with watch_outputs(module, layers, weigh), tree:
         logits = module(inputs)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         raise UserError("All shifts are computed for classifiers, which return logits (N, K).")
@@ -201,11 +201,10 @@ def _compute(
             phases[name][row :: steps[0], column :: steps[1]] = values.cpu().reshape(*counts, *values.shape[1:])
 
         def keep_layer(name: str, output: Tensor, keep=keep, tree=tree) -> None:
-            if name in layers:
-                keep(name, output, tree.find_stride(output))
+            keep(name, output, tree.find_stride(output))
 
         moved = inputs.roll((-row, -column), (-2, -1))
-        with watch_outputs(module, {name.split("#")[0] for name in layers}, keep_layer), tree:
+        with watch_outputs(module, layers, keep_layer), tree:
             logits = module(moved)
         keep("", logits, tree.stride)
         progress(part + 1, num_parts + _NUM_CHECKS)
@@ -231,11 +230,10 @@ def _verify(module: nn.Module, inputs: Tensor, result: AllShifts, progress: Prog
         dy, dx = (int(torch.randint(1, side, (), generator=generator)) for side in result.image_size)
 
         def compare(name: str, output: Tensor, dx=dx, dy=dy) -> None:
-            if name in result.phases:
-                _measure_error(f"the maps of {name}", result.feature(name, dx, dy), output[0])
+            _measure_error(f"the maps of {name}", result.feature(name, dx, dy), output[0])
 
         moved = inputs.roll((dy, dx), (-2, -1))
-        with watch_outputs(module, {name.split("#")[0] for name in result.phases}, compare), CircularPadding():
+        with watch_outputs(module, result.phases, compare), CircularPadding():
             logits = module(moved)[0]
         max_error = max(max_error, _measure_error("the logits", result.logits_at(dx, dy), logits))
         progress(result.num_parts + check + 1, result.num_parts + _NUM_CHECKS)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from analysis.network.geometry import Axis, GeometryMode
-from analysis.network.layers import Layer, watch_outputs
+from analysis.network.hooks import watch_outputs
+from analysis.network.layers import Layer
 from analysis.shift.move import LANCZOS_SIZE
 
 Axes = tuple[Axis, Axis]
@@ -31,11 +32,10 @@ def trace_axes(module: nn.Module, inputs: Tensor, layers: Collection[Layer]) -> 
 
     def record(name: str, output: Tensor) -> None:
         geometry = mode.find(output)
-        if name in wanted and geometry is not None and geometry.axes is not None and geometry.dims == (-2, -1):
+        if geometry is not None and geometry.axes is not None and geometry.dims == (-2, -1):
             found[name] = geometry.axes
 
-    modules = {name.split("#")[0] for name in wanted}
-    with watch_outputs(module, modules, record), GeometryMode(inputs) as mode, torch.no_grad():
+    with watch_outputs(module, wanted, record), GeometryMode(inputs) as mode, torch.no_grad():
         module(inputs)
     return found
 

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torchvision import models as zoo
 
 from analysis.network.geometry import Axis
-from analysis.network.layers import Layer, list_layers, watch_outputs
+from analysis.network.hooks import watch_outputs
+from analysis.network.layers import Layer, list_layers
 
 SIDE = 64
 """Of the pictures for networks that take one size only."""
@@ -79,8 +80,7 @@ def find_tainted(net: nn.Module, pictures: Tensor, layers: list[Layer]) -> dict[
     def keep(name: str, output: Tensor) -> None:
         found[name] = output.isnan().any(1)
 
-    names = {layer.name.split("#")[0] for layer in layers}
-    with watch_outputs(net, names, keep), torch.no_grad():
+    with watch_outputs(net, {layer.name for layer in layers}, keep), torch.no_grad():
         net(pictures)
     return found
 

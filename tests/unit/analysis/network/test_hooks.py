@@ -1,10 +1,10 @@
-"""Whatever happens inside preserved(), the model and the random numbers come back as they were."""
+"""What watches a forward sees every call; the model and the random numbers come back as they were."""
 
 import pytest
 import torch
 from torch import nn
 
-from analysis.network.hooks import preserved
+from analysis.network.hooks import OperationMode, number_calls, preserved, trace_calls, watch_outputs
 
 
 def build_model() -> nn.Sequential:
@@ -108,3 +108,75 @@ def test_blocks_may_be_nested() -> None:
         assert not model.training
 
     assert describe(model) == before
+
+
+class Twice(nn.Module):
+    """Calls one part twice, and hands on a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return self.inner(self.inner(x) + 1), None
+
+
+def test_a_trace_tells_when_calls_begin_and_end_and_what_they_are_part_of() -> None:
+    net, seen = Twice(), []
+
+    def note(*call: object) -> None:
+        seen.append((call[0], list(running), type(call[-1]).__name__))
+
+    with trace_calls(net.named_modules(), begin=note, end=note) as running:
+        net(torch.ones(1))
+
+    once = [("inner", ["", "inner"], "str"), ("inner.0", ["", "inner", "inner.0"], "str")]
+    once += [("inner.0", ["", "inner"], "Tensor"), ("inner", [""], "Tensor")]
+    assert seen == [("", [""], "str"), *once, *once, ("", [], "tuple")]
+
+
+@pytest.mark.parametrize("watch", [trace_calls, lambda parts: watch_outputs(dict(parts)[""], None, print)])
+def test_hooks_are_gone_when_a_call_or_a_name_fails(watch) -> None:
+    model = build_model()
+    before = describe(model)
+
+    with pytest.raises(RuntimeError), watch(model.named_modules()):
+        model(torch.zeros(1))
+    with pytest.raises(AttributeError, match="nowhere"), watch_outputs(model, ["0", "nowhere"], print):
+        pass
+
+    assert describe(model) == before
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (None, ["0.inner.0", "0.inner", "0.inner.0#2", "0.inner#2", "0"]),
+        (["0.inner"], ["0.inner"]),
+        (["0.inner#2", "0"], ["0.inner#2", "0"]),
+    ],
+)
+def test_outputs_are_watched_call_by_call_and_counted_anew_in_each_block(names, expected) -> None:
+    net = nn.Sequential(Twice())
+
+    for _ in range(2):
+        seen: dict[str, torch.Tensor] = {}
+        with watch_outputs(net, names, seen.__setitem__):
+            answer, _ = net(torch.ones(1))
+        assert list(seen) == expected
+        assert all(output is answer for name, output in seen.items() if name == "0")  # first of a tuple
+
+
+def test_names_are_numbered_apart() -> None:
+    number = number_calls()
+
+    assert [number(name) for name in "abaa"] == ["a", "b", "a#2", "a#3"]
+
+
+def test_operations_are_seen_whoever_asks_for_them() -> None:
+    seen = []
+
+    with OperationMode(lambda name, args, output: seen.append((name, len(args), output.tolist()))):
+        nn.ReLU(inplace=True)(torch.full((1,), -1.0)).add_(3).clamp(0, 2)
+
+    assert seen[-3:] == [("relu", 1, [0.0]), ("add", 2, [3.0]), ("clamp", 3, [2.0])]

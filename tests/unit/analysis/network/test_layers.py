@@ -11,7 +11,7 @@ from torchvision import models as zoo
 
 from analysis.errors import UserError
 from analysis.network.geometry import Axis
-from analysis.network.layers import extract_features, find_layer, is_feature_map, list_layers, outline, watch_outputs
+from analysis.network.layers import extract_features, find_layer, is_feature_map, list_layers, outline
 
 BUILDERS = {
     "resnet18": lambda: zoo.resnet18(weights=None),
@@ -270,12 +270,6 @@ def test_hooks_are_gone_afterwards(net, inputs, is_broken):
         assert count_hooks(net) == 1
 
 
-def test_hooks_are_gone_when_a_name_is_wrong(net):
-    with pytest.raises(AttributeError, match="nowhere"), watch_outputs(net, ["conv1", "nowhere"], print):
-        pass
-    assert count_hooks(net) == 0
-
-
 def test_nothing_else_changes_either(net, inputs):
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     generator = torch.get_rng_state()
@@ -374,24 +368,6 @@ def test_features_that_do_not_exist_are_refused(net, inputs, name, message):
     with pytest.raises(UserError, match=message):
         extract_features(net, inputs, name)
     assert count_hooks(net) == 0
-
-
-def test_watching_hands_over_the_first_tensor_of_a_tuple():
-    recurrent = nn.Sequential(nn.LSTM(3, 4, batch_first=True))
-    inputs = torch.zeros(2, 5, 3)
-    seen = []
-    with watch_outputs(recurrent, ["0"], lambda name, output: seen.append((name, output))):
-        expected = recurrent(inputs)[0]
-    assert len(seen) == 1
-    assert seen[0][1] is expected
-
-
-def test_calls_are_counted_anew_in_each_block(net, inputs):
-    for _ in range(2):
-        seen = []
-        with watch_outputs(net, ["relu"], lambda name, output, seen=seen: seen.append(name)):
-            net(inputs)
-        assert seen == ["relu", "relu#2"]
 
 
 def test_an_outline_has_no_map_twice_and_ends_with_the_last_one(known):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analysis.errors import UserError
-from analysis.network.layers import watch_outputs
+from analysis.network.hooks import watch_outputs
 from analysis.shift.circular import CircularPadding, wrap
 
 
