@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,24 @@ from analysis.errors import UserError
 from models.networks.blur_pool import BLUR_SIZES
 from models.networks.options import choice, integer, number
 from models.networks.padding import PADDING_MODES
-from models.networks.parts import ACTIVATIONS, HEADS, NORMS, POOLING, ConvConfig, Norm
+from models.networks.parts import ACTIVATIONS, HEADS, NORMS, POOLING, Norm, PoolingConfig
+
+
+class ConvConfig(PoolingConfig, Protocol):
+    """What the blocks read from a configuration."""
+
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def head(self) -> str: ...
+    @property
+    def norm(self) -> str: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def activation(self) -> str: ...
 
 
 def pooling_option(default: str = "max") -> Any:

@@ -17,17 +17,13 @@ from models.networks.padding import PaddedMaxPool2d
 from models.networks.polyphase_sampling import PairedPolyphaseSampling2d, PolyphaseSampling2d
 
 
-class ConvConfig(Protocol):
-    """What the blocks read from a configuration."""
+class PoolingConfig(Protocol):
+    """What halves a map reads from a configuration."""
 
-    num_classes: int
-    pooling: str
-    blur_size: int
-    padding_mode: str
-    head: str
-    norm: str
-    dropout: float
-    activation: str
+    @property
+    def blur_size(self) -> int: ...
+    @property
+    def padding_mode(self) -> str: ...
 
 
 class BothBranches(nn.Module):
@@ -43,20 +39,20 @@ class BothBranches(nn.Module):
         return (x, shortcut) if self.sample is None else self.sample(x, shortcut)
 
 
-def _dense_max(config: ConvConfig) -> nn.Module:
+def _dense_max(config: PoolingConfig) -> nn.Module:
     """Max-pooling without its stride."""
     return PaddedMaxPool2d(2, padding_mode=config.padding_mode)
 
 
-def _blur(config: ConvConfig) -> nn.Module:
+def _blur(config: PoolingConfig) -> nn.Module:
     return BlurPool2d(config.blur_size, padding_mode=config.padding_mode)
 
 
-def _blurred_max(config: ConvConfig) -> nn.Module:
+def _blurred_max(config: PoolingConfig) -> nn.Module:
     return nn.Sequential(OrderedDict(max=_dense_max(config), blur=_blur(config)))
 
 
-def _sampled_max(config: ConvConfig) -> nn.Module:
+def _sampled_max(config: PoolingConfig) -> nn.Module:
     return nn.Sequential(OrderedDict(max=_dense_max(config), sample=PolyphaseSampling2d()))
 
 
@@ -69,12 +65,12 @@ class Pooling:
     """
 
     title: str
-    build: Callable[[ConvConfig], nn.Module] | None
-    pair: Callable[[ConvConfig], nn.Module]
+    build: Callable[[PoolingConfig], nn.Module] | None
+    pair: Callable[[PoolingConfig], nn.Module]
     rounds_down: bool = False
 
 
-def _pool_apart(title: str, build: Callable[[ConvConfig], nn.Module], *, rounds_down: bool = False) -> Pooling:
+def _pool_apart(title: str, build: Callable[[PoolingConfig], nn.Module], *, rounds_down: bool = False) -> Pooling:
     return Pooling(title, build, lambda config: BothBranches(build(config), build(config)), rounds_down)
 
 

@@ -13,23 +13,8 @@ from models.settings import check_choice
 
 Config = ArchitectureConfig
 
-_BLURRED = {
-    "max": "blur",
-    "aps": "blur",
-    "average": "blur_stride",
-    "stride": "blur_stride",
-    "aps_stride": "blur_stride",
-}
-"""The pooling of a start model -> what stands in for it behind a low-pass filter."""
-_SAMPLED = {
-    "max": "aps",
-    "blur": "aps",
-    "average": "aps_stride",
-    "stride": "aps_stride",
-    "blur_stride": "aps_stride",
-}
-_SHORT_NAMES = {"blur_stride": "blur", "aps_stride": "aps"}
-"""What a network calls its pooling that has no max-pooling to choose."""
+_MAXIMA = ("max", "blur", "aps")
+"""Poolings that take a maximum; what stands in for another one has a name that ends in "_stride"."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +37,19 @@ def _wrap(config: Config, blur_size: int) -> Config:
 
 
 def _blur(config: Config, blur_size: int) -> Config:
-    return replace(config, pooling=_exchange(config, _BLURRED), blur_size=blur_size)
+    return replace(config, pooling=_exchange(config, "blur"), blur_size=blur_size)
 
 
 def _sample(config: Config, blur_size: int) -> Config:
-    return replace(config, pooling=_exchange(config, _SAMPLED))
+    return replace(config, pooling=_exchange(config, "aps"))
 
 
-def _exchange(config: Config, table: dict[str, str]) -> str:
-    """What ``table`` has for the network's pooling, under a name that this network knows."""
+def _exchange(config: Config, kind: str) -> str:
+    """The pooling of this kind that stands in for the network's own, under the name that this network knows."""
     if not hasattr(config, "pooling"):
         raise UserError("It has no downsampling.")
-    pooling = table.get(config.pooling, config.pooling)
     known = list_options(type(config))["pooling"].choices
-    return pooling if pooling in known else _SHORT_NAMES[pooling]
+    return kind if config.pooling in _MAXIMA or f"{kind}_stride" not in known else f"{kind}_stride"
 
 
 def _pool_globally(config: Config, blur_size: int) -> Config:

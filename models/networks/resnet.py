@@ -4,16 +4,16 @@ He et al., "Deep Residual Learning for Image Recognition", 2016. With zero paddi
 torchvision's ``resnet18`` and its sisters compute. Every ReLU is a module of its own, used once.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.networks.blur_pool import BLUR_SIZES, BlurPool2d
+from models.networks import parts
+from models.networks.blur_pool import BLUR_SIZES
 from models.networks.options import ArchitectureConfig, choice, integer
 from models.networks.padding import PaddedMaxPool2d
-from models.networks.polyphase_sampling import PairedPolyphaseSampling2d, PolyphaseSampling2d
+from models.networks.polyphase_sampling import PairedPolyphaseSampling2d
 
 PADDING_MODES = ("zeros", "circular")
 WIDTHS = (64, 128, 256, 512)
@@ -29,7 +29,7 @@ class BasicBlock(nn.Module):
         self.conv1 = _conv(config, in_channels, width, 3, halve=halve)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu1 = nn.ReLU()
-        self.halve = POOLING[config.pooling].build_paired(config) if halve else Both()
+        self.halve = POOLING[config.pooling].pair(config) if halve else Both()
         self.conv2 = _conv(config, width, width, 3)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = _build_shortcut(config, in_channels, width, halve=halve)
@@ -61,7 +61,7 @@ class Bottleneck(nn.Module):
         self.conv2 = _conv(config, width, width, 3, halve=halve)
         self.bn2 = nn.BatchNorm2d(width)
         self.relu2 = nn.ReLU()
-        self.halve = POOLING[config.pooling].build_paired(config) if halve else Both()
+        self.halve = POOLING[config.pooling].pair(config) if halve else Both()
         self.conv3 = _conv(config, width, 4 * width, 1)
         self.bn3 = nn.BatchNorm2d(4 * width)
         self.downsample = _build_shortcut(config, in_channels, 4 * width, halve=halve)
@@ -98,40 +98,13 @@ class Both(nn.Module):
         return x, shortcut
 
 
-class PairedBlurPool2d(nn.Module):
-    """Blurs and halves both branches of a residual block."""
-
-    def __init__(self, size: int, *, padding_mode: str):
-        super().__init__()
-        self.main = BlurPool2d(size, padding_mode=padding_mode)
-        self.shortcut = BlurPool2d(size, padding_mode=padding_mode)
-
-    def forward(self, x: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
-        """Two maps of the same height and width to two of half of it."""
-        return self.main(x), self.shortcut(shortcut)
-
-
-@dataclass(frozen=True)
-class _Pooling:
-    """A table entry: what halves one map, and both branches of a block; neither has weights.
-
-    ``in_window`` says that convolutions and max-pooling step by 2 themselves.
-    """
-
-    build: Callable[["ResNetConfig"], nn.Module]
-    build_paired: Callable[["ResNetConfig"], nn.Module]
-    in_window: bool = False
-
-
 POOLING = {
-    "stride": _Pooling(lambda config: nn.Identity(), lambda config: Both(), in_window=True),
-    "blur": _Pooling(
-        lambda config: BlurPool2d(config.blur_size, padding_mode=config.padding_mode),
-        lambda config: PairedBlurPool2d(config.blur_size, padding_mode=config.padding_mode),
-    ),
-    "aps": _Pooling(lambda config: PolyphaseSampling2d(), lambda config: PairedPolyphaseSampling2d()),
+    # The shortcut has a convolution, which steps by 2 as well.
+    "stride": replace(parts.POOLING["stride"], pair=lambda config: Both()),
+    "blur": parts.POOLING["blur_stride"],
+    "aps": replace(parts.POOLING["aps_stride"], pair=lambda config: PairedPolyphaseSampling2d()),
 }
-"""How maps are halved."""
+"""How maps are halved: as in strided convolutions; the first maximum comes before its blur or sampling anyway."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +120,7 @@ class ResNetConfig(ArchitectureConfig):
     image_size: int = integer(224, "Side of the picture in pixels", 8, 1024)
     builder: str = choice("resnet18", "Depth", BUILDERS)
     padding_mode: str = choice("zeros", "Padding", PADDING_MODES)
-    pooling: str = choice("stride", "Downsampling", POOLING)
+    pooling: str = choice("stride", "Downsampling", tuple(POOLING))
     blur_size: int = integer(3, "Taps of the blur", BLUR_SIZES[0], BLUR_SIZES[-1], only_with={"pooling": ("blur",)})
 
     @property
@@ -181,14 +154,13 @@ class ResNet(nn.Module):
         super().__init__()
         self.config = config
         block, depths = BUILDERS[config.builder]
-        pooling = POOLING[config.pooling]
+        build_sampling = POOLING[config.pooling].build or (lambda config: nn.Identity())
         self.conv1 = _conv(config, config.in_channels, WIDTHS[0], 7, halve=True)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         self.relu = nn.ReLU()
-        self.sample1 = pooling.build(config)
-        stride = 2 if pooling.in_window else 1
-        self.maxpool = PaddedMaxPool2d(3, stride=stride, padding_mode=config.padding_mode)
-        self.sample2 = pooling.build(config)
+        self.sample1 = build_sampling(config)
+        self.maxpool = PaddedMaxPool2d(3, stride=_step(config), padding_mode=config.padding_mode)
+        self.sample2 = build_sampling(config)
         channels = WIDTHS[0]
         for stage, (width, depth) in enumerate(zip(WIDTHS, depths, strict=True)):
             blocks = []
@@ -211,6 +183,11 @@ class ResNet(nn.Module):
         return self.fc(self.flatten(self.avgpool(x)))
 
 
+def _step(config: ResNetConfig) -> int:
+    """By how many cells convolutions and max-pooling move where a map is halved."""
+    return 2 if POOLING[config.pooling].build is None else 1
+
+
 def _conv(
     config: ResNetConfig, in_channels: int, out_channels: int, window: int, *, halve: bool = False
 ) -> nn.Conv2d:
@@ -218,7 +195,7 @@ def _conv(
         in_channels,
         out_channels,
         window,
-        stride=2 if halve and POOLING[config.pooling].in_window else 1,
+        stride=_step(config) if halve else 1,
         padding=window // 2,
         padding_mode=config.padding_mode,
         bias=False,
