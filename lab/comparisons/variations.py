@@ -8,9 +8,9 @@ from analysis.errors import UserError
 from lab.comparisons.config import MAX_NAME, Arm, ArmsConfig
 from lab.comparisons.report import MEASURES, QUESTIONS
 from models.data.augment.augment import TRANSFORMS
-from models.networks.options import Option, list_options
+from models.networks.options import list_options
 from models.networks.table import ARCHITECTURES
-from models.settings import check_choice
+from models.settings import Setting, check_choice
 from models.training.config import TrainingConfig
 from models.training.optimization import LOSSES, OPTIMIZERS
 
@@ -40,7 +40,7 @@ class Variation:
     shifts: bool = False
 
 
-def _options(base: Base) -> dict[str, Option]:
+def _options(base: Base) -> dict[str, Setting]:
     return list_options(ARCHITECTURES[base.architecture][0])
 
 

@@ -6,12 +6,12 @@ has learned instead of the shape; a bar in front of the object hides as much of 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from analysis.errors import UserError
-from models.settings import check_choice, check_integer, check_number
+from models.settings import Choice, Integer, Number, checked_dataclass
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -23,7 +23,71 @@ MAX_OCCLUSION = 0.9
 _BINS_PER_PIXEL = 4
 
 
-@dataclass(frozen=True)
+# Signed distances to the outlines of shapes of radius 1 around (0, 0), v pointing down; negative is inside.
+
+
+def _circle(u, v):
+    return np.hypot(u, v) - 0.95
+
+
+def _square(u, v):
+    return np.maximum(np.abs(u), np.abs(v)) - 0.75
+
+
+def _triangle(u, v):
+    return np.maximum(v - 0.5, math.sqrt(0.75) * np.abs(u) - 0.5 * v - 0.5)
+
+
+def _cross(u, v):
+    u, v = np.abs(u), np.abs(v)
+    return np.maximum(np.minimum(u, v) - 0.27, np.maximum(u, v) - 0.9)
+
+
+def _star(u, v):
+    sector = 2 * math.pi / 5
+    angle = np.arctan2(u, -v) % sector
+    angle = np.minimum(angle, sector - angle)  # every half tip folded onto the first
+    tip, notch = np.array([1.0, 0.0]), 0.42 * np.array([math.cos(sector / 2), math.sin(sector / 2)])
+    along = (notch - tip) / np.linalg.norm(notch - tip)
+    radius = np.hypot(u, v)
+    return (radius * np.cos(angle) - tip[0]) * along[1] - radius * np.sin(angle) * along[0]
+
+
+def _ring(u, v):
+    return np.abs(np.hypot(u, v) - 0.72) - 0.2
+
+
+SHAPES: dict[str, Distance] = {
+    "circle": _circle,
+    "square": _square,
+    "triangle": _triangle,
+    "cross": _cross,
+    "star": _star,
+    "ring": _ring,
+}
+"""Class name -> signed distance; the order is that of the labels."""
+
+POSITIONS = {
+    "anywhere": ((0.0, 1.0), (0.0, 1.0)),
+    "left": ((0.0, 0.2), (0.0, 1.0)),
+    "right": ((0.8, 1.0), (0.0, 1.0)),
+    "center": ((0.45, 0.55), (0.45, 0.55)),
+}
+"""Where the object may be, as (from, to) fractions of the free way in x and in y."""
+
+CLASS_COLORS = np.array(
+    [[230, 60, 60], [60, 200, 80], [80, 120, 255], [240, 210, 60], [220, 90, 220], [70, 210, 220]]
+)
+
+COLORS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "random": lambda labels, rng: rng.uniform(120, 255, (len(labels), 3)),
+    "by_class": lambda labels, rng: CLASS_COLORS[labels],
+    "fixed": lambda labels, rng: np.full((len(labels), 3), 220),
+}
+"""Object colours (N, 3) for labels: unrelated to the class, telling it, or the same for all."""
+
+
+@checked_dataclass
 class ShapesConfig:
     """What is drawn; ``min_size`` and ``max_size`` are diameters as fractions of the picture's side.
 
@@ -31,22 +95,15 @@ class ShapesConfig:
     same scene behind it.
     """
 
-    num_images: int = 8000
-    position: str = "anywhere"
-    color: str = "random"
-    clutter: float = 0.3
-    min_size: float = 0.35
-    max_size: float = 0.7
-    occlusion: float = 0.0
+    num_images: Annotated[int, Integer(10 * len(SHAPES), 200_000)] = 8000
+    position: Annotated[str, Choice(POSITIONS)] = "anywhere"
+    color: Annotated[str, Choice(COLORS)] = "random"
+    clutter: Annotated[float, Number(0.0, 1.0)] = 0.3
+    min_size: Annotated[float, Number(0.2, 1.0)] = 0.35
+    max_size: Annotated[float, Number(0.2, 1.0)] = 0.7
+    occlusion: Annotated[float, Number(0.0, MAX_OCCLUSION)] = 0.0
 
     def __post_init__(self):
-        check_integer("num_images", self.num_images, 10 * len(SHAPES), 200_000)
-        check_choice("position", self.position, POSITIONS)
-        check_choice("color", self.color, COLORS)
-        check_number("clutter", self.clutter, 0.0, 1.0)
-        check_number("min_size", self.min_size, 0.2, 1.0)
-        check_number("max_size", self.max_size, 0.2, 1.0)
-        check_number("occlusion", self.occlusion, 0.0, MAX_OCCLUSION)
         if self.min_size > self.max_size:
             raise UserError(f"min_size ({self.min_size:g}) is larger than max_size ({self.max_size:g}).")
 
@@ -157,67 +214,3 @@ def _local_grid(x, y, angle, side: int) -> tuple[np.ndarray, np.ndarray]:
     cos = np.cos(angle)[:, None, None].astype(np.float32)
     sin = np.sin(angle)[:, None, None].astype(np.float32)
     return cos * dx + sin * dy, cos * dy - sin * dx
-
-
-# Signed distances to the outlines of shapes of radius 1 around (0, 0), v pointing down; negative is inside.
-
-
-def _circle(u, v):
-    return np.hypot(u, v) - 0.95
-
-
-def _square(u, v):
-    return np.maximum(np.abs(u), np.abs(v)) - 0.75
-
-
-def _triangle(u, v):
-    return np.maximum(v - 0.5, math.sqrt(0.75) * np.abs(u) - 0.5 * v - 0.5)
-
-
-def _cross(u, v):
-    u, v = np.abs(u), np.abs(v)
-    return np.maximum(np.minimum(u, v) - 0.27, np.maximum(u, v) - 0.9)
-
-
-def _star(u, v):
-    sector = 2 * math.pi / 5
-    angle = np.arctan2(u, -v) % sector
-    angle = np.minimum(angle, sector - angle)  # every half tip folded onto the first
-    tip, notch = np.array([1.0, 0.0]), 0.42 * np.array([math.cos(sector / 2), math.sin(sector / 2)])
-    along = (notch - tip) / np.linalg.norm(notch - tip)
-    radius = np.hypot(u, v)
-    return (radius * np.cos(angle) - tip[0]) * along[1] - radius * np.sin(angle) * along[0]
-
-
-def _ring(u, v):
-    return np.abs(np.hypot(u, v) - 0.72) - 0.2
-
-
-SHAPES: dict[str, Distance] = {
-    "circle": _circle,
-    "square": _square,
-    "triangle": _triangle,
-    "cross": _cross,
-    "star": _star,
-    "ring": _ring,
-}
-"""Class name -> signed distance; the order is that of the labels."""
-
-POSITIONS = {
-    "anywhere": ((0.0, 1.0), (0.0, 1.0)),
-    "left": ((0.0, 0.2), (0.0, 1.0)),
-    "right": ((0.8, 1.0), (0.0, 1.0)),
-    "center": ((0.45, 0.55), (0.45, 0.55)),
-}
-"""Where the object may be, as (from, to) fractions of the free way in x and in y."""
-
-CLASS_COLORS = np.array(
-    [[230, 60, 60], [60, 200, 80], [80, 120, 255], [240, 210, 60], [220, 90, 220], [70, 210, 220]]
-)
-
-COLORS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "random": lambda labels, rng: rng.uniform(120, 255, (len(labels), 3)),
-    "by_class": lambda labels, rng: CLASS_COLORS[labels],
-    "fixed": lambda labels, rng: np.full((len(labels), 3), 220),
-}
-"""Object colours (N, 3) for labels: unrelated to the class, telling it, or the same for all."""

@@ -1,18 +1,17 @@
 """Blocks and heads made of :mod:`models.networks.parts`: their options, their sizes beforehand, their weights."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from analysis.errors import UserError
 from models.networks.blur_pool import BLUR_SIZES
-from models.networks.options import choice, integer, number
 from models.networks.padding import PADDING_MODES
-from models.networks.parts import ACTIVATIONS, HEADS, NORMS, POOLING, Norm, PoolingConfig
+from models.networks.parts import ACTIVATIONS, HEADS, NORMS, POOLING, PoolingConfig
+from models.settings import Choice, Integer, Number
 
 
 class ConvConfig(PoolingConfig, Protocol):
@@ -32,40 +31,18 @@ class ConvConfig(PoolingConfig, Protocol):
     def activation(self) -> str: ...
 
 
-def pooling_option(default: str = "max") -> Any:
-    """The field ``pooling`` of a configuration."""
-    return choice(default, "Downsampling", POOLING)
-
-
-def blur_size_option() -> Any:
-    """The field ``blur_size``: taps of the low-pass filter, where ``pooling`` has one."""
-    blurred = {"pooling": ("blur", "blur_stride")}
-    return integer(3, "Taps of the blur", BLUR_SIZES[0], BLUR_SIZES[-1], only_with=blurred)
-
-
-def padding_mode_option() -> Any:
-    """The field ``padding_mode``."""
-    return choice("zeros", "Padding", PADDING_MODES)
-
-
-def head_option(default: str) -> Any:
-    """The field ``head``."""
-    return choice(default, "Head", HEADS)
-
-
-def norm_option(default: str, table: Mapping[str, Norm | None] = NORMS) -> Any:
-    """The field ``norm``."""
-    return choice(default, "Normalisation", table)
-
-
-def dropout_option(default: float = 0.0) -> Any:
-    """The field ``dropout``: the share of features that training leaves out."""
-    return number(default, "Dropout", 0.0, 0.95)
-
-
-def activation_option(default: str = "relu") -> Any:
-    """The field ``activation``."""
-    return choice(default, "Activation", ACTIVATIONS)
+PoolingName = Annotated[str, Choice(POOLING, title="Downsampling")]
+BlurSize = Annotated[
+    int,
+    Integer(BLUR_SIZES[0], BLUR_SIZES[-1], title="Taps of the blur", only_with={"pooling": ("blur", "blur_stride")}),
+]
+"""Taps of the low-pass filter, where ``pooling`` has one."""
+PaddingMode = Annotated[str, Choice(PADDING_MODES, title="Padding")]
+HeadName = Annotated[str, Choice(HEADS, title="Head")]
+NormName = Annotated[str, Choice(NORMS, title="Normalisation")]
+DropoutShare = Annotated[float, Number(0.0, 0.95, title="Dropout")]
+"""Of the features, what training leaves out."""
+ActivationName = Annotated[str, Choice(ACTIVATIONS, title="Activation")]
 
 
 def halve_size(size: int, pooling: str) -> int:

@@ -4,9 +4,8 @@ He et al., "Deep Residual Learning for Image Recognition", 2016, section 4.2: 6 
 20 layers and ten classes. Where a stage begins with more channels, the shortcut has zeros in the new ones (option A).
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,25 +13,26 @@ from torch.nn import functional as F
 
 from models.networks import blocks
 from models.networks.blocks import count_conv, count_features, count_linear
-from models.networks.options import ArchitectureConfig, integer
+from models.networks.options import ArchitectureConfig
 from models.networks.parts import ACTIVATIONS, NORMS, POOLING, BothBranches
+from models.settings import Integer, checked_dataclass
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class CifarResNetConfig(ArchitectureConfig):
     """``width`` is the number of channels of the first stage, which doubles twice, with each halving."""
 
     title: ClassVar[str] = "CIFAR ResNet"
 
-    depth: int = integer(20, "Layers", 8, 110, step=6, rule="6 n + 2, such as 20, 32 or 44")
-    width: int = integer(16, "Channels of the first stage", 4, 160)
-    pooling: str = blocks.pooling_option("stride")
-    blur_size: int = blocks.blur_size_option()
-    padding_mode: str = blocks.padding_mode_option()
-    head: str = blocks.head_option("gap")
-    norm: str = blocks.norm_option("batch")
-    dropout: float = blocks.dropout_option()
-    activation: str = blocks.activation_option()
+    depth: Annotated[int, Integer(8, 110, step=6, rule="6 n + 2, such as 20, 32 or 44", title="Layers")] = 20
+    width: Annotated[int, Integer(4, 160, title="Channels of the first stage")] = 16
+    pooling: blocks.PoolingName = "stride"
+    blur_size: blocks.BlurSize = 3
+    padding_mode: blocks.PaddingMode = "zeros"
+    head: blocks.HeadName = "gap"
+    norm: blocks.NormName = "batch"
+    dropout: blocks.DropoutShare = 0.0
+    activation: blocks.ActivationName = "relu"
 
     @property
     def blocks_per_stage(self) -> int:

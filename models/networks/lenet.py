@@ -5,36 +5,36 @@ is usual today the second convolution sees all six maps, averaging has no weight
 third convolution, 5 x 5 on a map of that size, is a linear layer here, so that other images fit as well.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from analysis.errors import UserError
 from models.networks import blocks
 from models.networks.blocks import build_conv_block, count_conv, count_features, count_linear, halve_size
-from models.networks.options import ArchitectureConfig, integer
+from models.networks.options import ArchitectureConfig, InChannels
+from models.settings import Integer, checked_dataclass
 
 CHANNELS = (6, 16)
 HIDDEN = (120, 84)
 KERNEL_SIZE = 5
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class LeNet5Config(ArchitectureConfig):
     """``padding`` is that of both convolutions, in pixels: 0 as published, 2 keeps the size."""
 
     title: ClassVar[str] = "LeNet-5"
 
-    in_channels: int = integer(1, "Input channels", 1, 16)
-    padding: int = integer(0, "Pixels of padding", 0, 2)
-    padding_mode: str = blocks.padding_mode_option()
-    pooling: str = blocks.pooling_option("average")
-    blur_size: int = blocks.blur_size_option()
-    head: str = blocks.head_option("flatten")
-    norm: str = blocks.norm_option("none")
-    dropout: float = blocks.dropout_option()
-    activation: str = blocks.activation_option("tanh")
+    in_channels: InChannels = 1
+    padding: Annotated[int, Integer(0, 2, title="Pixels of padding")] = 0
+    padding_mode: blocks.PaddingMode = "zeros"
+    pooling: blocks.PoolingName = "average"
+    blur_size: blocks.BlurSize = 3
+    head: blocks.HeadName = "flatten"
+    norm: blocks.NormName = "none"
+    dropout: blocks.DropoutShare = 0.0
+    activation: blocks.ActivationName = "tanh"
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -1,16 +1,16 @@
 """A linear classifier: one template of the whole picture per class."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from models.networks.blocks import count_linear
 from models.networks.options import ArchitectureConfig
+from models.settings import checked_dataclass
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class LinearConfig(ArchitectureConfig):
     """Nothing to choose: what the one layer learns is decided by the loss."""
 

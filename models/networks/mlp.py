@@ -1,31 +1,33 @@
 """A multilayer perceptron: a bank of templates of the whole picture, and layers that combine them."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from models.networks import blocks
 from models.networks.blocks import count_linear
-from models.networks.options import ArchitectureConfig, integers
+from models.networks.options import ArchitectureConfig
 from models.networks.parts import ACTIVATIONS, NORMS
+from models.settings import Choice, Integers, checked_dataclass
 
 FLAT_NORMS = {name: norm for name, norm in NORMS.items() if name != "instance"}
 """Instance normalisation has one number per unit, of which it leaves nothing."""
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class MLPConfig(ArchitectureConfig):
     """One hidden layer per entry of ``hidden``, which is its width."""
 
     title: ClassVar[str] = "MLP"
 
-    hidden: tuple[int, ...] = integers((256, 128), "Width of each hidden layer", 1, 16_384, (1, 8))
-    norm: str = blocks.norm_option("none", FLAT_NORMS)
-    dropout: float = blocks.dropout_option()
-    activation: str = blocks.activation_option()
+    hidden: Annotated[
+        tuple[int, ...], Integers(1, 16_384, (1, 8), (256, 128), title="Width of each hidden layer")
+    ] = (256, 128)
+    norm: Annotated[str, Choice(FLAT_NORMS, title="Normalisation")] = "none"
+    dropout: blocks.DropoutShare = 0.0
+    activation: blocks.ActivationName = "relu"
 
     @property
     def widths(self) -> tuple[int, ...]:

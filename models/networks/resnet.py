@@ -4,16 +4,17 @@ He et al., "Deep Residual Learning for Image Recognition", 2016. With zero paddi
 torchvision's ``resnet18`` and its sisters compute. Every ReLU is a module of its own, used once.
 """
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from models.networks import parts
 from models.networks.blur_pool import BLUR_SIZES
-from models.networks.options import ArchitectureConfig, choice, integer
+from models.networks.options import ArchitectureConfig, NumClasses
 from models.networks.padding import PaddedMaxPool2d
 from models.networks.polyphase_sampling import PairedPolyphaseSampling2d
+from models.settings import Choice, Integer, checked_dataclass
 
 PADDING_MODES = ("zeros", "circular")
 WIDTHS = (64, 128, 256, 512)
@@ -107,7 +108,7 @@ POOLING = {
 """How maps are halved: as in strided convolutions; the first maximum comes before its blur or sampling anyway."""
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class ResNetConfig(ArchitectureConfig):
     """Five halvings: the first convolution, max-pooling, and one in each stage but the first (sizes in pixels).
 
@@ -116,12 +117,14 @@ class ResNetConfig(ArchitectureConfig):
 
     title: ClassVar[str] = "ResNet"
 
-    num_classes: int = integer(1000, "Classes", 2, 10_000)
-    image_size: int = integer(224, "Side of the picture in pixels", 8, 1024)
-    builder: str = choice("resnet18", "Depth", BUILDERS)
-    padding_mode: str = choice("zeros", "Padding", PADDING_MODES)
-    pooling: str = choice("stride", "Downsampling", tuple(POOLING))
-    blur_size: int = integer(3, "Taps of the blur", BLUR_SIZES[0], BLUR_SIZES[-1], only_with={"pooling": ("blur",)})
+    num_classes: NumClasses = 1000
+    image_size: Annotated[int, Integer(8, 1024, title="Side of the picture in pixels")] = 224
+    builder: Annotated[str, Choice(BUILDERS, title="Depth")] = "resnet18"
+    padding_mode: Annotated[str, Choice(PADDING_MODES, title="Padding")] = "zeros"
+    pooling: Annotated[str, Choice(POOLING, title="Downsampling")] = "stride"
+    blur_size: Annotated[
+        int, Integer(BLUR_SIZES[0], BLUR_SIZES[-1], only_with={"pooling": ("blur",)}, title="Taps of the blur")
+    ] = 3
 
     @property
     def num_parameters(self) -> int:

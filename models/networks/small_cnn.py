@@ -1,24 +1,24 @@
 """A small convolutional network that is easy to take apart: conv, norm, ReLU, downsampling, repeated."""
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from analysis.errors import UserError
 from models.networks import blocks, parts
 from models.networks.blocks import build_conv_block, build_head, count_conv, count_features, count_linear
-from models.networks.options import ArchitectureConfig, integer, integers
+from models.networks.options import ArchitectureConfig, ImageSize, InChannels
 from models.networks.padding import PADDING_MODES
 from models.networks.parts import NORMS, POOLING
+from models.settings import Integer, Integers, checked_dataclass
 
 __all__ = ["HEADS", "NORMS", "PADDING_MODES", "POOLING", "SmallCNN", "SmallCNNConfig"]
 
 HEADS = tuple(parts.HEADS)
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class SmallCNNConfig(ArchitectureConfig):
     """One block per entry of ``channels``; every block but the last halves the image (sizes in pixels).
 
@@ -28,17 +28,21 @@ class SmallCNNConfig(ArchitectureConfig):
     title: ClassVar[str] = "Small CNN"
     max_parameters: ClassVar[int] = 50_000_000
 
-    in_channels: int = integer(1, "Input channels", 1, 16)
-    image_size: int = integer(28, "Side of the picture in pixels", 1, 1024)
-    channels: tuple[int, ...] = integers((16, 64, 64), "Channels, one number per block", 1, 1024, (1, 8))
-    kernel_size: int = integer(3, "Kernel", 1, 15, step=2, rule="odd, so that both sides get the same padding")
-    pooling: str = blocks.pooling_option()
-    padding_mode: str = blocks.padding_mode_option()
-    head: str = blocks.head_option("gap")
-    norm: str = blocks.norm_option("batch")
-    dropout: float = blocks.dropout_option()
-    blur_size: int = blocks.blur_size_option()
-    activation: str = blocks.activation_option()
+    in_channels: InChannels = 1
+    image_size: ImageSize = 28
+    channels: Annotated[
+        tuple[int, ...], Integers(1, 1024, (1, 8), (16, 64, 64), title="Channels, one number per block")
+    ] = (16, 64, 64)
+    kernel_size: Annotated[
+        int, Integer(1, 15, step=2, rule="odd, so that both sides get the same padding", title="Kernel")
+    ] = 3
+    pooling: blocks.PoolingName = "max"
+    padding_mode: blocks.PaddingMode = "zeros"
+    head: blocks.HeadName = "gap"
+    norm: blocks.NormName = "batch"
+    dropout: blocks.DropoutShare = 0.0
+    blur_size: blocks.BlurSize = 3
+    activation: blocks.ActivationName = "relu"
 
     @property
     def sizes(self) -> tuple[int, ...]:

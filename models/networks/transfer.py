@@ -6,15 +6,17 @@ layers are from Howard and Ruder, "Universal Language Model Fine-tuning for Text
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import BeforeValidator
 from torch import Tensor, nn
 
 from analysis.errors import Progress, UserError, no_progress
 from models.data.preprocessing import Preprocessing
-from models.networks.options import ArchitectureConfig, Option, choice, number
+from models.networks.options import ArchitectureConfig
+from models.settings import Choice, Integer, Number, checked_dataclass
 from models.zoo.backbones import (
     BACKBONES,
     DEFAULT_BACKBONE,
@@ -43,14 +45,15 @@ BACKBONE_FACTOR = 0.1
 DEPTH_DECAY = 0.5
 DEPTH_GROUPS = 3
 """Parts of equal depth that a backbone is divided into, each with a learning rate of its own."""
-
-
-_IMAGE_SIZE = Option("Side of the picture in pixels", "integer", 224, low=8, high=1024)
-_BACKBONE = Option("Backbone", "choice", DEFAULT_BACKBONE, choices=BACKBONES)
 _TRAINS_ALL = {"mode": ("unfrozen", "frozen_then_unfrozen")}
 
 
-@dataclass(frozen=True)
+def _check_backbone(name: object) -> object:
+    find_backbone(name)
+    return name
+
+
+@checked_dataclass
 class TransferConfig(ArchitectureConfig):
     """A backbone, a head for ``num_classes``, and how they are trained; ``image_size`` is by default the backbone's.
 
@@ -62,28 +65,30 @@ class TransferConfig(ArchitectureConfig):
     title: ClassVar[str] = "Transfer learning"
     max_parameters: ClassVar[int] = 700_000_000
 
-    image_size: int | None = field(default=None, metadata={"option": _IMAGE_SIZE})
-    backbone: str = field(default=DEFAULT_BACKBONE, metadata={"option": _BACKBONE})
-    mode: str = choice("frozen", "What is trained", MODES)
-    dropout: float = number(0.2, "Dropout before the last layer", 0.0, 0.95)
-    frozen_share: float = number(
-        FROZEN_SHARE,
-        "Share of the steps before all layers are trained",
-        0.0,
-        1.0,
-        only_with={"mode": ("frozen_then_unfrozen",)},
-    )
-    backbone_factor: float = number(
-        BACKBONE_FACTOR, "Learning rate of the last layers before the head", 0.0, 1.0, only_with=_TRAINS_ALL
-    )
-    depth_decay: float = number(
-        DEPTH_DECAY, "Learning rate of earlier layers, against later ones", 0.0, 1.0, only_with=_TRAINS_ALL
-    )
+    image_size: Annotated[int | None, Integer(8, 1024, title="Side of the picture in pixels")] = None
+    # A name that is not there gets a sentence without all those that are.
+    backbone: Annotated[str, Choice(BACKBONES, title="Backbone"), BeforeValidator(_check_backbone)] = DEFAULT_BACKBONE
+    mode: Annotated[str, Choice(MODES, title="What is trained")] = "frozen"
+    dropout: Annotated[float, Number(0.0, 0.95, title="Dropout before the last layer")] = 0.2
+    frozen_share: Annotated[
+        float,
+        Number(
+            0.0,
+            1.0,
+            title="Share of the steps before all layers are trained",
+            only_with={"mode": ("frozen_then_unfrozen",)},
+        ),
+    ] = FROZEN_SHARE
+    backbone_factor: Annotated[
+        float, Number(0.0, 1.0, title="Learning rate of the last layers before the head", only_with=_TRAINS_ALL)
+    ] = BACKBONE_FACTOR
+    depth_decay: Annotated[
+        float, Number(0.0, 1.0, title="Learning rate of earlier layers, against later ones", only_with=_TRAINS_ALL)
+    ] = DEPTH_DECAY
 
     def __post_init__(self):
-        spec = find_backbone(self.backbone)  # first, because all possible names would make a long sentence
         if self.image_size is None:
-            object.__setattr__(self, "image_size", spec.preprocessing.crop_size)
+            object.__setattr__(self, "image_size", find_backbone(self.backbone).preprocessing.crop_size)
         super().__post_init__()
 
     @property

@@ -7,13 +7,14 @@ applied at each position of the last map.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from models.networks import blocks
 from models.networks.blocks import build_conv_block, count_conv, count_features, count_linear, halve_size
-from models.networks.options import ArchitectureConfig, choice, number
+from models.networks.options import ArchitectureConfig
+from models.settings import Choice, Number, checked_dataclass
 
 CHANNELS = (64, 128, 256, 512, 512)
 HIDDEN = 4096
@@ -49,21 +50,21 @@ class _Convolution:
     halve: bool
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class VGGConfig(ArchitectureConfig):
     """``width`` multiplies all numbers of channels and units; at 1 they are the published ones."""
 
     title: ClassVar[str] = "VGG"
 
-    configuration: str = choice("A", "Configuration", CONFIGURATIONS)
-    width: float = number(0.25, "Width", 0.05, 2.0)
-    pooling: str = blocks.pooling_option()
-    blur_size: int = blocks.blur_size_option()
-    padding_mode: str = blocks.padding_mode_option()
-    head: str = blocks.head_option("flatten")
-    norm: str = blocks.norm_option("none")
-    dropout: float = blocks.dropout_option(0.5)
-    activation: str = blocks.activation_option()
+    configuration: Annotated[str, Choice(CONFIGURATIONS, title="Configuration")] = "A"
+    width: Annotated[float, Number(0.05, 2.0, title="Width")] = 0.25
+    pooling: blocks.PoolingName = "max"
+    blur_size: blocks.BlurSize = 3
+    padding_mode: blocks.PaddingMode = "zeros"
+    head: blocks.HeadName = "flatten"
+    norm: blocks.NormName = "none"
+    dropout: blocks.DropoutShare = 0.5
+    activation: blocks.ActivationName = "relu"
 
     @property
     def channels(self) -> tuple[int, ...]:

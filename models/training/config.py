@@ -1,6 +1,9 @@
 """What a training is told."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
+from typing import Annotated
+
+from pydantic import PlainValidator
 
 from analysis.errors import UserError
 from models.data.augment.augment import SHIFT_AUGMENTS, AugmentConfig
@@ -8,41 +11,44 @@ from models.data.datasets import DATASETS, OWN_PICTURES
 from models.data.labels import check_corrections
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
+from models.networks.options import FROM_DATA
 from models.networks.table import ARCHITECTURES
-from models.settings import build_config, check_choice, check_flag, check_integer, check_number
+from models.settings import Choice, Flag, Integer, Number, Table, Text, build_config, check_choice, checked_dataclass
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS
 from models.training.trackers import TRACKERS
 
-_NUMBERS = {
-    "learning_rate": (1e-8, 100.0),
-    "weight_decay": (0.0, 10.0),
-    "l1": (0.0, 10.0),
-    "label_smoothing": (0.0, 0.9),
-    "label_noise": (0.0, 1.0),
-}
-_INTEGERS = {"epochs": (1, 1000), "batch_size": (2, 8192), "accumulate": (1, 256), "seed": (0, 2**32 - 1)}
-_OPTIONAL_INTEGERS = {
-    "image_size": (8, 512),
-    "train_limit": (1, 10**9),
-    "max_steps": (1, 10**9),
-    "split_seed": (0, 2**32 - 1),
-    "patience": (1, 1000),
-    "snapshot_every": (1, 10**9),
-}
-_FLAGS = ("compile", "snapshots", "validate_often")
-_CHOICES = {
-    "architecture": ARCHITECTURES,
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-    "loss": LOSSES,
-    "precision": PRECISIONS,
-    "device": DEVICES,
-    "shift_augment": SHIFT_AUGMENTS,
-}
+
+def _check_options(model: object) -> object:
+    if not isinstance(model, dict) or not model.keys().isdisjoint(FROM_DATA):
+        raise UserError("model must be a table of options without num_classes, in_channels and image_size.")
+    return model
 
 
-@dataclass(frozen=True, eq=False)
+def _read_augment(augment: object) -> object:
+    if isinstance(augment, dict):
+        return AugmentConfig.from_dict(augment)
+    if not isinstance(augment, bool | AugmentConfig):
+        raise UserError("augment must be true, false, or a table of strengths.")
+    return augment
+
+
+def _read_corrections(corrections: object) -> dict:
+    checked = check_corrections(corrections)
+    return {str(number): checked[number] for number in sorted(checked)}  # as text, which is what the keys of JSON are
+
+
+def _read_trackers(trackers: object) -> tuple[str, ...]:
+    if not isinstance(trackers, list | tuple):
+        raise UserError(f"trackers must list names out of {', '.join(TRACKERS)}.")
+    return tuple(dict.fromkeys(check_choice("Each of trackers", name, TRACKERS) for name in trackers))
+
+
+Seed = Annotated[int, Integer(0, 2**32 - 1)]
+Count = Annotated[int | None, Integer(1, 10**9)]
+
+
+@checked_dataclass
 class TrainingConfig:
     """Everything that decides the outcome of a training, checked when it is made.
 
@@ -68,87 +74,48 @@ class TrainingConfig:
     for shapes) where ``seed`` should not: a model that is trained further must not meet its test pictures.
     """
 
-    dataset: str = "fashion_mnist"
-    architecture: str = "small_cnn"
-    model: dict = field(default_factory=dict)
-    epochs: int = 5
-    batch_size: int = 256
-    optimizer: str = "sgd"
-    learning_rate: float = 0.2
-    schedule: str = "one_cycle"
-    weight_decay: float = 5e-4
-    l1: float = 0.0
-    loss: str = "cross_entropy"
-    label_smoothing: float = 0.0
-    clip_norm: float | None = None
-    patience: int | None = None
-    accumulate: int = 1
-    precision: str = "auto"
-    compile: bool = False
-    augment: bool | AugmentConfig = False
-    label_noise: float = 0.0
-    corrections: dict = field(default_factory=dict)
-    seed: int = 0
-    device: str = "auto"
-    data_root: str = "data"
-    image_size: int | None = None
-    shapes: ShapesConfig = field(default_factory=ShapesConfig)
-    train_limit: int | None = None
-    start_from: str | None = None
-    max_steps: int | None = None
-    shift_augment: str = "none"
-    split_seed: int | None = None
-    snapshots: bool = True
-    snapshot_every: int | None = None
-    validate_often: bool = False
-    trackers: tuple[str, ...] = ()
+    dataset: Annotated[str, Text("a name or the path of a folder or zip", is_needed=True)] = "fashion_mnist"
+    architecture: Annotated[str, Choice(ARCHITECTURES)] = "small_cnn"
+    model: Annotated[dict, PlainValidator(_check_options)] = field(default_factory=dict)
+    epochs: Annotated[int, Integer(1, 1000)] = 5
+    batch_size: Annotated[int, Integer(2, 8192)] = 256
+    optimizer: Annotated[str, Choice(OPTIMIZERS)] = "sgd"
+    learning_rate: Annotated[float, Number(1e-8, 100.0)] = 0.2
+    schedule: Annotated[str, Choice(SCHEDULES)] = "one_cycle"
+    weight_decay: Annotated[float, Number(0.0, 10.0)] = 5e-4
+    l1: Annotated[float, Number(0.0, 10.0)] = 0.0
+    loss: Annotated[str, Choice(LOSSES)] = "cross_entropy"
+    label_smoothing: Annotated[float, Number(0.0, 0.9)] = 0.0
+    clip_norm: Annotated[float | None, Number(1e-6, 1e6)] = None
+    patience: Annotated[int | None, Integer(1, 1000)] = None
+    accumulate: Annotated[int, Integer(1, 256)] = 1
+    precision: Annotated[str, Choice(PRECISIONS)] = "auto"
+    compile: Annotated[bool, Flag()] = False
+    augment: Annotated[bool | AugmentConfig, PlainValidator(_read_augment)] = False
+    label_noise: Annotated[float, Number(0.0, 1.0)] = 0.0
+    corrections: Annotated[dict, PlainValidator(_read_corrections)] = field(default_factory=dict)
+    seed: Seed = 0
+    device: Annotated[str, Choice(DEVICES)] = "auto"
+    data_root: Annotated[str, Text("the path of a folder")] = "data"
+    image_size: Annotated[int | None, Integer(8, 512)] = None
+    shapes: Annotated[ShapesConfig, Table(ShapesConfig)] = field(default_factory=ShapesConfig)
+    train_limit: Count = None
+    start_from: Annotated[str | None, Text("the name of a model")] = None
+    max_steps: Count = None
+    shift_augment: Annotated[str, Choice(SHIFT_AUGMENTS)] = "none"
+    split_seed: Annotated[int | None, Integer(0, 2**32 - 1)] = None
+    snapshots: Annotated[bool, Flag()] = True
+    snapshot_every: Count = None
+    validate_often: Annotated[bool, Flag()] = False
+    trackers: Annotated[tuple[str, ...], PlainValidator(_read_trackers)] = ()
 
     def __post_init__(self):
-        if not isinstance(self.dataset, str) or not self.dataset:
-            raise UserError("dataset must be a name or the path of a folder or zip.")
-        for name, choices in _CHOICES.items():
-            check_choice(name, getattr(self, name), choices)
-        for name, bounds in _INTEGERS.items():
-            check_integer(name, getattr(self, name), *bounds)
-        for name, bounds in _NUMBERS.items():
-            check_number(name, getattr(self, name), *bounds)
-        for name, bounds in _OPTIONAL_INTEGERS.items():
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), *bounds)
-        for name in _FLAGS:
-            check_flag(name, getattr(self, name))
-        if isinstance(self.augment, dict):
-            object.__setattr__(self, "augment", AugmentConfig.from_dict(self.augment))
-        if not isinstance(self.augment, bool | AugmentConfig):
-            raise UserError("augment must be true, false, or a table of strengths.")
-        if self.clip_norm is not None:
-            check_number("clip_norm", self.clip_norm, 1e-6, 1e6)
         if self.label_smoothing and not LOSSES[self.loss].allows_smoothing:
             raise UserError(f"label_smoothing needs probabilities, and the loss {self.loss} has none; use 0.")
-        if not isinstance(self.data_root, str):
-            raise UserError("data_root must be the path of a folder.")
-        if not isinstance(self.shapes, ShapesConfig):
-            object.__setattr__(self, "shapes", build_config(ShapesConfig, self.shapes))
-        if self.start_from is not None and not isinstance(self.start_from, str):
-            raise UserError("start_from must be the name of a model.")
-        self._check_trackers()
-        self._check_corrections()
         self._any_network()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TrainingConfig) and self.to_dict() == other.to_dict()
-
-    def _check_trackers(self) -> None:
-        if not isinstance(self.trackers, list | tuple):
-            raise UserError(f"trackers must list names out of {', '.join(TRACKERS)}.")
-        for name in self.trackers:
-            check_choice("Each of trackers", name, TRACKERS)
-        object.__setattr__(self, "trackers", tuple(dict.fromkeys(self.trackers)))
-
-    def _check_corrections(self) -> None:
-        checked = check_corrections(self.corrections)
-        # As text, which is what the keys of JSON are.
-        object.__setattr__(self, "corrections", {str(number): checked[number] for number in sorted(checked)})
 
     @property
     def picture_size(self) -> int:
@@ -167,8 +134,6 @@ class TrainingConfig:
             UserError: An option that the architecture does not have, or a value that it refuses.
         """
         from_data = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
-        if not isinstance(self.model, dict) or from_data.keys() & self.model.keys():
-            raise UserError("model must be a table of options without num_classes, in_channels and image_size.")
         config_class, _ = ARCHITECTURES[self.architecture]
         return build_config(config_class, {**self.model, **from_data})
 

@@ -9,7 +9,8 @@ already on the screen.
 
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Generator, Tensor
@@ -17,33 +18,35 @@ from torch import Generator, Tensor
 from analysis.errors import UserError
 from models.data.augment import motion, values
 from models.data.augment.motion import shift_circular, shift_zero
-from models.settings import build_config, check_integer, check_number
+from models.settings import Number, build_config, check_integer, checked_dataclass
 
 MAX_PREVIEW = 64
 """Most versions of one picture in a preview."""
 
 
-@dataclass(frozen=True)
+class _Strength(Number):
+    def check(self, name: str, value: Any) -> float:
+        return float(super().check(f"The strength of {name}", value))
+
+
+Strength = Annotated[float, _Strength(0, 1)]
+
+
+@checked_dataclass
 class AugmentConfig:
     """Strengths from 0, which is off, to 1, in the order of application; ``TRANSFORMS`` says what they mean.
 
     A value with equality and a hash; ``to_dict`` and ``from_dict`` are its form in files.
     """
 
-    crop: float = 0.0
-    rotate: float = 0.0
-    translate: float = 0.0
-    flip: float = 0.0
-    blur: float = 0.0
-    color: float = 0.0
-    noise: float = 0.0
-    erase: float = 0.0
-
-    def __post_init__(self):
-        for field in fields(self):
-            strength = getattr(self, field.name)
-            check_number(f"The strength of {field.name}", strength, 0, 1)
-            object.__setattr__(self, field.name, float(strength))
+    crop: Strength = 0.0
+    rotate: Strength = 0.0
+    translate: Strength = 0.0
+    flip: Strength = 0.0
+    blur: Strength = 0.0
+    color: Strength = 0.0
+    noise: Strength = 0.0
+    erase: Strength = 0.0
 
     def __bool__(self) -> bool:
         """Whether anything is on."""

@@ -8,8 +8,9 @@ import gradio as gr
 
 from analysis.network.summary import Summary
 from lab.network_summary import DataKind, fit_kind, summarize_network
-from models.networks.options import Option, list_options
+from models.networks.options import list_options
 from models.networks.table import ARCHITECTURES
+from models.settings import Choice, Integer, Integers, Number, Setting
 from models.training.config import TrainingConfig
 from models.zoo.backbones import BACKBONES, find_backbone
 from ui.services import Services
@@ -162,44 +163,44 @@ def list_backbone_choices(architecture: str, chosen: str):
     return gr.update(choices=choices, value=chosen)
 
 
-def _build_control(architecture: str, key: str, option: Option) -> gr.components.Component:
+def _build_control(architecture: str, key: str, option: Setting) -> gr.components.Component:
     common = {"label": option.title, "elem_id": f"{architecture}-{key}", "min_width": 210}
-    return _CONTROLS[option.kind](option, common)
+    return _CONTROLS[type(option)](option, common)
 
 
-def _build_choice(option: Option, common: dict) -> gr.components.Component:
-    if option.choices is BACKBONES:
+def _build_choice(option: Choice, common: dict) -> gr.components.Component:
+    if option.table is BACKBONES:
         # Only torchvision knows all of them, and it is not loaded before it is needed. Until then, any name will do.
         return gr.Dropdown([option.default], value=option.default, allow_custom_value=True, **common)
     return gr.Dropdown([(title, name) for name, title in option.choices.items()], value=option.default, **common)
 
 
-def _build_integer(option: Option, common: dict) -> gr.components.Component:
+def _build_integer(option: Integer, common: dict) -> gr.components.Component:
     if (option.high - option.low) / option.step > SLIDER_STEPS * 2:
         return gr.Number(option.default, precision=0, minimum=option.low, maximum=option.high, **common)
     return gr.Slider(option.low, option.high, option.default, step=option.step, **common)
 
 
-_CONTROLS: dict[str, Callable[[Option, dict], gr.components.Component]] = {
-    "choice": _build_choice,
-    "integer": _build_integer,
-    "number": lambda option, common: gr.Slider(option.low, option.high, option.default, step=0.05, **common),
-    "integers": lambda option, common: gr.Textbox(", ".join(map(str, option.default)), **common),
+_CONTROLS: dict[type[Setting], Callable[..., gr.components.Component]] = {
+    Choice: _build_choice,
+    Integer: _build_integer,
+    Number: lambda option, common: gr.Slider(option.low, option.high, option.default, step=0.05, **common),
+    Integers: lambda option, common: gr.Textbox(", ".join(map(str, option.default)), **common),
 }
-"""Kind of option -> its control."""
+"""Kind of setting -> its control."""
 
 
-def _read_option(key: str, option: Option, value: object) -> object:
+def _read_option(key: str, option: Setting, value: object) -> object:
     """The value of a control; text stands for lists of numbers, and sliders may give 3.0 for 3."""
-    if option.kind == "integers":
+    if isinstance(option, Integers):
         return option.parse(key, str(value))
-    if option.kind == "integer" and isinstance(value, float) and value.is_integer():
+    if isinstance(option, Integer) and isinstance(value, float) and value.is_integer():
         value = int(value)
     option.check(key, value)
     return value
 
 
-def _wire_effects(name: str, options: Mapping[str, Option], controls: Mapping[str, gr.components.Component]) -> None:
+def _wire_effects(name: str, options: Mapping[str, Setting], controls: Mapping[str, gr.components.Component]) -> None:
     """Shows options that have an effect with certain values of another one only with those."""
     for key, option in options.items():
         for other, values in option.only_with.items():

@@ -1,34 +1,25 @@
 """Options: one table that checks values, reads text and tells a page what to show."""
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.errors import UserError
-from models.networks.options import (
-    FROM_DATA,
-    KINDS,
-    ArchitectureConfig,
-    choice,
-    integer,
-    integers,
-    list_options,
-    number,
-)
+from models.networks.options import FROM_DATA, ArchitectureConfig, list_options
 from models.networks.table import ARCHITECTURES
-from models.settings import build_config
+from models.settings import Choice, Integer, Integers, Number, build_config, checked_dataclass
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class Toy(ArchitectureConfig):
     """One option of each kind."""
 
-    shape: str = choice("round", "Shape", ("round", "square"))
-    depth: int = integer(8, "Depth", 2, 20, step=6, rule="2, 8, 14 or 20")
-    rate: float = number(0.5, "Rate", 0.0, 1.0)
-    widths: tuple[int, ...] = integers((4, 5), "Widths", 1, 9, (1, 3), only_with={"shape": ("round",)})
+    shape: Annotated[str, Choice(("round", "square"))] = "round"
+    depth: Annotated[int, Integer(2, 20, step=6, rule="2, 8, 14 or 20")] = 8
+    rate: Annotated[float, Number(0.0, 1.0)] = 0.5
+    widths: Annotated[tuple[int, ...], Integers(1, 9, (1, 3), (4, 5), only_with={"shape": ("round",)})] = (4, 5)
 
     @property
     def num_parameters(self) -> int:
@@ -38,7 +29,7 @@ class Toy(ArchitectureConfig):
 def test_what_a_page_needs_to_know():
     options = list_options(Toy)
     assert list(options) == ["shape", "depth", "rate", "widths"]
-    assert [option.kind for option in options.values()] == list(KINDS)
+    assert [type(option) for option in options.values()] == [Choice, Integer, Number, Integers]
     assert [option.default for option in options.values()] == ["round", 8, 0.5, (4, 5)]
     assert options["shape"].choices == {"round": "round", "square": "square"}
     assert (options["depth"].low, options["depth"].high, options["depth"].step) == (2, 20, 6)
