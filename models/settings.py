@@ -7,7 +7,7 @@ every configuration refuses bad values with the same kind of sentence.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
-from typing import Any, TypeVar, dataclass_transform, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_args
 
 import pydantic.dataclasses
 from pydantic import ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo
@@ -15,7 +15,11 @@ from pydantic_core import CoreSchema, core_schema
 
 from analysis.errors import UserError
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Class = TypeVar("Class")
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> int:
@@ -58,13 +62,13 @@ class Setting:
 
     Attributes:
         title: What a page calls it.
-        help: What the command line says of it.
+        help: What the command line says of it; None where it is no option there.
         only_with: Another setting -> those of its values with which this one has an effect.
         default: What is taken if nothing is chosen; :func:`list_settings` fills it in.
     """
 
     title: str = ""
-    help: str = ""
+    help: str | None = None
     only_with: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     default: Any = None
 
@@ -175,6 +179,16 @@ class Choice(Setting):
 
 
 @dataclass(frozen=True, eq=False)
+class Choices(Choice):
+    """Several of the names in ``table``, one at least."""
+
+    def check(self, name: str, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not value:
+            raise UserError(f"{name} must list some of {', '.join(self.table)}.")
+        return tuple(check_choice(f"Each entry of {name}", entry, self.table) for entry in value)
+
+
+@dataclass(frozen=True, eq=False)
 class Flag(Setting):
     """True or False."""
 
@@ -184,13 +198,14 @@ class Flag(Setting):
 
 @dataclass(frozen=True, eq=False)
 class Text(Setting):
-    """A text, ``what`` in words behind "must be"; some text where it ``is_needed``."""
+    """A text, ``what`` in words behind "must be"; lengths are in characters."""
 
     what: str
-    is_needed: bool = False
+    min_length: int = 0
+    max_length: int = 2**20
 
     def check(self, name: str, value: Any) -> str:
-        if not isinstance(value, str) or (self.is_needed and not value):
+        if not isinstance(value, str) or not self.min_length <= len(value) <= self.max_length:
             raise UserError(f"{name} must be {self.what}.")
         return value
 
@@ -206,7 +221,7 @@ class Table(Setting):
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def checked_dataclass(config_class: type[Config]) -> type[Config]:
+def checked_dataclass(config_class: type[Class]) -> type[Class]:
     """Makes a class a frozen dataclass that checks its values, and raises UserError for the first that is refused."""
     checked: Any = pydantic.dataclasses.dataclass(config_class, frozen=True, config=ConfigDict(extra="forbid"))
     check = checked.__init__
@@ -228,7 +243,7 @@ def _describe(error: ValidationError) -> str:
     return str(refusal) if isinstance(refusal, UserError) else f"{problem['loc'][-1]}: {problem['msg']}."
 
 
-def list_settings(config_class: Any) -> dict[str, Setting]:
+def list_settings(config_class: "type[DataclassInstance]") -> dict[str, Setting]:
     """Name -> what is said of it and its default, in the order in which they are written."""
     return {
         entry.name: replace(note, default=entry.default)

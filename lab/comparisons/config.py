@@ -4,11 +4,25 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
+from typing import Annotated
+
+from pydantic import PlainValidator
 
 from analysis.errors import UserError
 from lab.comparisons.report import QUESTIONS
 from models.networks.mlp import FLAT_NORMS, MLPConfig
-from models.settings import build_config, check_choice, check_flag, check_integer, check_number
+from models.settings import (
+    Choice,
+    Flag,
+    Integer,
+    Table,
+    Text,
+    build_config,
+    check_choice,
+    check_integer,
+    check_number,
+    checked_dataclass,
+)
 from models.training.config import TrainingConfig
 
 MAX_ARMS = 8
@@ -168,7 +182,19 @@ class Arm:
         return replace(base, **values)
 
 
-@dataclass(frozen=True)
+def _read_arms(arms: object) -> tuple[Arm, ...]:
+    if not isinstance(arms, list | tuple) or not 2 <= len(arms) <= MAX_ARMS:
+        raise UserError(f"A comparison has 2 to {MAX_ARMS} arms.")
+    arms = tuple(arm if isinstance(arm, Arm) else build_config(Arm, arm) for arm in arms)
+    if len({arm.name for arm in arms}) < len(arms):
+        raise UserError("Two arms are the same; name each value once.")
+    return arms
+
+
+_ShortText = Annotated[str, Text(f"a text of at most {MAX_TEXT} characters", max_length=MAX_TEXT)]
+
+
+@checked_dataclass
 class ArmsConfig:
     """Everything that decides the outcome of a comparison, checked when it is made.
 
@@ -178,37 +204,22 @@ class ArmsConfig:
     tested on moved pictures. ``dataset``, if given, takes the place of the base's.
     """
 
-    base: TrainingConfig
-    arms: tuple[Arm, ...]
-    seeds: int = 3
-    question: str = "accuracy"
-    direction: int = 0
-    title: str = "Matched arms"
-    claim: str = ""
-    shifts: bool = False
-    dataset: str | None = None
+    base: Annotated[TrainingConfig, Table(TrainingConfig)]
+    arms: Annotated[tuple[Arm, ...], PlainValidator(_read_arms)]
+    seeds: Annotated[int, Integer(1, MAX_SEEDS)] = 3
+    question: Annotated[str, Choice(QUESTIONS)] = "accuracy"
+    direction: Annotated[int, Integer(-1, 1)] = 0
+    title: _ShortText = "Matched arms"
+    claim: _ShortText = ""
+    shifts: Annotated[bool, Flag()] = False
+    dataset: Annotated[str | None, Text("a name or the path of a folder or zip", min_length=1)] = None
 
     def __post_init__(self):
-        base = self.base if isinstance(self.base, TrainingConfig) else TrainingConfig.from_dict(self.base)
-        if self.dataset is not None:
-            base = replace(base, dataset=self.dataset)
+        base = self.base if self.dataset is None else replace(self.base, dataset=self.dataset)
         object.__setattr__(self, "base", base)
         object.__setattr__(self, "dataset", base.dataset)
-        if not isinstance(self.arms, list | tuple) or not 2 <= len(self.arms) <= MAX_ARMS:
-            raise UserError(f"A comparison has 2 to {MAX_ARMS} arms.")
-        arms = tuple(arm if isinstance(arm, Arm) else build_config(Arm, arm) for arm in self.arms)
-        object.__setattr__(self, "arms", arms)
-        if len({arm.name for arm in arms}) < len(arms):
-            raise UserError("Two arms are the same; name each value once.")
-        check_integer("seeds", self.seeds, 1, MAX_SEEDS)
-        check_choice("question", self.question, QUESTIONS)
-        check_integer("direction", self.direction, -1, 1)
-        check_flag("shifts", self.shifts)
-        for name in ("title", "claim"):
-            if not isinstance(getattr(self, name), str) or len(getattr(self, name)) > MAX_TEXT:
-                raise UserError(f"{name} must be a text of at most {MAX_TEXT} characters.")
         check_integer("seed", base.seed, 0, 2**32 - self.seeds)
-        for arm in arms:
+        for arm in self.arms:
             arm.configure(base)
 
     @property

@@ -1,18 +1,30 @@
 """What a repair bench is told."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Annotated
+
+from pydantic import PlainValidator
 
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import UserError
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
 from models.networks.repairs import ARMS
-from models.settings import build_config, check_choice, check_integer, check_number
+from models.settings import Choice, Integer, Number, Table, Text, build_config, check_choice, checked_dataclass
 
 BOUNDARIES = PROTOCOLS["exact"].boundaries
 
 
-@dataclass(frozen=True)
+def _read_arms(arms: object) -> tuple[str, ...]:
+    if not isinstance(arms, list | tuple) or not arms:
+        raise UserError(f"arms must list at least one of {', '.join(ARMS)}.")
+    arms = tuple(check_choice("arm", arm, ARMS) for arm in arms)
+    if len(set(arms)) < len(arms):
+        raise UserError("Name no arm twice.")
+    return arms
+
+
+@checked_dataclass
 class RepairConfig:
     """Everything that decides the outcome of a repair bench, checked when it is made.
 
@@ -22,51 +34,27 @@ class RepairConfig:
     under ``shifts`` shifts of up to ``max_shift`` pixels with uncovered pixels filled by the rule ``boundary``.
     """
 
-    start_from: str = "fashion_cnn"
-    dataset: str = "fashion_mnist"
-    arms: tuple[str, ...] = ("as_is", "circular", "circular_blur", "circular_aps")
-    steps: int = 400
-    batch_size: int = 128
-    learning_rate: float = 0.05
-    seed: int = 0
-    blur_size: int = 3
-    image_size: int | None = None
-    shapes: ShapesConfig | None = None
-    limit: int | None = 1000
-    max_shift: int = 4
-    shifts: int = 8
-    boundary: str = "circular"
-    data_root: str = "data"
-    device: str = "auto"
-
-    def __post_init__(self):
-        for name in ("start_from", "dataset", "data_root"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise UserError(f"{name} must be a name or a path.")
-        if not isinstance(self.arms, list | tuple) or not self.arms:
-            raise UserError(f"arms must list at least one of {', '.join(ARMS)}.")
-        for arm in self.arms:
-            check_choice("arm", arm, ARMS)
-        if len(set(self.arms)) < len(self.arms):
-            raise UserError("Name no arm twice.")
-        object.__setattr__(self, "arms", tuple(self.arms))
-        for name, low, high in (
-            ("steps", 1, 10**7),
-            ("batch_size", 2, 8192),
-            ("seed", 0, 2**32 - 1),
-            ("blur_size", 2, 5),
-            ("max_shift", 1, 512),
-            ("shifts", 2, 2048),
-        ):
-            check_integer(name, getattr(self, name), low, high)
-        check_number("learning_rate", self.learning_rate, 1e-8, 100.0)
-        check_choice("boundary", self.boundary, BOUNDARIES)
-        check_choice("device", self.device, DEVICES)
-        for name, low, high in (("image_size", 8, 256), ("limit", 1, 10**9)):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), low, high)
-        if self.shapes is not None and not isinstance(self.shapes, ShapesConfig):
-            object.__setattr__(self, "shapes", build_config(ShapesConfig, self.shapes))
+    start_from: Annotated[str, Text("a name or a path", min_length=1)] = "fashion_cnn"
+    dataset: Annotated[str, Text("a name or a path", min_length=1)] = "fashion_mnist"
+    arms: Annotated[tuple[str, ...], PlainValidator(_read_arms)] = (
+        "as_is",
+        "circular",
+        "circular_blur",
+        "circular_aps",
+    )
+    steps: Annotated[int, Integer(1, 10**7, help="Training steps of every arm.")] = 400
+    batch_size: Annotated[int, Integer(2, 8192, help="")] = 128
+    learning_rate: Annotated[float, Number(1e-8, 100.0, help="")] = 0.05
+    seed: Annotated[int, Integer(0, 2**32 - 1, help="")] = 0
+    blur_size: Annotated[int, Integer(2, 5, help="Taps of the low-pass filter, 2 to 5.")] = 3
+    image_size: Annotated[int | None, Integer(8, 256, help="Side in pixels; the start model's if not given.")] = None
+    shapes: Annotated[ShapesConfig | None, Table(ShapesConfig)] = None
+    limit: Annotated[int | None, Integer(1, 10**9, help="How many test pictures are shifted.")] = 1000
+    max_shift: Annotated[int, Integer(1, 512, help="Longest shift in pixels.")] = 4
+    shifts: Annotated[int, Integer(2, 2048, help="Shifts per picture.")] = 8
+    boundary: Annotated[str, Choice(BOUNDARIES)] = "circular"
+    data_root: Annotated[str, Text("a name or a path", min_length=1)] = "data"
+    device: Annotated[str, Choice(DEVICES)] = "auto"
 
     def to_dict(self) -> dict:
         """A JSON-ready dictionary."""

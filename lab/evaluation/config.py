@@ -1,16 +1,27 @@
 """What an evaluation over a data set is told."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
+from typing import Annotated
+
+from pydantic import PlainValidator
 
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import UserError
 from analysis.shift.move import BOUNDARIES
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
-from models.settings import build_config, check_choice, check_flag, check_integer, check_number
+from models.settings import Choice, Flag, Integer, Number, Table, Text, build_config, checked_dataclass
 
 
-@dataclass(frozen=True)
+def _read_models(models: object) -> tuple[str, ...]:
+    if not isinstance(models, list | tuple) or not all(isinstance(name, str) for name in models):
+        raise UserError("models must be a list of names.")
+    if not models or len(set(models)) < len(models):
+        raise UserError("Name at least one model, and none twice.")
+    return tuple(models)
+
+
+@checked_dataclass
 class EvaluationConfig:
     """Everything that decides the outcome of an evaluation, checked when it is made.
 
@@ -21,59 +32,37 @@ class EvaluationConfig:
     cores, in every process; ``checks`` adds identities and layer errors on a few of the pictures.
     """
 
-    models: tuple[str, ...]
-    data: str = "fashion_mnist"
-    protocol: str = "exact"
-    boundary: str | None = None
-    max_shift: int | None = None
-    shifts: int = 8
-    per_image: bool = False
-    scale: float | None = None
-    limit: int | None = None
-    seed: int = 0
-    twin: bool = False
-    batch_size: int = 64
-    device: str = "auto"
-    threads: int | None = None
-    data_root: str = "data"
-    shapes: ShapesConfig = field(default_factory=ShapesConfig)
-    split_seed: int = 0
-    checks: bool = False
+    models: Annotated[tuple[str, ...], PlainValidator(_read_models)]
+    data: Annotated[str, Text("a name or the path of a folder or zip", min_length=1)] = "fashion_mnist"
+    protocol: Annotated[str, Choice(PROTOCOLS)] = "exact"
+    boundary: Annotated[str | None, Choice(BOUNDARIES)] = None
+    max_shift: Annotated[int | None, Integer(1, 512, help="Pixels; the protocol's own if not given.")] = None
+    shifts: Annotated[int, Integer(2, 2048, help="Exact: shifts drawn per picture.")] = 8
+    per_image: Annotated[bool, Flag(help="Zhang, aps: draw for each picture, not per batch.")] = False
+    scale: Annotated[float | None, Number(0.01, 10.0, help="Aw: size of the picture as the source defines it.")] = (
+        None
+    )
+    limit: Annotated[int | None, Integer(1, 10**9, help="Use only so many pictures.")] = None
+    seed: Annotated[int, Integer(0, 2**32 - 1, help="")] = 0
+    twin: Annotated[bool, Flag(help="Let every padded layer wrap around.")] = False
+    batch_size: Annotated[int, Integer(1, 8192, help="Windows in one forward pass.")] = 64
+    device: Annotated[str, Choice(DEVICES)] = "auto"
+    threads: Annotated[int | None, Integer(1, 1024, help="CPU threads of each process; all cores if not given.")] = (
+        None
+    )
+    data_root: Annotated[str, Text("the path of a folder")] = "data"
+    shapes: Annotated[ShapesConfig, Table(ShapesConfig)] = field(default_factory=ShapesConfig)
+    split_seed: Annotated[int, Integer(0, 2**32 - 1, help="Shapes: the seed of the training.")] = 0
+    checks: Annotated[bool, Flag()] = False
 
     def __post_init__(self):
-        if not isinstance(self.models, list | tuple) or not all(isinstance(name, str) for name in self.models):
-            raise UserError("models must be a list of names.")
-        object.__setattr__(self, "models", tuple(self.models))
-        if not self.models or len(set(self.models)) < len(self.models):
-            raise UserError("Name at least one model, and none twice.")
-        if not isinstance(self.data, str) or not self.data:
-            raise UserError("data must be a name or the path of a folder or zip.")
-        check_choice("protocol", self.protocol, PROTOCOLS)
         allowed = PROTOCOLS[self.protocol].boundaries
         if self.boundary is None:
             object.__setattr__(self, "boundary", allowed[0])
-        check_choice("boundary", self.boundary, BOUNDARIES)
         if self.boundary not in allowed:
             raise UserError(
                 f"The protocol {self.protocol} works with boundary {' or '.join(allowed)}, not {self.boundary}."
             )
-        check_integer("shifts", self.shifts, 2, 2048)
-        check_flag("per_image", self.per_image)
-        check_integer("seed", self.seed, 0, 2**32 - 1)
-        check_flag("twin", self.twin)
-        check_flag("checks", self.checks)
-        check_integer("batch_size", self.batch_size, 1, 8192)
-        check_choice("device", self.device, DEVICES)
-        if not isinstance(self.data_root, str):
-            raise UserError("data_root must be the path of a folder.")
-        check_integer("split_seed", self.split_seed, 0, 2**32 - 1)
-        for name, low, high in (("max_shift", 1, 512), ("limit", 1, 10**9), ("threads", 1, 1024)):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), low, high)
-        if self.scale is not None:
-            check_number("scale", self.scale, 0.01, 10.0)
-        if not isinstance(self.shapes, ShapesConfig):
-            object.__setattr__(self, "shapes", build_config(ShapesConfig, self.shapes))
 
     def to_dict(self) -> dict:
         """A JSON-ready dictionary."""

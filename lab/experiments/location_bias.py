@@ -7,13 +7,13 @@ a classifier of all cells (flatten), of their mean (gap), or of each cell with t
 
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import nn
 
-from analysis.errors import Cancelled, Progress, UserError
+from analysis.errors import Cancelled, Progress
 from models.checkpoints import load_run_model
 from models.data.datasets import load_dataset
 from models.data.preprocessing import Preprocessing
@@ -23,7 +23,7 @@ from models.devices import DEVICES, resolve_device
 from models.networks.small_cnn import HEADS
 from models.runs.run import RunWriter, create_run, delete_run, list_runs
 from models.runs.stop import StopRequest
-from models.settings import check_choice, check_integer
+from models.settings import Choice, Choices, Integer, Number, checked_dataclass
 from models.training.loop import Trainer
 from models.training.recorder import forget_way
 from models.training.run import TrainingConfig
@@ -34,34 +34,23 @@ BATCH = 500
 CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class LocationBiasConfig:
     """``repeats`` networks with each head, all with the same budget; ``num_images`` are drawn for each training."""
 
-    heads: tuple[str, ...] = HEADS
-    repeats: int = 3
-    epochs: int = 8
-    num_images: int = 3000
-    num_test: int = 1200
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    clutter: float = ShapesConfig.clutter
-    seed: int = 0
-    device: str = "auto"
+    heads: Annotated[tuple[str, ...], Choices(HEADS)] = HEADS
+    repeats: Annotated[int, Integer(1, 100)] = 3
+    epochs: Annotated[int, Integer(1, 1000)] = 8
+    num_images: Annotated[int, Integer(10 * len(SHAPES), 200_000)] = 3000
+    num_test: Annotated[int, Integer(10 * len(SHAPES), 200_000)] = 1200
+    batch_size: Annotated[int, Integer(2, 8192)] = 64
+    learning_rate: Annotated[float, Number(1e-8, 100.0)] = 0.1
+    clutter: Annotated[float, Number(0.0, 1.0)] = ShapesConfig.clutter
+    seed: Annotated[int, Integer(0, 2**31)] = 0
+    device: Annotated[str, Choice(DEVICES)] = "auto"
 
     def __post_init__(self):
-        if not isinstance(self.heads, list | tuple) or not self.heads:
-            raise UserError(f"heads must list some of {', '.join(HEADS)}.")
-        object.__setattr__(self, "heads", tuple(self.heads))
-        for head in self.heads:
-            check_choice("Each entry of heads", head, HEADS)
-        check_integer("repeats", self.repeats, 1, 100)
-        check_integer("epochs", self.epochs, 1, 1000)
-        for name in ("num_images", "num_test"):
-            check_integer(name, getattr(self, name), 10 * len(SHAPES), 200_000)
-        check_integer("seed", self.seed, 0, 2**31)
-        check_choice("device", self.device, DEVICES)
-        self.training(self.heads[0], self.seed)  # checks the rest
+        self.training(self.heads[0], self.seed)  # checks that they fit each other
 
     def shapes(self, num_images: int, position: str) -> ShapesConfig:
         """What is drawn on one side."""

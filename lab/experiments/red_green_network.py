@@ -8,16 +8,16 @@ class also has its own half of the picture. A network that learns the half fails
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analysis.errors import UserError
 from models.data.datasets import Split
 from models.determinism import reproducible
 from models.devices import DEVICES
-from models.settings import check_choice, check_integer, check_number
+from models.settings import Choice, Choices, Integer, Number, checked_dataclass
 
 SIDE = 32
 BOX = 4
@@ -59,37 +59,21 @@ CONVOLUTIONS = {
 }
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class RedGreenConfig:
     """Sizes and training of the experiment; the paper's code has 10 repeats of up to 50 epochs with Adadelta."""
 
-    convolutions: tuple[str, ...] = tuple(CONVOLUTIONS)
-    repeats: int = 2
-    epochs: int = 20
-    num_train: int = 2000
-    num_validation: int = 1000
-    num_test: int = 1000
-    batch_size: int = 200
-    optimizer: str = "adam"
-    learning_rate: float = 3e-3
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self):
-        if not isinstance(self.convolutions, list | tuple) or not self.convolutions:
-            raise UserError(f"convolutions must list some of {', '.join(CONVOLUTIONS)}.")
-        object.__setattr__(self, "convolutions", tuple(self.convolutions))
-        for name in self.convolutions:
-            check_choice("Each entry of convolutions", name, CONVOLUTIONS)
-        check_integer("repeats", self.repeats, 1, 100)
-        check_integer("epochs", self.epochs, 1, 1000)
-        for name in ("num_train", "num_validation", "num_test"):
-            check_integer(name, getattr(self, name), 2, 100_000)
-        check_integer("batch_size", self.batch_size, 1, 8192)
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_number("learning_rate", self.learning_rate, 1e-8, 100.0)
-        check_integer("seed", self.seed, 0, 2**31)
-        check_choice("device", self.device, DEVICES)
+    convolutions: Annotated[tuple[str, ...], Choices(CONVOLUTIONS)] = tuple(CONVOLUTIONS)
+    repeats: Annotated[int, Integer(1, 100)] = 2
+    epochs: Annotated[int, Integer(1, 1000)] = 20
+    num_train: Annotated[int, Integer(2, 100_000)] = 2000
+    num_validation: Annotated[int, Integer(2, 100_000)] = 1000
+    num_test: Annotated[int, Integer(2, 100_000)] = 1000
+    batch_size: Annotated[int, Integer(1, 8192)] = 200
+    optimizer: Annotated[str, Choice(OPTIMIZERS)] = "adam"
+    learning_rate: Annotated[float, Number(1e-8, 100.0)] = 3e-3
+    seed: Annotated[int, Integer(0, 2**31)] = 0
+    device: Annotated[str, Choice(DEVICES)] = "auto"
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import PlainValidator
 
 from analysis.consistency.design import Settings, counted_generator
 from analysis.consistency.traces import PATHS, diagonal_trace, plan_trace, summarize_traces
@@ -16,10 +18,16 @@ from models.data.labelled import map_labels, open_evaluation_data
 from models.data.samples import find_pictures
 from models.devices import DEVICES
 from models.registry import DEFAULT_MODEL
-from models.settings import check_choice, check_integer, check_number
+from models.settings import Choice, Integer, Number, Text, checked_dataclass
 
 
-@dataclass(frozen=True)
+def _read_pictures(pictures: object) -> tuple[str, ...]:
+    if not isinstance(pictures, list | tuple) or not all(isinstance(name, str) for name in pictures):
+        raise UserError("pictures must be a list of files or samples, data a name or the path of a folder.")
+    return tuple(pictures)
+
+
+@checked_dataclass
 class TracesConfig:
     """What is traced: ``pictures`` (files, samples by name, or a folder of files), or the labelled set ``data``.
 
@@ -29,33 +37,21 @@ class TracesConfig:
     that is cropped, above 1 how many times smaller than the window it lies on a uniform background.
     """
 
-    model: str = DEFAULT_MODEL
-    protocol: str = "diag33"
-    scale: float | None = None
-    pictures: tuple[str, ...] = ()
-    data: str | None = None
-    data_root: str = "data"
-    limit: int = 50
-    seed: int = 0
-    device: str = "auto"
+    model: Annotated[str, Text("the name of a model", min_length=1)] = DEFAULT_MODEL
+    protocol: Annotated[str, Choice(PATHS)] = "diag33"
+    scale: Annotated[float | None, Number(0.01, 10)] = None
+    pictures: Annotated[tuple[str, ...], PlainValidator(_read_pictures)] = ()
+    data: Annotated[str | None, Text("a name or the path of a folder")] = None
+    data_root: Annotated[str, Text("the path of a folder")] = "data"
+    limit: Annotated[int, Integer(1, 10**6)] = 50
+    seed: Annotated[int, Integer(0, 2**32 - 1)] = 0
+    device: Annotated[str, Choice(DEVICES)] = "auto"
 
     def __post_init__(self):
-        if not isinstance(self.model, str) or not self.model:
-            raise UserError("model must be the name of a model.")
-        check_choice("protocol", self.protocol, PATHS)
-        is_list = isinstance(self.pictures, list | tuple) and all(isinstance(name, str) for name in self.pictures)
-        if not is_list or not (self.data is None or isinstance(self.data, str)):
-            raise UserError("pictures must be a list of files or samples, data a name or the path of a folder.")
-        object.__setattr__(self, "pictures", tuple(self.pictures))
         if bool(self.pictures) == bool(self.data):
             raise UserError("Name pictures, or a labelled data set, and not both.")
-        if self.scale is not None:
-            check_number("scale", self.scale, 0.01, 10)
-            if self.protocol != "aw":
-                raise UserError("scale belongs to the protocol aw; leave it out, or choose that protocol.")
-        check_integer("limit", self.limit, 1, 10**6)
-        check_integer("seed", self.seed, 0, 2**32 - 1)
-        check_choice("device", self.device, DEVICES)
+        if self.scale is not None and self.protocol != "aw":
+            raise UserError("scale belongs to the protocol aw; leave it out, or choose that protocol.")
 
     @property
     def boundary(self) -> str:

@@ -74,7 +74,7 @@ class TrainingConfig:
     for shapes) where ``seed`` should not: a model that is trained further must not meet its test pictures.
     """
 
-    dataset: Annotated[str, Text("a name or the path of a folder or zip", is_needed=True)] = "fashion_mnist"
+    dataset: Annotated[str, Text("a name or the path of a folder or zip", min_length=1)] = "fashion_mnist"
     architecture: Annotated[str, Choice(ARCHITECTURES)] = "small_cnn"
     model: Annotated[dict, PlainValidator(_check_options)] = field(default_factory=dict)
     epochs: Annotated[int, Integer(1, 1000)] = 5
