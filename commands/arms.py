@@ -37,7 +37,7 @@ def arms(
     as_json: JsonOption = False,
 ) -> None:
     """Train networks that differ in one thing, with the same data and seeds; goes on where it was stopped."""
-    from lab.comparisons.run import start_here
+    from lab.comparisons.run import JOB
 
     settings = {"data_root": str(data_root()), "device": environment("DEVICE", "auto")}
     settings |= _read_base(base) | {key: v for key, v in {"dataset": dataset, "device": device}.items() if v}
@@ -54,7 +54,7 @@ def arms(
             raise UserError(f"--vary takes NAME=V1,V2,..., not {variation[:60]!r}.")
         number = {} if seeds is None else {"seeds": seeds}
         config = vary(build_config(TrainingConfig, settings), varied.strip(), values.split(","), **number)
-    document = start_here(config, runs_root() / check_name(name))
+    document = JOB.start(config, runs_root() / check_name(name))
     if as_json:
         print_json(document)
         return

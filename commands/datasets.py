@@ -147,7 +147,7 @@ def experiment(
     as_json: JsonOption = False,
 ) -> None:
     """Repeat a published experiment and set its numbers beside the published ones."""
-    from lab.experiments.table import configure, run_job, start_run
+    from lab.experiments.table import JOB, configure, place_run
 
     given = {
         "pictures": pictures,
@@ -164,7 +164,7 @@ def experiment(
     }
     settings = {key: value for key, value in given.items() if value is not None} | _read_settings(more or [])
     config = configure(experiment, settings, full=full)
-    document = run_job(start_run(runs_root(), config, name), _show_measurement)
+    document = JOB.start(config, place_run(runs_root(), config, name), _show_measurement)
     if as_json:
         print_json(document)
         return

@@ -177,13 +177,13 @@ def train(
 
 def _find_rate(config: TrainingConfig, run_dir: Path, as_json: bool) -> None:
     """Tries rates in the place of a training; nothing of it stays in the runs root."""
-    from models.training.lr_finder import run_job
+    from models.training.lr_finder import JOB
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--find-rate is for one process.")
     create_run(run_dir.parent, run_dir.name, config.to_dict(), "range_test")
     try:
-        found = run_job(run_dir)
+        found = JOB.run(run_dir)
     finally:
         # It is of this process, whatever its files say: on a full disk they go on saying that it waits.
         shutil.rmtree(run_dir, ignore_errors=True)
@@ -245,7 +245,7 @@ def repair(
     as_json: JsonOption = False,
 ) -> None:
     """Try cures for shift sensitivity: train each a little further and compare them; goes on where it was stopped."""
-    from lab.comparisons.repair import start_here
+    from lab.comparisons.repair import JOB
 
     config = RepairConfig(
         start_from=start_from,
@@ -264,7 +264,7 @@ def repair(
         data_root=str(data_root()),
         device=device or environment("DEVICE", RepairConfig.device),
     )
-    document = start_here(config, runs_root() / check_name(name))
+    document = JOB.start(config, runs_root() / check_name(name))
     if as_json:
         print_json(document)
         return

@@ -1,5 +1,9 @@
-"""Starts, stops and lists processes that work long. They outlive this one: all they share is the run directory."""
+"""Starts, stops and lists processes that work long. They outlive this one: all they share is the run directory.
 
+``python -m lab.jobs RUN_DIR`` is such a process: it does the work of the run directory's kind.
+"""
+
+import importlib
 import os
 import shutil
 import subprocess
@@ -17,6 +21,8 @@ from models.data.datasets import find_spec, full_path
 from models.names import readable_path
 from models.runs.changes import rename_run, requeue_run, write_notes
 from models.runs.files import open_to_add
+from models.runs.job import Job
+from models.runs.memory import keep_freed_memory
 from models.runs.run import (
     UNFINISHED,
     Run,
@@ -31,12 +37,16 @@ from models.runs.run import (
     write_json,
 )
 from models.runs.worker import PRELOADED, PROJECT_ROOT, Launcher
+from models.settings import check_choice
+from models.terminal import printable_output
 from models.training.run import TrainingConfig, check_here
 
 MAX_WAITING = 8
 KILL_SECONDS = 10
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin while they wait would slow down the page
-PROGRAMS = {
+ENTRY = "lab.jobs"
+"""This module, as a process is started with it."""
+JOBS = {
     "training": "models.training.run",
     "evaluation": "lab.evaluation.run",
     "repair": "lab.comparisons.repair",
@@ -44,7 +54,7 @@ PROGRAMS = {
     "arms": "lab.comparisons.run",
     "range_test": "models.training.lr_finder",
 }
-"""Kind of work -> the module that does it, given a run directory."""
+"""Kind of work -> the module whose ``JOB`` does it."""
 
 
 class JobManager:
@@ -62,7 +72,7 @@ class JobManager:
         """
         with self._starting:
             if self._launcher is None:
-                self._launcher = Launcher((*PRELOADED, *PROGRAMS.values()), {**os.environ, **ENVIRONMENT})
+                self._launcher = Launcher((*PRELOADED, ENTRY, *JOBS.values()), {**os.environ, **ENVIRONMENT})
             self._launcher.start()
 
     def close(self) -> None:
@@ -95,14 +105,14 @@ class JobManager:
             run_dir = self._create("training", name, settings)
             if kept:
                 _keep(Path(config.dataset), kept)
-            self._launch(run_dir, "training")
+            self._launch(run_dir)
         return name
 
     def start_program(self, kind: str, config: dict, title: str, upload: str | None = None) -> str:
         """Starts another process that works long.
 
         Args:
-            kind: A key of ``PROGRAMS``.
+            kind: A key of ``JOBS``.
             config: The config.json that it will read.
             title: What the run's name is made from.
             upload: Key of ``config`` with the path of a file that may vanish: the run then keeps a copy.
@@ -119,7 +129,7 @@ class JobManager:
             run_dir = self._create(kind, name, config | ({upload: readable_path(kept)} if kept else {}))
             if kept:
                 _keep(Path(config[upload]), kept)
-            self._launch(run_dir, kind)
+            self._launch(run_dir)
         return name
 
     def resume(self, name: str) -> None:
@@ -133,7 +143,7 @@ class JobManager:
             run = self.read(name)
             self._check_queue()
             requeue_run(run)
-            self._launch(run.path, run.kind)
+            self._launch(run.path)
 
     def stop(self, name: str) -> None:
         """Asks a run to end within one step, keeping its model so far; nothing if it has ended.
@@ -221,11 +231,11 @@ class JobManager:
         if sum(run.state in UNFINISHED for run in self.list()) > MAX_WAITING:
             raise UserError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
 
-    def _launch(self, run_dir: Path, kind: str) -> None:
+    def _launch(self, run_dir: Path) -> None:
         environment = {**os.environ, **ENVIRONMENT}
         try:
-            if self._launcher is None or not self._launcher.launch(PROGRAMS[kind], run_dir, environment):
-                _start_process(PROGRAMS[kind], run_dir, environment)
+            if self._launcher is None or not self._launcher.launch(ENTRY, run_dir, environment):
+                _start_process(run_dir, environment)
         except OSError as error:
             failed = {"state": "failed", "message": f"The process did not start ({error.strerror})."}
             with suppress(OSError):
@@ -233,11 +243,11 @@ class JobManager:
             raise UserError(failed["message"]) from error
 
 
-def _start_process(module: str, run_dir: Path, environment: dict[str, str]) -> None:
-    """Starts ``python -m MODULE RUN_DIR``, which loads all its libraries first."""
+def _start_process(run_dir: Path, environment: dict[str, str]) -> None:
+    """Starts ``python -m lab.jobs RUN_DIR``, which loads all its libraries first."""
     with open_to_add(run_dir / "log.txt") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, str(run_dir)],
+            [sys.executable, "-m", ENTRY, str(run_dir)],
             cwd=PROJECT_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -272,3 +282,41 @@ def _keep(upload: Path, kept: Path) -> None:
 def _with_full_paths(config: TrainingConfig) -> TrainingConfig:
     """The same configuration for a process that works in another folder."""
     return replace(config, dataset=full_path(config.dataset), data_root=str(Path(config.data_root).resolve()))
+
+
+def find_job(run_dir: Path) -> Job:
+    """The entry of ``JOBS`` that works on a run directory.
+
+    Raises:
+        UserError: There is no such run, or it is of a kind that is not known here.
+    """
+    kind = read_run(run_dir.parent, run_dir.name).kind
+    check_choice("The kind of work", kind, JOBS)
+    job: Job = importlib.import_module(JOBS[kind]).JOB
+    return job
+
+
+def main(arguments: list[str]) -> int:
+    """Does the work of the run directory named by the only argument, and prints how it went.
+
+    Returns:
+        The exit status: 0, 1 after an error that a person can mend, 2 after wrong arguments.
+    """
+    if len(arguments) != 1:
+        print("usage: python -m lab.jobs RUN_DIR", file=sys.stderr)
+        return 2
+    keep_freed_memory()
+    run_dir = Path(arguments[0]).resolve()
+    with printable_output():
+        try:
+            job = find_job(run_dir)
+            result = job.run(run_dir, job.listen)
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return 1
+        print("stopped" if result is None else job.describe(result))
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

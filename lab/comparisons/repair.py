@@ -1,16 +1,15 @@
 """The repair bench: one start model, several cures, the same training for each, and what came of it.
 
-:func:`run_repair`, or ``python -m lab.comparisons.repair RUN_DIR`` as a job of its own. Every arm is an ordinary
+:func:`run_repair`, or ``JOB`` as a run. Every arm is an ordinary
 training run beside the bench's own directory, and so a model of the registry; a bench that was stopped keeps finished
 arms.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.errors import Cancelled, Progress, UserError
+from analysis.errors import Cancelled, Progress
 from lab.comparisons.repair_config import RepairConfig
 from lab.comparisons.repair_measure import compare_models
 from lab.comparisons.train import train_arm
@@ -20,13 +19,15 @@ from models.data.datasets import load_dataset
 from models.networks.repairs import Arm, find_arm
 from models.networks.resnet import BUILDERS
 from models.registry import RUN_PREFIX
-from models.runs.job import open_job, run_program
+from models.runs.job import Job, Listener
 from models.runs.queue import device_turn
-from models.runs.run import read_run, take_up_run, write_json
+from models.runs.run import RunWriter, read_run
 from models.runs.stop import StopRequest
 from models.training.run import TrainingConfig
 from models.training.warm_start import Start, read_start
 
+SUMMARY = ("arm", "run", "circular_logit_error")
+"""What status.json has of each arm in the end."""
 Report = Callable[..., None]
 """Called with entries of status.json: what the bench is doing."""
 
@@ -89,7 +90,7 @@ def run_repair(
         if not my_turn:
             raise Cancelled
         report(state="running", message="Comparing the arms")
-        return _compare(lab, config, treatments, run_dir, _until(stop))
+        return _compare(lab, config, treatments, run_dir, stop.check)
 
 
 def _common_training(config: RepairConfig, start: Start, runs_root: Path) -> TrainingConfig:
@@ -120,7 +121,9 @@ def _common_training(config: RepairConfig, start: Start, runs_root: Path) -> Tra
     )
 
 
-def _compare(lab: Lab, config: RepairConfig, treatments: Sequence[Treatment], run_dir: Path, progress) -> dict:
+def _compare(
+    lab: Lab, config: RepairConfig, treatments: Sequence[Treatment], run_dir: Path, progress: Progress
+) -> dict:
     training = treatments[0].training
     dataset = load_dataset(
         training.dataset,
@@ -138,56 +141,22 @@ def _compare(lab: Lab, config: RepairConfig, treatments: Sequence[Treatment], ru
     return {"start_from": config.start_from, "arms": arms, **compared, "config": config.to_dict()}
 
 
-def _until(stop: StopRequest) -> Progress:
-    def check(done: int, total: int) -> None:
-        if stop.requested:
-            raise Cancelled
-
-    return check
+def _work(config: RepairConfig, writer: RunWriter, stop: StopRequest, listen: Listener) -> dict:
+    lab = Lab(device=config.device, data_root=config.data_root, runs_root=writer.run_dir.parent)
+    return run_repair(lab, config, writer.run_dir, stop=stop, report=writer.update)
 
 
-def run_job(run_dir: Path) -> dict | None:
-    """Runs the bench that the config.json of a run directory describes; its document goes to result.json.
-
-    Returns:
-        The document, or None if the bench was stopped.
-
-    Raises:
-        UserError: The configuration, a model or the data cannot be used; the run's state is then "failed".
-    """
-    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
-        try:
-            config = RepairConfig.from_dict(read_json(run_dir / "config.json"))
-            lab = Lab(device=config.device, data_root=config.data_root, runs_root=run_dir.parent)
-            document = run_repair(lab, config, run_dir, stop=stop, report=writer.update)
-        except Cancelled:
-            writer.update(state="stopped", message="Stopped; the arms that were finished are kept.")
-            return None
-        write_json(run_dir / "result.json", document)
-        summary = [{key: arm[key] for key in ("arm", "run", "circular_logit_error")} for arm in document["arms"]]
-        writer.update(state="finished", message="", result={"arms": summary})
-        return document
+def _summarize(document: dict) -> dict:
+    return {"result": {"arms": [{key: arm[key] for key in SUMMARY} for arm in document["arms"]]}}
 
 
-def start_here(config: RepairConfig, run_dir: Path) -> dict:
-    """Runs a bench in this process; one of the same name and configuration that was broken off goes on.
-
-    Raises:
-        UserError: There is another run of that name, the bench was stopped, or see :func:`run_job`.
-    """
-    take_up_run(run_dir, config.to_dict(), "repair")
-    document = run_job(run_dir)
-    if document is None:
-        raise UserError("The bench was stopped; the same command goes on from the arms that were finished.")
-    return document
-
-
-def main(arguments: list[str]) -> int:
-    """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    return run_program(
-        "lab.comparisons.repair", arguments, run_job, lambda document: "finished" if document else "stopped"
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+JOB = Job(
+    kind="repair",
+    read_config=RepairConfig.from_dict,
+    work=_work,
+    to_document=lambda document: document,
+    summarize=_summarize,
+    describe=lambda document: "finished",
+    stopped="Stopped; the arms that were finished are kept.",
+    go_on="The bench was stopped; the same command goes on from the arms that were finished.",
+)

@@ -1,6 +1,6 @@
 """Matched arms: one base configuration, one thing varied, several seeds, and what can be said of the difference.
 
-:func:`run_arms`, or ``python -m lab.comparisons.run RUN_DIR`` as a job of its own. Every (arm, seed) is an ordinary
+:func:`run_arms`, or ``JOB`` as a run. Every (arm, seed) is an ordinary
 training run beside the comparison's own directory, NAME-ARM-SEED, and so a model of the registry. All arms of a seed
 see the same pictures in the same order: random numbers depend on seed and step alone
 (:mod:`models.training.random_streams`). They are trained seed by seed, so that what a stopped comparison has is
@@ -9,13 +9,11 @@ comparable; finished arms are kept.
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from analysis.errors import Cancelled, Progress, UserError
+from analysis.errors import Cancelled, UserError
 from lab.comparisons.config import Arm, ArmsConfig, DataFacts
 from lab.comparisons.measure import (
     MAX_SHIFT,
@@ -30,12 +28,12 @@ from lab.comparisons.readings import CONFIDENCE
 from lab.comparisons.report import complete, summarize
 from lab.comparisons.train import find_arm, train_arm
 from lab.documents import check_arm_measurement, check_trained_arm
-from models.checkpoints import load_run_model, read_json
+from models.checkpoints import load_run_model
 from models.data.datasets import Dataset
 from models.devices import resolve_device
-from models.runs.job import open_job, run_program
+from models.runs.job import Job, Listener, ignore
 from models.runs.queue import device_turn
-from models.runs.run import Run, RunWriter, append_line, read_lines, take_up_run, write_bytes, write_json
+from models.runs.run import Run, RunWriter, append_line, read_lines, write_bytes
 from models.runs.stop import StopRequest
 from models.training.config import TrainingConfig
 from models.training.provenance import describe_environment
@@ -165,7 +163,7 @@ class _Comparison:
             module, _, preprocessing = load_run_model(self.root / treatment.run)
             module = module.to(device).eval()
             pictures = choose_pictures(treatment.training, dataset)
-            options = {"batch_size": treatment.training.batch_size, "progress": _until(self.stop)}
+            options = {"batch_size": treatment.training.batch_size, "progress": self.stop.check}
             found = {"train_accuracy": measure_accuracy(module, preprocessing, pictures, **options)}
             if self.config.shifts:
                 moved = measure_translation(module, preprocessing, dataset.test, **options)
@@ -235,7 +233,7 @@ class _Comparison:
         }
 
 
-def run_arms(config: ArmsConfig, writer: RunWriter, stop: StopRequest) -> dict:
+def run_arms(config: ArmsConfig, writer: RunWriter, stop: StopRequest, listen: Listener = ignore) -> dict:
     """Trains every arm with every seed and compares them.
 
     While it goes on, metrics.jsonl of the comparison gets every epoch of every arm as a line, and ``rows`` and
@@ -245,6 +243,7 @@ def run_arms(config: ArmsConfig, writer: RunWriter, stop: StopRequest) -> dict:
         config: What to compare.
         writer: Of the comparison's own run.
         stop: Ends the current arm, and the comparison.
+        listen: Not called; the files of the run say it all.
 
     Returns:
         ``{title, claim, question, rows, sentence, targets, networks, ...}``, ready for JSON: the table of
@@ -280,55 +279,13 @@ def _to_line(treatment: Treatment, line: dict) -> dict:
     return {"kind": line["kind"], "arm": treatment.arm.name, "seed": treatment.seed, **_keep(line)}
 
 
-def _until(stop: StopRequest) -> Progress:
-    def check(done: int, total: int) -> None:
-        if stop.requested:
-            raise Cancelled
-
-    return check
-
-
-def run_job(run_dir: Path) -> dict | None:
-    """Runs the comparison that the config.json of a run directory describes; its document goes to result.json.
-
-    Returns:
-        The document, or None if it was stopped.
-
-    Raises:
-        UserError: The configuration or the data cannot be used; the run's state is then "failed".
-    """
-    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
-        try:
-            config = ArmsConfig.from_dict(read_json(run_dir / "config.json"))
-            document = run_arms(config, writer, stop)
-        except Cancelled:
-            writer.update(state="stopped", message="Stopped; what was trained is kept, and it can go on.")
-            return None
-        write_json(run_dir / "result.json", document)
-        result = {"seconds": document["seconds"], "sentence": document["sentence"]}
-        writer.update(state="finished", message="", seconds_left=0.0, result=result)
-        return document
-
-
-def start_here(config: ArmsConfig, run_dir: Path) -> dict:
-    """Runs a comparison in this process; one of the same name and configuration that was broken off goes on.
-
-    Raises:
-        UserError: There is another run of that name, it was stopped, or see :func:`run_job`.
-    """
-    take_up_run(run_dir, json.loads(json.dumps(config.to_dict())), "arms")
-    document = run_job(run_dir)
-    if document is None:
-        raise UserError("The comparison was stopped; the same command goes on with what was trained.")
-    return document
-
-
-def main(arguments: list[str]) -> int:
-    """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    return run_program(
-        "lab.comparisons.run", arguments, run_job, lambda found: found["sentence"] if found else "stopped"
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+JOB = Job(
+    kind="arms",
+    read_config=ArmsConfig.from_dict,
+    work=run_arms,
+    to_document=lambda document: document,
+    summarize=lambda document: {"result": {name: document[name] for name in ("seconds", "sentence")}},
+    describe=lambda document: document["sentence"],
+    stopped="Stopped; what was trained is kept, and it can go on.",
+    go_on="The comparison was stopped; the same command goes on with what was trained.",
+)

@@ -1,4 +1,4 @@
-"""Evaluating models over a data set: :func:`evaluate`, or ``python -m lab.evaluation.run RUN_DIR`` as a job.
+"""Evaluating models over a data set: :func:`evaluate`, or ``JOB`` as a run.
 
 Chunks of images are computed independently, by one process or by several (``torchrun``), and kept in files until
 the evaluation is complete: one that was interrupted goes on where it was. Nothing in the statistics depends on
@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -28,13 +27,13 @@ from lab.evaluation.layer_checks import check_model
 from lab.evaluation.predict import CHUNK, Chunk, Voter
 from lab.evaluation.report import ModelVotes, describe_environment, describe_protocol, find_published, report
 from lab.session import Lab
-from models.checkpoints import pack_weights, read_json
+from models.checkpoints import pack_weights
 from models.data.labelled import EvaluationData, map_labels, open_evaluation_data
 from models.data.preprocessing import Preprocessing
 from models.devices import resolve_device
-from models.runs.job import open_job, run_program
+from models.runs.job import Job, Listener
 from models.runs.queue import device_turn
-from models.runs.run import RunWriter, take_up_run, write_json
+from models.runs.run import RunWriter
 from models.runs.stop import StopRequest
 
 
@@ -207,31 +206,6 @@ def _choose(data: EvaluationData, config: EvaluationConfig) -> np.ndarray:
     return np.sort(sorted(range(len(data)), key=digest)[: config.limit])
 
 
-def run_job(run_dir: Path) -> dict | None:
-    """Evaluates as the config.json of a run directory says, in turn with the other runs on the device.
-
-    The document goes to result.json. A stop takes effect within one chunk; started again, the run goes on from
-    the last finished one.
-
-    Returns:
-        The document, or None if the run was stopped.
-
-    Raises:
-        UserError: The configuration, a model or the data cannot be used; the run's state is then "failed".
-    """
-    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
-        try:
-            config = EvaluationConfig.from_dict(read_json(run_dir / "config.json"))
-            document = _evaluate_in_turn(config, writer, stop)
-        except Cancelled:
-            writer.update(state="stopped", message="Stopped; the chunks that were finished are kept.")
-            return None
-        write_json(run_dir / "result.json", document)
-        summary = {name: document[name] for name in ("seconds", "pairs")}
-        writer.update(state="finished", message="", seconds_left=0.0, result=summary)
-        return document
-
-
 def evaluate_as_run(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
     """Makes a run of an evaluation, or takes it up again, and computes it here, on all processes that take part.
 
@@ -239,38 +213,27 @@ def evaluate_as_run(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
         The document; an empty one in all processes but the first, and in all of several if the run was stopped.
 
     Raises:
-        UserError: There is such a run already, this only process was stopped, or as for :func:`run_job`.
+        UserError: There is such a run already, this only process was stopped, or as for :func:`evaluate`.
     """
     if int(os.environ.get("RANK", "0")) > 0:  # torchrun numbers its processes
         return _take_part(lab, config, run_dir)
-    take_up_run(run_dir, config.to_dict(), "evaluation")
-    document = run_job(run_dir)
-    # torchrun would report a failure of its own if one of several processes failed.
-    if document is None and int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        raise UserError(f"The run {run_dir.name} was stopped; the same command goes on from its finished chunks.")
-    return document or {}
+    return JOB.start(config, run_dir) or {}
 
 
 def _take_part(lab: Lab, config: EvaluationConfig, run_dir: Path) -> dict:
     """What all processes but the first do; the first one keeps the run."""
-    with StopRequest(run_dir) as stop:
-
-        def end_if_asked(done: int, total: int) -> None:
-            if stop.requested:
-                raise Cancelled
-
-        with suppress(Cancelled):
-            evaluate(lab, config, run_dir / "chunks", end_if_asked)
+    with StopRequest(run_dir) as stop, suppress(Cancelled):
+        evaluate(lab, config, run_dir / "chunks", stop.check)
     return {}
 
 
-def _evaluate_in_turn(config: EvaluationConfig, writer: RunWriter, stop: StopRequest) -> dict:
+def _evaluate_in_turn(config: EvaluationConfig, writer: RunWriter, stop: StopRequest, listen: Listener) -> dict:
+    """A stop takes effect within one chunk; started again, the run goes on from the last finished one."""
     started = time.perf_counter()
     device = resolve_device(config.device).type
 
     def report_chunk(done: int, total: int) -> None:
-        if stop.requested:
-            raise Cancelled
+        stop.check()
         rate = (time.perf_counter() - started) / done if done else None
         left = None if rate is None else rate * (total - done)
         writer.update(state="running", message="", step=done, total_steps=total, seconds_left=left)
@@ -284,14 +247,13 @@ def _evaluate_in_turn(config: EvaluationConfig, writer: RunWriter, stop: StopReq
         return evaluate(lab, config, writer.run_dir / "chunks", report_chunk)
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    return run_program("lab.evaluation.run", arguments, run_job, _summarize)
-
-
-def _summarize(document: dict | None) -> str:
-    return "stopped" if document is None else f"finished in {document['seconds']:.1f} s"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+JOB = Job(
+    kind="evaluation",
+    read_config=EvaluationConfig.from_dict,
+    work=_evaluate_in_turn,
+    to_document=lambda document: document,
+    summarize=lambda document: {"result": {name: document[name] for name in ("seconds", "pairs")}},
+    describe=lambda document: f"finished in {document['seconds']:.1f} s",
+    stopped="Stopped; the chunks that were finished are kept.",
+    go_on="The run {run} was stopped; the same command goes on from its finished chunks.",
+)

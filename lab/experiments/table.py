@@ -1,10 +1,9 @@
-"""Published experiments, one click each: a table of them, and ``python -m lab.experiments.table RUN_DIR`` as a job.
+"""Published experiments, one click each: a table of them, and ``JOB``, which runs one.
 
 An experiment yields measurements one after the other; after each of them its summary is a complete, if
 smaller, table. A run that was stopped keeps what it has, and goes on from there when it is started again.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,11 +14,10 @@ from lab.documents import read_measurements
 from lab.experiments import location_bias, red_green, traces
 from lab.experiments.red_green_network import RedGreenConfig
 from lab.session import Lab
-from models.checkpoints import read_json
 from models.devices import resolve_device
-from models.runs.job import open_job, run_program
+from models.runs.job import Job
 from models.runs.queue import device_turn
-from models.runs.run import RunWriter, append_line, check_name, next_name, take_up_run, write_json
+from models.runs.run import RunWriter, append_line, check_name, next_name
 from models.runs.stop import StopRequest
 from models.settings import build_config, check_choice
 
@@ -214,47 +212,22 @@ def _to_plain(settings: object) -> dict:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 
-def start_run(runs_root: str | Path, config: ExperimentConfig, name: str | None = None) -> Path:
-    """Makes the run directory of an experiment, or takes up the same one again that was broken off.
-
-    Args:
-        runs_root: Where runs are.
-        config: What to do.
-        name: Of the run; by default the experiment's with the next free number.
+def place_run(runs_root: str | Path, config: ExperimentConfig, name: str | None = None) -> Path:
+    """The run directory of an experiment of this name, or by default of the experiment's with the next free number.
 
     Raises:
-        UserError: A bad name, or there is another run of that name.
+        UserError: A bad name.
     """
-    run_dir = Path(runs_root) / check_name(name or next_name(runs_root, config.experiment))
-    take_up_run(run_dir, config.to_dict(), "experiment")
-    return run_dir
-
-
-def run_job(run_dir: Path, publish: Publish = lambda measurement, make_document: None) -> dict:
-    """Runs the experiment of a run directory's config.json, in turn with the other runs on the device.
-
-    While it runs, ``rows`` and ``sentence`` in status.json are the table so far, and every measurement becomes a
-    line of measurements.jsonl, from which a run that is started again goes on. The document goes to result.json
-    in the end, also after a stop, which takes effect within an epoch or a picture.
-
-    Args:
-        run_dir: From :func:`start_run`.
-        publish: Told each new measurement.
-
-    Raises:
-        UserError: The settings, a model or the data cannot be used; the run's state is then "failed".
-    """
-    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
-        config = ExperimentConfig.from_dict(read_json(run_dir / "config.json"))
-        document = _run_in_turn(config, writer, stop, publish)
-        write_json(run_dir / "result.json", document)
-        _show(writer, document)
-        result = {"seconds": document["seconds"], "sentence": document["sentence"]}
-        writer.update(state=document["state"], message="", seconds_left=0.0, result=result)
-        return document
+    return Path(runs_root) / check_name(name or next_name(runs_root, config.experiment))
 
 
 def _run_in_turn(config: ExperimentConfig, writer: RunWriter, stop: StopRequest, publish: Publish) -> dict:
+    """Runs an experiment in turn with the other runs on the device.
+
+    While it runs, ``rows`` and ``sentence`` in status.json are the table so far, and every measurement becomes a
+    line of measurements.jsonl, from which a run that is started again goes on. There is a document also after a stop,
+    which takes effect within an epoch or a picture.
+    """
     device = resolve_device(config.settings.device).type
     measurements = writer.run_dir / "measurements.jsonl"
     known = read_measurements(writer.run_dir, config.experiment, EXPERIMENTS[config.experiment].key)
@@ -265,7 +238,7 @@ def _run_in_turn(config: ExperimentConfig, writer: RunWriter, stop: StopRequest,
         append_line(measurements, measurement)
         publish(measurement, make_document)
         if may_show():
-            _show(writer, make_document())
+            writer.update(**_show(make_document()))
 
     def report(done: int, total: int) -> None:
         if may_report():
@@ -295,18 +268,20 @@ class _Sometimes:
         return is_due
 
 
-def _show(writer: RunWriter, document: dict) -> None:
-    writer.update(rows=document["rows"][:MAX_SHOWN], sentence=document["sentence"])
+def _show(document: dict) -> dict:
+    return {"rows": document["rows"][:MAX_SHOWN], "sentence": document["sentence"]}
 
 
-def _describe_end(document: dict) -> str:
-    return f"{document['state']} in {document['seconds']:.1f} s. {document['sentence']}"
+def _summarize(document: dict) -> dict:
+    result = {"seconds": document["seconds"], "sentence": document["sentence"]}
+    return _show(document) | {"state": document["state"], "result": result}
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    return run_program("lab.experiments.table", arguments, run_job, _describe_end)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+JOB = Job(
+    kind="experiment",
+    read_config=ExperimentConfig.from_dict,
+    work=_run_in_turn,
+    to_document=lambda document: document,
+    summarize=_summarize,
+    describe=lambda document: f"{document['state']} in {document['seconds']:.1f} s. {document['sentence']}",
+)

@@ -1,48 +1,102 @@
-"""What all kinds of long work have in common: the run directory is lent to them, errors become sentences, and
-``python -m MODULE RUN_DIR`` does what its config.json says.
-"""
+"""Long work on a run directory: what its kinds have in common, and what an entry of the table of kinds says."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+import json
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from analysis.errors import UserError, is_out_of_memory
+from analysis.errors import Cancelled, UserError, is_out_of_memory
+from models.ordinary_files import read_json
 from models.problems import MAYBE_PROBLEMS, describe_problem
-from models.runs.memory import keep_freed_memory
+from models.runs.files import write_json
+from models.runs.run import take_up_run
+from models.runs.stop import StopRequest
 from models.runs.writer import RunWriter
-from models.terminal import printable_output
 
+
+class Settings(Protocol):
+    """What config.json holds."""
+
+    def to_dict(self) -> dict:
+        """Ready for JSON."""
+
+
+Config = TypeVar("Config", bound=Settings)
 Result = TypeVar("Result")
+Listener = Callable[..., None]
+"""Told what the work finds while it goes on; what exactly, its kind decides."""
 
 
-def run_program(
-    module: str, arguments: Sequence[str], run_job: Callable[[Path], Result], describe: Callable[[Result], str]
-) -> int:
-    """Runs ``run_job`` on the run directory named by the only argument and prints how it went.
+def ignore(*news: object) -> None:
+    """Nothing: the listener where nobody listens."""
 
-    Args:
-        module: The program's name, for its usage.
-        arguments: Of the command line.
-        run_job: Does what the config.json of the run directory says.
-        describe: Turns its result into a line.
 
-    Returns:
-        The exit status: 0, 1 after an error that a person can mend, 2 after wrong arguments.
+@dataclass(frozen=True)
+class Job(Generic[Config, Result]):
+    """A kind of long work, done by whichever process calls :meth:`run`.
+
+    Attributes:
+        kind: Its name in status.json.
+        read_config: Makes the settings of what config.json holds; raises UserError.
+        work: ``work(config, writer, stop, listen)`` waits for its turn on the device and does it. It raises Cancelled
+            after a stop, unless what it has then is a result too.
+        describe: The line of a result for whoever started the process.
+        summarize: The entries of status.json that a result adds, or has in the place of ``state="finished"``.
+        to_document: What of a result goes to result.json; None where the work writes other files.
+        stopped: The message of status.json after Cancelled.
+        go_on: What :meth:`start` says then; may name the ``{run}``.
+        listen: The listener of a process of its own.
     """
-    if len(arguments) != 1:
-        print(f"usage: python -m {module} RUN_DIR", file=sys.stderr)
-        return 2
-    keep_freed_memory()
-    with printable_output():
-        try:
-            result = run_job(Path(arguments[0]).resolve())
-        except UserError as error:
-            print(error, file=sys.stderr)
-            return 1
-        print(describe(result))
-        return 0
+
+    kind: str
+    read_config: Callable[[dict], Config]
+    work: Callable[[Config, RunWriter, StopRequest, Listener], Result]
+    describe: Callable[[Result], str]
+    summarize: Callable[[Result], dict[str, Any]] = lambda result: {}
+    to_document: Callable[[Result], dict] | None = None
+    stopped: str = ""
+    go_on: str = ""
+    listen: Listener = ignore
+
+    def run(self, run_dir: Path, listen: Listener = ignore) -> Result | None:
+        """Does what the config.json of a run directory says.
+
+        Returns:
+            The result, or None if the run was stopped.
+
+        Raises:
+            UserError: The settings, a model or the data cannot be used, or whatever else somebody can put right;
+                the run's state is then "failed".
+        """
+        with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
+            try:
+                result = self.work(self.read_config(read_json(run_dir / "config.json")), writer, stop, listen)
+            except Cancelled:
+                writer.update(state="stopped", message=self.stopped)
+                return None
+            if self.to_document is not None:
+                write_json(run_dir / "result.json", self.to_document(result))
+            writer.update(**{"state": "finished", "message": "", "seconds_left": 0.0} | self.summarize(result))
+            return result
+
+    def start(self, config: Config, run_dir: Path, listen: Listener = ignore) -> Result | None:
+        """Makes a run and does its work in this process; the same one that was broken off goes on.
+
+        Returns:
+            The result; None if the run was stopped and this is one of several processes.
+
+        Raises:
+            UserError: There is another run of that name, it was stopped, or see :meth:`run`.
+        """
+        take_up_run(run_dir, json.loads(json.dumps(config.to_dict())), self.kind)
+        result = self.run(run_dir, listen)
+        # torchrun would report a failure of its own if one of several processes failed.
+        if result is None and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            raise UserError(self.go_on.format(run=run_dir.name))
+        return result
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """What kind of work this is: "training", or a key of ``lab.jobs.PROGRAMS``."""
+        """What kind of work this is: "training", or another key of ``lab.jobs.JOBS``."""
         return self.status.get("kind", "training")
 
     @property

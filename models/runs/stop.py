@@ -27,8 +27,8 @@ class StopRequest:
         """Whether somebody asked this run to end."""
         return self._signalled or self._file.exists()
 
-    def check(self) -> None:
-        """Raises Cancelled if somebody asked this run to end; for use inside of progress reports."""
+    def check(self, done: int = 0, total: int = 0) -> None:
+        """Raises Cancelled if somebody asked this run to end; is a progress report itself."""
         if self.requested:
             raise Cancelled
 

@@ -1,24 +1,19 @@
 """The learning-rate range test: a short training at ever higher rates (Smith, "Cyclical Learning Rates", 2017).
 
-``python -m models.training.lr_finder RUN_DIR`` runs it on the config.json of a run directory and leaves result.json
-there.
+``JOB`` runs it on a run directory and leaves result.json there.
 """
 
 import math
-import sys
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from analysis.errors import Cancelled
-from models.checkpoints import read_json
 from models.determinism import reproducible
 from models.devices import resolve_device
-from models.runs.job import open_job, run_program
+from models.runs.job import Job, Listener
 from models.runs.queue import device_turn
-from models.runs.run import write_json
+from models.runs.run import RunWriter
 from models.runs.stop import StopRequest
 from models.training.config import TrainingConfig
 from models.training.loop import Trainer
@@ -104,43 +99,24 @@ class RangeTester(Trainer):
         return rate_at(step, self.total_steps)
 
 
-def run_job(run_dir: Path) -> RangeTest | None:
-    """Tests the rates for the training that the config.json of a run directory describes; the answer is result.json.
-
-    Returns:
-        What was found, or None if the run was stopped.
-
-    Raises:
-        UserError: The configuration or the data cannot be used; the run's state is then "failed".
-    """
-    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
-        config = TrainingConfig.from_dict(read_json(run_dir / "config.json"))
-        config = replace(config, max_steps=STEPS, snapshots=False, trackers=())
-        device = resolve_device(config.device).type
-        writer.update(device=device)
-        losses = None
-        with device_turn(run_dir, device, stop) as my_turn:
-            if my_turn:
-                with suppress(Cancelled), reproducible(config.seed), torch.enable_grad():
-                    dataset = prepare_data(config, writer, stop)
-                    losses = RangeTester(config, dataset, device, writer, stop).measure()
-        if losses is None:
-            writer.update(state="stopped", message="Stopped before it was done.")
-            return None
-        found = read_losses(losses)
-        write_json(run_dir / "result.json", found.to_json())
-        writer.update(state="finished", message="", seconds_left=0.0)
-        return found
+def _test_rates(config: TrainingConfig, writer: RunWriter, stop: StopRequest, listen: Listener) -> RangeTest:
+    """Tests the rates for this training, in turn with the other runs on the device."""
+    config = replace(config, max_steps=STEPS, snapshots=False, trackers=())
+    device = resolve_device(config.device).type
+    writer.update(device=device)
+    with device_turn(writer.run_dir, device, stop) as my_turn:
+        if not my_turn:
+            raise Cancelled
+        with reproducible(config.seed), torch.enable_grad():
+            dataset = prepare_data(config, writer, stop)
+            return read_losses(RangeTester(config, dataset, device, writer, stop).measure())
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    return run_program("models.training.lr_finder", arguments, run_job, _describe)
-
-
-def _describe(found: RangeTest | None) -> str:
-    return "stopped" if found is None else f"suggested learning rate: {found.suggestion}"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+JOB = Job(
+    kind="range_test",
+    read_config=TrainingConfig.from_dict,
+    work=_test_rates,
+    to_document=RangeTest.to_json,
+    describe=lambda found: f"suggested learning rate: {found.suggestion}",
+    stopped="Stopped before it was done.",
+)

@@ -1,10 +1,7 @@
-"""Training a classifier from a configuration: in this process by :func:`train`, or with
-``python -m models.training.run RUN_DIR`` as a process of its own that runs the config.json found there.
-"""
+"""Training a classifier from a configuration: :func:`train`, or ``JOB`` on a run directory that has one."""
 
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +13,7 @@ from models.data.labels import apply_corrections
 from models.determinism import reproducible
 from models.devices import resolve_device
 from models.runs.changes import requeue_run
-from models.runs.job import open_job, run_program
+from models.runs.job import Job, Listener, ignore, open_job
 from models.runs.queue import device_turn
 from models.runs.run import Run, RunWriter, SilentWriter, check_name, create_run, find_process, read_json, read_run
 from models.runs.stop import StopRequest
@@ -67,14 +64,10 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
     if not run_dir.exists():
         check_here(config)
         create_run(run_dir.parent, run_dir.name, config.to_dict())
-    _check_mine(read_run(run_dir.parent, run_dir.name), config)
-    with open_job(run_dir) as writer, StopRequest(run_dir) as stop:
-        result = _train_in_turn(config, writer, stop, on_metrics)
-        outcome = {name: value for name, value in asdict(result).items() if name not in ("run", "state")}
-        writer.update(state=result.state, result=outcome, message="", seconds_left=0.0)
-        if result.state == "finished":  # not before everybody can see it: until then it may have to go on
-            forget_way(run_dir)
-        return result
+    run = read_run(run_dir.parent, run_dir.name)
+    if run.state == "queued" and TrainingConfig.from_dict(read_json(run_dir / "config.json")) != config:
+        raise _taken(run, "waits for its turn")
+    return JOB.run(run_dir, on_metrics or ignore)
 
 
 def resume(run_dir: str | Path, on_metrics: MetricsListener | None = None) -> TrainingResult:
@@ -109,16 +102,8 @@ def _is_helper() -> bool:
     return int(os.environ.get("RANK", "0")) > 0
 
 
-def _check_mine(run: Run, config: TrainingConfig) -> None:
-    """Raises UserError unless the run waits for this very process, or for any that trains it."""
-    problem = f"is {run.state}"
-    if run.state == "queued":
-        process = find_process(run.path)
-        is_other = TrainingConfig.from_dict(read_json(run.path / "config.json")) != config
-        if not is_other and (process is None or process.pid == os.getpid()):
-            return
-        problem = "waits for its turn"
-    raise UserError(f"There is already a run named {run.name}, and it {problem}; choose another name.")
+def _taken(run: Run, problem: str) -> UserError:
+    return UserError(f"There is already a run named {run.name}, and it {problem}; choose another name.")
 
 
 def _train_in_turn(config, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
@@ -228,19 +213,28 @@ def _correct(dataset: Dataset, corrections: dict) -> Dataset:
     return replace(dataset, **splits)
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the config.json of the run directory named by the only argument; returns the exit status."""
-    return run_program("models.training.run", arguments, _run_job, _describe)
+class _TrainingJob(Job[TrainingConfig, TrainingResult]):
+    """A job that looks whose run it is, and tidies up."""
+
+    def run(self, run_dir: Path, listen: Listener = ignore) -> TrainingResult:
+        """See :meth:`models.runs.job.Job.run`; a run that does not wait for this very process is left alone."""
+        run = read_run(run_dir.parent, run_dir.name)
+        if run.state != "queued":
+            raise _taken(run, f"is {run.state}")
+        process = find_process(run_dir)
+        if process is not None and process.pid != os.getpid():
+            raise _taken(run, "waits for its turn")
+        result = super().run(run_dir, listen)
+        assert result is not None  # there is one after a stop too
+        if result.state == "finished":  # not before everybody can see it: until then it may have to go on
+            with open_job(run_dir):
+                forget_way(run_dir)
+        return result
 
 
-def _run_job(run_dir: Path) -> TrainingResult:
-    with open_job(run_dir):  # a bad configuration is a failed run too
-        config = TrainingConfig.from_dict(read_json(run_dir / "config.json"))
-    return train(config, run_dir, on_metrics=_print_epoch)
-
-
-def _describe(result: TrainingResult) -> str:
-    return f"{result.state}: test accuracy {result.test_accuracy}, {result.seconds:.1f} s"
+def _summarize(result: TrainingResult) -> dict:
+    outcome = {name: value for name, value in asdict(result).items() if name not in ("run", "state")}
+    return {"state": result.state, "result": outcome}
 
 
 def _print_epoch(metrics: dict) -> None:
@@ -253,5 +247,11 @@ def _print_epoch(metrics: dict) -> None:
         )
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+JOB = _TrainingJob(
+    kind="training",
+    read_config=TrainingConfig.from_dict,
+    work=_train_in_turn,
+    summarize=_summarize,
+    describe=lambda result: f"{result.state}: test accuracy {result.test_accuracy}, {result.seconds:.1f} s",
+    listen=_print_epoch,
+)

@@ -48,7 +48,7 @@ def build_job_view(
 
     Args:
         services: The lab and what goes with it.
-        kind: A key of ``lab.jobs.PROGRAMS``.
+        kind: A key of ``lab.jobs.JOBS``.
         empty: What stands there before the first run.
         build_result: Lays out the result below; returns its components, and what gives their values for a run.
     """

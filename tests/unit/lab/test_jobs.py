@@ -1,7 +1,6 @@
 """Real processes: they outlive their manager, queue, go on, and end in the state they should."""
 
 import errno
-import importlib
 import io
 import json
 import os
@@ -19,10 +18,11 @@ from PIL import Image
 
 from analysis.errors import UserError
 from lab import jobs
-from lab.jobs import MAX_WAITING, PROGRAMS, PROJECT_ROOT, JobManager
+from lab.jobs import JOBS, MAX_WAITING, PROJECT_ROOT, JobManager, find_job, main
 from models.checkpoints import load_run_model
 from models.runs import worker
-from models.runs.run import UNFINISHED, create_run, find_process, write_json
+from models.runs.job import Job
+from models.runs.run import UNFINISHED, create_run, find_process, read_run, write_json
 from models.training.run import TrainingConfig
 from tests.device import DEVICE
 
@@ -111,7 +111,7 @@ def test_a_run_found_after_a_restart_can_be_killed_with_its_children(manager, tm
         "Path(sys.argv[1], 'child').write_text(str(child.pid))\ntime.sleep(600)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setitem(PROGRAMS, "experiment", "parent")
+    monkeypatch.setattr(jobs, "ENTRY", "parent")
     name = manager.start_program("experiment", {}, "a")
     path = manager.read(name).path
     wait_for(lambda: (path / "child").exists() and (path / "child").read_text(), "the child")
@@ -206,7 +206,7 @@ def test_queue_in_order_with_stop_and_kill(manager):
 
 
 def test_names_are_chosen_and_the_queue_is_bounded(manager, monkeypatch):
-    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: None)
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir: None)
     names = [manager.start(long_config()) for _ in range(MAX_WAITING + 1)]
     assert names == [f"shapes-{number}" for number in range(1, MAX_WAITING + 2)]
     with pytest.raises(UserError, match="8 jobs wait already"):
@@ -214,7 +214,7 @@ def test_names_are_chosen_and_the_queue_is_bounded(manager, monkeypatch):
 
 
 def test_paths_are_made_independent_of_the_working_folder(manager, tmp_path, monkeypatch):
-    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: None)
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my pets!").mkdir()
     name = manager.start(TrainingConfig(dataset="my pets!", data_root="data"))
@@ -263,16 +263,33 @@ def evaluation_of(data, **options) -> dict:
 @pytest.fixture
 def idle(manager, monkeypatch):
     """A manager whose processes never start; what would have been started is listed in ``idle.launched``."""
-    manager.launched = []
-    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: self.launched.append((run_dir.name, kind)))
+    launched = manager.launched = []
+    monkeypatch.setattr(JobManager, "_launch", lambda _, path: launched.append((path.name, find_job(path).kind)))
     return manager
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
-def test_every_program_is_a_module_that_takes_a_run_directory(kind, capsys):
-    program = importlib.import_module(PROGRAMS[kind])
-    assert program.main([]) == 2
-    assert f"python -m {PROGRAMS[kind]} RUN_DIR" in capsys.readouterr().err
+@pytest.mark.parametrize("kind", JOBS)
+def test_every_kind_has_its_job(kind, tmp_path):
+    assert find_job(create_run(tmp_path, "a", {}, kind)).kind == kind
+
+
+def test_a_job_that_succeeds_is_described(tmp_path, monkeypatch, capsys):
+    run_dir, seen = create_run(tmp_path, "a", {"epochs": 2}), []
+    job = Job(kind="sum", read_config=seen.append, work=lambda *_: 12, describe="result {}".format)
+    monkeypatch.setattr(jobs, "find_job", lambda run_dir: job)
+    assert main([str(tmp_path / "x" / ".." / "a")]) == 0
+    assert seen == [{"epochs": 2}] and capsys.readouterr() == ("result 12\n", "")
+    assert read_run(tmp_path, "a").state == "finished" and not (run_dir / "result.json").exists()
+
+
+def test_wrong_arguments_and_unknown_runs_are_one_line(tmp_path, capsys):
+    assert main([]) == main(["x", "y"]) == 2
+    assert capsys.readouterr() == ("", "usage: python -m lab.jobs RUN_DIR\n" * 2)
+    create_run(tmp_path, "a", {}, "cooking")
+    for name, words in (("a", "must be one of training, evaluation"), ("b", "no run named b")):
+        assert main([str(tmp_path / name)]) == 1
+        out, err = capsys.readouterr()
+        assert out == "" and words in err and err.count("\n") == 1
 
 
 def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(manager, upload):
@@ -404,12 +421,19 @@ def test_a_program_that_does_not_start_is_failed_and_can_be_tried_again(manager,
             manager.start_program("experiment", {}, "a")
     assert (manager.read("a-1").state, manager.read("a-1").kind) == ("failed", "experiment")
     launched = []
-    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir, kind: launched.append(kind))
+    monkeypatch.setattr(JobManager, "_launch", lambda self, run_dir: launched.append(run_dir.name))
     manager.resume("a-1")
-    assert launched == ["experiment"]
+    assert launched == ["a-1"]
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.parametrize("kind", JOBS)
+def test_bad_settings_are_a_failed_run_of_every_kind(kind, tmp_path, capsys):
+    assert main([str(create_run(tmp_path, "job", {"colour": 1}, kind))]) == 1
+    run, (out, err) = read_run(tmp_path, "job"), capsys.readouterr()
+    assert (run.state, out, err) == ("failed", "", f"{run.message}\n")
+
+
+@pytest.mark.parametrize("kind", JOBS)
 def test_every_kind_of_job_says_that_the_disk_is_full(kind, tmp_path, monkeypatch, capsys):
     """Its own files, written from the first moment on, are what cannot be written."""
     run_dir = create_run(tmp_path, "job", {}, kind)
@@ -418,6 +442,6 @@ def test_every_kind_of_job_says_that_the_disk_is_full(kind, tmp_path, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr("models.runs.files.write_bytes", refuse)
-    assert importlib.import_module(PROGRAMS[kind]).main([str(run_dir)]) == 1
+    assert main([str(run_dir)]) == 1
     err = capsys.readouterr().err
     assert "cannot be written" in err and "No space left" in err and err.count("\n") == 1

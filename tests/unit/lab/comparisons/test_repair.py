@@ -10,9 +10,8 @@ import torch
 
 import cli
 from analysis.errors import UserError
-from lab.comparisons import repair
 from lab.comparisons import train as arm_training
-from lab.comparisons.repair import plan_repair, run_job, start_here
+from lab.comparisons.repair import JOB, plan_repair
 from lab.comparisons.repair_config import RepairConfig
 from lab.comparisons.repair_measure import measure_circular_error
 from lab.documents import read_document
@@ -52,7 +51,7 @@ def bench(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     train(TrainingConfig.from_dict(START), root / "base")
     state = torch.random.get_rng_state()
-    document = start_here(CONFIG, root / "bench")
+    document = JOB.start(CONFIG, root / "bench")
     assert torch.equal(torch.random.get_rng_state(), state)
     return root, document
 
@@ -105,12 +104,12 @@ def test_finished_arms_are_kept_and_others_trained_again(bench, tmp_path, monkey
     before = {arm: (root / f"bench-{arm}" / "status.json").stat().st_mtime_ns for arm in ARMS}
     write = {**read_json(root / "bench-as_is" / "status.json"), "state": "stopped"}
     (root / "bench-as_is" / "status.json").write_text(json.dumps(write))
-    again = run_job(root / "bench")
+    again = JOB.run(root / "bench")
     assert again["arms"] == document["arms"] and again["pairs"] == document["pairs"]
     after = {arm: (root / f"bench-{arm}" / "status.json").stat().st_mtime_ns for arm in ARMS}
     assert [before[arm] == after[arm] for arm in ARMS] == [False, True, True]
     with pytest.raises(UserError, match="already a run named bench, and it is finished"):
-        start_here(CONFIG, root / "bench")
+        JOB.start(CONFIG, root / "bench")
 
 
 def test_a_run_of_the_same_name_is_left_alone(bench):
@@ -118,7 +117,7 @@ def test_a_run_of_the_same_name_is_left_alone(bench):
     with RunWriter(create_run(root, "second-as_is", {"mine": True})) as writer:
         writer.update(state="finished")
     with pytest.raises(UserError, match="another run named second-as_is"):
-        start_here(replace(CONFIG, arms=("as_is",)), root / "second")
+        JOB.start(replace(CONFIG, arms=("as_is",)), root / "second")
     assert read_run(root, "second").state == "failed" and read_run(root, "second-as_is").config == {"mine": True}
 
 
@@ -136,7 +135,7 @@ def test_a_stop_ends_the_arm_and_the_bench_which_can_go_on(bench, monkeypatch):
     stopper = threading.Thread(target=lambda: trained.wait(30) and request_stop(root / "third"))
     stopper.start()
     with pytest.raises(UserError, match="goes on from the arms that were finished"):
-        start_here(config, root / "third")
+        JOB.start(config, root / "third")
     stopper.join()
     assert [read_run(root, name).state for name in ("third", "third-as_is")] == ["stopped", "stopped"]
     assert not (root / "third-circular").exists()
@@ -203,15 +202,8 @@ def test_config_round_trip_through_json():
     assert RepairConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
 
 
-def test_main_reports_a_bad_configuration(tmp_path, capsys):
-    create_run(tmp_path, "a", {"arms": []}, "repair")
-    assert repair.main([str(tmp_path / "a")]) == 1
-    assert "at least one" in capsys.readouterr().err and read_run(tmp_path, "a").state == "failed"
-    assert repair.main([]) == 2
-
-
 def test_arms_that_do_not_apply_fail_before_any_training(bench):
     root, _ = bench
     with pytest.raises(UserError, match=r"gap does not suit this start model: Its head does not"):
-        start_here(replace(CONFIG, start_from="fashion_cnn", arms=("as_is", "gap")), root / "fourth")
+        JOB.start(replace(CONFIG, start_from="fashion_cnn", arms=("as_is", "gap")), root / "fourth")
     assert not (root / "fourth-as_is").exists()

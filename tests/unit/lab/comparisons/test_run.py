@@ -20,7 +20,7 @@ from lab.comparisons import train as arm_training
 from lab.comparisons.claims import configure_preset
 from lab.comparisons.config import ArmsConfig
 from lab.comparisons.measure import measure_accuracy, measure_translation, open_data
-from lab.comparisons.run import run_job, start_here
+from lab.comparisons.run import JOB
 from lab.comparisons.variations import vary
 from lab.runs.examples import read_examples
 from models.checkpoints import load_run_model
@@ -57,7 +57,7 @@ def comparison(tmp_path_factory):
     """A finished comparison: the folder of its runs and its document."""
     root = tmp_path_factory.mktemp("runs")
     state = torch.random.get_rng_state()
-    document = start_here(configure(shifts=True), root / "heads")
+    document = JOB.start(configure(shifts=True), root / "heads")
     assert torch.equal(torch.random.get_rng_state(), state)
     return root, document
 
@@ -82,7 +82,7 @@ def test_document(comparison):
 def test_steps_of_a_comparison_that_validates_often(tmp_path):
     """Against the lines of the runs themselves: the first point that has the common accuracy, and the one before."""
     config = configure(base={"validate_often": True, "epochs": 6}, question="steps")
-    document = start_here(config, tmp_path / "often")
+    document = JOB.start(config, tmp_path / "often")
     assert document["least_target"] > 1 / 6 + 0.25 * 5 / 6 - 1e-9 and not document["reasons"]
     for network in document["networks"]:
         lines = read_run(tmp_path, network["run"]).metrics
@@ -104,7 +104,7 @@ def test_steps_of_a_comparison_that_validates_often(tmp_path):
     (tmp_path / "often" / "process.json").unlink()
     path = tmp_path / "often" / "status.json"
     write_json(path, {**read_json(path), "state": "stopped"})
-    again = run_job(tmp_path / "often")
+    again = JOB.run(tmp_path / "often")
     assert again["rows"] == document["rows"] and read_run(tmp_path, "often").metrics == lines
 
 
@@ -141,7 +141,7 @@ def test_arms_trained_before_an_option_existed_are_kept(comparison, tmp_path):
         values.get("base", values).pop("validate_often")
         write_json(path, values)
     before = {path: path.read_bytes() for path in tmp_path.glob("heads-*/status.json")}
-    again = run_job(tmp_path / "heads")
+    again = JOB.run(tmp_path / "heads")
     assert again["rows"] == document["rows"] and before == {path: path.read_bytes() for path in before}
 
 
@@ -235,7 +235,7 @@ def test_arms_whose_networks_prefer_different_pictures(tmp_path, monkeypatch):
         return real(module, preprocessing, split, **options)
 
     monkeypatch.setattr(arms, "measure_accuracy", measure)
-    document = start_here(config, tmp_path / "sizes")
+    document = JOB.start(config, tmp_path / "sizes")
     size = config.base.picture_size
     assert [network["state"] for network in document["networks"]] == ["finished"] * 3 and size > 32
     assert seen == [(size, 24), (size, 24), (32, 24)]
@@ -251,12 +251,12 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(comparison, monk
     write_json(path, {**read_json(path), "state": "stopped"})
     monkeypatch.setattr(arms, "measure_accuracy", None)
     monkeypatch.setattr(arm_training, "train", None)
-    again = run_job(root / "heads")
+    again = JOB.run(root / "heads")
     assert again["networks"] == document["networks"] and again["rows"] == document["rows"]
     # Not what looking at them took, but training them.
     assert again["seconds"] == document["seconds"] == sum(network["seconds"] for network in document["networks"])
     with pytest.raises(UserError, match="already a run named heads, and it is finished"):
-        start_here(configure(shifts=True), root / "heads")
+        JOB.start(configure(shifts=True), root / "heads")
 
 
 def test_a_stop_ends_the_arm_and_the_comparison_which_goes_on(tmp_path, monkeypatch):
@@ -272,7 +272,7 @@ def test_a_stop_ends_the_arm_and_the_comparison_which_goes_on(tmp_path, monkeypa
     stopper = threading.Thread(target=lambda: trained.wait(30) and request_stop(tmp_path / "long"))
     stopper.start()
     with pytest.raises(UserError, match="goes on with what was trained"):
-        start_here(config, tmp_path / "long")
+        JOB.start(config, tmp_path / "long")
     stopper.join()
     assert [read_run(tmp_path, name).state for name in ("long", "long-flatten-3")] == ["stopped", "stopped"]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("stop long")]
@@ -292,7 +292,7 @@ def test_a_broken_off_arm_goes_on_to_the_same_weights(comparison, tmp_path, monk
     monkeypatch.setattr(
         arm_training, "train", lambda config, path, *more: trained.append(path.name) or train(config, path, *more)
     )
-    again = start_here(configure(shifts=True), tmp_path / "heads")
+    again = JOB.start(configure(shifts=True), tmp_path / "heads")
     assert "heads-flatten-3" not in trained and len(trained) == 3  # the first was resumed
     for one, other in zip(again["networks"], document["networks"], strict=True):
         assert one["weights_sha256"] == other["weights_sha256"]
@@ -321,7 +321,7 @@ def test_time_left_counts_from_where_it_went_on(comparison, tmp_path, monkeypatc
 
     monkeypatch.setattr(RunWriter, "update", update)
     monkeypatch.setattr(arms, "time", SimpleNamespace(monotonic=lambda: next(seconds)))  # one for each epoch
-    run_job(tmp_path / "heads")
+    JOB.run(tmp_path / "heads")
     assert left == [2, 1, 0, 0]
 
 
@@ -331,7 +331,7 @@ def test_a_damaged_arm_begins_anew(comparison, tmp_path, broken):
     break_off(comparison, tmp_path)
     (tmp_path / "heads-gap-4" / broken).write_bytes(b"{")
     assert read_run(tmp_path, "heads-gap-4").state == "damaged"
-    again = run_job(tmp_path / "heads")
+    again = JOB.run(tmp_path / "heads")
     assert [n["weights_sha256"] for n in again["networks"]] == [n["weights_sha256"] for n in document["networks"]]
     assert read_run(tmp_path, "heads-gap-4").state == "finished"
     lines = [(line["arm"], line["seed"], line["epoch"]) for line in read_run(tmp_path, "heads").metrics]
@@ -343,7 +343,7 @@ def test_a_damaged_run_that_is_known_to_be_another_is_left_alone(comparison, tmp
     write_json(tmp_path / "heads-gap-4" / "config.json", {"mine": True})
     (tmp_path / "heads-gap-4" / "status.json").write_bytes(b"{")
     with pytest.raises(UserError, match="another run named heads-gap-4"):
-        run_job(tmp_path / "heads")
+        JOB.run(tmp_path / "heads")
     assert (tmp_path / "heads-gap-4" / "weights.safetensors").exists()
 
 
@@ -351,7 +351,7 @@ def test_an_arm_whose_weights_are_damaged_is_a_finding(comparison, tmp_path):
     break_off(comparison, tmp_path)
     (tmp_path / "heads" / "measurements.jsonl").unlink()
     (tmp_path / "heads-gap-4" / "weights.safetensors").write_bytes(b"")
-    again = run_job(tmp_path / "heads")
+    again = JOB.run(tmp_path / "heads")
     assert [network["state"] for network in again["networks"]] == ["finished"] * 3 + ["failed"]
     assert again["sentence"].startswith("heads-gap-4 failed: ") and "damaged" in again["networks"][3]["message"]
 
@@ -377,7 +377,7 @@ def test_what_somebody_edited_by_hand_is_a_finding(comparison, tmp_path, file, e
     if value is not None:
         edited[entry] = value
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    again = run_job(tmp_path / "heads")
+    again = JOB.run(tmp_path / "heads")
     assert [network["state"] for network in again["networks"]] == ["finished"] * 3 + ["failed"]
     message = again["networks"][3]["message"]
     assert f"{file} is damaged: " in message and entry in message
@@ -387,7 +387,7 @@ def test_a_measurement_of_nobody_is_none(comparison, tmp_path):
     break_off(comparison, tmp_path)
     path = tmp_path / "heads" / "measurements.jsonl"
     path.write_text('{"run": ["heads"], "weights_sha256": {}}\n{}\n' + path.read_text())
-    assert run_job(tmp_path / "heads")["networks"] == comparison[1]["networks"]
+    assert JOB.run(tmp_path / "heads")["networks"] == comparison[1]["networks"]
 
 
 def test_a_result_without_its_accuracy_is_a_finding(comparison, tmp_path):
@@ -396,7 +396,7 @@ def test_a_result_without_its_accuracy_is_a_finding(comparison, tmp_path):
     status = read_json(path)
     del status["result"]["val_accuracy"]
     write_json(path, status)
-    again = run_job(tmp_path / "heads")
+    again = JOB.run(tmp_path / "heads")
     assert "status.json is damaged: val_accuracy is missing" in again["networks"][3]["message"]
 
 
@@ -406,7 +406,7 @@ def test_an_arm_that_diverges_is_a_finding(tmp_path):
         for number, rate in enumerate((0.05, 100.0))
     ]
     base = {"model": {"channels": [6, 8], "norm": "none"}, "epochs": 20, "schedule": "constant"}
-    document = start_here(configure(arms=rates, base=base, seeds=1, question="accuracy"), tmp_path / "rates")
+    document = JOB.start(configure(arms=rates, base=base, seeds=1, question="accuracy"), tmp_path / "rates")
     good, bad = document["networks"]
     assert (good["state"], bad["state"]) == ("finished", "failed") and "learning rate of 100 is too high" in bad[
         "message"
@@ -420,7 +420,7 @@ def test_a_run_of_the_same_name_is_left_alone(comparison, tmp_path):
     with RunWriter(create_run(tmp_path, "second-gap-4", {"mine": True})) as writer:
         writer.update(state="finished")
     with pytest.raises(UserError, match="another run named second-gap-4"):
-        start_here(configure(), tmp_path / "second")
+        JOB.start(configure(), tmp_path / "second")
     assert read_run(tmp_path, "second-gap-4").config == {"mine": True}
     assert not (tmp_path / "second-flatten-3").exists()
 
@@ -463,10 +463,3 @@ def test_command_line(tmp_path, monkeypatch, capsys):
         code, _, err = run(*wrong)
         assert code == 2 and words in err
     assert not (tmp_path / "c").exists()
-
-
-def test_main_reports_a_bad_configuration(tmp_path, capsys):
-    create_run(tmp_path, "a", {"arms": []}, "arms")
-    assert arms.main([str(tmp_path / "a")]) == 1
-    assert "a base and arms" in capsys.readouterr().err and read_run(tmp_path, "a").state == "failed"
-    assert arms.main([]) == 2

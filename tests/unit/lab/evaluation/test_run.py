@@ -30,7 +30,8 @@ from lab.evaluation.layer_checks import NUM_PICTURES, _join
 from lab.evaluation.layer_checks import _open as _open_some
 from lab.evaluation.predict import Chunk, Voter
 from lab.evaluation.report import find_published
-from lab.evaluation.run import _choose, evaluate, evaluate_as_run, main, run_job
+from lab.evaluation.run import JOB, _choose, evaluate, evaluate_as_run
+from lab.jobs import main
 from lab.session import Lab
 from models import registry
 from models.data.labelled import open_evaluation_data
@@ -618,9 +619,9 @@ def test_config_round_trip_through_json():
 
 def test_a_job_writes_its_run(modules, folder, tmp_path, capsys):
     config = EvaluationConfig(models=("toy",), data=str(folder), threads=1, device=DEVICE)
-    run_dir = create_run(tmp_path / "runs", "a", config.to_dict())
+    run_dir = create_run(tmp_path / "runs", "a", config.to_dict(), "evaluation")
     request_stop(run_dir)
-    assert run_job(run_dir) is None
+    assert JOB.run(run_dir) is None
     assert read_run(tmp_path / "runs", "a").state == "stopped"
     (run_dir / "stop").unlink()
     assert main([str(run_dir)]) == 0
@@ -628,15 +629,14 @@ def test_a_job_writes_its_run(modules, folder, tmp_path, capsys):
     assert run.state == "finished" and (run.status["step"], run.status["total_steps"]) == (3, 3)
     document = read_document(run)
     assert document["models"][0]["num_images"] == 70 and run.result["seconds"] == document["seconds"]
-    assert main([]) == 2
-    bad = create_run(tmp_path / "runs", "b", config.to_dict() | {"models": ["nobody"]})
+    bad = create_run(tmp_path / "runs", "b", config.to_dict() | {"models": ["nobody"]}, "evaluation")
     assert main([str(bad)]) == 1 and "no model called nobody" in capsys.readouterr().err
     assert read_run(tmp_path / "runs", "b").state == "failed"
 
 
 def test_a_job_stops_within_a_chunk_and_goes_on(modules, folder, tmp_path, monkeypatch):
     config = EvaluationConfig(models=("toy",), data=str(folder), threads=1, device=DEVICE)
-    run_dir = create_run(tmp_path / "runs", "a", config.to_dict())
+    run_dir = create_run(tmp_path / "runs", "a", config.to_dict(), "evaluation")
     computed = []
     compute = Voter._compute
 
@@ -647,9 +647,9 @@ def test_a_job_stops_within_a_chunk_and_goes_on(modules, folder, tmp_path, monke
         return compute(self, images)
 
     monkeypatch.setattr(Voter, "_compute", compute_and_stop)
-    assert run_job(run_dir) is None and computed == [0]
+    assert JOB.run(run_dir) is None and computed == [0]
     (run_dir / "stop").unlink()
-    assert run_job(run_dir)["models"][0]["num_images"] == 70 and computed == [0, 32, 64]
+    assert JOB.run(run_dir)["models"][0]["num_images"] == 70 and computed == [0, 32, 64]
 
 
 @pytest.fixture

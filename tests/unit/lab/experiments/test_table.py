@@ -22,12 +22,13 @@ from lab.documents import read_document, read_measurements, read_rows
 from lab.experiments import location_bias, red_green
 from lab.experiments import table as experiments
 from lab.experiments.red_green_network import CONVOLUTIONS
-from lab.experiments.table import EXPERIMENTS, ExperimentConfig, configure, main, run_job, start_run
+from lab.experiments.table import EXPERIMENTS, JOB, ExperimentConfig, configure, place_run
+from lab.jobs import main
 from lab.session import Lab
 from models.data.preprocessing import Preprocessing
 from models.networks.small_cnn import HEADS
 from models.registry import Registry
-from models.runs.run import RunWriter, create_run, read_lines, read_run, request_stop
+from models.runs.run import RunWriter, create_run, read_lines, read_run, request_stop, take_up_run
 from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[4]
@@ -46,7 +47,8 @@ def lab(tmp_path):
 
 
 def start(root: Path, name: str, **options) -> Path:
-    return start_run(root, configure(name, TINY[name] | options), "try")
+    take_up_run(root / "try", configure(name, TINY[name] | options).to_dict(), "experiment")
+    return root / "try"
 
 
 def test_the_table_is_complete():
@@ -82,7 +84,7 @@ def test_rows_appear_one_by_one_and_the_document_is_json(name, lab, tmp_path):
 
 
 def test_red_green_sets_its_rows_beside_the_published_ones(lab, tmp_path):
-    document = run_job(start(tmp_path, "red_green"))
+    document = JOB.run(start(tmp_path, "red_green"))
     assert read_rows(read_run(tmp_path, "try")) == document["rows"]
     assert [row["convolution"] for row in document["rows"]] == list(CONVOLUTIONS)
     for row in document["rows"]:
@@ -109,7 +111,7 @@ def test_red_green_says_so_if_an_identity_fails():
 
 
 def test_location_bias_leaves_models_with_the_same_budget(tmp_path):
-    document = run_job(start(tmp_path, "location_bias"))
+    document = JOB.run(start(tmp_path, "location_bias"))
     assert read_rows(read_run(tmp_path, "try")) == document["rows"]
     names = [f"try-{head}-0" for head in HEADS]
     assert [m["run"] for m in document["measurements"]] == names
@@ -130,7 +132,7 @@ def test_location_bias_leaves_models_with_the_same_budget(tmp_path):
 def test_a_run_of_the_same_name_is_never_replaced(tmp_path, make_run):
     make_run(tmp_path, f"try-{HEADS[0]}-0")
     with pytest.raises(UserError, match="already a run"):
-        run_job(start(tmp_path, "location_bias"))
+        JOB.run(start(tmp_path, "location_bias"))
     assert read_run(tmp_path, f"try-{HEADS[0]}-0").config == {"dataset": "insects"}
     assert read_run(tmp_path, "try").state == "failed"
 
@@ -178,7 +180,7 @@ def test_traces_of_a_labelled_folder_follow_the_right_class(lab, tmp_path):
         lab.open_image(name).save(tmp_path / "data" / category / "a.png")
     (tmp_path / "data" / "Bag" / "broken.png").write_bytes(b"no picture")
     options = {"model": "fashion_cnn", "data": str(tmp_path / "data"), "device": DEVICE}
-    document = run_job(start_run(tmp_path / "runs", configure("traces", options)))
+    document = JOB.start(config := configure("traces", options), place_run(tmp_path / "runs", config))
     bag, unknown = document["rows"]
     assert (bag["category"], bag["is_labelled"], unknown["is_labelled"]) == ("bag", True, False)
     assert len(document["skipped"]) == 1 and "broken.png" in document["skipped"][0]
@@ -199,7 +201,7 @@ def test_traces_of_a_plain_folder(lab, tmp_path):
 def test_a_job_leaves_its_rows_and_its_document(tmp_path):
     run_dir = start(tmp_path, "traces")
     done = subprocess.run(
-        [sys.executable, "-m", "lab.experiments.table", run_dir],
+        [sys.executable, "-m", "lab.jobs", run_dir],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -215,7 +217,7 @@ def test_a_job_leaves_its_rows_and_its_document(tmp_path):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_stop_keeps_what_was_measured(name, tmp_path):
     run_dir = start(tmp_path, name)
-    document = run_job(run_dir, lambda *_: request_stop(run_dir))
+    document = JOB.run(run_dir, lambda *_: request_stop(run_dir))
     run = read_run(tmp_path, "try")
     assert run.state == document["state"] == "stopped"
     assert len(document["measurements"]) == 1 and read_rows(run) == document["rows"]
@@ -226,10 +228,10 @@ def test_a_stop_keeps_what_was_measured(name, tmp_path):
 @pytest.mark.parametrize("name", ["location_bias", "traces"])
 def test_a_stopped_run_goes_on_where_it_was(name, tmp_path):
     run_dir = start(tmp_path, name)
-    first = run_job(run_dir, lambda *_: request_stop(run_dir))
+    first = JOB.run(run_dir, lambda *_: request_stop(run_dir))
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"try-{HEADS[0]}-0/weights.safetensors")}
     (run_dir / "stop").unlink()
-    document = run_job(run_dir)
+    document = JOB.run(run_dir)
     assert document["state"] == read_run(tmp_path, "try").state == "finished"
     assert document["measurements"][0] == first["measurements"][0] and len(document["rows"]) > 1
     assert all(path.stat().st_mtime_ns == when for path, when in files.items())
@@ -265,7 +267,7 @@ def counted(monkeypatch):
 def test_many_measurements_are_summed_up_rarely_and_kept_line_by_line(counted, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "PUBLISH_SECONDS", 1000)
     run_dir = start(tmp_path, "traces")
-    document = run_job(run_dir)
+    document = JOB.run(run_dir)
     assert counted.sums == 2  # once for the first row, once in the end
     assert document == read_run(tmp_path, "try").document
     assert [row["value"] for row in document["rows"]] == [m["value"] for m in document["measurements"]]
@@ -278,12 +280,12 @@ def test_many_measurements_are_summed_up_rarely_and_kept_line_by_line(counted, t
 def test_a_long_run_goes_on_also_after_a_crash_within_a_line(counted, tmp_path):
     run_dir = start(tmp_path, "traces")
     lines = run_dir / "measurements.jsonl"
-    run_job(run_dir, lambda measurement, _: measurement["value"] == 349 and request_stop(run_dir))
+    JOB.run(run_dir, lambda measurement, _: measurement["value"] == 349 and request_stop(run_dir))
     assert read_run(tmp_path, "try").state == "stopped" and lines.stat().st_size > 2**20
     lines.write_bytes(lines.read_bytes()[:-3000])
     (run_dir / "stop").unlink()
     counted.measured.clear()
-    document = run_job(run_dir)
+    document = JOB.run(run_dir)
     assert counted.measured == list(range(349, 400))
     assert (document["state"], document["sentence"]) == ("finished", f"sum {sum(range(400))}")
     assert [line["value"] for line in read_lines(lines)] == list(range(400))
@@ -293,7 +295,7 @@ def test_a_long_run_goes_on_also_after_a_crash_within_a_line(counted, tmp_path):
 def test_a_measurement_without_a_part_is_damaged(name, tmp_path):
     """As somebody leaves it who edits the file by hand; one without its key is measured again."""
     run_dir = start(tmp_path, name)
-    run_job(run_dir, lambda *_: request_stop(run_dir))
+    JOB.run(run_dir, lambda *_: request_stop(run_dir))
     lines = run_dir / "measurements.jsonl"
     (first, *_) = read_lines(lines)
     experiment = EXPERIMENTS[name]
@@ -314,7 +316,7 @@ def test_a_measurement_without_a_part_is_damaged(name, tmp_path):
             ] is not None
     lines.write_text(json.dumps(dict.fromkeys(first) | {key: first[key] for key in experiment.key}) + "\n")
     with pytest.raises(UserError, match=r"try/measurements\.jsonl is damaged: .* is not what it should be"):
-        run_job(run_dir)
+        JOB.run(run_dir)
     assert read_run(tmp_path, "try").state == "failed"
 
 
@@ -326,15 +328,16 @@ def test_a_run_that_was_broken_off_is_taken_up_again_and_no_other(tmp_path):
     run_dir = start(tmp_path, "traces")
     with pytest.raises(UserError, match="already a run"):  # queued
         start(tmp_path, "traces")
-    first = run_job(run_dir, lambda *_: request_stop(run_dir))
+    first = JOB.run(run_dir, lambda *_: request_stop(run_dir))
     with pytest.raises(UserError, match="already a run"):
         start(tmp_path, "traces", seed=1)
     assert start(tmp_path, "traces") == run_dir
-    again = run_job(run_dir)
+    again = JOB.run(run_dir)
     assert again["state"] == "finished" and again["measurements"][0] == first["measurements"][0]
     with pytest.raises(UserError, match="it is finished"):
         start(tmp_path, "traces")
-    names = [start_run(tmp_path, configure("traces", TINY["traces"])).name for _ in range(2)]
+    config = configure("traces", TINY["traces"])
+    names = [create_run(tmp_path, place_run(tmp_path, config).name, config.to_dict()).name for _ in range(2)]
     assert names == ["traces-1", "traces-2"]
 
 
@@ -379,7 +382,7 @@ def test_stopping_one_of_its_trainings_stops_the_experiment(tmp_path):
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    assert run_job(run_dir)["state"] == read_run(tmp_path, arm.name).state == "stopped"
+    assert JOB.run(run_dir)["state"] == read_run(tmp_path, arm.name).state == "stopped"
 
 
 @pytest.mark.parametrize(
@@ -402,10 +405,9 @@ def test_stopping_one_of_its_trainings_stops_the_experiment(tmp_path):
 def test_bad_settings_fail_the_run(values, message, tmp_path, capsys):
     with pytest.raises(UserError, match=message):
         ExperimentConfig.from_dict(values)
-    run_dir = create_run(tmp_path, "try", values)
+    run_dir = create_run(tmp_path, "try", values, "experiment")
     assert main([str(run_dir)]) == 1 and message in capsys.readouterr().err
     assert read_run(tmp_path, "try").state == "failed"
-    assert main([]) == 2
 
 
 class TestCommandLine:

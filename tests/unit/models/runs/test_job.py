@@ -1,13 +1,14 @@
-"""The frame around every program: its argument, its exit status, and what it prints."""
+"""The frame around all kinds of work: their files, and what becomes of results, stops and errors."""
 
 import errno
 import os
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
-from analysis.errors import UserError
-from models.runs.job import open_job, run_program
+from analysis.errors import Cancelled, UserError
+from models.runs.job import Job, open_job
 from models.runs.run import create_run, read_run
 
 PROBLEMS = [
@@ -16,24 +17,6 @@ PROBLEMS = [
     *(OSError(number, os.strerror(number)) for number in (errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)),
     UserError("Bad."),
 ]
-
-
-def test_the_result_is_described(tmp_path, capsys):
-    assert run_program("a.b", [str(tmp_path / "x" / ".." / "run")], lambda run_dir: run_dir, str) == 0
-    assert capsys.readouterr() == (f"{tmp_path / 'run'}\n", "")
-
-
-def test_an_expected_error_is_one_line_and_status_1(tmp_path, capsys):
-    def fail(run_dir):
-        raise UserError("Too hot.")
-
-    assert run_program("a.b", [str(tmp_path)], fail, str) == 1
-    assert capsys.readouterr() == ("", "Too hot.\n")
-
-
-def test_wrong_arguments_say_how_it_is_used(capsys):
-    assert run_program("a.b", ["x", "y"], lambda run_dir: run_dir, str) == 2
-    assert capsys.readouterr() == ("", "usage: python -m a.b RUN_DIR\n")
 
 
 @pytest.fixture
@@ -59,3 +42,65 @@ def test_a_bug_in_a_job_stays_one(run_dir):
 def test_another_file_is_named(run_dir):
     with pytest.raises(UserError, match=r"/data/x\.png cannot be used"), open_job(run_dir):
         raise PermissionError(errno.EACCES, "Permission denied", "/data/x.png")
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Settings of a job that adds."""
+
+    terms: tuple[int, ...]
+
+    def to_dict(self):
+        return {"terms": self.terms}
+
+
+def add(config, writer, stop, listen):
+    """Adds; stops at a term of 0."""
+    for term in config.terms:
+        listen(term)
+        if term == 0:
+            raise Cancelled
+    return sum(config.terms)
+
+
+ADDING = Job(
+    kind="sum",
+    read_config=lambda values: Sum(**values),
+    work=add,
+    describe=str,
+    summarize=lambda total: {"result": {"total": total}},
+    to_document=lambda total: {"total": total},
+    stopped="Enough.",
+    go_on="{run} was stopped.",
+)
+
+
+def test_a_result_is_kept_and_summarized(tmp_path):
+    heard = []
+    assert ADDING.start(Sum((1, 2)), tmp_path / "a", heard.append) == 3 == sum(heard)
+    run = read_run(tmp_path, "a")
+    assert (run.kind, run.state, run.result, run.document) == ("sum", "finished", {"total": 3}, {"total": 3})
+    with pytest.raises(UserError, match="already a run named a, and it is finished"):
+        ADDING.start(Sum((1, 2)), tmp_path / "a")
+    assert ADDING.run(tmp_path / "a") == 3
+
+
+def test_a_stop_is_noted_and_the_same_command_goes_on(tmp_path, monkeypatch):
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^a was stopped\.$"):
+            ADDING.start(Sum((1, 0)), tmp_path / "a")
+        run = read_run(tmp_path, "a")
+        assert (run.state, run.message, run.document) == ("stopped", "Enough.", None)
+    with pytest.raises(UserError, match="already a run named a, and it is stopped"):
+        ADDING.start(Sum((0,)), tmp_path / "a")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert ADDING.start(Sum((1, 0)), tmp_path / "a") is None
+
+
+def test_bad_settings_are_a_failed_run(tmp_path):
+    def refuse(values):
+        raise UserError("terms?")
+
+    with pytest.raises(UserError, match="terms"):
+        replace(ADDING, read_config=refuse).start(Sum((1,)), tmp_path / "a")
+    assert read_run(tmp_path, "a").state == "failed"

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.documents import read_document
+from lab.jobs import main
 from models.data.datasets import load_dataset
 from models.runs.run import RunWriter, create_run, read_run, request_stop
 from models.runs.stop import StopRequest
 from models.training import lr_finder
 from models.training.config import TrainingConfig
-from models.training.lr_finder import HIGHEST, LOWEST, STEPS, RangeTester, main, rate_at, read_losses, run_job
+from models.training.lr_finder import HIGHEST, JOB, LOWEST, STEPS, RangeTester, rate_at, read_losses
 from models.training.run import train
 from tests.device import DEVICE
 
@@ -128,7 +129,7 @@ def test_a_few_losses_are_too_few_for_a_suggestion():
 def test_a_real_test_suggests_a_rate_that_trains(tmp_path):
     run_dir = create_run(tmp_path, "rate", TINY, "range_test")
     state = torch.random.get_rng_state()
-    found = run_job(run_dir)
+    found = JOB.run(run_dir)
     assert torch.equal(torch.random.get_rng_state(), state)
     run = read_run(tmp_path, "rate")
     assert (run.state, run.status["step"]) == ("finished", STEPS) or len(found.rates) < STEPS
@@ -140,7 +141,7 @@ def test_a_real_test_suggests_a_rate_that_trains(tmp_path):
     # It is no training: nothing but the answer is left.
     left = {path.name for path in run_dir.iterdir()}
     assert left <= {"config.json", "status.json", "process.json", "result.json"}
-    assert run_job(create_run(tmp_path, "again", TINY, "range_test")) == found
+    assert JOB.run(create_run(tmp_path, "again", TINY, "range_test")) == found
 
 
 def test_the_optimiser_gets_the_rates_of_the_test_and_the_losses_are_means(tmp_path, monkeypatch):
@@ -169,7 +170,7 @@ def test_the_optimiser_gets_the_rates_of_the_test_and_the_losses_are_means(tmp_p
 
 def test_a_network_that_explodes_still_gives_an_answer(tmp_path):
     config = TINY | {"model": {"channels": [8, 12], "norm": "none"}}
-    found = run_job(create_run(tmp_path, "rate", config, "range_test"))
+    found = JOB.run(create_run(tmp_path, "rate", config, "range_test"))
     assert all(math.isfinite(loss) for loss in found.losses)
     assert read_run(tmp_path, "rate").state == "finished"
 
@@ -177,8 +178,8 @@ def test_a_network_that_explodes_still_gives_an_answer(tmp_path):
 def test_what_belongs_to_the_training_alone_is_left_out(tmp_path):
     """Neither its number of steps nor patience, snapshots or trackers that may not even be installed."""
     config = TINY | {"trackers": ["trackio"], "max_steps": 3, "patience": 1, "snapshots": True}
-    found = run_job(create_run(tmp_path, "rate", config, "range_test"))
-    assert found == run_job(create_run(tmp_path, "plain", TINY, "range_test"))
+    found = JOB.run(create_run(tmp_path, "rate", config, "range_test"))
+    assert found == JOB.run(create_run(tmp_path, "plain", TINY, "range_test"))
 
 
 def test_stop_ends_it_without_a_result(tmp_path, monkeypatch):
@@ -191,7 +192,7 @@ def test_stop_ends_it_without_a_result(tmp_path, monkeypatch):
             request_stop(run_dir)
 
     monkeypatch.setattr(RangeTester, "_train_step", step_and_stop)
-    assert run_job(run_dir) is None
+    assert JOB.run(run_dir) is None
     run = read_run(tmp_path, "rate")
     assert (run.state, run.status["step"], run.document) == ("stopped", 5, None)
 
@@ -205,7 +206,7 @@ def test_stop_while_data_are_read_is_a_stop_too(tmp_path, monkeypatch):
         raise AssertionError("it went on")
 
     monkeypatch.setattr("models.training.run.load_data", load)
-    assert run_job(run_dir) is None
+    assert JOB.run(run_dir) is None
     run = read_run(tmp_path, "rate")
     assert (run.state, run.document) == ("stopped", None)
 
@@ -229,7 +230,7 @@ def test_stop_while_features_are_computed_is_a_stop_too(tmp_path, folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunWriter, "update", tell_and_stop)
-        assert run_job(run_dir) is None
+        assert JOB.run(run_dir) is None
     assert read_run(tmp_path / "runs", "rate").state == "stopped"
 
 

@@ -271,7 +271,7 @@ def test_kill_9_and_the_command_line(tmp_path, uninterrupted):
     write_json(
         tmp_path / "killed" / "status.json", {"state": "queued", "kind": "training", "submitted": time.time_ns()}
     )
-    command = [sys.executable, "-m", "models.training.run", str(tmp_path / "killed")]
+    command = [sys.executable, "-m", "lab.jobs", str(tmp_path / "killed")]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
