@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import UserError
 from analysis.figures.drawing import draw_pixels
@@ -13,12 +14,12 @@ from ui.widgets.errors import clears_on_errors, shows_errors
 from ui.widgets.html import (
     Tab,
     bars_html,
-    card_html,
     empty_html,
     explain_this,
     figure_html,
     format_count,
     format_percent,
+    join_html,
     notes_html,
     open_picture,
     sentence_html,
@@ -83,24 +84,26 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
     )
 
 
-def _show(results: list[Classification]) -> str:
+def _show(results: list[Classification]) -> Markup:
     best = results[0].predictions[0]
     text = f"{results[0].model.name} sees: {best.category}, {format_percent(best.probability)}."
     if len(results) > 1:
         others = (f"{r.model.name}: {r.predictions[0].category}" for r in results[1:])
         text += f" The others: {', '.join(others)}."
     notes = dict.fromkeys(note for result in results for note in result.notes)
-    return sentence_html(text) + notes_html(notes) + f'<div class="cards">{"".join(map(_card, results))}</div>'
+    cards = Markup('<div class="cards">{}</div>').format(join_html(map(_card, results)))
+    return sentence_html(text) + notes_html(notes) + cards
 
 
-def _card(result: Classification) -> str:
+def _card(result: Classification) -> Markup:
     facts = f"{result.ms:.0f} ms, {format_count(result.model.num_params)} parameters"
     side = result.pixels.shape[-1]
     seen = figure_html(
         draw_pixels(result.pixels, size=SEEN_SIDE), f"as it sees it, {side} x {side}", "The picture at input size"
     )
-    body = f'<div class="seen">{seen}{bars_html(result.predictions)}</div>'
-    return card_html(result.model.name, facts, body)
+    return Markup(
+        '<section class="card"><h3>{}</h3><p class="note">{}</p><div class="seen">{}{}</div></section>'
+    ).format(result.model.name, facts, seen, bars_html(result.predictions))
 
 
 def _row(result: FileResult, model: str) -> list:

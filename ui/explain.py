@@ -4,6 +4,8 @@ from pathlib import Path
 
 import gradio as gr
 import numpy as np
+from markupsafe import Markup
+from torch import Tensor
 
 from analysis.attribution.methods import METHODS
 from analysis.attribution.overlay import COLORMAPS, measure_scale, render_map, render_overlay
@@ -19,6 +21,7 @@ from ui.widgets.html import (
     figure_html,
     format_percent,
     grid_html,
+    note_html,
     notes_html,
     one_of,
     open_picture,
@@ -243,8 +246,8 @@ def _read_target(label: str) -> int | None:
     return None if label == AUTO else int(label.rpartition("(")[2].rstrip(")"))
 
 
-def _list_obstacles(reasons: dict[str, str]) -> str:
-    return "".join(f'<p class="note">{METHODS[name].title} is off: {reason}</p>' for name, reason in reasons.items())
+def _list_obstacles(reasons: dict[str, str]) -> Markup:
+    return notes_html(f"{METHODS[name].title} is off: {reason}" for name, reason in reasons.items())
 
 
 def _show_explanation(services: Services, result: Explanation, sign: str, opacity: float, colors: str) -> tuple:
@@ -265,10 +268,10 @@ def _show_explanation(services: Services, result: Explanation, sign: str, opacit
         + figure_html(overlay, "Overlay; the line holds the strongest tenth", text)
         + figure_html(render_map(values, **options), "The map alone", text)
     )
-    note = f'<p class="note">{method.explanation}</p>' + notes_html(result.notes)
+    note = note_html(method.explanation) + notes_html(result.notes)
     bar = scale_html(scale) if sign == "signed" else scale_html(scale, colors=colors)
     files = (gr.update(value=str(path), interactive=True) for path in _write_files(services, result, overlay))
-    return sentence_html(text + remarks) + f'<div class="triple">{figures}</div>' + bar + note, *files
+    return sentence_html(text + remarks) + Markup('<div class="triple">{}</div>').format(figures) + bar + note, *files
 
 
 _FLAT = {
@@ -289,7 +292,7 @@ def _write_files(services: Services, result: Explanation, overlay: np.ndarray) -
     return picture, raw
 
 
-def _show_features(maps, layer: str, page: int) -> str:
+def _show_features(maps: Tensor, layer: str, page: int) -> Markup:
     num_pages = -(-len(maps) // MAPS_PER_PAGE)
     first = (min(max(page, 1), num_pages) - 1) * MAPS_PER_PAGE
     shown = maps[first : first + MAPS_PER_PAGE]

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import gradio as gr
+from markupsafe import Markup
 from starlette.middleware import Middleware
 
 from analysis.errors import UserError
@@ -47,7 +48,8 @@ def build_page(services: Services) -> gr.Blocks:
         add_endpoints(services)  # first: gradio numbers the names of whatever comes later under the same name
         bench = build_workbench(services)
         with gr.Row(elem_id="header"):
-            gr.HTML(f'<h1>ConvScope</h1><span class="badge">{services.lab.models.device.type.upper()}</span>')
+            badge = Markup('<h1>ConvScope</h1><span class="badge">{}</span>')
+            gr.HTML(badge.format(services.lab.models.device.type.upper()))
             cancel = gr.Button("Cancel", size="sm", min_width=90, scale=0, elem_id="cancel")
             corner = gr.Row(scale=0)
         with gr.Tabs(elem_id="tabs", selected="classify") as tabs:

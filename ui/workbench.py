@@ -1,9 +1,9 @@
 """The sidebar: one picture and one model, which every tab looks at."""
 
 from dataclasses import dataclass
-from html import escape
 
 import gradio as gr
+from markupsafe import Markup
 
 from models.data.samples import get_sample, list_samples
 from models.registry import DEFAULT_MODEL
@@ -11,7 +11,7 @@ from models.zoo.spec import ModelSpec
 from ui.entry import read_position
 from ui.services import Services
 from ui.widgets.errors import shows_errors
-from ui.widgets.html import format_count
+from ui.widgets.html import format_count, join_html, note_html
 from ui.widgets.picture import Picture, make_preview
 
 DEFAULT_SAMPLE = "chelsea"
@@ -46,7 +46,7 @@ def build_workbench(services: Services) -> Workbench:
             elem_id="image",
             alt_text="The picture that all tabs look at",
         )
-        gr.HTML('<p class="note">Or click a sample:</p>')
+        gr.HTML(note_html("Or click a sample:"))
         gallery = gr.Gallery(
             value=[(_make_thumbnail(s.path), s.title) for s in list_samples().values()],
             label="Samples",
@@ -105,7 +105,7 @@ def list_model_choices(services: Services) -> list[tuple[str, str]]:
     return [(_label(spec), spec.name) for spec in specs]
 
 
-def describe_model(spec: ModelSpec) -> str:
+def describe_model(spec: ModelSpec) -> Markup:
     """The facts about a model as a small HTML table."""
     size = "on this computer"
     if not spec.is_cached:
@@ -118,8 +118,8 @@ def describe_model(spec: ModelSpec) -> str:
         "Right first guess": accuracy,
         "Weights": size,
     }
-    rows = "".join(f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
-    return f'<dl class="facts">{rows}</dl>'
+    rows = join_html(Markup("<dt>{}</dt><dd>{}</dd>").format(key, value) for key, value in facts.items())
+    return Markup('<dl class="facts">{}</dl>').format(rows)
 
 
 def format_bytes(num_bytes: int) -> str:

@@ -1,15 +1,19 @@
 """A run as one page of HTML that needs nothing else: to read on a phone, to print, to hand in.
 
 Curves are static SVG, drawn by matplotlib: some 20 KB each, sharp in print, and without scripts, so that the page
-can forbid them all. (plotly would have to bring 4.5 MB of scripts along, or a browser to draw in.) Whatever comes
-from files is escaped.
+can forbid them all. (plotly would have to bring 4.5 MB of scripts along, or a browser to draw in.) The page itself is
+``assets/report.html``, a template that escapes whatever comes from files.
 """
 
 import io
 import math
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TypeGuard
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 from analysis.confusion import Confusion, measure_confusion, select_classes
 from analysis.errors import UserError
@@ -18,6 +22,7 @@ from models.checkpoints import ModelCard, read_json, read_model_card
 from models.runs.run import Run, read_run
 from models.training.provenance import describe_config
 
+ASSETS = Path(__file__).parents[2] / "assets"
 MAX_POINTS = 500
 """Of each curve."""
 MAX_CLASSES = 15
@@ -30,27 +35,7 @@ _CHARTS = {
 }
 _COLORS = {"train": "#b45309", "val": "#1d4ed8"}
 _LABELS = {"train": "training", "val": "validation"}
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_STYLE = """
-body { color: #1c1917; background: #fff; font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 56rem;
-  padding: 1rem; }
-h1, .pairs td, .pairs th, pre, code { overflow-wrap: anywhere; }
-h2 { border-bottom: 1px solid #d6d3d1; margin-top: 2rem; }
-.facts { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); margin: 1rem 0; }
-.facts div { border: 1px solid #d6d3d1; border-radius: 6px; padding: .5rem .7rem; }
-.facts dt { color: #57534e; font-size: .8rem; } .facts dd { font-size: 1.2rem; font-weight: 600; margin: 0; }
-.charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
-.charts figure { margin: 0; } .charts svg { height: auto; max-width: 100%; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #e7e5e4; padding: .2rem .5rem; text-align: left; vertical-align: top; }
-.wide { overflow-x: auto; } .matrix td { min-width: 2rem; text-align: right; }
-.matrix th { font-weight: 400; }
-.wide td, .wide th { max-width: 12rem; overflow-wrap: break-word; }
-.matrix td { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-pre { background: #f5f5f4; padding: .8rem; white-space: pre-wrap; }
-.note { color: #57534e; font-size: .9rem; }
-@media print { body { font-size: 11pt; max-width: none; } figure, table, .facts { break-inside: avoid; } }
-"""
+_RIGHT, _WRONG = "29, 78, 216", "220, 38, 38"
 
 
 def build_run_report(run_dir: str | Path) -> str:
@@ -66,55 +51,52 @@ def build_run_report(run_dir: str | Path) -> str:
     if run.kind != "training" or run.state == "damaged":
         raise UserError(f"There is no report about {run.name}: it is {run.message or 'no training'}")
     card = read_model_card(run_dir / "model.json") if run.has_model else None
-    sections = [
-        _facts(run, card),
-        _section("Curves", _curves(run)),
-        _section("Validation pictures", _mistakes(_read_confusion(run))),
-        _section("Notes", _notes(run)),
-        _section("Settings", _table(_flat(describe_config(run.config)))),
-        _section("Data", _data(run_dir)),
-        _section("Environment", _environment(run_dir)),
-    ]
-    title = _text(run.name)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{title}</h1>\n{''.join(sections)}</body>\n</html>\n"
+    return _load_template().render(
+        name=run.name,
+        message=run.message,
+        facts=_list_facts(run, card),
+        sha256=(run.result or {}).get("weights_sha256") or "-",
+        charts=_draw_charts(run),
+        mistakes=_list_mistakes(_read_confusion(run)),
+        notes=run.notes.strip(),
+        tables=[
+            ("Settings", _flat(describe_config(run.config))),
+            ("Data", _read_data(run_dir)),
+            ("Environment", _read_environment(run_dir)),
+        ],
     )
 
 
-def _facts(run: Run, card: ModelCard | None) -> str:
+@cache
+def _load_template() -> Template:
+    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS), autoescape=True, finalize=_bounded, undefined=StrictUndefined, **options
+    )
+    environment.filters["whole"] = lambda text: escape(_printable(text))
+    return environment.get_template("report.html")
+
+
+def _list_facts(run: Run, card: ModelCard | None) -> list[tuple[str, object]]:
     result = run.result or {}
     epochs = [line for line in run.metrics if line.get("kind") == "epoch"]
     last = epochs[-1] if epochs else {}
-    facts = [
+    return [
         ("State", run.state),
         ("Test accuracy", _percent(result.get("test_accuracy"))),
         ("Validation accuracy", _percent(result.get("val_accuracy"))),
         ("Training accuracy", _percent(last.get("train_accuracy"))),
-        ("Epochs", _shown(result.get("epochs"))),
+        ("Epochs", result.get("epochs")),
         ("Seconds", _rounded(result.get("seconds"))),
-        ("Trained values", f"{card.num_params:,}" if card else "-"),
-        ("Device", _shown(run.status.get("device"))),
+        ("Trained values", f"{card.num_params:,}" if card else None),
+        ("Device", run.status.get("device")),
     ]
-    cells = "".join(f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in facts)
-    sha256 = _text(result.get("weights_sha256") or "-")
-    message = f"<p>{_text(run.message)}</p>" if run.message else ""
-    hash_line = f'<p class="note">SHA-256 of the weights: <code>{sha256}</code></p>'
-    return f'{message}<dl class="facts">{cells}</dl>\n{hash_line}\n'
 
 
-def _curves(run: Run) -> str:
+def _draw_charts(run: Run) -> list[tuple[str, str]]:
+    """Title and ``<svg>`` element of each chart; none before the first epoch is over."""
     epochs = [line for line in run.metrics if line.get("kind") == "epoch" and _is_number(line.get("epoch"))]
-    if not epochs:
-        return "<p>No epoch was completed.</p>"
-    charts = "".join(
-        f'<figure role="img" aria-label="{title} by epoch">{_draw(title, names, epochs)}</figure>'
-        for title, names in _CHARTS.items()
-    )
-    return f'<div class="charts">{charts}</div>'
+    return [(title, _draw(title, names, epochs)) for title, names in _CHARTS.items()] if epochs else []
 
 
 def _draw(title: str, names: Sequence[str], epochs: list[dict]) -> str:
@@ -136,7 +118,7 @@ def _draw(title: str, names: Sequence[str], epochs: list[dict]) -> str:
     if axes.lines:
         axes.legend(frameon=False)
     axes.set(title=title, xlabel="epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("x", integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     file = io.StringIO()
@@ -155,9 +137,10 @@ def _read_confusion(run: Run) -> Confusion | None:
         return None
 
 
-def _mistakes(confusion: Confusion | None) -> str:
+def _list_mistakes(confusion: Confusion | None) -> dict[str, object] | None:
+    """A sentence, a row of scores for each class, and the matrix: class -> (pictures, colour) of each cell."""
     if confusion is None:
-        return "<p>The run keeps no validation pictures with predictions.</p>"
+        return None
     shown = list(range(len(confusion.categories)))
     intro = f"{confusion.num_correct} of {len(confusion)} kept validation pictures are recognised"
     if len(shown) > MAX_CLASSES:
@@ -169,110 +152,76 @@ def _mistakes(confusion: Confusion | None) -> str:
             score.category,
             score.pictures,
             _percent(score.recall.value),
-            _interval(score.recall),
+            None if score.recall.low is None else f"{score.recall.low:.1%} to {score.recall.high:.1%}",
             _percent(score.precision),
         )
         for score in (scores[index] for index in shown)
     ]
-    head = ("class", "pictures", "recognised", "95 % interval", "right when predicted")
-    return (
-        f"<p>{intro}.</p>\n<h3>Each class</h3>{_rows(rows, head)}\n"
-        f"<h3>Which class is taken for which</h3>{_matrix(confusion, shown)}"
-    )
+    counts = confusion.counts[shown][:, shown].tolist()
+    totals = confusion.counts.sum(1)[shown].clamp(min=1).tolist()
+    matrix = [
+        (
+            confusion.categories[index],
+            [
+                (count, f"{_RIGHT if row == column else _WRONG}, {0.55 * count / totals[row]:.2f}")
+                for column, count in enumerate(counts[row])
+            ],
+        )
+        for row, index in enumerate(shown)
+    ]
+    return {"intro": intro, "scores": rows, "matrix": matrix}
 
 
-def _matrix(confusion: Confusion, shown: list[int]) -> str:
-    counts = confusion.counts[shown][:, shown]
-    totals = confusion.counts.sum(1)[shown].clamp(min=1)
-    names = [_text(confusion.categories[index]) for index in shown]
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
-    body = []
-    for row, name in enumerate(names):
-        cells = []
-        for column, count in enumerate(counts[row].tolist()):
-            color = "29, 78, 216" if row == column else "220, 38, 38"
-            alpha = 0.55 * count / int(totals[row])
-            cells.append(f'<td style="background: rgba({color}, {alpha:.2f})">{count}</td>')
-        body.append(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>')
-    return (
-        f'<div class="wide"><table class="matrix"><thead><tr><th>right class \\ predicted</th>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _notes(run: Run) -> str:
-    notes = run.notes.strip()
-    return f"<pre>{_text(notes, len(notes))}</pre>" if notes else "<p>None.</p>"
-
-
-def _data(run_dir: Path) -> str:
+def _read_data(run_dir: Path) -> list[tuple[str, object]] | None:
     try:
         data = read_json(run_dir / "data.json", MAX_DATA_BYTES)
     except UserError:
-        return "<p>Not recorded.</p>"
-    splits = data.get("splits") if isinstance(data.get("splits"), dict) else {}
-    counts = [(f"{name} pictures", part.get("count")) for name, part in splits.items() if isinstance(part, dict)]
-    facts = [(key, data.get(key)) for key in ("name", "categories", "image_size", "in_channels", "sha256")]
-    return _table([*facts, *counts])
+        return None
+    splits = data.get("splits")
+    parts = splits.items() if isinstance(splits, dict) else ()
+    counts = [(f"{name} pictures", part.get("count")) for name, part in parts if isinstance(part, dict)]
+    return [*((key, data.get(key)) for key in ("name", "categories", "image_size", "in_channels", "sha256")), *counts]
 
 
-def _environment(run_dir: Path) -> str:
+def _read_environment(run_dir: Path) -> list[tuple[str, object]] | None:
     try:
-        return _table(_flat(read_json(run_dir / "environment.json")))
+        return _flat(read_json(run_dir / "environment.json"))
     except UserError:
-        return "<p>Not recorded.</p>"
+        return None
 
 
 def _flat(values: dict, prefix: str = "") -> list[tuple[str, object]]:
     """(name, value) of each setting, those inside others as "shapes.position"."""
-    pairs = []
+    pairs: list[tuple[str, object]] = []
     for name, value in values.items():
         is_table = isinstance(value, dict) and value and not prefix
         pairs += _flat(value, f"{name}.") if is_table else [(f"{prefix}{name}", value)]
     return pairs
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{title}</h2>\n{content}\n</section>\n"
-
-
-def _table(pairs: Iterable[tuple[str, object]]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{_text(name)}</th><td>{_text(_shown(value))}</td></tr>' for name, value in pairs
-    )
-    return f'<table class="pairs">{rows}</table>'
-
-
-def _rows(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
-    top = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{_text(_shown(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _text(value: object, limit: int = MAX_VALUE_LENGTH) -> str:
-    """Escaped for HTML, bounded, and without halves of characters, which no file can hold."""
-    text = str(value).encode(errors="replace").decode()
-    return escape(text if len(text) <= limit else text[: limit - 3] + "...", quote=True)
-
-
-def _shown(value: object) -> str:
+def _bounded(value: object) -> str:
+    """What the page shows of a value, which the template then escapes."""
+    if isinstance(value, Markup):
+        return value
     if value is None:
         return "-"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    text = _printable(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 3] + "..."
 
 
-def _percent(value: object) -> str:
-    return f"{value:.2%}" if _is_number(value) else "-"
+def _printable(text: str) -> str:
+    """Without halves of characters, which no file can hold."""
+    return text.encode(errors="replace").decode()
 
 
-def _interval(share) -> str:
-    return "-" if share.low is None else f"{share.low:.1%} to {share.high:.1%}"
+def _percent(value: object) -> str | None:
+    return f"{value:.2%}" if _is_number(value) else None
 
 
-def _rounded(value: object) -> str:
-    return f"{value:.1f}" if _is_number(value) else "-"
+def _rounded(value: object) -> str | None:
+    return f"{value:.1f}" if _is_number(value) else None
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     # Drawing needs more than to be finite: scales of curves near the largest float overflow.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30

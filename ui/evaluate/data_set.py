@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.figures.evaluation import CURVES, plot_consistency, plot_layer_errors
@@ -15,7 +16,7 @@ from models.names import describe_skipped
 from models.runs.run import Run
 from ui.services import Services
 from ui.widgets.errors import shows_errors
-from ui.widgets.html import describe_estimate, explain_this, sentence_html, table_html
+from ui.widgets.html import describe_estimate, explain_this, join_html, sentence_html, table_html
 from ui.widgets.job_view import JobView, build_job_view
 from ui.widgets.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench
@@ -149,7 +150,7 @@ def _build_result(services: Services):
     return [finding, *plots, downloads, table, document], show
 
 
-def _describe(document: dict) -> str:
+def _describe(document: dict) -> Markup:
     """The finding in words, a row for each model, the differences, and the protocol."""
     models = document["models"]
     first = models[0]
@@ -181,7 +182,7 @@ def _describe(document: dict) -> str:
     notes += [f"{model['model']}: {note}" for model in models for note in model["notes"]]
     notes += [_describe_published(model) for model in models if model.get("published")]
     parts += [table_html(["rules and notes"], [[note] for note in notes])]
-    return "".join(parts)
+    return join_html(parts)
 
 
 def _describe_published(model: dict) -> str:

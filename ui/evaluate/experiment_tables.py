@@ -1,8 +1,9 @@
 """The rows of published experiments as tables and charts."""
 
 from collections.abc import Callable
-from html import escape
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
 
 from analysis.figures.evaluation import plot_traces
 from ui.widgets.html import describe_estimate, table_html
@@ -11,12 +12,12 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
-def show_rows(experiment: str, rows: list[dict]) -> tuple[str, "Figure | None"]:
+def show_rows(experiment: str, rows: list[dict]) -> tuple[Markup, "Figure | None"]:
     """HTML and, where there is one, a chart for the rows of an experiment."""
     return _TABLES[experiment](rows)
 
 
-def _show_red_green(rows: list[dict]) -> tuple[str, None]:
+def _show_red_green(rows: list[dict]) -> tuple[Markup, None]:
     def spread(cell: dict) -> str:
         return f"{100 * cell['mean']:.1f} ± {100 * cell['std']:.1f} %"
 
@@ -35,7 +36,7 @@ def _show_red_green(rows: list[dict]) -> tuple[str, None]:
     return table_html(head, cells), None
 
 
-def _show_location_bias(rows: list[dict]) -> tuple[str, None]:
+def _show_location_bias(rows: list[dict]) -> tuple[Markup, None]:
     def interval(cell: dict) -> str:
         return describe_estimate({**cell, "value": cell["mean"]})
 
@@ -45,9 +46,9 @@ def _show_location_bias(rows: list[dict]) -> tuple[str, None]:
     return table_html(["head", "objects on the left", "objects on the right", "drop", "networks"], cells), None
 
 
-def _show_traces(rows: list[dict]) -> tuple[str, "Figure"]:
-    names = {row["picture"]: escape(row["picture"].rpartition("/")[2]) for row in rows}
-    return "", plot_traces(rows, names)
+def _show_traces(rows: list[dict]) -> tuple[Markup, "Figure"]:
+    names = {row["picture"]: str(escape(row["picture"].rpartition("/")[2])) for row in rows}
+    return Markup(""), plot_traces(rows, names)
 
 
 _TABLES: dict[str, Callable] = {

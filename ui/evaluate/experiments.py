@@ -1,7 +1,6 @@
 """Published experiments, one click each: the table grows while the networks are trained."""
 
 import json
-from html import escape
 
 import gradio as gr
 
@@ -14,7 +13,7 @@ from models.runs.run import Run
 from ui.evaluate.experiment_tables import show_rows
 from ui.services import Services
 from ui.widgets.errors import shows_errors
-from ui.widgets.html import explain_this, sentence_html
+from ui.widgets.html import explain_this, note_html, sentence_html
 from ui.widgets.job_view import JobView, build_job_view
 from ui.widgets.own_data import find_own_data, list_folders
 from ui.workbench import Workbench
@@ -89,8 +88,8 @@ def _build_result(services: Services):
         if not run or not rows:
             return "", gr.update(value=None, visible=False), gr.update(visible=False)
         table, figure = show_rows(str(run.config.get("experiment")), rows)
-        note = escape(str((found or {}).get("note") or ""))
-        html = sentence_html(str(run.status.get("sentence") or "")) + table + f'<p class="note">{note}</p>'
+        note = note_html(str((found or {}).get("note") or ""))
+        html = sentence_html(str(run.status.get("sentence") or "")) + table + note
         download = gr.update(visible=False)
         if found is not None:
             path = services.new_file(f"{run.name}.json")

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import UserError
 from analysis.figures.evaluation import plot_arm_layers, plot_arms
@@ -134,7 +135,7 @@ def _build_result(services: Services):
     return [finding, scatter, layers, document], show
 
 
-def _describe(document: dict) -> str:
+def _describe(document: dict) -> Markup:
     arms = document["arms"]
     rows = [
         [

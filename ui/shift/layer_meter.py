@@ -2,9 +2,9 @@
 
 import json
 from dataclasses import asdict, fields
-from html import escape
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.equivariance.meter import LayerMeter, list_notes
 from analysis.figures.shift import plot_meter
@@ -14,7 +14,16 @@ from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls
 from ui.widgets.errors import clears_on_errors
-from ui.widgets.html import describe_shift, empty_html, notes_html, open_picture, sentence_html
+from ui.widgets.html import (
+    describe_shift,
+    empty_html,
+    note_html,
+    notes_html,
+    open_picture,
+    row_html,
+    sentence_html,
+    table_html,
+)
 from ui.workbench import Workbench
 
 VIEW = "layer-meter"
@@ -94,7 +103,7 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
     gr.on(changes, forget, [*looks_at, about], outputs, show_progress="hidden", **private)
 
 
-def _describe(reading: MeterReading) -> str:
+def _describe(reading: MeterReading) -> Markup:
     measured = [meter for meter in reading.layers if meter.error is not None]
     where = describe_shift(reading.dx, reading.dy)
     if not measured:
@@ -114,24 +123,23 @@ def _describe(reading: MeterReading) -> str:
         f"{network}Errors are relative to maps whose channels are centred on their mean over the samples. "
         "0 is perfect equivariance; about 1.4 is what two unrelated pictures show."
     )
-    return sentence_html(text) + f'<p class="note">{note}</p>' + notes_html(reading.notes)
+    return sentence_html(text) + note_html(note) + notes_html(reading.notes)
 
 
-def _show_rows(reading: MeterReading) -> str:
-    head = "".join(f'<th title="{escape(hint, quote=True)}">{title}</th>' for title, hint, _ in COLUMNS.values())
-    body = "".join(
-        f'<tr title="{escape(meter.note, quote=True)}">'
-        + "".join(f"<td>{_format(getattr(meter, name), form)}</td>" for name, (_, _, form) in COLUMNS.items())
-        + "</tr>"
+def _show_rows(reading: MeterReading) -> Markup:
+    head = (Markup('<th title="{}">{}</th>').format(hint, title) for title, hint, _ in COLUMNS.values())
+    rows = (
+        row_html(
+            (_format(getattr(meter, name), form) for name, (_, _, form) in COLUMNS.items()),
+            Markup(' title="{}"').format(meter.note),
+        )
         for meter in reading.layers
     )
-    remarks = "".join(f'<p class="note">{escape(note)}</p>' for note in list_notes(reading.layers))
-    table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="scrolled" tabindex="0" role="region" aria-label="All layers">{table}</div>{remarks}'
+    return table_html(head, rows, "All layers") + notes_html(list_notes(reading.layers))
 
 
-def _format(value, form: str) -> str:
-    return "–" if value is None else escape(form.format(value))
+def _format(value: object, form: str) -> str:
+    return "–" if value is None else form.format(value)
 
 
 def _write_csv(services: Services, reading: MeterReading) -> str:

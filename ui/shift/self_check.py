@@ -1,15 +1,15 @@
 """The self-check: identities that must hold exactly, measured on the chosen model and picture."""
 
 import json
-from html import escape
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.self_check.identities import IdentityResult
 from lab.shifts import check_model
 from ui.services import Services
 from ui.widgets.errors import clears_on_errors
-from ui.widgets.html import empty_html, open_picture, sentence_html
+from ui.widgets.html import empty_html, open_picture, row_html, sentence_html, table_html
 from ui.workbench import Workbench
 
 VIEW = "self-check"
@@ -19,7 +19,9 @@ EMPTY = (
 )
 NO_BREAK = "\u2011"
 """A hyphen that a line does not end with."""
+NO_BREAK_SPACE = "\u00a0"
 MARKS = {True: "passed", False: "failed", None: "does not apply"}
+HEADINGS = ("", "what", "error", "limit", "outcome", "how")
 
 
 def build_self_check_panel(services: Services, bench: Workbench) -> None:
@@ -58,25 +60,23 @@ def build_self_check_panel(services: Services, bench: Workbench) -> None:
     gr.on(changes, forget, [bench.image, bench.model, about], outputs, show_progress="hidden", **private)
 
 
-def _show(model: str, results: tuple[IdentityResult, ...]) -> str:
+def _show(model: str, results: tuple[IdentityResult, ...]) -> Markup:
     measured = [result for result in results if result.passed is not None]
     failed = [result for result in measured if not result.passed]
     text = f"{model}: {len(measured) - len(failed)} of {len(measured)} checks passed"
     text += f"; failed: {', '.join(result.identity for result in failed)}." if failed else "."
-    rows = "".join(_show_row(result) for result in results)
-    head = "<tr><th></th><th>what</th><th>error</th><th>limit</th><th>outcome</th><th>how</th></tr>"
-    table = f'<table class="table"><thead>{head}</thead><tbody>{rows}</tbody></table>'
-    scrolled = f'<div class="scrolled" tabindex="0" role="region" aria-label="All identities">{table}</div>'
-    return sentence_html(text, "bad" if failed else "good") + scrolled
+    table = table_html(HEADINGS, map(_show_row, results), "All identities")
+    return sentence_html(text, "bad" if failed else "good") + table
 
 
-def _show_row(result: IdentityResult) -> str:
+def _show_row(result: IdentityResult) -> Markup:
     error = "–" if result.error is None else "0, to the last bit" if result.error == 0 else f"{result.error:.1e}"
-    sign = "&gt;" if result.is_negative_control else "≤"
+    sign = ">" if result.is_negative_control else "≤"
     limit = "0" if result.tolerance == 0 else f"{result.tolerance:.0e}".replace("-", NO_BREAK)
     control = " (must break)" if result.is_negative_control else ""
     outcome = MARKS[result.passed]
-    return (
-        f'<tr class="{outcome.split()[0]}"><td>{result.identity}</td><td>{escape(result.title)}{control}</td>'
-        f"<td>{error}</td><td>{sign}&nbsp;{limit}</td><td>{outcome}</td><td>{escape(result.note)}</td></tr>"
+    cells = (
+        *(result.identity, f"{result.title}{control}", error),
+        *(f"{sign}{NO_BREAK_SPACE}{limit}", outcome, result.note),
     )
+    return row_html(cells, Markup(' class="{}"').format(outcome.split()[0]))

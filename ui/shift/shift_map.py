@@ -3,9 +3,9 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from html import escape
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import UserError
 from analysis.figures.shift import COLORINGS, MAX_COLUMNS, Panel, plot_shift_maps
@@ -16,12 +16,13 @@ from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls, find_limit
 from ui.widgets.errors import clears_on_errors, shows_errors, warn
-from ui.widgets.html import empty_html, format_percent, notes_html, open_picture, sentence_html
+from ui.widgets.html import empty_html, format_percent, note_html, notes_html, open_picture, sentence_html, table_html
 from ui.workbench import Workbench
 
 VIEW = "shift-map"
 UPDATE_SECONDS = 0.7
 """A chart that is redrawn more often flickers."""
+HEADINGS = ("model", "class without a shift", "kept at", "consistency", "all H×W")
 CSV_COLUMNS = ("model", "boundary", "twin", "dx", "dy", "class", "probability", "margin", "near_tie")
 EMPTY = (
     "Press a button: the picture is moved to every place up to the largest shift, and the map shows what the "
@@ -202,7 +203,7 @@ def _to_panel(shown: PictureMap) -> Panel:
     return Panel(shown.model.name, shown.map, shown.model.categories, shown.stride)
 
 
-def _describe(maps: Sequence[PictureMap], is_done: bool) -> str:
+def _describe(maps: Sequence[PictureMap], is_done: bool) -> Markup:
     """The finding in words, and a table of the models."""
     first = maps[0]
     text = (
@@ -214,24 +215,24 @@ def _describe(maps: Sequence[PictureMap], is_done: bool) -> str:
         text = (
             f"{maps[-1].model.name}: {done} of {total} shifts so far. The colours between them are their neighbours'."
         )
-    head = "<tr><th>model</th><th>class without a shift</th><th>kept at</th><th>consistency</th><th>all H×W</th></tr>"
-    rows = "".join(
-        f"<tr><td>{escape(m.model.name)}</td><td>{escape(m.category)}</td><td>{format_percent(m.map.share_kept)}</td>"
-        f"<td>{m.map.consistency:.1%}</td><td>{'' if m.all_shifts is None else f'{m.all_shifts:.1%}'}</td></tr>"
+    rows = (
+        (
+            *(m.model.name, m.category, format_percent(m.map.share_kept)),
+            *(f"{m.map.consistency:.1%}", "" if m.all_shifts is None else f"{m.all_shifts:.1%}"),
+        )
         for m in maps
     )
     rule = BOUNDARIES[first.boundary]
     network = "Circular twins: every padded operation wraps around. " if first.is_twin else ""
     ties = max(float(m.map.is_tie.double().mean()) for m in maps)
     tied = f"{format_percent(ties)} of the shifts are near-ties, which count as no change. " if ties else ""
-    preview = "<strong>Fast preview in bfloat16: not for reporting.</strong> " if first.map.is_preview else ""
+    preview = Markup("<strong>Fast preview in bfloat16: not for reporting.</strong> ") if first.map.is_preview else ""
     note = (
-        f"{preview}{tied}{network}{rule.title}: {rule.explanation} Red lines: another class. Dotted: whole cells of "
+        f"{tied}{network}{rule.title}: {rule.explanation} Red lines: another class. Dotted: whole cells of "
         f"the deepest layer (stride {first.stride}). Click a cell to show that shift above. {DEFINITION}"
     )
-    table = f'<div class="scrolled"><table class="table">{head}{rows}</table></div>'
     remarks = notes_html(dict.fromkeys(note for m in maps for note in m.notes))
-    return sentence_html(text) + f'{table}<p class="note">{note}</p>{remarks}'
+    return sentence_html(text) + table_html(HEADINGS, rows) + note_html(preview + note) + remarks
 
 
 def _write_files(services: Services, maps: Sequence[PictureMap]) -> list[str]:

@@ -1,9 +1,9 @@
 """What happens when the cat moves sideways? Predictions and feature maps before and after a shift."""
 
 import math
-from html import escape
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.attribution.overlay import render_map
 from analysis.equivariance.align import MapComparison
@@ -27,6 +27,8 @@ from ui.widgets.html import (
     explain_this,
     figure_html,
     format_percent,
+    join_html,
+    note_html,
     notes_html,
     one_of,
     open_picture,
@@ -218,7 +220,7 @@ def _build_controls() -> tuple[ShiftControls, gr.Dropdown]:
     return ShiftControls(dx, dy, boundary, padding), step
 
 
-def _show_result(result: ShiftResult) -> str:
+def _show_result(result: ShiftResult) -> Markup:
     before, after = result.before[0], result.after[0]
     where = describe_shift(result.dx, result.dy)
     of_before = before.probability + result.probability_change
@@ -234,9 +236,10 @@ def _show_result(result: ShiftResult) -> str:
         ("Original", draw_pixels(result.before_pixels), result.before),
         (where, draw_pixels(result.after_pixels, result.is_real), result.after),
     )
-    columns = "".join(
-        f'<div class="column">{figure_html(picture, title, f"{title}: {tops[0].category}")}'
-        f"{bars_html(tops, mark=before.index)}</div>"
+    columns = join_html(
+        Markup('<div class="column">{}{}</div>').format(
+            figure_html(picture, title, f"{title}: {tops[0].category}"), bars_html(tops, mark=before.index)
+        )
         for title, picture, tops in pictures
     )
     twin = (
@@ -244,18 +247,18 @@ def _show_result(result: ShiftResult) -> str:
         f"network: without a shift it says {before.category}, {format_percent(before.probability)}. "
     )
     hint = "Hatched pixels are invented. Arrow keys move the picture."
-    note = f'<p class="note">{escape(twin) if result.is_twin else ""}{rule.explanation} {hint}</p>'
-    note += notes_html(result.notes)
-    return sentence_html(text, "good" if result.same_top1 else "bad") + f'<div class="pair">{columns}</div>' + note
+    note = note_html(f"{twin if result.is_twin else ''}{rule.explanation} {hint}") + notes_html(result.notes)
+    finding = sentence_html(text, "good" if result.same_top1 else "bad")
+    return finding + Markup('<div class="pair">{}</div>').format(columns) + note
 
 
-def _show_maps(comparison: MapComparison | None) -> str:
+def _show_maps(comparison: MapComparison | None) -> Markup:
     if comparison is None:
         return empty_html("This model has no feature map to compare.")
     error = comparison.relative_error
     finding = "nothing can be compared at this shift" if error is None else f"relative error {error:.2g}"
     limit = comparison.limit
-    figures = ""
+    figures = Markup("")
     for title, values in (
         ("Map of the shifted picture", comparison.of_shifted),
         ("Map of the original, shifted", comparison.shifted_map),
@@ -269,7 +272,7 @@ def _show_maps(comparison: MapComparison | None) -> str:
         f"Layer {comparison.layer}, channel {comparison.channel} of {comparison.num_channels}, stride "
         f"{comparison.stride}: {finding} over all channels."
     )
-    return sentence_html(text) + f'<div class="triple">{figures}</div>' + scale_html(limit)
+    return sentence_html(text) + Markup('<div class="triple">{}</div>').format(figures) + scale_html(limit)
 
 
 def _read_distance(text: str) -> float:

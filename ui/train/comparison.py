@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import UserError
 from analysis.figures.training import plot_seed_bands, read_number
@@ -19,7 +19,7 @@ from models.runs.run import UNFINISHED, Run
 from models.training.config import TrainingConfig
 from ui.services import Services
 from ui.widgets.errors import answers_errors, shows_errors
-from ui.widgets.html import empty_html, explain_this, format_count, sentence_html, table_html
+from ui.widgets.html import empty_html, explain_this, format_count, note_html, sentence_html, table_html
 from ui.widgets.job_view import JobView, build_job_view
 
 OWN = "own"
@@ -153,22 +153,18 @@ def _find_data(base: TrainingConfig) -> dict:
     return {"dataset": base.dataset, "image_size": base.image_size, "shapes": base.shapes}
 
 
-def _describe_preset(name: str) -> str:
+def _describe_preset(name: str) -> Markup:
     preset = PRESETS[name]
     minutes = (
         "half a minute" if preset.minutes < 1 else f"{preset.minutes:g} minute{'s' if preset.minutes != 1 else ''}"
     )
     time = f"About {minutes} on two cores with {preset.seeds} seeds."
-    return _note(" ".join(filter(None, [preset.claim, preset.note, time])))
+    return note_html(" ".join(filter(None, [preset.claim, preset.note, time])))
 
 
-def _describe_variation(name: str, shifts: bool) -> str:
+def _describe_variation(name: str, shifts: bool) -> Markup:
     question = QUESTIONS[find_question(VARIATIONS[name], shifts)].title.lower()
-    return _note(f"The other settings are those of “Single run”. The verdict is about: {question}.")
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'
+    return note_html(f"The other settings are those of “Single run”. The verdict is about: {question}.")
 
 
 def _build_result(services: Services):
@@ -214,11 +210,11 @@ def _offer_files(services: Services, run: Run) -> tuple:
     return tuple(updates)
 
 
-def _describe(run: Run, config: ArmsConfig) -> str:
+def _describe(run: Run, config: ArmsConfig) -> Markup:
     """The verdict, and what was claimed."""
-    claim = _note(f"{config.title}. {config.claim}".strip())
+    claim = note_html(f"{config.title}. {config.claim}".strip())
     text, also = (str(run.status.get(name) or "") for name in ("sentence", "also"))
-    return claim + (sentence_html(text) if text else "") + (_note(also) if also else "")
+    return claim + (sentence_html(text) if text else "") + (note_html(also) if also else "")
 
 
 def _read_curves(run: Run, config: ArmsConfig, measure: str) -> list[tuple[str, list[list[dict]]]]:
@@ -256,12 +252,12 @@ def _key(line: dict) -> tuple | None:
     return (arm, seed) if isinstance(arm, str) and isinstance(seed, int) else None
 
 
-def _tabulate(run: Run, config: ArmsConfig) -> str:
+def _tabulate(run: Run, config: ArmsConfig) -> Markup:
     """One row per arm: means over seeds with their intervals, and the difference that the verdict is about."""
     rows = {str(row.get("arm")): row for row in run.status.get("rows", ()) if isinstance(row, dict)}
     found = [(arm, rows[arm.name]) for arm in config.arms if arm.name in rows]
     if not found:
-        return ""
+        return Markup("")
     columns = [name for name in MEASURES if name in ALWAYS or any(_read(row, name) for _, row in found)]
     decisive = QUESTIONS[config.question].measures[0]
     cells = [
@@ -279,7 +275,7 @@ def _tabulate(run: Run, config: ArmsConfig) -> str:
     table = table_html(["arm", change, *titles, "parameters", "seeds"], cells)
     arms = ", ".join(arm.name for arm in config.arms)
     names = f"Every network is a model: run/{run.name}-ARM-SEED, with ARM out of {arms}."
-    return table + _note(
+    return table + note_html(
         f"Means over seeds, in brackets their 95 % intervals; the change is from the first arm. {names}"
     )
 

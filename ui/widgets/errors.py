@@ -10,10 +10,10 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import escape
 
 from analysis.errors import Cancelled
 from models.problems import MAYBE_PROBLEMS, describe_problem
@@ -80,7 +80,7 @@ def clears_on_errors(clear: Callable[[str], object]) -> Callable[[Callable], Cal
 
 def refuse(message: str) -> None:
     """Ends an event of the page with a message, which pops up; its outputs stay as they are."""
-    raise gr.Error(escape(message, quote=False), title=TITLE, print_exception=False)
+    raise gr.Error(escape(message), title=TITLE, print_exception=False)
 
 
 def refuse_call(message: str) -> None:
@@ -97,12 +97,12 @@ says_errors = answers_errors(refuse_call)
 
 def warn(message: str) -> None:
     """Lets a message pop up that something did not work; events that are not queued cannot."""
-    gr.Warning(escape(message, quote=False), title=TITLE)
+    gr.Warning(escape(message), title=TITLE)
 
 
 def inform(message: str) -> None:
     """Lets a message pop up; events that are not queued cannot."""
-    gr.Info(escape(message, quote=False))
+    gr.Info(escape(message))
 
 
 def describe_error(error: Exception) -> str | None:

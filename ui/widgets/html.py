@@ -1,15 +1,16 @@
 """Pieces of the page that several tabs use.
 
-All text that comes from outside is escaped here, and tells nothing of where things are on the server.
+HTML is of the type ``Markup``, which escapes whatever is put into it and is no ``Markup`` itself. Text that comes
+from outside also tells nothing of where things are on the server.
 """
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 import gradio as gr
 import numpy as np
+from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -65,9 +66,14 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
     return read
 
 
-def text_html(text: str) -> str:
-    """Text from outside, as it can stand in the page."""
-    return escape(hide_paths(text))
+def text_html(value: object) -> Markup:
+    """Text from outside, as it can stand in the page; what is HTML already stays."""
+    return value if isinstance(value, Markup) else escape(hide_paths(str(value)))
+
+
+def join_html(pieces: Iterable[str]) -> Markup:
+    """Pieces one after the other, without anything between them."""
+    return Markup("").join(pieces)
 
 
 def png_uri(picture: NDArray[np.uint8]) -> str:
@@ -78,40 +84,47 @@ def png_uri(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(encoded).decode()
 
 
-def figure_html(picture: NDArray[np.uint8], caption: str, alt: str) -> str:
+def figure_html(picture: NDArray[np.uint8], caption: str, alt: str, style: str = "") -> Markup:
     """A picture with a caption below; ``alt`` says what it shows to those who do not see it."""
-    return (
-        f'<figure class="picture"><img src="{png_uri(picture)}" alt="{escape(alt, quote=True)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    css = Markup(' style="{}"').format(style) if style else ""
+    html = Markup('<figure class="picture"><img{} src="{}" alt="{}"><figcaption>{}</figcaption></figure>')
+    return html.format(css, png_uri(picture), alt, caption)
 
 
-def bars_html(predictions: Sequence[Prediction], mark: int | None = None) -> str:
+def bars_html(predictions: Sequence[Prediction], mark: int | None = None) -> Markup:
     """Best classes as bars from 0 to 100 %; the class ``mark`` is emphasised."""
-    rows = []
-    for p in predictions:
-        css = ' class="marked"' if p.index == mark else ""
-        rows.append(
-            f'<li{css}><span class="name">{escape(p.category)}</span>'
-            f'<span class="track"><span class="fill" style="width:{p.probability:.1%}"></span></span>'
-            f'<span class="value">{format_percent(p.probability)}</span></li>'
-        )
-    return f'<ol class="bars">{"".join(rows)}</ol>'
+    row = Markup(
+        '<li{}><span class="name">{}</span>'
+        '<span class="track"><span class="fill" style="width:{:.1%}"></span></span>'
+        '<span class="value">{}</span></li>'
+    )
+    marked = Markup(' class="marked"')
+    rows = (
+        row.format(marked if p.index == mark else "", p.category, p.probability, format_percent(p.probability))
+        for p in predictions
+    )
+    return Markup('<ol class="bars">{}</ol>').format(join_html(rows))
 
 
-def card_html(title: str, subtitle: str, body: str) -> str:
-    """A framed piece with a heading; ``body`` is HTML."""
-    return f'<section class="card"><h3>{escape(title)}</h3><p class="note">{escape(subtitle)}</p>{body}</section>'
-
-
-def sentence_html(text: str, tone: str = "") -> str:
+def sentence_html(text: str, tone: str = "") -> Markup:
     """The finding in words, above the pictures. ``tone``: ``good``, ``bad`` or nothing."""
-    return f'<p class="finding {tone}" role="status">{text_html(text)}</p>'
+    return Markup('<p class="finding {}" role="status">{}</p>').format(tone, text_html(text))
 
 
-def notes_html(notes: Iterable[str]) -> str:
+def note_html(text: str) -> Markup:
+    """A remark below a result."""
+    return Markup('<p class="note">{}</p>').format(text)
+
+
+def notes_html(notes: Iterable[str]) -> Markup:
     """Remarks below a result, one line each."""
-    return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    return join_html(map(note_html, notes))
+
+
+def list_html(summary: str, lines: Iterable[str]) -> Markup:
+    """A closed list with a heading."""
+    entries = join_html(Markup("<li>{}</li>").format(text_html(line)) for line in lines)
+    return Markup('<details class="note"><summary>{}</summary><ul>{}</ul></details>').format(summary, entries)
 
 
 def describe_shift(dx: float, dy: float) -> str:
@@ -120,35 +133,56 @@ def describe_shift(dx: float, dy: float) -> str:
     return "Shifted " + " and ".join(parts) if parts else "Not shifted"
 
 
-def empty_html(text: str) -> str:
+def empty_html(text: str) -> Markup:
     """What stands where a result will be, and how to get one."""
-    return f'<p class="empty">{text_html(text)}</p>'
+    return Markup('<p class="empty">{}</p>').format(text_html(text))
 
 
-def grid_html(pictures: Iterable[tuple[NDArray[np.uint8], str]]) -> str:
+def grid_html(pictures: Iterable[tuple[NDArray[np.uint8], str]]) -> Markup:
     """Small pictures with labels, as many in a row as fit."""
-    cells = "".join(figure_html(picture, label, label) for picture, label in pictures)
-    return f'<div class="grid">{cells}</div>'
+    cells = join_html(figure_html(picture, label, label) for picture, label in pictures)
+    return Markup('<div class="grid">{}</div>').format(cells)
 
 
-def scale_html(limit: float, *, colors: str = "diverging") -> str:
+def scale_html(limit: float, *, colors: str = "diverging") -> Markup:
     """A colour bar from ``-limit`` to ``limit`` (``diverging``) or from 0 to ``limit`` (any colour map)."""
     ends = (-limit, 0, limit) if colors == "diverging" else (0, limit)
-    labels = "".join(f"<span>{end:.3g}</span>" for end in ends)
-    return f'<div class="scale"><div class="bar {colors}"></div><div class="ends">{labels}</div></div>'
+    labels = join_html(Markup("<span>{:.3g}</span>").format(end) for end in ends)
+    html = Markup('<div class="scale"><div class="bar {}"></div><div class="ends">{}</div></div>')
+    return html.format(colors, labels)
 
 
-def progress_html(share: float) -> str:
+def progress_html(share: float) -> Markup:
     """A bar, full at 1."""
-    return f'<div class="progress"><span style="width:{share:.1%}"></span></div>'
+    return Markup('<div class="progress"><span style="width:{:.1%}"></span></div>').format(share)
 
 
-def table_html(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A plain table; cells are text."""
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{text_html(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="scrolled" tabindex="0" role="region" aria-label="Table">{table}</div>'
+def table_html(
+    headings: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    label: str = "Table",
+    attributes: Markup = Markup(""),
+) -> Markup:
+    """A table that scrolls, by keyboard too.
+
+    Args:
+        headings: Text, or whole ``<th>`` elements.
+        rows: Cells, which are text unless they are HTML; or whole rows, as :func:`row_html` makes them.
+        label: What it is, for those who do not see it.
+        attributes: More of the element around it; each begins with a space.
+    """
+    head = (text if isinstance(text, Markup) else Markup("<th>{}</th>").format(text) for text in headings)
+    body = (row if isinstance(row, Markup) else row_html(row) for row in rows)
+    return Markup(
+        '<div class="scrolled" tabindex="0" role="region" aria-label="{}"{}>'
+        '<table class="table"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+    ).format(label, attributes, join_html(head), join_html(body))
+
+
+def row_html(cells: Iterable[object], attributes: Markup = Markup("")) -> Markup:
+    """A row of a table, with attributes that each begin with a space."""
+    row = join_html(Markup("<td>{}</td>").format(text_html(cell)) for cell in cells)
+    return Markup("<tr{}>{}</tr>").format(attributes, row)
 
 
 def build_signal() -> gr.Textbox:

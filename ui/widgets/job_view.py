@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import UserError
 from lab.jobs import JobManager
@@ -113,7 +114,7 @@ def describe_wait(before: int) -> str:
     return f"It waits: {before} job{'' if before == 1 else 's'} before it on this device."
 
 
-def _describe(run: Run, before: int) -> str:
+def _describe(run: Run, before: int) -> Markup:
     if run.state not in UNFINISHED:
         return sentence_html(f"{run.name}: {run.state}. {run.message}".rstrip(), TONES.get(run.state, ""))
     step, total = run.status.get("step") or 0, run.status.get("total_steps") or 0

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import UserError
 from lab.runs.corrections import add_correction, find_trained, read_corrections, take_back_correction
@@ -12,12 +13,12 @@ from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.train.results.mistakes_view import CORRECTED, count
 from ui.widgets.errors import inform, shows_errors
-from ui.widgets.html import sentence_html, table_html
+from ui.widgets.html import note_html, sentence_html, table_html
 
 
-def no_corrections() -> tuple[str, dict]:
+def no_corrections() -> tuple[Markup, dict]:
     """What is shown where there are none."""
-    return "", gr.update(visible=False)
+    return Markup(""), gr.update(visible=False)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
             "Retrain with corrections", variant="primary", elem_id="errors-retrain", size="md", min_width=240, scale=0
         )
 
-    def show(current: Run) -> tuple[str, dict]:
+    def show(current: Run) -> tuple[Markup, dict]:
         """The corrections of a run as a table, and whether there is anything to do with them."""
         corrections = latest_corrections(read_corrections(current))
         if not corrections:
@@ -67,7 +68,7 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
         )
         table = table_html(["picture", "of", "label now", "will be", "trained with in"], rows)
         text = sentence_html(f"{count(len(rows), 'correction')} to {current.name}, {state}.")
-        return f'{text}{table}<p class="note">{CORRECTED}</p>', gr.update(visible=True)
+        return text + table + note_html(CORRECTED), gr.update(visible=True)
 
     def add(name, picked, label, is_excluded: bool) -> tuple:
         current = services.jobs.read(name or "")

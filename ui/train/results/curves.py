@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import UserError
 from analysis.figures.training import plot_accuracy, plot_layers, plot_learning_rate, plot_loss, plot_throughput
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.widgets.errors import hide_paths
-from ui.widgets.html import empty_html, format_count, progress_html, sentence_html, text_html
+from ui.widgets.html import empty_html, format_count, join_html, list_html, progress_html, sentence_html
 from ui.widgets.job_view import count_before, describe_wait
 
 WATCH_SECONDS = 1.0
@@ -125,19 +126,18 @@ def describe_run(run: Run, before: int = 0) -> str:
     return f"{run.name}: {run.state}{silence}. {run.message} {notes.get(run.state, '')}".rstrip()
 
 
-def _warn(run: Run) -> str:
+def _warn(run: Run) -> Markup:
     sentences = run.status.get("warning", "").splitlines()
-    return "".join(sentence_html(sentence, "bad") for sentence in sentences)
+    return join_html(sentence_html(sentence, "bad") for sentence in sentences)
 
 
-def _list_skipped(run: Run) -> str:
+def _list_skipped(run: Run) -> Markup:
     """The files that were left out; the run keeps at most the first hundred."""
     skipped = run.status.get("skipped") or []
-    lines = "".join(f"<li>{text_html(str(line))}</li>" for line in skipped)
     number = f"{len(skipped)}{' or more' if len(skipped) >= 100 else ''}"
     summary = f"{number} {'file was' if len(skipped) == 1 else 'files were'} left out"
-    return f'<details class="note"><summary>{summary}</summary><ul>{lines}</ul></details>' if skipped else ""
+    return list_html(summary, skipped) if skipped else Markup("")
 
 
-def _bar(run: Run) -> str:
-    return progress_html(run.fraction_done) if run.state in UNFINISHED else ""
+def _bar(run: Run) -> Markup:
+    return progress_html(run.fraction_done) if run.state in UNFINISHED else Markup("")

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import Progress, UserError
 from models.registry import RUN_PREFIX
@@ -129,7 +129,7 @@ def wire_download(
             path, word = make(value, report)
         size = _format_size(path.stat().st_size)
         label = f"Save {path.name} again ({size})"
-        note = f'<p class="note" role="status">{escape(f"{path.name}, {size}: {word}")}</p>'
+        note = Markup('<p class="note" role="status">{}, {}: {}</p>').format(path.name, size, word)
         return note, gr.update(value=str(path), visible=True, label=label)
 
     made = button.click(prepare, source, [note, save], show_progress_on=note, api_visibility="private")

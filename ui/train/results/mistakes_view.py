@@ -1,6 +1,7 @@
 """What the view of a run's errors says and shows: sentences, captions, maps, the change between two runs."""
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.attribution.overlay import render_map
 from analysis.confusion import Confusion
@@ -9,7 +10,15 @@ from analysis.figures.confusion import plot_confusion_difference
 from lab.runs.mistakes import ErrorView, PictureContrast, open_errors
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
-from ui.widgets.html import describe_estimate, empty_html, figure_html, scale_html, sentence_html
+from ui.widgets.html import (
+    describe_estimate,
+    empty_html,
+    figure_html,
+    join_html,
+    note_html,
+    scale_html,
+    sentence_html,
+)
 
 ANY = -1
 """Stands for any class in a list of classes."""
@@ -22,7 +31,7 @@ CORRECTED = (
 MATRIX = "The matrix above is that of the validation pictures."
 
 
-def describe_errors(run: Run, found: Confusion) -> str:
+def describe_errors(run: Run, found: Confusion) -> Markup:
     """The accuracy with its interval, and what is confused most."""
     wrong = len(found) - found.num_correct
     text = (
@@ -63,7 +72,7 @@ def explain_no_training(run: Run) -> str:
     )
 
 
-def list_pictures(view: ErrorView, true: int | None, predicted: int | None) -> tuple[str, list, tuple[int, ...]]:
+def list_pictures(view: ErrorView, true: int | None, predicted: int | None) -> tuple[Markup, list, tuple[int, ...]]:
     """A heading, the pictures of two classes with captions, and which pictures these are.
 
     Args:
@@ -98,7 +107,7 @@ def _caption(view: ErrorView, index: int) -> str:
     return f"{said} {found.probability[index]:.0%}, loss {found.losses[index]:.2f}"
 
 
-def draw_contrast(view: ErrorView, index: int, maps: PictureContrast) -> str:
+def draw_contrast(view: ErrorView, index: int, maps: PictureContrast) -> Markup:
     """A picture large, with the maps of two classes and of their difference on one scale."""
     names = view.confusion.categories
     predicted, other = names[maps.predicted], names[maps.other]
@@ -111,16 +120,14 @@ def draw_contrast(view: ErrorView, index: int, maps: PictureContrast) -> str:
         (render_map(maps.for_predicted, **options), f"For {predicted} (predicted){remarks[0]}"),
         (render_map(maps.for_other, **options), f"For {other} ({role}){remarks[1]}"),
     )
-    figures = "".join(figure_html(picture, caption, caption) for picture, caption in drawn)
+    figures = join_html(figure_html(picture, caption, caption) for picture, caption in drawn)
     note = "Red speaks for the class that is named, or named first; blue against it. All maps are on one scale."
     text = view.describe(index)
-    return (
-        sentence_html(f"{text[0].upper()}{text[1:]}.")
-        + f'<div class="triple quadruple">{figures}</div>{scale_html(maps.scale)}<p class="note">{note}</p>'
-    )
+    shown = Markup('<div class="triple quadruple">{}</div>').format(figures)
+    return sentence_html(f"{text[0].upper()}{text[1:]}.") + shown + scale_html(maps.scale) + note_html(note)
 
 
-def compare_errors(services: Services, run: Run, view: ErrorView, other: str | None) -> tuple[str, dict]:
+def compare_errors(services: Services, run: Run, view: ErrorView, other: str | None) -> tuple[Markup, dict]:
     """A sentence, and the difference of two runs' matrices; or why there is none.
 
     Args:
@@ -131,7 +138,7 @@ def compare_errors(services: Services, run: Run, view: ErrorView, other: str | N
     """
     hidden = gr.update(value=None, visible=False)
     if not other:
-        return "", hidden
+        return Markup(""), hidden
     try:
         before = services.jobs.read(other)
         earlier, now = open_errors(before).confusion, view.confusion
@@ -147,7 +154,7 @@ def compare_errors(services: Services, run: Run, view: ErrorView, other: str | N
     if run.config.get("corrections") != before.config.get("corrections"):
         note += CORRECTED
     figure = gr.update(value=plot_confusion_difference(change, now.categories), visible=True)
-    return sentence_html(" ".join([f"{text}.", *unfinished])) + f'<p class="note">{note}</p>', figure
+    return sentence_html(" ".join([f"{text}.", *unfinished])) + note_html(note), figure
 
 
 def count(number: int, what: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import UserError
 from lab.runs.compare import describe_runs
@@ -17,7 +18,7 @@ from ui.train.results.downloads import build_capsule_upload, build_run_downloads
 from ui.train.results.run_actions import build_run_actions, list_trainings
 from ui.train.results.runs_table import CSS, ON_LOAD, runs_html
 from ui.widgets.errors import shows_errors, warn
-from ui.widgets.html import empty_html
+from ui.widgets.html import empty_html, note_html
 from ui.workbench import list_model_choices
 
 PAGE_SIZE = 20
@@ -148,7 +149,7 @@ def _follow(change: tuple, model: str) -> str | None:
 class _Page:
     """A page of the list; ``names`` are those of all trainings."""
 
-    html: str
+    html: Markup
     number: int
     total: int
     names: tuple[str, ...]
@@ -177,7 +178,7 @@ def _show_page(page: _Page) -> list:
     return [
         page.html,
         gr.update(visible=page.total > 1),
-        f'<p class="note">{words}</p>' if page.names else "",
+        note_html(words) if page.names else "",
         gr.update(interactive=page.number > 0),
         gr.update(interactive=page.number < page.total - 1),
         page.number,

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from lab.runs.compare import NOT_SET, Comparison, RunRow
 from models.runs.run import UNFINISHED
-from ui.widgets.html import sentence_html, table_html, text_html
+from ui.widgets.html import join_html, note_html, row_html, sentence_html, table_html
 
 MAX_NOTE = 80
 """Characters of a note in the table."""
@@ -64,7 +65,7 @@ def runs_html(
     compared: Collection[str],
     *,
     is_full: bool = False,
-) -> str:
+) -> Markup:
     """All trainings of a page; a name is a button that chooses the run, and a box takes it into the comparison.
 
     Args:
@@ -74,24 +75,21 @@ def runs_html(
         compared: Names whose boxes are ticked.
         is_full: Whether no other box can be ticked.
     """
-    head = "".join(f'<th scope="col">{heading}</th>' for heading in HEADINGS)
+    box = Markup('<input type="checkbox" data-run="{0}" aria-label="Compare {0}"{1}/>')
+    button = Markup('<button type="button" data-run="{0}" title="Choose this run">{0}</button>')
     body = []
     for row in rows:
-        name = escape(row.name, quote=True)
-        ticked = " checked" if row.name in compared else ""
         cells = (
-            f'<input type="checkbox" data-run="{name}" aria-label="Compare {name}"{ticked}/>',
-            f'<button type="button" data-run="{name}" title="Choose this run">{name}</button>',
-            *map(text_html, (_describe_state(row, waiting), *_describe_outcome(row), _shorten(row.notes))),
+            box.format(row.name, " checked" if row.name in compared else ""),
+            button.format(row.name),
+            *(_describe_state(row, waiting), *_describe_outcome(row), _shorten(row.notes)),
         )
-        current = ' aria-current="true"' if row.name == chosen else ""
-        body.append(f"<tr{current}>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
-    full = " data-full" if is_full else ""
-    return f'<div class="scrolled" tabindex="0" role="region" aria-label="All trainings"{full}>{table}</div>'
+        body.append(row_html(cells, Markup(' aria-current="true"') if row.name == chosen else Markup("")))
+    head = (Markup('<th scope="col">{}</th>').format(heading) for heading in HEADINGS)
+    return table_html(head, body, "All trainings", Markup(" data-full") if is_full else Markup(""))
 
 
-def comparison_html(comparison: Comparison) -> str:
+def comparison_html(comparison: Comparison) -> Markup:
     """The finding in words, the results, and the settings in which the runs differ."""
     rows = comparison.rows
     results = [
@@ -109,8 +107,8 @@ def comparison_html(comparison: Comparison) -> str:
         settings = [(name, *values) for name, values in comparison.settings]
         parts.append(table_html(("setting that differs", *(row.name for row in rows)), settings))
     else:
-        parts.append('<p class="note">All settings are the same.</p>')
-    return "".join(parts)
+        parts.append(note_html("All settings are the same."))
+    return join_html(parts)
 
 
 def describe_comparison(comparison: Comparison) -> str:

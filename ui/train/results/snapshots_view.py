@@ -1,9 +1,9 @@
 """One moment of a training as sentences and pictures, on a scale that is the same at all moments."""
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from analysis.attribution.overlay import render_map
@@ -21,6 +21,8 @@ from ui.widgets.html import (
     figure_html,
     format_percent,
     grid_html,
+    note_html,
+    notes_html,
     scale_html,
     sentence_html,
     table_html,
@@ -32,7 +34,7 @@ FILTER_SIDE = 56
 MAP_SIDE = 56
 
 
-def describe_moment(run: Run, steps: Sequence[int], step: int, view: SnapshotView) -> str:
+def describe_moment(run: Run, steps: Sequence[int], step: int, view: SnapshotView) -> Markup:
     """Where in the training this is, and what the network makes of the picture."""
     total, epochs = run.status.get("total_steps") or steps[-1], run.status.get("epochs")
     place = f", epoch {step * epochs / total:.1f} of {epochs}" if epochs and total else ""
@@ -44,17 +46,18 @@ def describe_moment(run: Run, steps: Sequence[int], step: int, view: SnapshotVie
     )
 
 
-def draw_picture(examples: Examples, view: SnapshotView, scales: Scales) -> str:
+def draw_picture(examples: Examples, view: SnapshotView, scales: Scales) -> Markup:
     """The picture, the saliency map of its class, and the most probable classes."""
     picture = draw_pixels(examples.images[view.index].float() / 255, size=SIDE)
     saliency = render_map(view.saliency, scale=scales.saliency, size=SIDE)
     figures = figure_html(picture, f"Picture {view.index}: {view.target.category}", "The example picture")
     figures += figure_html(saliency, f"Saliency for {view.target.category}", "Strength of the gradient at each pixel")
-    bars = f"<div>{bars_html(view.predictions, mark=view.target.index)}</div>"
-    return f'<div class="triple">{figures}{bars}</div>{scale_html(scales.saliency, colors="inferno")}'
+    bars = bars_html(view.predictions, mark=view.target.index)
+    shown = Markup('<div class="triple">{}<div>{}</div></div>').format(figures, bars)
+    return shown + scale_html(scales.saliency, colors="inferno")
 
 
-def draw_filters(view: SnapshotView, scales: Scales) -> str:
+def draw_filters(view: SnapshotView, scales: Scales) -> Markup:
     """The filters of the first layer."""
     if view.filters is None:
         return empty_html("The first layer sees no picture, so its weights cannot be drawn as one.")
@@ -62,30 +65,30 @@ def draw_filters(view: SnapshotView, scales: Scales) -> str:
     text = _say_number("filters of the first layer", len(view.filters), view.num_filters)
     ends = f"Black −{scales.filters:.2g}, grey 0, white +{scales.filters:.2g}."
     grid = grid_html((picture, str(number)) for number, picture in enumerate(pictures))
-    return f'<p class="note">{text} {ends}</p>{grid}'
+    return note_html(f"{text} {ends}") + grid
 
 
-def draw_maps(view: SnapshotView, scales: Scales) -> str:
+def draw_maps(view: SnapshotView, scales: Scales) -> Markup:
     """The feature maps of the chosen layer."""
     if view.maps is None:
         return empty_html("This network has no feature maps.")
     sign, colors = ("signed", "diverging") if scales.is_signed else ("positive", "viridis")
     options = {"sign": sign, "colormap": "viridis", "scale": scales.maps, "size": MAP_SIDE}
     grid = grid_html((render_map(values[None], **options), str(number)) for number, values in enumerate(view.maps))
-    text = _say_number(f"feature maps of {escape(view.layer or '')}", len(view.maps), view.num_maps)
-    return f'<p class="note">{text}</p>{grid}{scale_html(scales.maps, colors=colors)}'
+    text = _say_number(f"feature maps of {view.layer or ''}", len(view.maps), view.num_maps)
+    return note_html(text) + grid + scale_html(scales.maps, colors=colors)
 
 
-def describe_measures(moment: int, step: int, found: Confusion, consistency: SnapshotConsistency) -> str:
+def describe_measures(moment: int, step: int, found: Confusion, consistency: SnapshotConsistency) -> Markup:
     """Accuracy and shift consistency, with the step they belong to; ``moment`` is its place on the slider."""
     text = sentence_html(
         f"After step {step:,}: accuracy {describe_estimate(found.accuracy.to_json())} on {len(found):,} validation "
         f"pictures, shift consistency {consistency.value:.0%} (up to {consistency.max_shift} px)."
     )
-    return f'<div data-moment="{moment}">{text}</div>'
+    return Markup('<div data-moment="{}">{}</div>').format(moment, text)
 
 
-def list_health(layers: Sequence[LayerHealth]) -> str:
+def list_health(layers: Sequence[LayerHealth]) -> Markup:
     """Dead and saturated channels of every activation, and what stands out."""
     rows = [
         [layer.name, f"{layer.dead} of {layer.channels}", "–" if layer.saturated is None else layer.saturated]
@@ -93,9 +96,8 @@ def list_health(layers: Sequence[LayerHealth]) -> str:
     ]
     if not rows:
         return empty_html("This network has no activations whose channels could be dead.")
-    return table_html(["activation", "dead channels", "saturated"], rows) + "".join(
-        f'<p class="note">{escape(sentence)}</p>' for sentence in describe_health(layers)[:2]
-    )
+    table = table_html(["activation", "dead channels", "saturated"], rows)
+    return table + notes_html(describe_health(layers)[:2])
 
 
 def draw_thumbnails(examples: Examples, chosen: Sequence[int]) -> list[tuple[NDArray[np.uint8], str]]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from html import escape
 
 import gradio as gr
+from markupsafe import Markup
 
 from models.data.augment.augment import TRANSFORMS, AugmentConfig, default_config, preview
 from models.data.datasets import DATASETS, OWN_PICTURES
@@ -112,7 +112,7 @@ def suited_strengths(dataset: str) -> AugmentConfig:
     return default_config(DATASETS.get(dataset, OWN_PICTURES).augmentations)
 
 
-def describe_strengths(config: AugmentConfig, side: int) -> list[str]:
+def describe_strengths(config: AugmentConfig, side: int) -> list[Markup]:
     """For each transform, what its strength means for pictures of ``side`` pixels, as HTML."""
     return [_describe(name, strength, side) for name, strength in config.to_dict().items()]
 
@@ -125,7 +125,7 @@ def _read_strengths(values: Mapping) -> AugmentConfig:
     return AugmentConfig(**{name: values[KEY.format(name)] for name in TRANSFORMS})
 
 
-def _draw(data: DataPanel, values: Mapping, config: AugmentConfig, seed: int) -> str:
+def _draw(data: DataPanel, values: Mapping, config: AugmentConfig, seed: int) -> Markup:
     pictures = data.find_pictures(values)
     if pictures is None:
         return empty_html(NO_PICTURES)
@@ -133,12 +133,11 @@ def _draw(data: DataPanel, values: Mapping, config: AugmentConfig, seed: int) ->
     active = [TRANSFORMS[name].title.lower() for name, strength in config.to_dict().items() if strength]
     what = f"changed by {', '.join(active)}" if active else "unchanged: nothing is on"
     caption = f"Left: {len(rows)} training pictures. Right of each: {VERSIONS - 1} versions, {what}."
-    picture = figure_html(draw_grid(rows, MIN_SIDE), caption, caption)
-    return picture.replace("<img ", '<img style="max-width:100%;width:auto" ', 1)
+    return figure_html(draw_grid(rows, MIN_SIDE), caption, caption, style="max-width:100%;width:auto")
 
 
-def _describe(name: str, strength: float, side: int) -> str:
+def _describe(name: str, strength: float, side: int) -> Markup:
     transform = TRANSFORMS[name]
     meaning = transform.describe(strength, side) if strength else "Off"
-    first = escape(meaning[0].upper() + meaning[1:])
-    return f'<p class="note" style="margin-top:-0.4rem"><strong>{first}.</strong> {escape(transform.explanation)}</p>'
+    html = Markup('<p class="note" style="margin-top:-0.4rem"><strong>{}.</strong> {}</p>')
+    return html.format(meaning[0].upper() + meaning[1:], transform.explanation)

@@ -1,13 +1,12 @@
 """A data set as HTML: how much of what there is, what to beware of, and pictures of each class."""
 
-from html import escape
-
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.data_overview import SHOWN_SKIPPED, DataOverview
-from ui.widgets.html import png_uri, sentence_html
+from ui.widgets.html import join_html, list_html, note_html, png_uri, sentence_html
 
 MAX_CLASSES_SHOWN = 40
 MAX_SIDE = 64
@@ -19,7 +18,7 @@ _MEAN_GAP = 10
 _BACKGROUND = 128
 
 
-def describe_overview(overview: DataOverview, title: str) -> str:
+def describe_overview(overview: DataOverview, title: str) -> Markup:
     """The finding in words, then the warnings, then the files that were left out."""
     sizes = {split: sum(counts) for split, counts in overview.counts.items()}
     channels, height, width = overview.class_means.shape[1:]
@@ -28,42 +27,40 @@ def describe_overview(overview: DataOverview, title: str) -> str:
         f"{title}: {len(overview.categories)} classes, {sizes['train']:,} pictures for training, "
         f"{sizes['validation']:,} for validation, {sizes['test']:,} for the test; {width} × {height} pixels, {kind}."
     )
-    warnings = "".join(f'<p class="finding bad">{escape(warning)}</p>' for warning in overview.warnings)
-    return sentence_html(text) + warnings + list_skipped(overview.skipped)
+    warnings = (Markup('<p class="finding bad">{}</p>').format(warning) for warning in overview.warnings)
+    return sentence_html(text) + join_html(warnings) + list_skipped(overview.skipped)
 
 
-def list_skipped(skipped: tuple[str, ...]) -> str:
+def list_skipped(skipped: tuple[str, ...]) -> Markup:
     """A closed list of the files that were left out, the first ones of many."""
     if not skipped:
-        return ""
-    lines = "".join(f"<li>{escape(line)}</li>" for line in skipped[:SHOWN_SKIPPED])
-    more = f"<li>and {len(skipped) - SHOWN_SKIPPED} more</li>" if len(skipped) > SHOWN_SKIPPED else ""
+        return Markup("")
+    more = [f"and {len(skipped) - SHOWN_SKIPPED} more"] if len(skipped) > SHOWN_SKIPPED else []
     files = "file was" if len(skipped) == 1 else "files were"
-    summary = f"{len(skipped)} {files} left out"
-    return f'<details class="note"><summary>{summary}</summary><ul>{lines}{more}</ul></details>'
+    return list_html(f"{len(skipped)} {files} left out", [*skipped[:SHOWN_SKIPPED], *more])
 
 
-def draw_classes(overview: DataOverview) -> str:
+def draw_classes(overview: DataOverview) -> Markup:
     """For each class its mean picture and examples; of very many classes the first."""
+    row = Markup(
+        '<figure class="picture"><figcaption><strong>{}</strong>, {:,} for training'
+        '</figcaption><img style="max-width:100%;width:auto" src="{}" alt="{}"></figure>'
+    )
     rows = []
     for number, category in enumerate(overview.categories[:MAX_CLASSES_SHOWN]):
         examples = overview.preview.images[overview.preview.labels == number]
         pictures = [overview.class_means[number], *examples]
         alt = f"{category}: the mean of its training pictures, then {len(examples)} examples"
         count = overview.counts["train"][number]
-        rows.append(
-            f'<figure class="picture"><figcaption><strong>{escape(category)}</strong>, {count:,} for training'
-            f'</figcaption><img style="max-width:100%;width:auto" src="{png_uri(_draw_row(pictures))}" '
-            f'alt="{escape(alt, quote=True)}"></figure>'
-        )
+        rows.append(row.format(category, count, png_uri(_draw_row(pictures)), alt))
     hidden = len(overview.categories) - MAX_CLASSES_SHOWN
-    more = f'<p class="note">{hidden} more classes are not shown.</p>' if hidden > 0 else ""
-    note = (
-        '<p class="note">Left: the mean of all training pictures of the class, what a template would look like. '
-        "Then examples, spread over the class.</p>"
+    more = note_html(f"{hidden} more classes are not shown.") if hidden > 0 else ""
+    note = note_html(
+        "Left: the mean of all training pictures of the class, what a template would look like. "
+        "Then examples, spread over the class."
     )
     style = "display:grid;gap:0.6rem 1.6rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,560px),1fr))"
-    return f'{note}<div style="{style}">{"".join(rows)}</div>{more}'
+    return note + Markup('<div style="{}">{}</div>').format(style, join_html(rows)) + more
 
 
 def _draw_row(pictures: list[Tensor]) -> NDArray[np.uint8]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from html import escape
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.network.summary import Summary
 from lab.network_summary import DataKind, fit_kind, summarize_network
@@ -16,7 +16,7 @@ from models.zoo.backbones import BACKBONES, find_backbone
 from ui.services import Services
 from ui.train.settings.data import DataPanel, when_visible
 from ui.widgets.errors import answers_errors
-from ui.widgets.html import empty_html, format_count, sentence_html, table_html
+from ui.widgets.html import empty_html, format_count, notes_html, sentence_html, table_html
 from ui.workbench import format_bytes
 
 COLUMNS = ("layer", "kind", "output shape", "parameters", "multiply-adds", "sees, px", "stride")
@@ -74,7 +74,7 @@ def build_network_panel(services: Services, data: DataPanel) -> NetworkPanel:
     shown = gr.Checkbox(True, visible=False)
     settings = fields | data.fields
 
-    @answers_errors(lambda message: _refuse(message))
+    @answers_errors(lambda message: sentence_html(message, "bad"))
     def show(*inputs):
         """The layers of the network that is chosen, or why there can be none."""
         *values, is_visible = inputs
@@ -122,7 +122,7 @@ def read_network(values: Mapping) -> dict:
     }
 
 
-def describe_network(summary: Summary, kind: DataKind) -> str:
+def describe_network(summary: Summary, kind: DataKind) -> Markup:
     """The totals in words, and a row for each layer."""
     colour = "grey" if kind.in_channels == 1 else "colour"
     text = (
@@ -142,8 +142,7 @@ def describe_network(summary: Summary, kind: DataKind) -> str:
         for row in summary.rows[:MAX_ROWS]
     ]
     rows.append(["all", "", "", f"{summary.num_params:,}", f"{summary.multiply_adds:,}", "", ""])
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in (kind.note, ABOUT_NUMBERS) if note)
-    return sentence_html(text) + table_html(COLUMNS, rows) + notes
+    return sentence_html(text) + table_html(COLUMNS, rows) + notes_html(filter(None, (kind.note, ABOUT_NUMBERS)))
 
 
 def list_backbone_choices(architecture: str, chosen: str):
@@ -211,7 +210,3 @@ def _wire_effects(name: str, options: Mapping[str, Setting], controls: Mapping[s
                 *(controls[f"{name}.{other}"], control),
                 **{"api_visibility": "private", "show_progress": "hidden", "queue": False},
             )
-
-
-def _refuse(message: str) -> str:
-    return f'<p class="finding bad" role="status">{message}</p>'  # escaped already

@@ -1,20 +1,28 @@
 """Pieces of the page: numbers in words, and no text from outside that becomes HTML."""
 
+import ast
+import json
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 
+import gradio as gr
 import numpy as np
+import orjson
 import pytest
+from markupsafe import Markup
 
 from analysis.network.predict import Prediction
 from ui.widgets.html import (
     bars_html,
-    card_html,
     describe_estimate,
     describe_shift,
     empty_html,
     figure_html,
     format_count,
     format_percent,
+    list_html,
+    note_html,
     one_of,
     progress_html,
     scale_html,
@@ -22,7 +30,8 @@ from ui.widgets.html import (
     table_html,
 )
 
-EVIL = "<img src=x onerror=alert(1)> \"quoted\" & 'more' </td></figcaption>"
+EVIL = "<img src=x onerror=alert(1)> \"quoted\" & 'more' </td></figcaption> 사진 {0} &lt;"
+UI = Path(__file__).parents[4] / "ui"
 VOID = ("img", "br")
 
 
@@ -57,7 +66,9 @@ PIECES = {
     "table": (write_table, 3),
     "sentence": (sentence_html, 1),
     "empty": (empty_html, 1),
-    "card": (lambda text: card_html(text, text, "<p>body</p>"), 2),
+    "note": (note_html, 1),
+    "list": (lambda text: list_html(text, [text]), 2),
+    "in a cell": (lambda text: table_html(["a"], [[sentence_html(text)]]), 1),
     "bars": (lambda text: bars_html([Prediction(0, text, 0.5)]), 1),
     "figure": (lambda text: figure_html(np.zeros((2, 2, 3), np.uint8), text, text), 1),
 }
@@ -70,6 +81,26 @@ def test_text_from_outside_stays_text(name):
     assert evil.tags == harmless.tags
     assert [key for key, _ in evil.attributes] == [key for key, _ in harmless.attributes]
     assert evil.texts.count(EVIL) == harmless.texts.count("harmless") == times
+
+
+def test_no_html_is_made_by_hand():
+    """An f-string would not escape what is put into it, and would make text of what is HTML."""
+    by_hand = [
+        f"{path.name}:{node.lineno}"
+        for path in UI.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.JoinedStr)
+        and re.search(r"</?[a-z]+[ >]", "".join(part.value for part in node.values if isinstance(part, ast.Constant)))
+    ]
+    assert by_hand == []
+
+
+def test_html_reaches_the_browser_as_it_is():
+    """Gradio writes events with orjson and json."""
+    value = gr.HTML().postprocess(sentence_html(EVIL))
+    assert isinstance(value, Markup)
+    sent = gr.update(value=value)
+    assert orjson.loads(orjson.dumps(sent)) == json.loads(json.dumps(sent)) == {**sent, "value": str(value)}
 
 
 def test_the_description_of_a_picture_stays_in_its_attribute():

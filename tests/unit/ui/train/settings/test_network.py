@@ -102,6 +102,8 @@ def test_a_pretrained_network_is_summed_up_at_its_own_size_unless_another_is_cho
     assert "colour picture of 224 × 224 pixels in 6 classes" in show()
     assert "picture of 64 × 64" in show(image_size=64)
     assert "picture of 32 × 32" in show(architecture="small_cnn")
+    refused = show(**{"transfer.backbone": "<b>"})
+    assert "&lt;b&gt;" in refused and "<b>" not in refused
 
 
 def test_backbones_on_this_machine_come_first():
