@@ -10,6 +10,7 @@ from analysis.figures.drawing import draw_pixels
 from lab.session import Classification, FileResult
 from lab.spreadsheet import to_csv
 from ui.services import Services
+from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import clears_on_errors, shows_errors
 from ui.widgets.html import (
     Tab,
@@ -48,7 +49,7 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
         table = gr.Dataframe(
             headers=COLUMNS, label="Results", interactive=False, wrap=True, visible=False, elem_id="batch-table"
         )
-        download = gr.DownloadButton("Download as CSV", visible=False, elem_id="batch-csv")
+        download = ResultFiles(services, "batch", {"csv": "Download as CSV"})
     explain_this(EXPLANATION)
 
     @clears_on_errors(empty_html)
@@ -72,10 +73,10 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
             raise UserError(f"{len(paths)} files are more than {MAX_FILES}; choose fewer.")
         with services.watch(request, progress, "Classifying files") as report:
             rows = [_row(result, model) for result in services.lab.classify_files(paths, model, 3, report)]
-        sheet = services.write_file("classification.csv", to_csv(COLUMNS, rows))
-        return gr.update(value=rows, visible=True), gr.update(value=sheet, visible=True)
+        return gr.update(value=rows, visible=True), *download.offer("classification", csv=to_csv(COLUMNS, rows))
 
-    run.click(classify_batch, [files, bench.model], [table, download], api_visibility="private")
+    outputs = [table, *download.outputs]
+    run.click(classify_batch, [files, bench.model], outputs, api_visibility="private")
     return Tab(
         classify,
         [bench.image, bench.model, bench.compare, bench.tab],

@@ -1,6 +1,5 @@
 """Evaluation over a data set: accuracy and shift consistency by a published protocol, for several models at once."""
 
-import json
 from pathlib import Path
 
 import gradio as gr
@@ -15,6 +14,7 @@ from lab.spreadsheet import to_csv
 from models.names import describe_skipped
 from models.runs.run import Run
 from ui.services import Services
+from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors
 from ui.widgets.html import describe_estimate, explain_this, join_html, sentence_html, table_html
 from ui.widgets.job_view import JobView, build_job_view
@@ -133,21 +133,17 @@ def _build_result(services: Services):
             gr.Plot(show_label=False, visible=False, elem_id=f"eval-{kind}", min_width=320)
             for kind in (*CURVES, "layers")
         ]
-    with gr.Row(elem_classes="controls", visible=False) as downloads:
-        table = gr.DownloadButton("Statistics (CSV)", size="sm", min_width=130, elem_id="eval-csv")
-        document = gr.DownloadButton("Everything (JSON)", size="sm", min_width=130, elem_id="eval-json")
+    files = ResultFiles(services, "eval", {"csv": "Statistics (CSV)", "json": "Everything (JSON)"})
 
     def show(run: Run | None) -> tuple:
         found = read_document(run) if run else None
-        if found is None:
-            hidden = gr.update(visible=False)
-            return "", *(gr.update(value=None, visible=False) for _ in plots), hidden, None, None
+        if run is None or found is None:
+            return "", *(gr.update(value=None, visible=False) for _ in plots), *files.withdraw()
         figures = [plot_consistency(found["models"], kind) for kind in CURVES] + [plot_layer_errors(found["models"])]
         charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]
-        files = _write_csv(services, run.name, found), _write_json(services, run.name, found)
-        return _describe(found), *charts, gr.update(visible=True), *files
+        return _describe(found), *charts, *files.offer(run.name, csv=_write_csv(found), json=found)
 
-    return [finding, *plots, downloads, table, document], show
+    return [finding, *plots, *files.outputs], show
 
 
 def _describe(document: dict) -> Markup:
@@ -193,15 +189,11 @@ def _describe_published(model: dict) -> str:
     )
 
 
-def _write_csv(services: Services, name: str, document: dict) -> str:
+def _write_csv(document: dict) -> str:
     columns = ("model", "statistic", "value", "low", "high")
     rows = (
         {"model": model["model"], "statistic": statistic, **estimate}
         for model in document["models"]
         for statistic, estimate in model["statistics"].items()
     )
-    return services.write_file(f"{name}.csv", to_csv(columns, rows))
-
-
-def _write_json(services: Services, name: str, document: dict) -> str:
-    return services.write_file(f"{name}.json", json.dumps(document, allow_nan=False))
+    return to_csv(columns, rows)

@@ -1,7 +1,5 @@
 """Published experiments, one click each: the table grows while the networks are trained."""
 
-import json
-
 import gradio as gr
 
 from analysis.consistency.traces import PATHS
@@ -12,6 +10,7 @@ from models.data.samples import list_samples
 from models.runs.run import Run
 from ui.evaluate.experiment_tables import show_rows
 from ui.services import Services
+from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors
 from ui.widgets.html import explain_this, note_html, sentence_html
 from ui.widgets.job_view import JobView, build_job_view
@@ -80,21 +79,17 @@ def _find_pictures(services: Services, source: str, image: str | None) -> dict:
 def _build_result(services: Services):
     finding = gr.HTML(elem_id="experiment-finding")
     plot = gr.Plot(show_label=False, visible=False, elem_id="experiment-plot")
-    document = gr.DownloadButton("Everything (JSON)", size="sm", visible=False, elem_id="experiment-json")
+    files = ResultFiles(services, "experiment", {"json": "Everything (JSON)"})
 
     def show(run: Run | None) -> tuple:
         rows = read_rows(run) if run else []
         found = read_document(run) if run else None
         if not run or not rows:
-            return "", gr.update(value=None, visible=False), gr.update(visible=False)
+            return "", gr.update(value=None, visible=False), *files.withdraw()
         table, figure = show_rows(str(run.config.get("experiment")), rows)
         note = note_html(str((found or {}).get("note") or ""))
         html = sentence_html(str(run.status.get("sentence") or "")) + table + note
-        download = gr.update(visible=False)
-        if found is not None:
-            path = services.new_file(f"{run.name}.json")
-            path.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
-            download = gr.update(value=str(path), visible=True)
-        return html, gr.update(value=figure, visible=figure is not None), download
+        offered = files.withdraw() if found is None else files.offer(run.name, json=found)
+        return html, gr.update(value=figure, visible=figure is not None), *offered
 
-    return [finding, plot, document], show
+    return [finding, plot, *files.outputs], show

@@ -1,6 +1,5 @@
 """The repair bench: known cures for shift sensitivity, each trained equally long, and what they cost and bring."""
 
-import json
 from dataclasses import replace
 
 import gradio as gr
@@ -16,6 +15,7 @@ from models.runs.run import Run
 from models.training.foreign_runs import find_dataset
 from models.training.warm_start import read_start
 from ui.services import Services
+from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors
 from ui.widgets.html import describe_estimate, empty_html, explain_this, sentence_html, table_html
 from ui.widgets.job_view import JobView, build_job_view
@@ -119,20 +119,18 @@ def _build_result(services: Services):
     finding = gr.HTML(elem_id="repair-finding")
     scatter = gr.Plot(show_label=False, visible=False, elem_id="repair-plot")
     layers = gr.Plot(show_label=False, visible=False, elem_id="repair-layers")
-    document = gr.DownloadButton("Everything (JSON)", size="sm", visible=False, elem_id="repair-json")
+    files = ResultFiles(services, "repair", {"json": "Everything (JSON)"})
 
     def show(run: Run | None) -> tuple:
         found = read_document(run) if run else None
-        if found is None:
+        if run is None or found is None:
             hidden = gr.update(value=None, visible=False)
-            return "", hidden, hidden, gr.update(visible=False)
+            return "", hidden, hidden, *files.withdraw()
         figures = [plot_arms(found["arms"]), plot_arm_layers(found["arms"])]
-        path = services.new_file(f"{run.name}.json")
-        path.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
         charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]
-        return _describe(found), *charts, gr.update(value=str(path), visible=True)
+        return _describe(found), *charts, *files.offer(run.name, json=found)
 
-    return [finding, scatter, layers, document], show
+    return [finding, scatter, layers, *files.outputs], show
 
 
 def _describe(document: dict) -> Markup:

@@ -1,6 +1,5 @@
 """The layer meter: how well every layer moves along with the picture, and what keeps it from it."""
 
-import json
 from dataclasses import asdict, fields
 
 import gradio as gr
@@ -13,6 +12,7 @@ from lab.shifts import measure_picture
 from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls
+from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import clears_on_errors
 from ui.widgets.html import (
     describe_shift,
@@ -60,17 +60,12 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
     finding = gr.HTML(empty_html(EMPTY), elem_id="meter-finding")
     plot = gr.Plot(show_label=False, elem_id="meter-plot", visible=False)
     rows = gr.HTML(elem_id="meter-table")
-    with gr.Row(elem_classes="controls", visible=False) as downloads:
-        table = gr.DownloadButton("Layers (CSV)", size="sm", min_width=110, elem_id="meter-csv")
-        document = gr.DownloadButton("Layers (JSON)", size="sm", min_width=110, elem_id="meter-json")
+    files = ResultFiles(services, "meter", {"csv": "Layers (CSV)", "json": "Layers (JSON)"})
     about = gr.State(None)
-    outputs = [finding, plot, rows, downloads, table, document, about]
+    outputs = [finding, plot, rows, *files.outputs, about]
 
     def clear(message: str) -> tuple:
-        return (
-            *(empty_html(message), gr.update(value=None, visible=False), ""),
-            *(gr.update(visible=False), None, None, None),
-        )
+        return empty_html(message), gr.update(value=None, visible=False), "", *files.withdraw(), None
 
     @clears_on_errors(clear)
     def measure(image, model, dx, dy, boundary, padding, request: gr.Request, progress=gr.Progress()):
@@ -85,9 +80,9 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
             reading = measure_picture(
                 services.lab, picture, model, *where, twin=twin, progress=report, loading=loading
             )
-        files = _write_csv(services, reading), _write_json(services, reading)
         figure = gr.update(value=plot_meter(reading.layers, reading.phases), visible=True)
-        return _describe(reading), figure, _show_rows(reading), gr.update(visible=True), *files, subject
+        offered = files.offer("layer-meter", csv=_write_csv(reading), json=reading.to_json())
+        return _describe(reading), figure, _show_rows(reading), *offered, subject
 
     def forget(image, model, dx, dy, boundary, padding, about, request: gr.Request):
         """Clears a reading that no longer belongs to what is chosen."""
@@ -142,13 +137,9 @@ def _format(value: object, form: str) -> str:
     return "–" if value is None else form.format(value)
 
 
-def _write_csv(services: Services, reading: MeterReading) -> str:
+def _write_csv(reading: MeterReading) -> str:
     rules = {"model": reading.model.name, "dx": reading.dx, "dy": reading.dy}
     rules |= {"boundary": reading.boundary, "twin": reading.is_twin}
     columns = [*rules, *(field.name for field in fields(LayerMeter))]
     rows = ({**rules, **asdict(meter)} for meter in reading.layers)
-    return services.write_file("layer-meter.csv", to_csv(columns, rows))
-
-
-def _write_json(services: Services, reading: MeterReading) -> str:
-    return services.write_file("layer-meter.json", json.dumps(reading.to_json(), allow_nan=False))
+    return to_csv(columns, rows)

@@ -1,13 +1,12 @@
 """The self-check: identities that must hold exactly, measured on the chosen model and picture."""
 
-import json
-
 import gradio as gr
 from markupsafe import Markup
 
 from analysis.self_check.identities import IdentityResult
 from lab.shifts import check_model
 from ui.services import Services
+from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import clears_on_errors
 from ui.widgets.html import empty_html, open_picture, row_html, sentence_html, table_html
 from ui.workbench import Workbench
@@ -29,12 +28,12 @@ def build_self_check_panel(services: Services, bench: Workbench) -> None:
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Run the self-check", variant="primary", elem_id="check-start", min_width=230, scale=0)
     report_view = gr.HTML(empty_html(EMPTY), elem_id="check-result")
-    document = gr.DownloadButton("Self-check (JSON)", size="sm", visible=False, elem_id="check-json")
+    files = ResultFiles(services, "check", {"json": "Self-check (JSON)"})
     about = gr.State(None)
-    outputs = [report_view, document, about]
+    outputs = [report_view, *files.outputs, about]
 
     def clear(message: str) -> tuple:
-        return empty_html(message), gr.update(visible=False), None
+        return empty_html(message), *files.withdraw(), None
 
     @clears_on_errors(clear)
     def check(image, model, request: gr.Request, progress=gr.Progress()):
@@ -45,9 +44,8 @@ def build_self_check_panel(services: Services, bench: Workbench) -> None:
             services.watch(request, progress, "Downloading weights") as loading,
         ):
             results = check_model(services.lab, model, picture, progress=report, loading=loading)
-        path = services.new_file("self-check.json")
-        path.write_text(json.dumps([result.to_json() for result in results], allow_nan=False), encoding="utf-8")
-        return _show(model, results), gr.update(value=str(path), visible=True), (image, model)
+        offered = files.offer("self-check", json=[result.to_json() for result in results])
+        return _show(model, results), *offered, (image, model)
 
     def forget(image, model, about, request: gr.Request):
         """Clears a report that no longer belongs to what is chosen."""

@@ -1,6 +1,5 @@
 """The map of all shifts: what the class does wherever the picture moves, for one model or several."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +14,7 @@ from lab.shifts import MAX_SHIFT, map_all_circular_shifts, map_picture
 from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls, find_limit
+from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import clears_on_errors, shows_errors, warn
 from ui.widgets.html import empty_html, format_percent, note_html, notes_html, open_picture, sentence_html, table_html
 from ui.workbench import Workbench
@@ -71,25 +71,24 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
     plot = gr.Plot(show_label=False, elem_id="map-plot", visible=False)
     gr.HTML(js_on_load=_CLICKS)
     picked = gr.Button("Show the chosen shift", elem_id="map-load", elem_classes="beyond-view")
-    with gr.Row(elem_classes="controls", visible=False) as downloads:
-        png = gr.Button("Map (PNG)", size="sm", min_width=110, elem_id="map-png")
-        table = gr.DownloadButton("Map (CSV)", size="sm", min_width=110, elem_id="map-csv")
-        document = gr.DownloadButton("Map (JSON)", size="sm", min_width=110, elem_id="map-json")
+    png = gr.Button("Map (PNG)", size="sm", min_width=110, elem_id="map-png", render=False)
+    files = ResultFiles(services, "map", {"csv": "Map (CSV)", "json": "Map (JSON)"}, first=png)
     kept, about = gr.State(()), gr.State(None)
-    outputs = [finding, plot, downloads, table, document, kept, about]
+    outputs = [finding, plot, *files.outputs, kept, about]
 
     def show(maps, color_by, marked, subject, *, is_done: bool) -> tuple:
         has_files = is_done and not any(shown.map.is_preview for shown in maps)
-        files = _write_files(services, maps) if has_files else [None, None]
         figure = plot_shift_maps([_to_panel(shown) for shown in maps], color_by, marked)
-        ready = gr.update(visible=has_files)
         shape = f"maps-{min(len(maps), MAX_COLUMNS)}"
         chart = gr.update(value=figure, visible=True, elem_classes=[shape])
-        return _describe(maps, is_done), chart, ready, *files, tuple(maps), subject
+        offered = files.withdraw()
+        if has_files:
+            sheet = to_csv(CSV_COLUMNS, _list_cells(maps))
+            offered = files.offer("shift-map", csv=sheet, json=[shown.to_json() for shown in maps])
+        return _describe(maps, is_done), chart, *offered, tuple(maps), subject
 
     def clear(message: str) -> tuple:
-        hidden = gr.update(visible=False)
-        return empty_html(message), gr.update(value=None, visible=False), hidden, None, None, (), None
+        return empty_html(message), gr.update(value=None, visible=False), *files.withdraw(), (), None
 
     @clears_on_errors(clear)
     def compute(
@@ -233,13 +232,6 @@ def _describe(maps: Sequence[PictureMap], is_done: bool) -> Markup:
     )
     remarks = notes_html(dict.fromkeys(note for m in maps for note in m.notes))
     return sentence_html(text) + table_html(HEADINGS, rows) + note_html(preview + note) + remarks
-
-
-def _write_files(services: Services, maps: Sequence[PictureMap]) -> list[str]:
-    """The maps as CSV and as JSON."""
-    document = json.dumps([shown.to_json() for shown in maps], allow_nan=False)
-    sheet = services.write_file("shift-map.csv", to_csv(CSV_COLUMNS, _list_cells(maps)))
-    return [sheet, services.write_file("shift-map.json", document)]
 
 
 def _list_cells(maps: Sequence[PictureMap]) -> Iterator[list]:

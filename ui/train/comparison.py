@@ -1,6 +1,5 @@
 """Matched arms: networks that differ in one thing, trained on the same data with the same seeds, side by side."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from models.data.datasets import DATASETS
 from models.runs.run import UNFINISHED, Run
 from models.training.config import TrainingConfig
 from ui.services import Services
+from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import answers_errors, shows_errors
 from ui.widgets.html import empty_html, explain_this, format_count, note_html, sentence_html, table_html
 from ui.widgets.job_view import JobView, build_job_view
@@ -174,13 +174,10 @@ def _build_result(services: Services):
             gr.Plot(show_label=False, visible=False, elem_id=elem_id, min_width=300) for elem_id in PLOTS.values()
         ]
     table = gr.HTML(elem_id="arms-table")
-    with gr.Row():
-        document = gr.DownloadButton("Everything (JSON)", size="sm", visible=False, elem_id="arms-json")
-        sheet = gr.DownloadButton("Every network (CSV)", size="sm", visible=False, elem_id="arms-csv")
+    files = ResultFiles(services, "arms", {"json": "Everything (JSON)", "csv": "Every network (CSV)"})
 
     def show(run: Run | None) -> tuple:
-        hidden = gr.update(visible=False)
-        nothing = ("", *[gr.update(value=None, visible=False)] * len(plots), "", hidden, hidden)
+        nothing = ("", *[gr.update(value=None, visible=False)] * len(plots), "", *files.withdraw())
         if run is None:
             return nothing
         try:
@@ -189,25 +186,18 @@ def _build_result(services: Services):
             return (empty_html(f"The settings of this run cannot be read: {error}"), *nothing[1:])
         figures = [plot_seed_bands(_read_curves(run, config, measure), measure) for measure in PLOTS]
         charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]
-        return _describe(run, config), *charts, _tabulate(run, config), *_offer_files(services, run)
+        found = read_document(run)
+        offered = files.offer(run.name, json=found, csv=_write_csv(found)) if found is not None else files.withdraw()
+        return _describe(run, config), *charts, _tabulate(run, config), *offered
 
-    return [finding, *plots, table, document, sheet], show
+    return [finding, *plots, table, *files.outputs], show
 
 
-def _offer_files(services: Services, run: Run) -> tuple:
-    """Updates of the two download buttons."""
-    found = read_document(run)
-    if found is None:
-        return gr.update(visible=False), gr.update(visible=False)
-    contents = {f"{run.name}.json": json.dumps(found, allow_nan=False)}
+def _write_csv(document: dict) -> str:
     try:
-        contents[f"{run.name}.csv"] = write_csv(found)
+        return write_csv(document)
     except (KeyError, TypeError, AttributeError):  # a file that somebody has changed
-        contents[f"{run.name}.csv"] = ""
-    updates = []
-    for name, text in contents.items():
-        updates.append(gr.update(value=services.write_file(name, text), visible=bool(text)))
-    return tuple(updates)
+        return ""
 
 
 def _describe(run: Run, config: ArmsConfig) -> Markup:

@@ -11,8 +11,8 @@ from analysis.figures.training import RUN_MEASURES, plot_runs
 from lab.runs.compare import compare_runs
 from models.runs.run import Run
 from ui.services import Services
-from ui.train.results.downloads import build_download, wire_download
 from ui.train.results.runs_table import comparison_html
+from ui.widgets.downloads import MadeFile
 from ui.widgets.errors import shows_errors
 from ui.widgets.html import empty_html
 
@@ -55,7 +55,7 @@ def build_run_comparison(services: Services, timer: gr.Timer) -> gr.Dropdown:
     results = gr.HTML(empty_html(EMPTY), elem_id="runs-results")
     with gr.Row(elem_classes="controls", visible=False) as files:
         document = gr.Button("Comparison (JSON)", size="sm", min_width=160, elem_id="runs-json", scale=0)
-    note, save = build_download("runs-comparison")
+    made = MadeFile(services, "runs-comparison")
     seen = gr.State(None)
 
     def show(names, measure, last):
@@ -64,25 +64,29 @@ def build_run_comparison(services: Services, timer: gr.Timer) -> gr.Dropdown:
         version = [measure, *((run.name, run.state, len(run.metrics)) for run in runs)]
         if version == last:
             return gr.skip()
-        hidden = gr.update(visible=False)
         if len(runs) < 2:
-            return gr.update(value=None, visible=False), empty_html(EMPTY), hidden, "", hidden, version
+            return (
+                gr.update(value=None, visible=False),
+                empty_html(EMPTY),
+                gr.update(visible=False),
+                *made.forget(),
+                version,
+            )
         figure = plot_runs([(run.name, run.metrics) for run in runs], measure)
         if figure is not None:  # six names need several lines on a phone, and above the curves there is one
             figure.update_layout(height=380, legend={"y": -0.25, "yanchor": "top"}, margin_t=20)
         chart = gr.update(value=figure, visible=figure is not None)
-        return chart, comparison_html(compare_runs(runs)), gr.update(visible=True), "", hidden, version
+        return chart, comparison_html(compare_runs(runs)), gr.update(visible=True), *made.forget(), version
 
     def write(names, report) -> tuple[Path, str]:
         runs = read_runs(services, names or [])
         if len(runs) < 2:
             raise UserError("Choose at least two runs to compare.")
-        path = services.new_file("comparison.json")
-        path.write_text(json.dumps(compare_runs(runs).to_json(), allow_nan=False), encoding="utf-8")
-        return path, f"results and settings of {', '.join(run.name for run in runs)}."
+        path = services.write_file("comparison.json", json.dumps(compare_runs(runs).to_json(), allow_nan=False))
+        return Path(path), f"results and settings of {', '.join(run.name for run in runs)}."
 
     hidden = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    outputs = [plot, results, files, note, save, seen]
+    outputs = [plot, results, files, *made.outputs, seen]
     gr.on(
         [compare.change, measure.input, timer.tick],
         shows_errors(show),
@@ -91,7 +95,7 @@ def build_run_comparison(services: Services, timer: gr.Timer) -> gr.Dropdown:
         trigger_mode="always_last",
         **hidden,
     )
-    wire_download(services, document, "Writing the comparison", write, compare, note, save)
+    made.wire(document, "Writing the comparison", write, compare)
     return compare
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
-from markupsafe import Markup
 
 from analysis.errors import Progress, UserError
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
 from ui.services import Services
+from ui.widgets.downloads import MadeFile
 from ui.widgets.errors import clears_on_errors
 from ui.widgets.html import sentence_html
 
@@ -37,7 +37,7 @@ class RunDownloads:
     """The part of the page.
 
     Attributes:
-        outputs: The buttons, usable or not, what is said about the file made last, and the button that saves it.
+        outputs: The buttons, usable or not, and what is said about the file made last.
         show: Gives their values for a run, and whether it is another one than before.
     """
 
@@ -52,16 +52,15 @@ def build_run_downloads(services: Services, run: gr.Dropdown) -> RunDownloads:
             kind: gr.Button(file.title, size="md", min_width=130, elem_id=f"runs-{kind}")
             for kind, file in FILES.items()
         }
-    note, save = build_download("runs")
+    made = MadeFile(services, "runs")
     for kind, button in buttons.items():
-        wire_download(services, button, FILES[kind].doing, _maker(services, FILES[kind]), run, note, save)
+        made.wire(button, FILES[kind].doing, _maker(services, FILES[kind]), run)
 
     def show(chosen: Run, is_other: bool) -> tuple:
         usable = [gr.update(interactive=file.can_be_made(chosen)) for file in FILES.values()]
-        said = ("", gr.update(visible=False)) if is_other else (gr.skip(), gr.skip())
-        return (*usable, *said)
+        return *usable, *(made.forget() if is_other else (gr.skip(), gr.skip()))
 
-    return RunDownloads([*buttons.values(), note, save], show)
+    return RunDownloads([*buttons.values(), *made.outputs], show)
 
 
 def build_capsule_upload(services: Services, run: gr.Dropdown, changed: gr.State) -> gr.events.Dependency:
@@ -91,49 +90,6 @@ def build_capsule_upload(services: Services, run: gr.Dropdown, changed: gr.State
         return gr.update(choices=names, value=name), (None, name, time.time_ns()), sentence_html(text, "good")
 
     return upload.upload(open_capsule, upload, [run, changed, note], show_progress_on=note, api_visibility="private")
-
-
-def build_download(prefix: str) -> tuple[gr.HTML, gr.DownloadButton]:
-    """Where a file is announced once it is made, and a button that saves it again."""
-    note = gr.HTML(elem_id=f"{prefix}-note")
-    save = gr.DownloadButton("Save again", size="sm", visible=False, elem_id=f"{prefix}-save", min_width=200, scale=0)
-    return note, save
-
-
-def wire_download(
-    services: Services,
-    button: gr.Button,
-    doing: str,
-    make: Callable[[object, Progress], tuple[Path, str]],
-    source: gr.components.Component,
-    note: gr.HTML,
-    save: gr.DownloadButton,
-) -> None:
-    """A click on the button makes a file and saves it.
-
-    Args:
-        services: The lab and what goes with it.
-        button: The button.
-        doing: What is being done, for the bar.
-        make: Called with the value of ``source`` and a progress callback; gives the file, and what it is.
-        source: What the file is made of.
-        note: Says what was made.
-        save: Gets the file too, for browsers that save nothing that was not clicked.
-    """
-
-    @clears_on_errors(lambda _: ("", gr.update(value=None, visible=False)))
-    def prepare(value, request: gr.Request, progress=gr.Progress()):
-        """Makes the file."""
-        with services.watch(request, progress, doing, VIEW) as report:
-            report(0, 3)
-            path, word = make(value, report)
-        size = _format_size(path.stat().st_size)
-        label = f"Save {path.name} again ({size})"
-        note = Markup('<p class="note" role="status">{}, {}: {}</p>').format(path.name, size, word)
-        return note, gr.update(value=str(path), visible=True, label=label)
-
-    made = button.click(prepare, source, [note, save], show_progress_on=note, api_visibility="private")
-    made.success(None, save, None, js=_SAVE)
 
 
 def _maker(services: Services, file: RunFile) -> Callable[[object, Progress], tuple[Path, str]]:
@@ -184,10 +140,6 @@ def _format_shape(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
-def _format_size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.0f} KB"
-
-
 def _is_finished(run: Run) -> bool:
     return run.state == "finished"
 
@@ -203,12 +155,3 @@ FILES = {
     ),
     "onnx": RunFile("ONNX", ".onnx", "Exporting to ONNX", _write_onnx, lambda run: run.has_model),
 }
-
-# An address of this server, so that the browser saves it under the name it is given.
-_SAVE = """(file) => {
-    if (!file) return;
-    const link = document.createElement("a");
-    link.href = file.url;
-    link.download = file.orig_name ?? "";
-    link.click();
-}"""
