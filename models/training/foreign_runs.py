@@ -5,7 +5,6 @@ what and with whose help is computed, and who is told of it, are those of whoeve
 the owner's, and followed as they are.
 """
 
-from dataclasses import replace
 from pathlib import Path, PurePath
 
 from analysis.errors import UserError
@@ -43,16 +42,19 @@ def plan_again(run: Run, *, data_root: str | Path, device: str) -> TrainingConfi
         UserError: As for :func:`find_dataset`, it began with the weights of a run that is not here, or its
             settings are damaged.
     """
-    config = TrainingConfig.from_dict(read_json(run.path / SETTINGS))
+    settings = read_json(run.path / SETTINGS)
     if not run.is_opened:
-        return config
+        return TrainingConfig.from_dict(settings)
+    # Before they are checked: what is not followed may be nothing that there is here.
+    here = {"data_root": str(data_root), "device": device, "compile": False, "trackers": []}
+    config = TrainingConfig.from_dict(settings | here)
     _check_dataset(run, config.dataset)
     if config.start_from and PurePath(config.start_from).name != config.start_from:  # a run here, or a path
         raise UserError(
             f"The run {run.name} was opened from a capsule, which does not bring {_shown(config.start_from)}, whose "
             "weights it began with; so it cannot be trained again here."
         )
-    return replace(config, data_root=str(data_root), device=device, compile=False, trackers=())
+    return config
 
 
 def _check_dataset(run: Run, dataset: object) -> str:
