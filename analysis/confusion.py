@@ -28,8 +28,16 @@ class Share(NamedTuple):
         """``{value, low, high}``, as charts of estimates take them."""
         return self._asdict()
 
+    @property
+    def error_bars(self) -> tuple[float, float]:
+        """How far the interval goes below and above the value; 0 where there is none."""
+        if self.value is None or self.low is None or self.high is None:
+            return 0.0, 0.0
+        return self.value - self.low, self.high - self.value
 
-class ClassScore(NamedTuple):
+
+@dataclass(frozen=True)
+class ClassScore:
     """How one class fares.
 
     ``recall`` is the share of its ``pictures`` that are recognised, often called the accuracy of the class;
@@ -44,7 +52,8 @@ class ClassScore(NamedTuple):
     precision: float | None
 
 
-class ConfusedPair(NamedTuple):
+@dataclass(frozen=True)
+class ConfusedPair:
     """``count`` pictures of the class ``true``, a ``share`` of its pictures, are taken for ``predicted``."""
 
     true: int

@@ -99,6 +99,9 @@ def export_onnx(
 class _FromPixels(nn.Module):
     """A network with its normalisation in front."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, preprocessing: Preprocessing):
         super().__init__()
         self.network = network
@@ -126,7 +129,7 @@ def _check_size(module: nn.Module) -> None:
 
 def _copy_to_cpu(module: nn.Module) -> nn.Module:
     """A copy without gradients, in the plain layout."""
-    duplicate = copy.deepcopy(module).to("cpu", torch.float32, memory_format=torch.contiguous_format)
+    duplicate = copy.deepcopy(module).to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
     for parameter in duplicate.parameters():
         parameter.requires_grad_(False)
         parameter.grad = None
@@ -147,6 +150,8 @@ def _translate(subject: nn.Module, preprocessing: Preprocessing, categories: Seq
             dynamic_shapes={INPUT: {0: "batch"}},
             verbose=False,
         )
+        if program is None:
+            raise RuntimeError("PyTorch gives no program.")
         _clean(program.model)
         program.model.metadata_props.update(_metadata(preprocessing, categories))
         return program.model_proto.SerializeToString()

@@ -14,6 +14,7 @@ from analysis.attribution.placement import enlarge, find_centres
 from analysis.attribution.taps import tapped
 from analysis.errors import Progress, UserError
 from analysis.network.chunks import halve, unless_too_large
+from analysis.network.windows import find_size
 
 TOLERANCE = 0.02
 """Integrated gradients stop at a smaller gap than this share of the difference of the scores."""
@@ -31,7 +32,7 @@ class Question:
         module: a classifier in eval mode, its parameters frozen.
         inputs: ``(1, C, H, W)``, normalised; a copy that requires gradients.
         target: index of the class whose logit is explained.
-        layer: name of the feature map of the Grad-CAM methods, None for the others.
+        layer: name of the feature map of the Grad-CAM methods, empty for the others.
         progress: called between chunks; may raise ``Cancelled``.
         seed: of the noise in SmoothGrad.
     """
@@ -39,7 +40,7 @@ class Question:
     module: nn.Module
     inputs: Tensor
     target: int
-    layer: str | None
+    layer: str
     progress: Progress
     seed: int
 
@@ -231,7 +232,7 @@ def _weigh_maps(question: Question, forward: Callable[[Tensor], Tensor]) -> Tens
 
 def _draw_cells(question: Question, cells: Tensor) -> Evidence:
     centres = find_centres(question.module, question.inputs, question.layer)
-    values = enlarge(cells, question.inputs.shape[-2:], centres)
+    values = enlarge(cells, find_size(question.inputs), centres)
     return Evidence(values, placement="even" if centres is None else "centres")
 
 

@@ -228,7 +228,7 @@ def attribute(
             raise UserError(obstacle)
         layer = _choose_layer(layer, trace) if chosen.needs_layer else None
         module.requires_grad_(False)
-        question = captum_methods.Question(module, inputs.requires_grad_(), target, layer, progress, seed)
+        question = captum_methods.Question(module, inputs.requires_grad_(), target, layer or "", progress, seed)
         found = chosen.run(question, **options)
         values = found.values[0].detach().float().cpu()
     if not values.isfinite().all():
@@ -274,11 +274,10 @@ def _check_target(target: int, trace: ForwardTrace) -> None:
 
 
 def _choose_layer(layer: str | None, trace: ForwardTrace) -> str:
-    if layer is None:
-        return trace.default_layer
-    if layer in trace.feature_maps:
-        return layer
+    wanted = trace.default_layer if layer is None else layer
+    if wanted in trace.feature_maps:
+        return wanted
     # The nearest names by spelling, or else the last maps, which are the ones most often meant.
     names = list(trace.feature_maps)
-    nearest = difflib.get_close_matches(layer, names, n=3) or names[-3:]
-    raise UserError(f"Layer {layer} has no feature map in this model; try {', '.join(nearest)}.")
+    nearest = difflib.get_close_matches(str(wanted), names, n=3) or names[-3:]
+    raise UserError(f"Layer {wanted} has no feature map in this model; try {', '.join(nearest)}.")

@@ -25,8 +25,8 @@ SIGNS: dict[str, Callable[[NDArray], NDArray]] = {
 }
 """Which part of the attribution is shown -> the part taken of the sum over the channels."""
 
-DIVERGING = ((0.0, (33, 102, 172)), (0.5, (247, 247, 247)), (1.0, (178, 24, 43)))
-"""Blue - white - red for ``signed``: position in [0, 1] and RGB, linear in between. Zero is white."""
+DIVERGING = {0.0: (33, 102, 172), 0.5: (247, 247, 247), 1.0: (178, 24, 43)}
+"""Blue - white - red for ``signed``: position in [0, 1] -> RGB, linear in between. Zero is white."""
 
 PERCENTILE = 99.5
 """Of the magnitudes; it gets the strongest colour, so that a few extreme pixels do not darken the rest."""
@@ -133,11 +133,12 @@ def _colorize(shown: NDArray, colormap: str, sign: str, scale: float | None) -> 
     scale = _strongest(np.abs(shown)) if scale is None else scale
     relative = (shown / scale).clip(-1, 1) if scale > 0 else np.zeros_like(shown)
     if sign == "signed":
-        positions, colors = zip(*DIVERGING, strict=True)
-        channels = [np.interp((relative + 1) / 2, positions, channel) for channel in zip(*colors, strict=True)]
+        levels_by_channel = zip(*DIVERGING.values(), strict=True)
+        channels = [np.interp((relative + 1) / 2, [*DIVERGING], levels) for levels in levels_by_channel]
         return np.stack(channels, axis=-1).round().astype(np.uint8)
     levels = (255 * relative).round().astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(levels, getattr(cv2, COLORMAPS[colormap])), cv2.COLOR_BGR2RGB)
+    colored = cv2.applyColorMap(levels, getattr(cv2, COLORMAPS[colormap]))
+    return np.asarray(cv2.cvtColor(colored, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _draw_contour(
@@ -158,8 +159,10 @@ def _draw_contour(
     mask = _resize(strong.astype(np.uint8), size)
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     width = max(1, round(max(picture.shape) / 300))
-    picture = cv2.drawContours(np.ascontiguousarray(picture), contours, -1, (0, 0, 0), 3 * width)
-    return cv2.drawContours(picture, contours, -1, (255, 255, 255), width)
+    drawn = np.ascontiguousarray(picture)
+    cv2.drawContours(drawn, contours, -1, (0, 0, 0), 3 * width)
+    cv2.drawContours(drawn, contours, -1, (255, 255, 255), width)
+    return drawn
 
 
 def _to_rgb(pixels: Tensor) -> NDArray[np.uint8]:
@@ -179,4 +182,5 @@ def _resize(picture: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
         return picture
     factor = size / max(height, width)
     target = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(picture, target, interpolation=cv2.INTER_NEAREST if factor > 1 else cv2.INTER_AREA)
+    method = cv2.INTER_NEAREST if factor > 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(picture, target, interpolation=method), np.uint8)

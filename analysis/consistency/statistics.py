@@ -94,7 +94,7 @@ def tabulate(votes: Votes, design: Design, *, stride: int = 1) -> Table:
         ratios["total_variation"] = np.abs(np.diff(trace)).sum(1), ones
         ratios["amplitude"] = np.ptp(trace, axis=1), ones
     counted = _count_votes(sample, votes.labels) if known.all() else None
-    return Table(ratios | _curves(votes, design, stride), counted, design.groups, design.weights)
+    return Table({**ratios, **_curves(votes, design, stride)}, counted, design.groups, design.weights)
 
 
 NAMES = (
@@ -129,10 +129,10 @@ def estimate(table: Table, seed: int, replicates: int = REPLICATES) -> Estimates
         seed: The same seed draws the same images for every model.
         replicates: How often.
     """
-    names = [name for name, ratio in table.ratios.items() if ratio is not None]
+    known = {name: ratio for name, ratio in table.ratios.items() if ratio is not None}
     _, groups = np.unique(table.groups, return_inverse=True)
     num_groups = groups.max() + 1
-    parts = [np.asarray(part, np.float64) * table.weights for name in names for part in table.ratios[name]]
+    parts = [np.asarray(part, np.float64) * table.weights for ratio in known.values() for part in ratio]
     terms = np.stack(parts, axis=1)
     sums = np.zeros((num_groups, terms.shape[1]))
     np.add.at(sums, groups, np.round(terms / _GRAIN) * _GRAIN)
@@ -140,15 +140,16 @@ def estimate(table: Table, seed: int, replicates: int = REPLICATES) -> Estimates
     everything = np.ones((1, num_groups))
     totals, expected = everything @ sums, chance(everything)
     resampled = [(draws @ sums, chance(draws)) for draws in _draw_groups(num_groups, seed, replicates)]
-    values, drawn = dict.fromkeys(table.ratios), dict.fromkeys(table.ratios)
-    for column, name in enumerate(names):
+    values: dict[str, float | None] = dict.fromkeys(table.ratios)
+    drawn: dict[str, np.ndarray | None] = dict.fromkeys(table.ratios)
+    for column, name in enumerate(known):
         values[name] = _number(_divide(totals, column)[0])
         drawn[name] = np.concatenate([_divide(block, column) for block, _ in resampled]) if resampled else None
     values["kappa"], drawn["kappa"] = None, None
-    if expected is not None and values.get("consistency") is not None:
-        values["kappa"] = _number(_kappa(np.array([values["consistency"]]), expected)[0])
-        if resampled:
-            drawn["kappa"] = _kappa(drawn["consistency"], np.concatenate([block for _, block in resampled]))
+    if expected is not None and (consistency := values.get("consistency")) is not None:
+        values["kappa"] = _number(_kappa(np.array([consistency]), expected)[0])
+        if (found := drawn["consistency"]) is not None:
+            drawn["kappa"] = _kappa(found, np.concatenate([block for _, block in resampled]))
     if num_groups < len(groups):
         # Accuracy does not depend on the shifts that a group shares: its images are drawn one by one.
         alone = replace(table, ratios={"accuracy": table.ratios["accuracy"]}, groups=np.arange(len(groups)))
@@ -158,10 +159,11 @@ def estimate(table: Table, seed: int, replicates: int = REPLICATES) -> Estimates
 
 def compare(first: Estimates, second: Estimates, name: str) -> dict:
     """``{value, low, high}`` of first minus second, with the interval of the paired bootstrap."""
-    values, drawn = (first.values[name], second.values[name]), (first.replicates[name], second.replicates[name])
-    if None in values:
+    one, other = first.values[name], second.values[name]
+    if one is None or other is None:
         return interval(None, None)
-    return interval(values[0] - values[1], None if any(d is None for d in drawn) else drawn[0] - drawn[1])
+    ones, others = first.replicates[name], second.replicates[name]
+    return interval(one - other, None if ones is None or others is None else ones - others)
 
 
 def interval(value: float | None, replicates: np.ndarray | None) -> dict:
@@ -218,7 +220,7 @@ def _curves(votes: Votes, design: Design, stride: int) -> dict[str, Ratio]:
             total = np.bincount(cells, minlength=size * len(bins)).reshape(-1, size)
             agreed = np.bincount(cells, same.ravel(), minlength=size * len(bins)).reshape(-1, size)
             counts.setdefault(name, []).append((agreed, total))
-    curves = {}
+    curves: dict[str, Ratio] = {}
     for name, parts in counts.items():
         agreed, total = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         curves |= {f"{name}/{bin}": (agreed[:, bin], total[:, bin]) for bin in np.flatnonzero(total.sum(0))}

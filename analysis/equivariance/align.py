@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 from analysis.network.hooks import watch_outputs
-from analysis.network.layers import Layer
+from analysis.network.layers import Layer, MapLayer
 from analysis.shift.move import shift_features
 
 ROUNDING = 1e-6
@@ -184,18 +184,19 @@ def measure_shift(
     Raises:
         UserError: A layer has no stride, so it is not known how far its maps should move.
     """
-    watched = {layer.name: layer for layer in (*layers, *([compare] if compare else []))}
-    for layer in watched.values():
-        if layer.stride is None:
+    watched: dict[str, MapLayer] = {}
+    for layer in (*layers, *([compare] if compare else [])):
+        if not isinstance(layer, MapLayer):
             raise UserError(f"The layer {layer.name} has no stride to shift its maps by; choose another layer.")
+        watched[layer.name] = layer
     errors: dict[str, LayerError] = {}
     comparison: list[MapComparison] = []
 
     def observe(name: str, output: Tensor) -> None:
         layer = watched[name]
         wraps = circular and tiles(layer, inputs.shape[-2:])
-        mean = (levels or {}).get(name)
-        pair = MapPair.align(*output, dx / layer.stride, dy / layer.stride, circular=wraps, mean=mean)
+        (original, shifted), mean = output, (levels or {}).get(name)
+        pair = MapPair.align(original, shifted, dx / layer.stride, dy / layer.stride, circular=wraps, mean=mean)
         errors[name] = LayerError(name, layer.stride, pair.error())
         if layer is compare:
             comparison.append(_compare(errors[name], pair, channel))
@@ -226,9 +227,9 @@ def _compare(error: LayerError, pair: MapPair, channel: int | None) -> MapCompar
     )
 
 
-def tiles(layer: Layer, size: Sequence[int]) -> bool:
+def tiles(layer: MapLayer, size: Sequence[int]) -> bool:
     """Whether the cells of a layer tile a picture of ``size`` (H, W), so that its maps wrap around if that does."""
-    sides = zip(layer.output_shape[-2:], size, strict=True)
+    sides = zip(layer.size, size, strict=True)
     return all(cells * layer.stride == pixels for cells, pixels in sides)
 
 

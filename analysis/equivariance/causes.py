@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from analysis.equivariance.align import MapPair, tiles, to_double
-from analysis.network.layers import Layer
+from analysis.network.layers import MapLayer
 from analysis.shift.scene import EVERYWHERE, Scene
 from analysis.shift.valid_region import find_seeing_cells, find_valid_cells
 
@@ -50,7 +50,7 @@ class LayerProbe:
         reach: Pixels around the window that its cells look at.
     """
 
-    layer: Layer
+    layer: MapLayer
     motion: Motion
     lattice: tuple[int, int]
     tiles: bool
@@ -67,7 +67,7 @@ class LayerProbe:
     @classmethod
     def place(
         cls,
-        layer: Layer,
+        layer: MapLayer,
         scene: Scene,
         motion: Motion,
         is_real: Tensor,
@@ -84,10 +84,10 @@ class LayerProbe:
             follows_tiles: Whether the cells of all layers before it tile the picture, so that the circular twin has
                 no edge anywhere.
         """
-        cells, axes = layer.output_shape[1:], layer.axes
+        cells, axes = layer.size, layer.axes
         is_circular, fits = scene.boundary == "circular", tiles(layer, (scene.size, scene.size))
         wraps = is_circular and fits
-        lattice = tuple(_snap(distance, layer.stride) for distance in motion)
+        lattice = _snap(motion[0], layer.stride), _snap(motion[1], layer.stride)
         probe = cls(layer, motion, lattice, fits, is_circular, wraps, None, None)
         if axes is not None:
             valid = find_valid_cells(axes, cells, is_real, *motion, circular=wraps)
@@ -97,12 +97,12 @@ class LayerProbe:
 
     def _look_around(self, scene: Scene) -> "LayerProbe":
         """With a larger picture to find maps without padding from, or why there is none."""
-        (axes, cells), where = (self.layer.axes, self.layer.output_shape[1:]), {"circular": self.wraps}
+        axes, cells = self.layer.axes, self.layer.size
         if axes is None:
             return replace(self, obstacle=_SEES_TOO_MUCH)
         extents = scene.find_real(0, 0), scene.find_real(*self.motion)
-        seeing = find_seeing_cells(axes, cells, *extents, *self.motion, **where)
-        compared = find_seeing_cells(axes, cells, EVERYWHERE, EVERYWHERE, *self.motion, **where)
+        seeing = find_seeing_cells(axes, cells, *extents, *self.motion, circular=self.wraps)
+        compared = find_seeing_cells(axes, cells, EVERYWHERE, EVERYWHERE, *self.motion, circular=self.wraps)
         if float(seeing.double().mean()) < MIN_VALID:
             return replace(self, obstacle=_SEES_TOO_MUCH)
         ends = (
@@ -155,8 +155,8 @@ class LayerProbe:
         return (pair.shifted - pair.moved).to(original.dtype)
 
     def _align(self, original: Tensor, shifted: Tensor, motion: Motion, mean: Tensor | None) -> MapPair:
-        cells = [distance / self.layer.stride for distance in motion]
-        return MapPair.align(original, shifted, *cells, circular=self.wraps, mean=mean)
+        dx, dy = (distance / self.layer.stride for distance in motion)
+        return MapPair.align(original, shifted, dx, dy, circular=self.wraps, mean=mean)
 
 
 def name_cause(numbers: Numbers) -> str | None:
@@ -165,14 +165,14 @@ def name_cause(numbers: Numbers) -> str | None:
     Args:
         numbers: Of :meth:`LayerProbe.measure`.
     """
-    if numbers["error"] is None:
+    if (error := numbers["error"]) is None:
         return None
-    if numbers["error"] < NO_ERROR:
+    if error < NO_ERROR:
         return "none"
-    sizes = {cause: numbers[name] for cause, name in CAUSES.items()}
-    if None in sizes.values():
+    sizes = {cause: size for cause, name in CAUSES.items() if (size := numbers[name]) is not None}
+    if len(sizes) < len(CAUSES):
         return None
-    largest = max(sizes, key=sizes.get)
+    largest = max(sizes, key=sizes.__getitem__)
     return largest if sizes[largest] >= NO_ERROR else "none"
 
 

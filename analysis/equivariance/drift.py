@@ -35,8 +35,7 @@ def find_drifts(
     drifts: dict[str, Tensor] = {}
 
     def cut(name: str, output: Tensor) -> Tensor | None:
-        height, width = probes[name].layer.output_shape[1:]
-        cells = margin // probes[name].layer.stride
+        (height, width), cells = probes[name].layer.size, margin // probes[name].layer.stride
         if output.shape[1:] != (height + 2 * cells, width + 2 * cells):
             return None  # pooled to a fixed size: its cells are others there
         return output[:, cells : cells + height, cells : cells + width]
@@ -46,9 +45,9 @@ def find_drifts(
             originals[name] = window.clone()
 
     def compare(name: str, output: Tensor) -> None:
-        if name in originals:
-            drifts[name] = probes[name].find_drift(originals.pop(name), cut(name, output))
+        if name in originals and (window := cut(name, output)) is not None:
+            drifts[name] = probes[name].find_drift(originals.pop(name), window)
 
-    for place, look in (((0, 0), keep), (motion, compare)):
-        forwards.explore(scene.to_inputs(scene.shift_real(*place, margin)[None]), probes, look)
+    for (dx, dy), look in (((0, 0), keep), (motion, compare)):
+        forwards.explore(scene.to_inputs(scene.shift_real(dx, dy, margin)[None]), probes, look)
     return drifts

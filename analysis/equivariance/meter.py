@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from analysis.equivariance.align import ROUNDING, MapPair, tiles
-from analysis.equivariance.causes import CAUSES, INVENTED, MIN_VALID, LayerProbe, Maps, Motion, Numbers, name_cause
+from analysis.equivariance.causes import INVENTED, MIN_VALID, LayerProbe, Maps, Motion, Numbers, name_cause
 from analysis.equivariance.drift import REFUSED, find_drifts
 from analysis.equivariance.phase_spread import draw_phases, measure_phase_spread
 from analysis.equivariance.reduced_forwards import ReducedForwards, average
 from analysis.errors import Progress, no_progress
-from analysis.network.layers import Layer
+from analysis.network.layers import Layer, MapLayer
 from analysis.shift.circular import CircularPadding
 from analysis.shift.scene import Scene
 
@@ -160,7 +160,7 @@ def measure_pictures(
     progress: Progress = no_progress,
 ) -> list[tuple[LayerMeter, ...]]:
     """:func:`measure_layers` of several pictures of one size, the reference being computed once for all of them."""
-    measured = {layer.name: layer for layer in layers if layer.is_feature_map and layer.stride}
+    measured = {layer.name: layer for layer in layers if isinstance(layer, MapLayer)}
     subjects = [_Subject.place(scene, (dx, dy), measured) for scene in scenes]
     phases = draw_phases(math.lcm(*(layer.stride for layer in measured.values())), phases_per_axis, seed)
     per_axis = math.isqrt(len(phases))
@@ -168,9 +168,8 @@ def measure_pictures(
     total = num_references * (len(phases) + (levels is None)) + sum(subject.num_forwards for subject in subjects)
     forwards = ReducedForwards(module, measured, progress, total)
 
-    if levels is None:
-        levels = {} if reference is None else average(forwards.pool(reference, ((0, 0),)))
-    numbers = [subject.measure(forwards, levels) for subject in subjects]
+    known = _find_levels(forwards, reference, levels)
+    numbers = [subject.measure(forwards, known) for subject in subjects]
     with CircularPadding():
         pooled = {} if reference is None else forwards.pool(reference, phases)
     return [
@@ -184,6 +183,15 @@ def measure_pictures(
     ]
 
 
+def _find_levels(
+    forwards: ReducedForwards, reference: Tensor | None, levels: Mapping[str, Tensor] | None
+) -> Mapping[str, Tensor]:
+    """The level of each channel by layer: as it is given, or of the reference, where there is one."""
+    if levels is None:
+        return {} if reference is None else average(forwards.pool(reference, ((0, 0),)))
+    return levels
+
+
 @dataclass(frozen=True)
 class _Subject:
     """One picture under one shift: the pictures whose maps are compared, and where each layer is measured."""
@@ -194,14 +202,16 @@ class _Subject:
     pictures: dict[Hashable, Tensor]
 
     @classmethod
-    def place(cls, scene: Scene, motion: Motion, measured: Mapping[str, Layer]) -> "_Subject":
-        moved, probes, follows_tiles = scene.shift(*motion), {}, True
+    def place(cls, scene: Scene, motion: Motion, measured: Mapping[str, MapLayer]) -> "_Subject":
+        moved, probes, follows_tiles = scene.shift(*motion), dict[str, LayerProbe](), True
         for name, layer in measured.items():
             follows_tiles = follows_tiles and tiles(layer, moved.is_real.shape)
             probes[name] = LayerProbe.place(layer, scene, motion, moved.is_real, follows_tiles=follows_tiles)
         motions = dict.fromkeys([motion, *(probe.lattice for probe in probes.values())])
-        invented = {} if moved.is_real.all() else {INVENTED: moved.pixels}
-        pictures = {(0, 0): scene.window} | invented | {motion: scene.shift_real(*motion) for motion in motions}
+        pictures: dict[Hashable, Tensor] = {(0, 0): scene.window}
+        if not moved.is_real.all():
+            pictures[INVENTED] = moved.pixels
+        pictures |= {motion: scene.shift_real(*motion) for motion in motions}
         return cls(scene, motion, probes, pictures)
 
     @property
@@ -246,24 +256,25 @@ def measure_down_the_network(
         levels: Those levels, if they are known already.
         progress: Counts pictures computed.
     """
-    measured = {layer.name: layer for layer in layers if layer.is_feature_map and layer.stride}
+    measured = {layer.name: layer for layer in layers if isinstance(layer, MapLayer)}
     distances = sorted({1, *(layer.stride for layer in measured.values())})
-    shift = scene.shift_real if scene.boundary == "crop" else lambda dx, dy: scene.shift(dx, dy).pixels
-    pictures = {0: scene.window} | {distance: shift(distance, 0) for distance in distances}
-    needs_levels = levels is None and reference is not None
-    total = len(pictures) - 1 + (len(reference) if needs_levels else 0)
-    forwards = ReducedForwards(module, measured, progress, total)
-    if levels is None:
-        levels = average(forwards.pool(reference, ((0, 0),))) if needs_levels else {}
+    pictures: dict[Hashable, Tensor] = {0: scene.window}
+    for distance in distances:
+        is_crop = scene.boundary == "crop"
+        pictures[distance] = scene.shift_real(distance, 0) if is_crop else scene.shift(distance, 0).pixels
+    num_references = len(reference) if levels is None and reference is not None else 0
+    forwards = ReducedForwards(module, measured, progress, len(pictures) - 1 + num_references)
+    known = _find_levels(forwards, reference, levels)
 
-    def measure(name: str, maps: Maps) -> Numbers:
+    def measure(name: str, maps: Maps) -> dict[int, float | None]:
         layer, stride = measured[name], measured[name].stride
         wraps = scene.boundary == "circular" and tiles(layer, scene.window.shape[-2:])
-        options = {"circular": wraps, "mean": levels.get(name)}
-        return {
-            distance: MapPair.align(maps[0], maps[distance], distance / stride, 0, **options).error()
-            for distance in {1, stride} & maps.keys()
-        }
+
+        def compare(distance: int) -> float | None:
+            cells = distance / stride
+            return MapPair.align(maps[0], maps[distance], cells, 0, circular=wraps, mean=known.get(name)).error()
+
+        return {distance: compare(distance) for distance in {1, stride} & maps.keys()}
 
     errors = forwards.compare(pictures, scene.to_inputs, measure)
     return tuple(
@@ -274,8 +285,7 @@ def measure_down_the_network(
 
 def _read(probe: LayerProbe, numbers: Numbers, pooled: Tensor | None, per_axis: int) -> LayerMeter:
     layer = probe.layer
-    error, unaligned = numbers["error"], numbers["unaligned"]
-    spread = None
+    error, unaligned, spread = numbers["error"], numbers["unaligned"], None
     if pooled is not None and probe.tiles:
         spread = measure_phase_spread(pooled, is_complete=per_axis % layer.stride == 0)
     meter = LayerMeter(
@@ -284,24 +294,23 @@ def _read(probe: LayerProbe, numbers: Numbers, pooled: Tensor | None, per_axis: 
         receptive_field=layer.receptive_field,
         num_cells=math.prod(layer.output_shape[1:]),
         valid_fraction=None if probe.valid is None else float(probe.valid.double().mean()),
+        scale=numbers["scale"],
+        error=error,
+        error_valid=numbers["error_valid"],
+        unaligned=unaligned,
         skill=1 - error / unaligned if error is not None and unaligned else None,
+        cosine=numbers["cosine"],
         phase_spread=spread,
-        **{key: numbers[key] for key in _AS_MEASURED},
+        stride_error=numbers["stride_error"],
+        padding_error=numbers["padding_error"],
+        new_content_error=numbers["new_content_error"],
+        lattice_error=numbers["lattice_error"],
+        valid_lattice_error=numbers["valid_lattice_error"],
         cause=name_cause(numbers),
     )
     return replace(meter, note=_explain(meter, probe, numbers))
 
 
-_AS_MEASURED = (
-    "scale",
-    "error",
-    "error_valid",
-    "unaligned",
-    "cosine",
-    *CAUSES.values(),
-    "lattice_error",
-    "valid_lattice_error",
-)
 _NO_POSITIONS = "It has no positions that could move, or no stride to move them by."
 
 
@@ -310,7 +319,7 @@ def _explain(meter: LayerMeter, probe: LayerProbe, numbers: Numbers) -> str:
     is_split = None not in (meter.stride_error, meter.padding_error)
 
     def is_more(cause: float | None, error: float | None = meter.error) -> bool:
-        return None not in (cause, error) and cause > error * (1 + ALIKE) + ROUNDING
+        return cause is not None and error is not None and cause > error * (1 + ALIKE) + ROUNDING
 
     notes = {
         "No cell can be compared, or all are the same.": not (is_measured and (is_split or probe.obstacle)),

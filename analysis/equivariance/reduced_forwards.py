@@ -12,7 +12,7 @@ from analysis.equivariance.align import to_double
 from analysis.errors import Progress, is_out_of_memory, no_progress
 from analysis.network.chunks import halve, unless_too_large
 from analysis.network.hooks import watch_outputs
-from analysis.network.layers import Layer
+from analysis.network.layers import Layer, MapLayer
 
 CHUNK = 8
 """Pictures per forward pass, while memory lasts."""
@@ -32,7 +32,7 @@ def measure_levels(module: nn.Module, layers: Collection[Layer], inputs: Tensor)
         layers: The layers wanted; those without positions are left out.
         inputs: ``(N, C, H, W)`` network input.
     """
-    names = {layer.name for layer in layers if layer.is_feature_map and layer.stride}
+    names = {layer.name for layer in layers if isinstance(layer, MapLayer)}
     return average(ReducedForwards(module, names).pool(inputs, ((0, 0),)))
 
 

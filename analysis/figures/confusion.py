@@ -19,7 +19,7 @@ MAX_WITH_COUNTS = 20
 """Classes up to which the numbers are written into the cells."""
 SHADES = ((0.0, "#eff4ff"), (0.25, "#a9c4fb"), (1.0, "#1d4ed8"))
 """Light to dark blue, on light and on dark pages."""
-CHANGES = [[position, f"rgb{color}"] for position, color in DIVERGING]
+CHANGES = [[position, f"rgb{color}"] for position, color in DIVERGING.items()]
 
 
 def plot_confusion(counts: Tensor, categories: Sequence[str]) -> "Figure":
@@ -78,8 +78,8 @@ def plot_class_scores(scores: Sequence[ClassScore]) -> "Figure":
             y=[score.recall.value for score in shown],
             error_y={
                 "type": "data",
-                "array": [score.recall.high - score.recall.value for score in shown],
-                "arrayminus": [score.recall.value - score.recall.low for score in shown],
+                "array": [score.recall.error_bars[1] for score in shown],
+                "arrayminus": [score.recall.error_bars[0] for score in shown],
                 "thickness": 1,
             },
             customdata=[[score.index, score.pictures, _describe_precision(score)] for score in shown],

@@ -1,7 +1,7 @@
 """Shift maps and layer meters as interactive charts (plotly)."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,8 @@ class Panel:
 @dataclass(frozen=True)
 class _Coloring:
     title: str
-    values: object
-    options: object
+    values: Callable[[Panel, list[str]], Tensor]
+    options: Callable[[Sequence[Panel], list[str]], dict]
 
 
 def plot_shift_maps(panels: Sequence[Panel], color_by: str, marked: tuple[float, float] | None = None) -> "Figure":

@@ -196,19 +196,19 @@ def read_curve(records: Sequence[Mapping], key: str, steps_per_unit: float = 1) 
 def read_number(record: Mapping, key: str) -> float | None:
     """A value that is a number of sensible size, or None: a file may hold anything."""
     value = record.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not -MAX_NUMBER <= value <= MAX_NUMBER:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_NUMBER <= value <= MAX_NUMBER:
         return None
     return value if abs(value) < 2**63 else float(value)  # plotly writes no whole number of more than 64 bits
 
 
 def _read_gap(records: Sequence[Mapping], steps_per_epoch: float) -> Curve:
-    points = []
-    for record in records:
-        numbers = [read_number(record, key) for key in ("step", "train_accuracy", "val_accuracy")]
-        if record.get("kind") == "epoch" and None not in numbers:
-            step, train, validation = numbers
-            points.append((step / steps_per_epoch, train - validation))
+    keys = ("step", "train_accuracy", "val_accuracy")
+    epochs = ([read_number(record, key) for key in keys] for record in records if record.get("kind") == "epoch")
+    points = [
+        (step / steps_per_epoch, train - validation)
+        for step, train, validation in epochs
+        if step is not None and train is not None and validation is not None
+    ]
     return Curve([x for x, _ in points], [y for _, y in points])
 
 

@@ -41,9 +41,14 @@ class GeometryMode(TorchFunctionMode):
         if name == "__setitem__":
             self._known[args[0]] = UNKNOWN
         outputs = list(iterate_tensors(result))
-        known = [self._known[source] for source in sources]
-        call = Call(func, args, kwargs, sources, known, outputs, merge(known))
-        rule = find_rule(name)
+        known = [(source, self._known[source]) for source in sources]
+        merged = merge([geometry for _, geometry in known])
+        if merged is UNKNOWN or merged.axes is None:
+            for output in outputs:
+                self._known[output] = merged
+            return result
+        local = [(source, geometry.dims) for source, geometry in known if geometry is not UNKNOWN and geometry.axes]
+        call, rule = Call(func, args, kwargs, local, outputs, merged.axes, merged.dims), find_rule(name)
         for index, output in enumerate(outputs):
             self._known[output] = rule(call, index)
         return result

@@ -5,41 +5,49 @@ rule is followed only where torch itself marks it as pointwise.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from analysis.network.windows import UNKNOWN, WHOLE_PICTURE, Axis, Geometry
+from analysis.network.windows import UNKNOWN, WHOLE_PICTURE, Axis, Dims, Geometry, pair
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a torch function on tensors with a geometry."""
+    """One call of a torch function on tensors with positions.
+
+    Attributes:
+        func: The function.
+        args: Its arguments by place.
+        kwargs: And by keyword.
+        sources: The arguments with positions, each with the dimensions that these have in it.
+        outputs: The tensors that it gives.
+        axes: What a cell sees that is computed from cells at the same place in all sources.
+        dims: The dimensions of these axes.
+    """
 
     func: Callable
     args: tuple
     kwargs: dict
-    sources: list[Tensor]
-    known: list[Geometry | None]
+    sources: list[tuple[Tensor, Dims]]
     outputs: list[Tensor]
-    merged: Geometry | None
-    """What a cell sees that is computed from cells at the same place in all sources."""
-
-    @property
-    def has_positions(self) -> bool:
-        return self.merged is not UNKNOWN and self.merged.axes is not None
+    axes: tuple[Axis, Axis]
+    dims: Dims
 
     @property
     def source(self) -> Tensor:
-        """The one with positions, where a gate computed from the whole picture scales a feature map."""
-        return next((s for s, g in zip(self.sources, self.known, strict=True) if g and g.axes), self.sources[0])
+        """The first one with positions, where a gate computed from the whole picture scales a feature map."""
+        return self.sources[0][0]
 
     def get(self, name: str, index: int, default=None):
         """An argument given by keyword or by place."""
         return self.kwargs.get(name, self.args[index] if len(self.args) > index else default)
+
+
+Rule = Callable[[Call, int], Geometry | None]
 
 
 def iterate_tensors(value) -> Iterator[Tensor]:
@@ -63,24 +71,19 @@ def _replace_tensors(value, change: Callable[[Tensor], Tensor]):
     return value
 
 
-def _keep(call: Call, index: int):
+def _keep(call: Call, index: int) -> Geometry | None:
     """A function that works position by position."""
-    if not call.has_positions:
-        return call.merged
-    output, dims = call.outputs[index], call.merged.dims
-    local = [s for s, g in zip(call.sources, call.known, strict=True) if g is not UNKNOWN and g.axes is not None]
-    same = output.ndim >= -min(dims) and all(output.shape[d] == source.shape[d] for source in local for d in dims)
-    return call.merged if same else UNKNOWN  # a map of one cell, broadcast, is not position by position
+    output, dims = call.outputs[index], call.dims
+    same = output.ndim >= -min(dims) and all(output.shape[d] == s.shape[d] for s, _ in call.sources for d in dims)
+    return Geometry(call.axes, dims) if same else UNKNOWN  # a map of one cell, broadcast, is not position by position
 
 
-def _forget(call: Call, index: int):
-    return call.merged if call.merged == WHOLE_PICTURE else UNKNOWN
+def _forget(call: Call, index: int) -> None:
+    return UNKNOWN
 
 
-def _move(call: Call, index: int):
+def _move(call: Call, index: int) -> Geometry | None:
     """Slices, views and joins: where cells went is read off from the same call on their coordinates."""
-    if not call.has_positions:
-        return call.merged
     source, output = call.source, call.outputs[index]
     if output.ndim == 2 and output.shape[0] == source.shape[0] and output.numel() == source.numel():
         return WHOLE_PICTURE  # flattened
@@ -88,15 +91,15 @@ def _move(call: Call, index: int):
         moved = [_list_coordinates(call, axis)[index] for axis in range(2)]
     except (RuntimeError, IndexError, TypeError):  # moved to places that are themselves computed
         return UNKNOWN
-    return _fit(call.merged, moved)
+    return _fit(call, moved)
 
 
-def _move_along(place: int):
+def _move_along(place: int) -> Rule:
     """Joins and cuts along the dimension that is argument number ``place``: only there do cells move."""
 
-    def rule(call: Call, index: int):
+    def rule(call: Call, index: int) -> Geometry | None:
         dim = call.get("dim", place, 0)
-        is_elsewhere = call.has_positions and dim % call.source.ndim - call.source.ndim not in call.merged.dims
+        is_elsewhere = dim % call.source.ndim - call.source.ndim not in call.dims
         return _keep(call, index) if is_elsewhere else _move(call, index)
 
     return rule
@@ -104,11 +107,11 @@ def _move_along(place: int):
 
 def _list_coordinates(call: Call, axis: int) -> list[Tensor]:
     """What the call gives for the row or column number of every cell; NaN for all that has none."""
-    places = {id(s): g for s, g in zip(call.sources, call.known, strict=True) if g is not UNKNOWN and g.axes}
+    places = {id(source): dims[axis] for source, dims in call.sources}
 
     def number(tensor: Tensor) -> Tensor:
         if id(tensor) in places:
-            return _count_cells(tensor, places[id(tensor)].dims[axis])
+            return _count_cells(tensor, places[id(tensor)])
         if tensor.is_floating_point():
             return torch.full_like(tensor, math.nan, device=_find_device(tensor))
         # Which one of several grids a computed index takes is unknown without numbers; any tells the geometry.
@@ -130,17 +133,17 @@ def _find_device(tensor: Tensor) -> torch.device:
     return torch.device("cpu") if tensor.is_meta else tensor.device
 
 
-def _fit(geometry: Geometry, coordinates: list[Tensor]) -> Geometry | None:
+def _fit(call: Call, coordinates: list[Tensor]) -> Geometry | None:
     """The geometry of an output whose cells hold these row and column numbers of the source."""
     axes, dims = [], []
-    for axis, places, before in zip(geometry.axes, coordinates, geometry.dims, strict=True):
+    for axis, places, before in zip(call.axes, coordinates, call.dims, strict=True):
         found = _find_grid(places, before)
         if found is None:
             return UNKNOWN
         dim, step, first, last = found
         axes.append(Axis(axis.stride * step, axis.low + first * axis.stride, axis.high + last * axis.stride))
         dims.append(dim)
-    return Geometry(tuple(axes), tuple(dims)) if dims[0] != dims[1] else UNKNOWN
+    return Geometry((axes[0], axes[1]), (dims[0], dims[1])) if dims[0] != dims[1] else UNKNOWN
 
 
 def _find_grid(places: Tensor, before: int) -> tuple[int, int, int, int] | None:
@@ -160,140 +163,122 @@ def _find_grid(places: Tensor, before: int) -> tuple[int, int, int, int] | None:
     return (dim, step, int(offsets.min()), int(offsets.max())) if len(offsets) else None
 
 
-def _spread(call: Call, index: int, dims: Iterable[int] | None):
-    """A function that lets everything along ``dims`` (None: all of them) act on every cell."""
-    kept = _keep(call, index)
-    if kept is UNKNOWN or kept.axes is None:
-        return kept
-    ndim = call.source.ndim
-    mixed = set(range(-ndim, 0)) if dims is None else {d - ndim if d >= 0 else d for d in dims}
-    axes = (
-        Axis(axis.stride, -math.inf, math.inf) if dim in mixed else axis
-        for axis, dim in zip(kept.axes, kept.dims, strict=True)
+def _spread(call: Call, index: int, mixed: Iterable[int] | None) -> Geometry | None:
+    """A function that lets everything along the dimensions ``mixed`` (None: all of them) act on every cell."""
+    kept, ndim = _keep(call, index), call.source.ndim
+    if kept is UNKNOWN:
+        return UNKNOWN
+    dims = set(range(ndim)) if mixed is None else {dim % ndim for dim in mixed}
+    rows, columns = (
+        Axis(axis.stride, -math.inf, math.inf) if dim % ndim in dims else axis
+        for axis, dim in zip(call.axes, call.dims, strict=True)
     )
-    return replace(kept, axes=tuple(axes))
+    return Geometry((rows, columns), call.dims)
 
 
-def _spread_along(place: int, default: int | None = None):
+def _spread_along(place: int, default: int | None = None) -> Rule:
     """Softmax, cumsum, sort …, whose dimension is the argument number ``place``."""
 
-    def rule(call: Call, index: int):
+    def rule(call: Call, index: int) -> Geometry | None:
         dim = call.get("dim", place, default)
         return _spread(call, index, None if dim is None else (dim,))
 
     return rule
 
 
-def _normalize_layer(call: Call, index: int):
+def _normalize_layer(call: Call, index: int) -> Geometry | None:
     return _spread(call, index, range(-len(call.get("normalized_shape", 1)), 0))
 
 
-def _normalize_groups(call: Call, index: int):
+def _normalize_groups(call: Call, index: int) -> Geometry | None:
     return _spread(call, index, None)
 
 
-def _normalize_instances(call: Call, index: int):
+def _normalize_instances(call: Call, index: int) -> Geometry | None:
     return _spread(call, index, None if call.get("use_input_stats", 5, True) else ())
 
 
-def _normalize_batch(call: Call, index: int):
+def _normalize_batch(call: Call, index: int) -> Geometry | None:
     return _spread(call, index, None if call.get("training", 5, False) else ())
 
 
-def _mix_last(call: Call, index: int):
+def _mix_last(call: Call, index: int) -> Geometry | None:
     """A linear layer, which mixes everything along its last dimension."""
-    return UNKNOWN if call.has_positions and -1 in call.merged.dims else _keep(call, index)
+    return UNKNOWN if -1 in call.dims else _keep(call, index)
 
 
-def _slide(geometry, kernel, stride, padding, dilation=(1, 1)):
-    if geometry is UNKNOWN or geometry.axes is None:
-        return geometry
-    if geometry.dims != (-2, -1):
+def _slide(call: Call, kernel, stride, padding, dilation=1) -> Geometry | None:
+    if call.dims != (-2, -1):
         return UNKNOWN
-    shapes = zip(geometry.axes, _pair(kernel), _pair(stride), _pair(padding), _pair(dilation), strict=True)
-    return replace(geometry, axes=tuple(axis.slide(k, s, p, d) for axis, k, s, p, d in shapes))
+    shapes = zip(call.axes, *map(pair, (kernel, stride, padding, dilation)), strict=True)
+    rows, columns = (axis.slide(*shape) for axis, *shape in shapes)
+    return Geometry((rows, columns))
 
 
-def _pair(value) -> tuple[int, int]:
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    return values * 2 if len(values) == 1 else values
-
-
-def _convolve(call: Call, index: int):
+def _convolve(call: Call, index: int) -> Geometry | None:
     kernel = call.get("weight", 1).shape[-2:]
     padding, dilation = call.get("padding", 4, 0), call.get("dilation", 5, 1)
     if isinstance(padding, str):
-        spans = (d * (k - 1) for k, d in zip(kernel, _pair(dilation), strict=True))
+        spans = (d * (k - 1) for k, d in zip(kernel, pair(dilation), strict=True))
         padding = (0, 0) if padding == "valid" else tuple(span // 2 for span in spans)
-    return _slide(call.merged, kernel, call.get("stride", 3, 1), padding, dilation)
+    return _slide(call, kernel, call.get("stride", 3, 1), padding, dilation)
 
 
-def _pool_max(call: Call, index: int):
+def _pool_max(call: Call, index: int) -> Geometry | None:
     return _pool(call, 1, dilation=call.get("dilation", 4, 1))
 
 
-def _pool_average(call: Call, index: int):
+def _pool_average(call: Call, index: int) -> Geometry | None:
     return _pool(call, 1)
 
 
-def _pool_power(call: Call, index: int):
+def _pool_power(call: Call, index: int) -> Geometry | None:
     return _pool(call, 2, padding=0)
 
 
-def _pool(call: Call, place: int, *, padding=None, dilation=1):
+def _pool(call: Call, place: int, *, padding=None, dilation=1) -> Geometry | None:
     kernel = call.get("kernel_size", place)
     padding = call.get("padding", place + 2, 0) if padding is None else padding
-    return _slide(call.merged, kernel, call.get("stride", place + 1) or kernel, padding, dilation)
+    return _slide(call, kernel, call.get("stride", place + 1) or kernel, padding, dilation)
 
 
-def _pool_adaptively(call: Call, index: int):
-    if not call.has_positions:
-        return call.merged
+def _pool_adaptively(call: Call, index: int) -> Geometry | None:
     before, after = call.source.shape[-2:], call.outputs[index].shape[-2:]
     if tuple(after) == (1, 1):
         return WHOLE_PICTURE
     if any(b % a for b, a in zip(before, after, strict=True)):
         return UNKNOWN  # windows of different sizes
     kernel = tuple(b // a for b, a in zip(before, after, strict=True))
-    return _slide(call.merged, kernel, kernel, 0)
+    return _slide(call, kernel, kernel, 0)
 
 
-def _reduce(call: Call, index: int):
+def _reduce(call: Call, index: int) -> Geometry | None:
     """mean, sum, amax … over some dimensions."""
-    dims = call.get("dim", 1)
-    if not call.has_positions or isinstance(dims, Tensor):
-        return _keep(call, index)  # a Tensor: the larger of two, cell by cell
-    source, merged = call.source, call.merged
+    dims, source = call.get("dim", 1), call.source
+    if isinstance(dims, Tensor):
+        return _keep(call, index)  # the larger of two, cell by cell
     everything = dims is None or isinstance(dims, bool)
     dims = range(source.ndim) if everything else dims if isinstance(dims, (tuple, list)) else (dims,)
     reduced = {d - source.ndim if d >= 0 else d for d in dims}
-    if reduced.issuperset(merged.dims):
+    if reduced.issuperset(call.dims):
         return WHOLE_PICTURE
-    if reduced & set(merged.dims):
+    if reduced & set(call.dims):
         return UNKNOWN
     keeps = call.outputs[index].ndim == source.ndim
-    return _fit(merged, [_count_cells(source, d).amax(tuple(reduced), keepdim=keeps) for d in merged.dims])
+    return _fit(call, [_count_cells(source, d).amax(tuple(reduced), keepdim=keeps) for d in call.dims])
 
 
-def _pad(call: Call, index: int):
-    merged = call.merged
-    if not call.has_positions:
-        return merged
-    if merged.dims != (-2, -1):
-        return UNKNOWN
-    pad = [*call.get("pad", 1), 0, 0, 0, 0]
-    axes = (
-        Axis(axis.stride, axis.low - before * axis.stride, axis.high - before * axis.stride)
-        for axis, before in zip(merged.axes, (pad[2], pad[0]), strict=True)
-    )
-    return replace(merged, axes=tuple(axes))
+def _pad(call: Call, index: int) -> Geometry | None:
+    pad: Sequence[int] = call.get("pad", 1)
+    left, _, top, *_ = *pad, 0, 0, 0
+    return _slide(call, 1, 1, (top, left))
 
 
-def _share(rule: Callable, names: str) -> dict[str, Callable]:
+def _share(rule: Rule, names: str) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 
 
-_RULES = {
+_RULES: dict[str, Rule] = {
     "conv2d": _convolve,
     "linear": _mix_last,
     "pad": _pad,
@@ -332,7 +317,7 @@ MAKERS = frozenset("zeros_like ones_like full_like new_zeros new_ones new_full n
 """Functions that take no more than shape and type from their argument."""
 
 
-def find_rule(name: str) -> Callable[[Call, int], Geometry | None]:
+def find_rule(name: str) -> Rule:
     """The rule for a torch function, by its ``__name__``."""
     return _RULES.get(name) or (_keep if _is_pointwise(name) else _forget)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.network.hooks import OperationMode, number_calls, preserved, trace_calls
+from analysis.network.windows import Size, find_size
 
 NEAR_BOUND = 0.01
 """Outputs this close to a bound, as a share of the distance between the bounds, count as saturated."""
@@ -89,7 +90,7 @@ def measure_health(module: nn.Module, inputs: Tensor) -> list[LayerHealth]:
         Every call of an activation, in the order of computation.
     """
     parts = dict(module.named_modules())
-    watch = _Watch(inputs.shape[-2:], {name for name, part in parts.items() if _is_plain(part)})
+    watch = _Watch(find_size(inputs), {name for name, part in parts.items() if _is_plain(part)})
     with preserved(module), torch.no_grad(), trace_calls(parts.items()) as watch.running, OperationMode(watch.see):
         module(inputs)
     return watch.found
@@ -97,16 +98,14 @@ def measure_health(module: nn.Module, inputs: Tensor) -> list[LayerHealth]:
 
 def describe_health(layers: Sequence[LayerHealth]) -> tuple[str, ...]:
     """What is wrong, in plain sentences, the worst layers of each kind first; one sentence if nothing is."""
-    dead = [layer for layer in layers if layer.dead]
-    saturated = [layer for layer in layers if layer.saturated]
+    dead = [(layer.dead, layer, _describe_dead(layer)) for layer in layers]
+    ends = "stay at the ends of their range, where gradients vanish"
+    saturated = [(layer.saturated or 0, layer, ends) for layer in layers]
     sentences = [
-        f"{layer.name}: {_count(layer.dead, layer.channels)} {_describe_dead(layer)}."
-        for layer in sorted(dead, key=lambda layer: -layer.dead / layer.channels)
-    ]
-    sentences += [
-        f"{layer.name}: {_count(layer.saturated, layer.channels)} stay at the ends of their range, "
-        "where gradients vanish."
-        for layer in sorted(saturated, key=lambda layer: -layer.saturated / layer.channels)
+        f"{layer.name}: {number} of {layer.channels} channels {words}."
+        for found in (dead, saturated)
+        for number, layer, words in sorted(found, key=lambda item: -item[0] / item[1].channels)
+        if number
     ]
     if layers and not sentences:
         sentences = [f"No dead or saturated channels in {len(layers)} activations."]
@@ -117,10 +116,6 @@ def _describe_dead(layer: LayerHealth) -> str:
     return "never fire" if layer.activation in ("relu", "hardtanh") else "have the same output for every picture"
 
 
-def _count(part: int, total: int) -> str:
-    return f"{part} of {total} channels"
-
-
 class _Watch:
     """Looks at every operation of a forward pass, and knows which module it belongs to.
 
@@ -129,7 +124,7 @@ class _Watch:
         plain: Names of the modules without parts and weights; one that computes an activation is that activation.
     """
 
-    def __init__(self, image_size: Sequence[int], plain: set[str]) -> None:
+    def __init__(self, image_size: Size, plain: set[str]) -> None:
         self.image_size, self.plain = image_size, plain
         self.running: list[str] = []
         self.found: list[LayerHealth] = []

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from analysis.errors import UserError
 from analysis.network.geometry import Axis, GeometryMode
 from analysis.network.hooks import watch_outputs
+from analysis.network.windows import Size
 
 HANDS_ON = ("Identity", "Dropout")
 """Modules whose output, in eval mode, is their input."""
@@ -54,6 +55,19 @@ class Layer:
         return {key: getattr(self, key) for key in keys}
 
 
+@dataclass(frozen=True)
+class MapLayer(Layer):
+    """A layer with a feature map whose stride is known, so that it is known how far the map should move."""
+
+    stride: int
+
+    @property
+    def size(self) -> Size:
+        """Rows and columns of the map."""
+        _, height, width = self.output_shape
+        return height, width
+
+
 def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
     """Every module call of one forward pass, in the order in which they finish, then what holds parameters beside.
 
@@ -72,27 +86,26 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
     def record(name: str, output: Tensor) -> None:
         part = module.get_submodule(name.split("#")[0])
         geometry = mode.find(output)
-        has_axes = geometry is not None and geometry.axes is not None
-        is_map = is_feature_map(output.shape, inputs.shape[-2:]) and not (has_axes and geometry.dims != (-2, -1))
+        axes, dims = (geometry.axes, geometry.dims) if geometry else (None, (-2, -1))
+        is_map = is_feature_map(output.shape, inputs.shape[-2:]) and (axes is None or dims == (-2, -1))
         stride = None
         if is_map:
-            stride = geometry.stride if has_axes else _guess_stride(output.shape, inputs.shape, found)
+            stride = geometry.stride if geometry and axes else _guess_stride(output.shape, inputs.shape, found)
         extent = geometry.receptive_field if geometry else None
         sees_all = extent == math.inf
-        found.append(
-            Layer(
-                name=name,
-                type=type(part).__name__,
-                output_shape=tuple(output.shape[1:]),
-                num_params=0,
-                stride=stride,
-                receptive_field=None if extent is None else image_side if sees_all else int(extent),
-                is_feature_map=is_map,
-                sees_all=sees_all,
-                repeats=bool(last) and output is last[0] and any(True for _ in part.children()),
-                axes=geometry.axes if is_map and has_axes and extent is not None else None,
-            )
+        layer = Layer(
+            name=name,
+            type=type(part).__name__,
+            output_shape=tuple(output.shape[1:]),
+            num_params=0,
+            stride=stride,
+            receptive_field=None if extent is None else image_side if sees_all else int(extent),
+            is_feature_map=is_map,
+            sees_all=sees_all,
+            repeats=bool(last) and output is last[0] and any(True for _ in part.children()),
+            axes=axes if is_map and extent is not None else None,
         )
+        found.append(layer if stride is None else MapLayer(**vars(layer)))
         last[:] = [output]
 
     with watch_outputs(module, None, record), GeometryMode(inputs) as mode, torch.no_grad():
@@ -137,16 +150,16 @@ def is_feature_map(shape: Sequence[int], image_size: Sequence[int]) -> bool:
     return abs(height * full_width - width * full_height) <= 2 * max(image_size)
 
 
-def outline(layers: Collection[Layer]) -> tuple[Layer, ...]:
+def outline(layers: Collection[Layer]) -> tuple[MapLayer, ...]:
     """The feature maps of the upper two levels of the module tree: enough to follow a network down.
 
     A map that several containers hand on counts once, under the name of its innermost part shown.
     """
-    shown: list[Layer] = []
+    shown: list[MapLayer] = []
     is_new = False
     for layer in layers:
         is_new = is_new or not (layer.repeats or layer.type in HANDS_ON)
-        if is_new and layer.is_feature_map and layer.stride and _is_upper(layer):
+        if is_new and isinstance(layer, MapLayer) and _is_upper(layer):
             shown.append(layer)
             is_new = False
     return tuple(shown)

@@ -1,7 +1,19 @@
 """The window of a cell: which input pixels it looks at, along each axis of a feature map."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Size = tuple[int, int]
+"""Rows and columns."""
+
+
+def find_size(maps: Tensor) -> Size:
+    """Rows and columns of pictures or maps ``(..., H, W)``."""
+    height, width = maps.shape[-2:]
+    return height, width
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,10 @@ class Axis:
         )
 
 
+Dims = tuple[int, int]
+"""Which dimensions of a tensor, counted from the end, are rows and columns."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Both axes of a tensor, and which of its dimensions (counted from the end) they are.
@@ -32,7 +48,7 @@ class Geometry:
     """
 
     axes: tuple[Axis, Axis] | None
-    dims: tuple[int, int] = (-2, -1)
+    dims: Dims = (-2, -1)
 
     @property
     def stride(self) -> int | None:
@@ -55,19 +71,27 @@ UNKNOWN = None
 """Positions were mixed in a way that leaves no grid to follow, as attention does."""
 
 
+def pair(value: int | Sequence[int]) -> Size:
+    """Rows and columns of a setting that may be one number for both."""
+    first, *rest = value if isinstance(value, (tuple, list)) else (value,)
+    return first, (rest or [first])[0]
+
+
 def merge(geometries: list[Geometry | None]) -> Geometry | None:
     """The union of the windows; a partner without a grid leaves the grid and makes the windows unknown."""
-    local = [g for g in geometries if g is not UNKNOWN and g.axes is not None]
+    local = [(g.axes, g.dims) for g in geometries if g is not UNKNOWN and g.axes is not None]
     if not local:
         return UNKNOWN if UNKNOWN in geometries else WHOLE_PICTURE
-    if len({(g.dims, tuple(axis.stride for axis in g.axes)) for g in local}) > 1:
+    if len({(dims, rows.stride, columns.stride) for (rows, columns), dims in local}) > 1:
         return UNKNOWN
-    axes = []
-    for pair in zip(*(g.axes for g in local), strict=True):
-        low, high = min(axis.low for axis in pair), max(axis.high for axis in pair)
+
+    def unite(along: tuple[Axis, ...]) -> Axis:
+        low, high = min(axis.low for axis in along), max(axis.high for axis in along)
         if WHOLE_PICTURE in geometries:
             low, high = -math.inf, math.inf
-        if UNKNOWN in geometries or any(math.isnan(axis.low) for axis in pair):
+        if UNKNOWN in geometries or any(math.isnan(axis.low) for axis in along):
             low = high = math.nan
-        axes.append(Axis(pair[0].stride, low, high))
-    return replace(local[0], axes=tuple(axes))
+        return Axis(along[0].stride, low, high)
+
+    rows, columns = map(unite, zip(*(axes for axes, _ in local), strict=True))
+    return Geometry((rows, columns), local[0][1])

@@ -24,7 +24,7 @@ def check_padded_region(subject: Subject) -> Finding:
 
 def check_one_pass(subject: Subject) -> Finding:
     """I19: one pass over a larger picture holds the maps of all its crops."""
-    name = subject.maps[-1].name if subject.maps else None
+    name = subject.maps[-1].name if subject.maps else ""
     axes = subject.survey.axes.get(name)
     if axes is None or any(axis.low != 0 for axis in axes):
         raise NotApplicable("The convolutions are padded, so crops differ from parts of a larger picture.")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -197,7 +198,7 @@ class _Examination:
         self, identity: Identity, tolerance: float, finding: Finding, positive: IdentityResult | None
     ) -> IdentityResult:
         if positive is not None:
-            limit = max(CONTROL_RATIO * positive.error, tolerance)
+            limit = max(CONTROL_RATIO * (positive.error or 0.0), tolerance)
             return _result(identity, tolerance, finding.error, finding.error > limit, finding.note)
         if finding.error <= tolerance:
             return _result(identity, tolerance, finding.error, True, finding.note)
@@ -237,13 +238,11 @@ def _result(
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
     """Full float32 products, no autocast, no choice of algorithms by timing; everything as before after the block."""
-    backends = torch.backends
-    settings = [
-        *((part, "fp32_precision", "ieee") for part in (backends.cuda.matmul, backends.mkldnn.matmul)),
-        *((part, "fp32_precision", "ieee") for part in (backends.cudnn.conv, backends.mkldnn.conv)),
-        (backends.cudnn, "benchmark", False),
-        (backends.cudnn, "deterministic", True),
-    ]
+    cuda, cudnn, mkldnn = torch.backends.cuda, torch.backends.cudnn, torch.backends.mkldnn
+    # These modules get their parts when they are imported, where mypy does not see it.
+    parts = [cuda.matmul, mkldnn.matmul, cudnn.conv, mkldnn.conv]  # type: ignore[attr-defined]
+    settings: list[tuple[Any, str, object]] = [(part, "fp32_precision", "ieee") for part in parts]
+    settings += [(cudnn, "benchmark", False), (cudnn, "deterministic", True)]
     before = [(part, name, getattr(part, name)) for part, name, _ in settings]
     try:
         for part, name, value in settings:

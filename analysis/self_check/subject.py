@@ -17,7 +17,8 @@ from analysis.equivariance.align import tiles, to_double
 from analysis.equivariance.reduced_forwards import REJECTIONS
 from analysis.errors import UserError
 from analysis.network.hooks import watch_outputs
-from analysis.network.layers import Layer, list_layers
+from analysis.network.layers import Layer, MapLayer, list_layers
+from analysis.network.windows import find_size
 from analysis.shift.circular import CircularPadding
 from analysis.shift.move import shift_features
 from analysis.shift.polyphase import AllShifts, NotExact, compute_all_shifts
@@ -128,9 +129,9 @@ class Subject:
         return [part for part in self.module.modules() if getattr(part, "keeps_strongest_phase", False)]
 
     @property
-    def maps(self) -> tuple[Layer, ...]:
+    def maps(self) -> tuple[MapLayer, ...]:
         """The layers that have positions and a stride, and do not only hand on the map of another one."""
-        maps = (layer for layer in self.layers if layer.is_feature_map and layer.stride)
+        maps = (layer for layer in self.layers if isinstance(layer, MapLayer))
         return tuple(layer for layer in maps if not layer.repeats and layer.type not in HAND_ON)
 
     @cached_property
@@ -183,7 +184,7 @@ class Subject:
         return step, step * max(1, height // step // 3)
 
     @property
-    def tiled(self) -> tuple[Layer, ...]:
+    def tiled(self) -> tuple[MapLayer, ...]:
         """The layers before the first whose cells do not tile the picture: only they can wrap around."""
         return tuple(itertools.takewhile(lambda layer: tiles(layer, self.inputs.shape[-2:]), self.maps))
 
@@ -193,7 +194,7 @@ class Subject:
         layer = next((layer for layer in self.maps if not tiles(layer, self.inputs.shape[-2:])), None)
         if layer is None:
             return ""
-        (rows, columns), (height, width) = layer.output_shape[-2:], self.inputs.shape[-2:]
+        (rows, columns), (height, width) = layer.size, self.inputs.shape[-2:]
         return f"The {rows} x {columns} cells of {layer.stride} px of {layer.name} do not tile {height} x {width} px."
 
     def require_lattice(self) -> None:
@@ -222,12 +223,17 @@ class Subject:
         picture, negative = self.module(torch.cat([self.inputs, -self.inputs]))
         return relative_error(negative, picture) > LEAST_RESPONSE
 
+    @property
+    def surroundings(self) -> Tensor:
+        """The larger view of the picture; ``NotApplicable`` where there is none."""
+        if self.canvas is None:
+            raise NotApplicable("There is no picture larger than the network's input to crop from.")
+        return self.canvas
+
     @cached_property
     def crop_shift(self) -> tuple[int, int]:
         """Right and down, the largest stride that the surroundings of the picture have room for."""
-        if self.canvas is None:
-            raise NotApplicable("There is no picture larger than the network's input to crop from.")
-        rooms = [self.canvas.shape[d] - self.inputs.shape[d] for d in (-1, -2)]
+        rooms = [self.surroundings.shape[d] - self.inputs.shape[d] for d in (-1, -2)]
         strides = {1} | {layer.stride for layer in self.maps}
         dx, dy = (max((s for s in strides if s <= room), default=0) for room in rooms)
         if not (dx or dy):
@@ -238,7 +244,7 @@ class Subject:
     def crops(self) -> dict[str, tuple[float, float]]:
         """Errors of the layers between two crops: where they see no padding, and on the whole overlap."""
         (dx, dy), (height, width) = self.crop_shift, self.inputs.shape[-2:]
-        crops = torch.cat([self.canvas[..., y : y + height, x : x + width] for x, y in ((dx, dy), (0, 0))])
+        crops = torch.cat([self.surroundings[..., y : y + height, x : x + width] for x, y in ((dx, dy), (0, 0))])
         is_real = torch.ones(height, width, dtype=torch.bool)
         names = {layer.name for layer in self.maps}
         errors: dict[str, tuple[float, float]] = {}
@@ -247,7 +253,7 @@ class Subject:
             axes = self.survey.axes.get(name)
             if axes is None or dy % axes[0].stride or dx % axes[1].stride:
                 return
-            valid = find_valid_cells(axes, output.shape[-2:], is_real, dx, dy, circular=False).to(output.device)
+            valid = find_valid_cells(axes, find_size(output), is_real, dx, dy, circular=False).to(output.device)
             if valid.any():
                 moved, overlap = shift_features(output[0], dx / axes[1].stride, dy / axes[0].stride, circular=False)
                 inner, whole = (relative_error(output[1] * cells, moved * cells) for cells in (valid, overlap))

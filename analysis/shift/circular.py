@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from analysis.errors import UserError
+from analysis.network.windows import pair
 
 
 class CircularPadding(TorchFunctionMode):
@@ -119,12 +120,6 @@ def wrap(x: Tensor, dim: int, before: int, after: int) -> Tensor:
     if min(before, after) < 0 or max(before, after) > size:
         return x.index_select(dim, torch.arange(-before, size + after, device=x.device) % size)
     return torch.cat([x.narrow(dim, size - before, before), x, x.narrow(dim, 0, after)], dim)
-
-
-def pair(value) -> tuple[int, int]:
-    """Rows and columns of a setting that may be one number for both."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    return values * 2 if len(values) == 1 else values
 
 
 _PAD = ("input", "pad", "mode", "value")

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from analysis.errors import Progress, UserError, is_out_of_memory, no_progress
 from analysis.network.hooks import watch_outputs
 from analysis.network.layers import is_feature_map
+from analysis.network.windows import Size, find_size
 from analysis.shift.circular import CircularPadding
-from analysis.shift.polyphase_tree import PolyphaseTree, Size
+from analysis.shift.polyphase_tree import PolyphaseTree
 
 TOLERANCE = 1e-4
 """Largest relative error of the logits against plain forwards of shifted pictures."""
@@ -156,7 +157,7 @@ def _are_nested(first: Size, second: Size) -> bool:
 
 def _survey(module: nn.Module, inputs: Tensor, layers: Collection[str]) -> _Survey:
     """Runs the network once, with no phases at all."""
-    image_size = tuple(inputs.shape[-2:])
+    image_size = find_size(inputs)
     tree = PolyphaseTree(image_size, start=image_size)
     kept: dict[str, int] = {}
 
@@ -183,7 +184,7 @@ def _compute(
     module: nn.Module, inputs: Tensor, layers: Collection[str], start: Size, progress: Progress
 ) -> AllShifts:
     """Runs the tree in parts that begin at the stride ``start``, and verifies the result."""
-    image_size = tuple(inputs.shape[-2:])
+    image_size = find_size(inputs)
     num_parts = math.prod(start)
     phases: dict[str, Tensor] = {}
     for part in range(num_parts):

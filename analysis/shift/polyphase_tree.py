@@ -14,10 +14,8 @@ from torch.nn import functional as F
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from analysis.errors import UserError
-from analysis.shift.circular import CircularPadding, Sweep, pair, read_sweeps, run_wrapped
-
-Size = tuple[int, int]
-"""Rows and columns."""
+from analysis.network.windows import Size, pair
+from analysis.shift.circular import CircularPadding, Sweep, read_sweeps, run_wrapped
 
 
 class PolyphaseTree(CircularPadding):
@@ -78,7 +76,8 @@ class PolyphaseTree(CircularPadding):
 
     def count_phases(self, stride: Size) -> Size:
         """Phases each way in the batch of a map with this cumulative stride."""
-        return tuple(max(s // first, 1) for s, first in zip(stride, self.start, strict=True))
+        rows, columns = (max(s // first, 1) for s, first in zip(stride, self.start, strict=True))
+        return rows, columns
 
     def is_map(self, x: Tensor) -> bool:
         """Whether a tensor is a map of more than one position with its phases in the batch."""
@@ -104,26 +103,27 @@ class PolyphaseTree(CircularPadding):
         if self.is_expanded or x.ndim != 4 or h == w == 1 or (pools_all and x is call["input"]):
             return super().slide(func, call)
         if any(size != sweep.count * sweep.stride for size, sweep in zip((h, w), sweeps, strict=True)):
-            rows, columns = sweeps
             raise UserError(
-                f"All shifts need every layer to divide its input by its stride, but one with stride {rows.stride} "
-                f"makes {rows.count} x {columns.count} cells of {h} x {w}; choose another picture size."
+                "All shifts need every layer to divide its input by its stride, but one with stride "
+                f"{sweeps[0].stride} makes {sweeps[0].count} x {sweeps[1].count} cells of {h} x {w}; choose another "
+                "picture size."
             )
         before = self.find_stride(x)
-        taken, dense = [], []
-        for size, sweep, done, start, margin in zip((h, w), sweeps, before, self.start, (top, left), strict=True):
+
+        def densify(size: int, sweep: Sweep, done: int, start: int, margin: int) -> Sweep:
             step = min(max(start // done, 1), sweep.stride)
-            taken.append(sweep.stride // step)
-            moved = replace(sweep, size=size, before=sweep.before + margin, stride=step, count=size // step)
-            dense.append(moved)
+            return replace(sweep, size=size, before=sweep.before + margin, stride=step, count=size // step)
+
+        rows, columns = map(densify, (h, w), sweeps, before, self.start, (top, left))
         call = call | {"input": x}
-        if _is_small(call, dense):
-            result = _convolve_small(call, tuple(dense))
+        if _is_small(call, (rows, columns)):
+            result = _convolve_small(call, (rows, columns))
             self.kernel_bytes = max(self.kernel_bytes, call["weight"].numel() * x.element_size())
         else:
-            result = run_wrapped(func, call, tuple(dense))
-        self._reach(tuple(done * sweep.stride for done, sweep in zip(before, sweeps, strict=True)))
-        return _fold(result, self.count_phases(before), tuple(taken))
+            result = run_wrapped(func, call, (rows, columns))
+        steps = sweeps[0].stride, sweeps[1].stride
+        self._reach((before[0] * steps[0], before[1] * steps[1]))
+        return _fold(result, self.count_phases(before), (steps[0] // rows.stride, steps[1] // columns.stride))
 
     def expand(self, x: Tensor) -> Tensor:
         """Adds the shifts by whole cells to the batch, in front of an operation that is tied to its positions."""
@@ -142,7 +142,7 @@ class PolyphaseTree(CircularPadding):
 
     def _reach(self, stride: Size) -> None:
         self.levels.add(stride)
-        self.stride = tuple(max(pair) for pair in zip(self.stride, stride, strict=True))
+        self.stride = max(self.stride[0], stride[0]), max(self.stride[1], stride[1])
 
 
 def _fold(x: Tensor, phases: Size, factors: Size) -> Tensor:
@@ -156,7 +156,7 @@ def _fold(x: Tensor, phases: Size, factors: Size) -> Tensor:
     return split.permute(4, 0, 6, 1, 2, 3, 5).reshape(-1, channels, h // sy, w // sx)
 
 
-def _is_small(call: dict, sweeps: list[Sweep]) -> bool:
+def _is_small(call: dict, sweeps: tuple[Sweep, Sweep]) -> bool:
     """Whether an operation is a convolution that wraps around on a map of at most 2 x 2 cells."""
     is_dense = all(sweep.size <= 2 and sweep.stride == 1 for sweep in sweeps)
     return is_dense and "weight" in call and call.get("groups", 1) == 1 and call["weight"][0, 0].numel() > 1

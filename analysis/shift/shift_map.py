@@ -183,11 +183,12 @@ class _Drawing:
         """The map so far, the gaps filled from the coarser grids."""
         rows, columns = self._find_nearest()
         distances = tuple(range(-self.max_shift, self.max_shift + 1))
-        arrays = (array[rows, columns] for array in self._arrays)
-        return ShiftMap(distances, self.target, *arrays, self.is_computed.clone(), self.is_preview)
+        top1, probability, margin, is_tie = (array[rows, columns] for array in self._arrays)
+        arrays = top1, probability, margin, is_tie, self.is_computed.clone()
+        return ShiftMap(distances, self.target, *arrays, is_preview=self.is_preview)
 
     @property
-    def _arrays(self) -> tuple[Tensor, ...]:
+    def _arrays(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.top1, self.probability, self.margin, self.is_tie
 
     def _find_nearest(self) -> tuple[Tensor, Tensor]:

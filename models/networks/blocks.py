@@ -1,7 +1,9 @@
 """Blocks and heads made of :mod:`models.networks.parts`: their options, their sizes beforehand, their weights."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Annotated, Protocol
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from analysis.errors import UserError
 from models.networks.blur_pool import BLUR_SIZES
-from models.networks.padding import PADDING_MODES
+from models.networks.padding import PADDING_MODES, find_mode
 from models.networks.parts import ACTIVATIONS, HEADS, NORMS, POOLING, PoolingConfig
 from models.settings import Choice, Integer, Number
 
@@ -101,26 +103,26 @@ def build_conv_block(
     padding: int,
     *,
     halve: bool,
-    between: dict[str, nn.Module] | None = None,
+    between: Mapping[str, nn.Module] = MappingProxyType({}),
 ) -> "ConvBlock":
     """Parts ``conv``, ``norm``, one named as the activation, and ``pool`` where it halves.
 
     ``between`` has further parts that go before the activation.
     """
     pooling = POOLING[config.pooling]
-    block = OrderedDict()
+    norm, block = NORMS[config.norm], OrderedDict[str, nn.Module]()
     block["conv"] = nn.Conv2d(
         in_channels,
         out_channels,
         kernel_size,
         stride=2 if halve and pooling.build is None else 1,
         padding=padding,
-        padding_mode=config.padding_mode,
-        bias=config.norm == "none",  # every normalisation has its own shift
+        padding_mode=find_mode(config.padding_mode),
+        bias=norm is None,  # every normalisation has its own shift
     )
-    if NORMS[config.norm]:
-        block["norm"] = NORMS[config.norm].build(out_channels)
-    block |= between or {}
+    if norm:
+        block["norm"] = norm.build(out_channels)
+    block |= between
     block[config.activation] = ACTIVATIONS[config.activation].build()
     if halve and pooling.build is not None:
         block["pool"] = pooling.build(config)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from models.networks import blocks
 from models.networks.blocks import count_conv, count_features, count_linear
 from models.networks.options import ArchitectureConfig
+from models.networks.padding import find_mode
 from models.networks.parts import ACTIVATIONS, NORMS, POOLING, BothBranches
 from models.settings import Integer, checked_dataclass
 
@@ -73,6 +74,9 @@ class CifarResNet(nn.Module):
     """Maps ``(N, in_channels, H, W)`` to logits ``(N, num_classes)``; ``stage1`` to ``stage3`` hold the blocks."""
 
     head_name = "head"
+    stage1: nn.Sequential
+    stage2: nn.Sequential
+    stage3: nn.Sequential
 
     def __init__(self, config: CifarResNetConfig):
         super().__init__()
@@ -147,7 +151,7 @@ class ZeroChannels(nn.Module):
 
 def _conv(config: CifarResNetConfig, in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     bias = config.norm == "none"
-    return nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=bias, padding_mode=config.padding_mode)
+    return nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=bias, padding_mode=find_mode(config.padding_mode))
 
 
 def _norm(config: CifarResNetConfig, channels: int) -> nn.Module:

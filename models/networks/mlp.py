@@ -69,7 +69,7 @@ class MLP(nn.Module):
 
 def _build_block(config: MLPConfig, in_features: int, out_features: int) -> nn.Sequential:
     norm = NORMS[config.norm]
-    block = OrderedDict(linear=nn.Linear(in_features, out_features, bias=norm is None))
+    block = OrderedDict[str, nn.Module](linear=nn.Linear(in_features, out_features, bias=norm is None))
     if norm:
         block["norm"] = norm.build_flat(out_features)
     block[config.activation] = ACTIVATIONS[config.activation].build()

@@ -1,11 +1,18 @@
 """Padding that keeps the size of a map, and max-pooling that obeys a network's padding mode."""
 
 import math
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-PADDING_MODES = ("zeros", "circular", "reflect", "replicate")
+PaddingMode = Literal["zeros", "circular", "reflect", "replicate"]
+PADDING_MODES: tuple[PaddingMode, ...] = get_args(PaddingMode)
+
+
+def find_mode(name: str) -> PaddingMode:
+    """A padding mode by its name, as ``nn.Conv2d`` takes it."""
+    return PADDING_MODES[PADDING_MODES.index(name)]
 
 
 def pad_same(x: Tensor, window: int, mode: str, fill: float = 0.0) -> Tensor:

@@ -6,6 +6,7 @@ so all of the start's weights carry over (a head of another shape starts anew).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from analysis.errors import UserError
 from models.networks.options import ArchitectureConfig, list_options
@@ -30,18 +31,23 @@ class Change:
     redundant: str = ""
 
 
+def _change(config: Config, **options: Any) -> Config:
+    """The configuration with other values for options that its kind of network has."""
+    return replace(config, **options)
+
+
 def _wrap(config: Config, blur_size: int) -> Config:
     if not hasattr(config, "padding_mode"):
         raise UserError("It pads nothing.")
-    return replace(config, padding_mode="circular")
+    return _change(config, padding_mode="circular")
 
 
 def _blur(config: Config, blur_size: int) -> Config:
-    return replace(config, pooling=_exchange(config, "blur"), blur_size=blur_size)
+    return _change(config, pooling=_exchange(config, "blur"), blur_size=blur_size)
 
 
 def _sample(config: Config, blur_size: int) -> Config:
-    return replace(config, pooling=_exchange(config, "aps"))
+    return _change(config, pooling=_exchange(config, "aps"))
 
 
 def _exchange(config: Config, kind: str) -> str:
@@ -55,7 +61,7 @@ def _exchange(config: Config, kind: str) -> str:
 def _pool_globally(config: Config, blur_size: int) -> Config:
     if not hasattr(config, "padding_mode"):
         raise UserError("It has no feature maps to average.")
-    return replace(config, head="gap") if getattr(config, "head", None) == "flatten" else config
+    return _change(config, head="gap") if getattr(config, "head", None) == "flatten" else config
 
 
 CHANGES = {

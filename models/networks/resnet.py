@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.networks import parts
 from models.networks.blur_pool import BLUR_SIZES
 from models.networks.options import ArchitectureConfig, NumClasses
-from models.networks.padding import PaddedMaxPool2d
+from models.networks.padding import PaddedMaxPool2d, find_mode
 from models.networks.polyphase_sampling import PairedPolyphaseSampling2d
 from models.settings import Choice, Integer, checked_dataclass
 
@@ -83,7 +83,7 @@ class Bottleneck(nn.Module):
         return self.relu3(out + self.downsample(shortcut))
 
 
-BUILDERS = {
+BUILDERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
@@ -152,6 +152,10 @@ class ResNet(nn.Module):
     """Maps ``(N, in_channels, H, W)`` to logits ``(N, num_classes)``."""
 
     head_name = "fc"
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def __init__(self, config: ResNetConfig):
         super().__init__()
@@ -200,7 +204,7 @@ def _conv(
         window,
         stride=_step(config) if halve else 1,
         padding=window // 2,
-        padding_mode=config.padding_mode,
+        padding_mode=find_mode(config.padding_mode),
         bias=False,
     )
 

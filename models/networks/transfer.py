@@ -161,6 +161,9 @@ class TransferNet(nn.Module):
 class _Grey(nn.Module):
     """Normalised grey pictures to what a colour network gets for the same picture in three equal channels."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, config: TransferConfig):
         super().__init__()
         preprocessing = find_backbone(config.backbone).preprocessing
@@ -176,7 +179,8 @@ class _Grey(nn.Module):
 
 
 def _grey_statistics(preprocessing: Preprocessing) -> tuple[float, float]:
-    return tuple(round(sum(values) / len(values), 6) for values in (preprocessing.mean, preprocessing.std))
+    mean, std = (round(sum(values) / len(values), 6) for values in (preprocessing.mean, preprocessing.std))
+    return mean, std
 
 
 def adapt_preprocessing(own: Preprocessing, config: TransferConfig) -> Preprocessing:
@@ -252,7 +256,8 @@ def _divide_by_depth(backbone: nn.Module) -> list[list[nn.Parameter]]:
     """The parameters in as many runs of about equally many layers; residual blocks stay in one piece."""
     parts = list(_list_parts(backbone, _count_layers(backbone) / (2 * DEPTH_GROUPS)))
     total = sum(depth for _, depth in parts)
-    groups, group, passed = [[] for _ in range(DEPTH_GROUPS)], 0, 0
+    groups: list[list[nn.Parameter]] = [[] for _ in range(DEPTH_GROUPS)]
+    group = passed = 0
     for parameters, depth in parts:
         if depth:  # a part belongs where its middle is; norms and biases to the layer before them
             group = int(DEPTH_GROUPS * (passed + depth / 2) / total)

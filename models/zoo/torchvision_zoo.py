@@ -1,6 +1,7 @@
 """Every classifier of torchvision, with the weights that it publishes."""
 
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -36,26 +37,26 @@ def torchvision_model(name: str) -> ModelSpec:
     if wanted and wanted not in choices.__members__:
         raise UserError(f"{builder} has no weights called {wanted}; there are {', '.join(choices.__members__)}.")
     weights = choices[wanted] if wanted else choices.DEFAULT
+    file = WeightsFile(weights.url, round(weights.meta["_file_size"] * 2**20))
     return ModelSpec(
         name=name,
         source="torchvision",
         num_params=weights.meta["num_params"],
         categories=tuple(weights.meta["categories"]),
         preprocessing=Preprocessing.from_torchvision(weights.transforms()),
-        build=lambda: _build_torchvision(name, builder, weights),
+        build=lambda: _build_torchvision(name, builder, weights, file.path),
         trained_on="ImageNet-1k",
         accuracy=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100,
         measured_on="validation pictures",
-        weights=WeightsFile(weights.url, round(weights.meta["_file_size"] * 2**20)),
+        weights=file,
         # The layout of torchvision's own recipe, so that the numbers are the same to the last digit.
         memory_format=torch.contiguous_format,
     )
 
 
-def _build_torchvision(name: str, builder: str, weights) -> nn.Module:
+def _build_torchvision(name: str, builder: str, weights, path: Path) -> nn.Module:
     from torchvision.models import get_model
 
-    path = torchvision_model(name).weights.path
     # The builder unpickles without restrictions, so it only gets files that the strict reader has passed.
     found = load_state_dict(path)
     try:

@@ -1,6 +1,7 @@
 """Confusion matrices against scikit-learn, torchmetrics, scipy and plain loops."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_huge_scores_have_finite_losses():
 
 def test_the_most_confused_pairs():
     found = measure_confusion(logits_for(PREDICTED), LABELS, NAMES)
-    assert [tuple(pair) for pair in found.most_confused(5)] == [(0, 1, 2, pytest.approx(2 / 3)), (1, 0, 1, 0.5)]
+    assert [astuple(pair) for pair in found.most_confused(5)] == [(0, 1, 2, pytest.approx(2 / 3)), (1, 0, 1, 0.5)]
     assert len(found.most_confused(1)) == 1
     assert found.most_confused(0) == () and found.top_losses(0) == []
 

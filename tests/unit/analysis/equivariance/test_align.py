@@ -13,7 +13,7 @@ from analysis.equivariance.align import MapComparison, MapPair, measure_shift, t
 from analysis.equivariance.reduced_forwards import measure_levels
 from analysis.errors import UserError
 from analysis.network.geometry import GeometryMode
-from analysis.network.layers import Layer, list_layers, outline
+from analysis.network.layers import Layer, MapLayer, list_layers, outline
 from analysis.shift.move import shift_crop, shift_features, shift_pixels
 
 SIDE = 24
@@ -113,7 +113,7 @@ def test_an_alias_free_stride_is_equivariant_to_every_shift():
             kept = torch.fft.fftfreq(SIDE, 1 / SIDE).abs() < SIDE / 8
             return torch.fft.ifft2(spectrum * (kept[:, None] & kept)).real[..., ::4, ::4].float()
 
-    layer = Layer("0", "IdealStride", (3, 6, 6), 0, 4, None, True, False, False)
+    layer = MapLayer("0", "IdealStride", (3, 6, 6), 0, 4, None, True, False, False)
     pixels = noise()
     for dx, dy in ((1, 0), (2, 3), (4, -1)):
         inputs = torch.stack([pixels, shift_pixels(pixels, dx, dy, "circular").pixels])
@@ -196,7 +196,7 @@ def test_maps_that_do_not_tile_a_picture_that_wraps_around_do_not_wrap_with_it()
 
 @pytest.mark.parametrize(("size", "fits"), [((24, 24), True), ((24, 26), False), ((48, 24), False)])
 def test_cells_tile_a_picture_of_as_many_pixels(size, fits):
-    assert tiles(Layer("0", "Conv2d", (8, 12, 12), 0, 2, 3, True, False, False), size) == fits
+    assert tiles(MapLayer("0", "Conv2d", (8, 12, 12), 0, 2, 3, True, False, False), size) == fits
 
 
 def test_the_error_does_not_depend_on_the_scale_of_the_maps():

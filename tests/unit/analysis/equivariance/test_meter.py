@@ -14,7 +14,7 @@ from analysis.equivariance.meter import LayerMeter, measure_down_the_network, me
 from analysis.equivariance.phase_spread import draw_phases
 from analysis.equivariance.reduced_forwards import measure_levels
 from analysis.errors import Cancelled, UserError
-from analysis.network.layers import Layer, list_layers
+from analysis.network.layers import MapLayer, list_layers
 from analysis.shift.circular import CircularPadding
 from analysis.shift.move import BOUNDARIES
 from analysis.shift.scene import Scene
@@ -243,7 +243,7 @@ class IdealStride(nn.Module):
 @pytest.mark.parametrize(("dx", "dy"), [(1, 0), (2, 3), (-1, 5)])
 def test_a_layer_without_aliasing_has_no_error_at_any_shift(dx, dy):
     net, scene = nn.Sequential(IdealStride()).eval(), scene_of("circular")
-    layer = Layer("0", "IdealStride", (6, 8, 8), 0, 4, None, True, False, False)
+    layer = MapLayer("0", "IdealStride", (6, 8, 8), 0, 4, None, True, False, False)
     meter = measure(net, scene, dx, dy, [layer], reference=noise(seed=3, count=2) - 0.5)["0"]
     assert meter.error <= 1e-6
     assert meter.stride_error <= 1e-6
@@ -267,7 +267,7 @@ def _taps(distance: float) -> list[tuple[int, float]]:
 
 
 def test_shifts_by_part_of_a_pixel_work_where_the_picture_wraps():
-    layer = Layer("0", "IdealStride", (6, 8, 8), 0, 4, None, True, False, False)
+    layer = MapLayer("0", "IdealStride", (6, 8, 8), 0, 4, None, True, False, False)
     net = nn.Sequential(IdealStride()).eval()
     smooth = scene_of("circular").window
     smooth = torch.fft.irfft2(torch.fft.rfft2(smooth)[..., :16] * 1.0, s=(SIDE, SIDE))
