@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from analysis.equivariance.align import LayerError
 from analysis.equivariance.meter import LayerMeter, PhaseErrors
-from analysis.figures.style import ACCENT, INK, SECOND, THIRD, build_figure
+from analysis.figures.style import ACCENT, COLORS, INK, SECOND, THIRD, build_figure, draw_line
 from analysis.shift.shift_map import ShiftMap
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ MAP_SIDE = 330
 MAX_COLUMNS = 3
 MAX_NAMED = 9
 """Classes with a colour of their own; all rarer ones share the last one."""
-CLASS_COLORS = (
-    *("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed"),
-    *("#0891b2", "#65a30d", "#dc2626", "#a16207", "#94a3b8"),
-)
+CLASS_COLORS = (*COLORS[:MAX_NAMED], "#94a3b8")
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,6 @@ def plot_shift_maps(panels: Sequence[Panel], color_by: str, marked: tuple[float,
         color_by: A key of ``COLORINGS``.
         marked: The shift ``(dx, dy)`` that is looked at elsewhere.
     """
-    from plotly.graph_objects import Heatmap
     from plotly.subplots import make_subplots
 
     columns = min(len(panels), MAX_COLUMNS)
@@ -62,20 +59,18 @@ def plot_shift_maps(panels: Sequence[Panel], color_by: str, marked: tuple[float,
     for number, panel in enumerate(panels):
         place = {"row": number // columns + 1, "col": number % columns + 1}
         distances = panel.map.distances
-        figure.add_trace(
-            Heatmap(
-                x=distances,
-                y=distances,
-                z=coloring.values(panel, names).tolist(),
-                customdata=_describe_cells(panel),
-                coloraxis="coloraxis",
-                hovertemplate="dx %{x}, dy %{y}<br>%{customdata}<extra></extra>",
-            ),
+        figure.add_heatmap(
+            x=distances,
+            y=distances,
+            z=coloring.values(panel, names).tolist(),
+            customdata=_describe_cells(panel),
+            coloraxis="coloraxis",
+            hovertemplate="dx %{x}, dy %{y}<br>%{customdata}<extra></extra>",
             **place,
         )
         for trace in (_outline(panel.map), _mark(marked, distances)):
-            if trace is not None:
-                figure.add_trace(trace, **place)
+            if trace:
+                figure.add_scatter(**trace, hoverinfo="skip", showlegend=False, **place)
         for line in _draw_lattice(panel.stride, distances):
             figure.add_shape(**line, **place)
     end = panels[0].map.distances[-1] + 0.5
@@ -146,10 +141,8 @@ def _describe_cells(panel: Panel) -> list[list[str]]:
     ]
 
 
-def _outline(shown: ShiftMap):
-    """Lines around the regions of flipped cells."""
-    from plotly.graph_objects import Scatter
-
+def _outline(shown: ShiftMap) -> dict:
+    """Lines around the regions of flipped cells; empty where there are none."""
     low = shown.distances[0]
     flipped = torch.nn.functional.pad(shown.flipped, (1, 1, 1, 1))
     x: list[float | None] = []
@@ -162,19 +155,14 @@ def _outline(shown: ShiftMap):
     for row, column in along:
         x += [column - 0.5 + low] * 2 + [None]
         y += [row - 1.5 + low, row - 0.5 + low, None]
-    line = {"color": "#ef4444", "width": 2.5}
-    return Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False) if x else None
+    return {"x": x, "y": y, "mode": "lines", "line": {"color": "#ef4444", "width": 2.5}} if x else {}
 
 
-def _mark(marked: tuple[float, float] | None, distances: Sequence[int]):
-    from plotly.graph_objects import Scatter
-
+def _mark(marked: tuple[float, float] | None, distances: Sequence[int]) -> dict:
     if marked is None or max(map(abs, marked)) > distances[-1]:
-        return None
+        return {}
     look = {"symbol": "circle-open", "size": 13, "color": "white", "line": {"width": 3}}
-    return Scatter(
-        x=[marked[0]], y=[marked[1]], mode="markers", marker=look, hoverinfo="skip", showlegend=False, name="shown"
-    )
+    return {"x": [marked[0]], "y": [marked[1]], "mode": "markers", "marker": look, "name": "shown"}
 
 
 def _draw_lattice(stride: int | None, distances: Sequence[int]) -> list[dict]:
@@ -200,8 +188,6 @@ def plot_meter(layers: Sequence[LayerMeter], phases: Sequence[PhaseErrors]) -> "
         layers: Of one shift; those that could not be measured are left out.
         phases: Of the main layers, whose names are the horizontal axis.
     """
-    from plotly.graph_objects import Scatter
-
     figure = build_figure("relative error", "layer, from input to output")
     errors = {layer.name: layer.error for layer in layers}
     names = [phase.name for phase in phases]
@@ -211,7 +197,16 @@ def plot_meter(layers: Sequence[LayerMeter], phases: Sequence[PhaseErrors]) -> "
         "1 cell (in phase)": ([phase.in_phase for phase in phases], THIRD, "dot"),
     }
     for title, (values, color, dash) in curves.items():
-        line = {"color": color, "dash": dash}
-        hover = "%{x}<br>" + title + ": %{y:.3g}<extra></extra>"
-        figure.add_trace(Scatter(x=names, y=values, name=title, mode="lines+markers", line=line, hovertemplate=hover))
+        hover, line = f"%{{x}}<br>{title}: %{{y:.3g}}", {"color": color, "dash": dash}
+        draw_line(figure, names, values, color, hover, name=title, line=line)
+    return figure.update_yaxes(rangemode="tozero")
+
+
+def plot_shift_errors(layers: Sequence[LayerError]) -> "Figure":
+    """Relative error of one shift down the network; at the pointer with the stride."""
+    shown = [layer for layer in layers if layer.relative_error is not None]
+    figure = build_figure("relative error", "layer, from input to output")
+    names, errors = [layer.name for layer in shown], [layer.relative_error for layer in shown]
+    hover = "%{x}<br>stride %{customdata}<br>relative error %{y:.3g}"
+    draw_line(figure, names, errors, ACCENT, hover, customdata=[layer.stride for layer in shown])
     return figure.update_yaxes(rangemode="tozero")

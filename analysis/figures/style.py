@@ -1,38 +1,21 @@
-"""Results as interactive charts (plotly), readable on light and dark pages."""
+"""What all interactive charts (plotly) share, readable on light and dark pages."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from analysis.equivariance.align import LayerError
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+Item = TypeVar("Item")
+
 ACCENT = "#2563eb"
 SECOND = "#d97706"
 THIRD = "#059669"
+COLORS = (ACCENT, SECOND, THIRD, "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626", "#a16207", "#475569")
 INK = "#7c8594"
 GRID = "rgba(125, 135, 150, 0.25)"
 HEIGHT = 300
-
-
-def plot_layer_errors(layers: Sequence[LayerError]) -> "Figure":
-    """Relative error down the network; the marker's text is the stride."""
-    from plotly.graph_objects import Scatter
-
-    shown = [layer for layer in layers if layer.relative_error is not None]
-    figure = build_figure("relative error", "layer, from input to output")
-    figure.add_trace(
-        Scatter(
-            x=[layer.name for layer in shown],
-            y=[layer.relative_error for layer in shown],
-            customdata=[layer.stride for layer in shown],
-            mode="lines+markers",
-            line={"color": ACCENT},
-            hovertemplate="%{x}<br>stride %{customdata}<br>relative error %{y:.3g}<extra></extra>",
-        )
-    )
-    return figure.update_yaxes(rangemode="tozero")
 
 
 def build_figure(y_title: str, x_title: str) -> "Figure":
@@ -51,3 +34,14 @@ def build_figure(y_title: str, x_title: str) -> "Figure":
             "yaxis": {"title": y_title, "gridcolor": GRID, "zeroline": False, "automargin": True},
         }
     )
+
+
+def with_colors(items: Iterable[Item]) -> Iterator[tuple[Item, str]]:
+    """Each item with a colour of its own, as long as there are some; then they start again."""
+    return zip(items, itertools.cycle(COLORS), strict=False)
+
+
+def draw_line(figure: "Figure", x: Sequence, y: Sequence, color: str, hover: str, **more) -> None:
+    """Adds points and the line through them; ``hover`` is the text at the pointer, ``more`` is plotly's."""
+    look = {"mode": "lines+markers", "line": {"color": color}} | more
+    figure.add_scatter(x=x, y=y, hovertemplate=f"{hover}<extra></extra>", **look)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from analysis.figures.evaluation import COLORS
-from analysis.figures.style import ACCENT, HEIGHT, SECOND, THIRD, build_figure
+from analysis.figures.style import ACCENT, HEIGHT, SECOND, THIRD, build_figure, draw_line, with_colors
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -110,6 +109,24 @@ def plot_throughput(records: Sequence[Mapping], steps_per_epoch: float) -> "Figu
     return figure.update_yaxes(rangemode="tozero")
 
 
+def plot_rates(rates: Sequence[float], losses: Sequence[float], suggestion: float | None) -> "Figure":
+    """A learning-rate range test: the smoothed loss at every rate that was tried, and where the suggested one is.
+
+    Args:
+        rates: Rising.
+        losses: One for each.
+        suggestion: None where there is none.
+    """
+    figure = build_figure("smoothed loss", "learning rate")
+    hover = "rate %{x:.2g}: loss %{y:.3g}"
+    draw_line(figure, list(rates), list(losses), ACCENT, hover, mode="lines", showlegend=False)
+    if suggestion is not None:
+        figure.add_vline(x=suggestion, line={"color": SECOND, "dash": "dash"})
+        # A text, unlike a line, is placed by the exponent on a logarithmic axis.
+        figure.add_annotation(x=math.log10(suggestion), y=1, yref="paper", text=f"{suggestion:g}", showarrow=False)
+    return figure.update_xaxes(type="log", dtick=1, exponentformat="power")
+
+
 def plot_layers(records: Sequence[Mapping], measure: str) -> "Figure | None":
     """One measure of each layer over the training; None where there is nothing to show.
 
@@ -124,9 +141,8 @@ def plot_layers(records: Sequence[Mapping], measure: str) -> "Figure | None":
     curves = _read_layers(records, wanted)
     shown = _choose_layers(curves, wanted)
     figure = build_figure(wanted.title, "step")
-    for number, name in enumerate(shown):
-        text = "%{y:.0%}" if wanted.is_share else "%{y:.3g}"
-        _add_line(figure, curves[name], name, COLORS[number % len(COLORS)], text)
+    for name, color in with_colors(shown):
+        _add_line(figure, curves[name], name, color, "%{y:.0%}" if wanted.is_share else "%{y:.3g}")
     if len(shown) < len(curves):
         figure.update_xaxes(title=f"step ({len(shown)} of {len(curves)} layers)")
     if wanted.is_log:
@@ -147,10 +163,10 @@ def plot_runs(runs: Sequence[tuple[str, Sequence[Mapping]]], measure: str) -> "F
     """
     title, tickformat = RUN_MEASURES[measure]
     figure = build_figure(title, "step")
-    for number, (name, records) in enumerate(runs):
+    for (name, records), color in with_colors(runs):
         epochs = [record for record in records if record.get("kind") == "epoch"]
         text = f"%{{y:{'.2%' if tickformat else '.4f'}}} at step %{{x}}"
-        _add_line(figure, read_curve(epochs, measure), name, COLORS[number % len(COLORS)], text, markers=True)
+        _add_line(figure, read_curve(epochs, measure), name, color, text, markers=True)
     return figure.update_yaxes(tickformat=tickformat) if figure.data else None
 
 
@@ -165,8 +181,8 @@ def plot_seed_bands(arms: Sequence[tuple[str, Sequence[Sequence[Mapping]]]], mea
     """
     title, tickformat = RUN_MEASURES[measure]
     figure = build_figure(title, "step")
-    for number, (name, seeds) in enumerate(arms):
-        _add_band(figure, name, seeds, measure, COLORS[number % len(COLORS)])
+    for (name, seeds), color in with_colors(arms):
+        _add_band(figure, name, seeds, measure, color)
     return figure.update_yaxes(tickformat=tickformat) if figure.data else None
 
 
@@ -243,30 +259,24 @@ def _add_line(
     figure: "Figure", curve: Curve, name: str, color: str, text: str, *, markers: bool = False, **style: str
 ) -> None:
     """Adds a line unless it has no points; a line of few points shows them."""
-    from plotly.graph_objects import Scatter
-
     if not curve.x:
         return
     points = decimate(curve)
     name = shorten(name)
-    figure.add_trace(
-        Scatter(
-            x=points.x,
-            y=points.y,
-            name=name,
-            mode="lines+markers" if markers or len(points.x) <= 60 else "lines",
-            line={"color": color, "dash": style.get("dash", "solid")},
-            marker={"size": 5},
-            fill=style.get("fill"),
-            fillcolor=_fade(color),
-            hovertemplate=f"{name}: {text}<extra></extra>",
-        )
+    figure.add_scatter(
+        x=points.x,
+        y=points.y,
+        name=name,
+        mode="lines+markers" if markers or len(points.x) <= 60 else "lines",
+        line={"color": color, "dash": style.get("dash", "solid")},
+        marker={"size": 5},
+        fill=style.get("fill"),
+        fillcolor=_fade(color),
+        hovertemplate=f"{name}: {text}<extra></extra>",
     )
 
 
 def _add_band(figure: "Figure", name: str, seeds: Sequence[Sequence[Mapping]], measure: str, color: str) -> None:
-    from plotly.graph_objects import Scatter
-
     curves = [dict(zip(*read_curve(records, measure), strict=True)) for records in seeds]
     steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     if not steps:
@@ -275,23 +285,21 @@ def _add_band(figure: "Figure", name: str, seeds: Sequence[Sequence[Mapping]], m
     low, high = [min(row) for row in values], [max(row) for row in values]
     quiet = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": name}
     if len(curves) > 1:
-        figure.add_trace(Scatter(x=steps, y=low, **quiet))
-        figure.add_trace(Scatter(x=steps, y=high, fill="tonexty", fillcolor=_fade(color), **quiet))
+        figure.add_scatter(x=steps, y=low, **quiet)
+        figure.add_scatter(x=steps, y=high, fill="tonexty", fillcolor=_fade(color), **quiet)
     seeds_text = f"{len(curves)} seed{'s' if len(curves) > 1 else ''}"
     number = ".2%" if RUN_MEASURES[measure][1] else ".4f"
-    figure.add_trace(
-        Scatter(
-            x=steps,
-            y=[math.fsum(row) / len(row) for row in values],
-            customdata=list(zip(low, high, strict=True)),
-            name=f"{shorten(name)} ({seeds_text})",
-            legendgroup=name,
-            mode="lines+markers",
-            line={"color": color},
-            marker={"size": 5},
-            hovertemplate=f"{shorten(name)}: %{{y:{number}}}, {seeds_text} from %{{customdata[0]:{number}}} "
-            f"to %{{customdata[1]:{number}}}<extra></extra>",
-        )
+    figure.add_scatter(
+        x=steps,
+        y=[math.fsum(row) / len(row) for row in values],
+        customdata=list(zip(low, high, strict=True)),
+        name=f"{shorten(name)} ({seeds_text})",
+        legendgroup=name,
+        mode="lines+markers",
+        line={"color": color},
+        marker={"size": 5},
+        hovertemplate=f"{shorten(name)}: %{{y:{number}}}, {seeds_text} from %{{customdata[0]:{number}}} "
+        f"to %{{customdata[1]:{number}}}<extra></extra>",
     )
 
 

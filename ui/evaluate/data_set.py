@@ -6,7 +6,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from analysis.consistency.protocols import PROTOCOLS
-from analysis.figures.evaluation import CURVES, plot_consistency, plot_layer_errors
+from analysis.figures.evaluation import CURVES, plot_consistency, plot_depth_errors
 from analysis.shift.move import BOUNDARIES
 from lab.documents import read_document
 from lab.evaluation.config import EvaluationConfig
@@ -139,7 +139,7 @@ def _build_result(services: Services):
         found = read_document(run) if run else None
         if run is None or found is None:
             return "", *(gr.update(value=None, visible=False) for _ in plots), *files.withdraw()
-        figures = [plot_consistency(found["models"], kind) for kind in CURVES] + [plot_layer_errors(found["models"])]
+        figures = [plot_consistency(found["models"], kind) for kind in CURVES] + [plot_depth_errors(found["models"])]
         charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]
         return _describe(found), *charts, *files.offer(run.name, csv=_write_csv(found), json=found)
 

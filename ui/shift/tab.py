@@ -8,7 +8,7 @@ from markupsafe import Markup
 from analysis.attribution.overlay import render_map
 from analysis.equivariance.align import MapComparison
 from analysis.figures.drawing import draw_pixels, hatch
-from analysis.figures.style import plot_layer_errors
+from analysis.figures.shift import plot_shift_errors
 from analysis.network.layers import Layer, outline
 from analysis.shift.move import BOUNDARIES
 from lab.session import ShiftResult
@@ -104,7 +104,7 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
             channel=None if channel is None or channel < 0 else int(channel),
             progress=report,
         )
-        return _show_result(result), _show_maps(result.comparison), plot_layer_errors(result.layers)
+        return _show_result(result), _show_maps(result.comparison), plot_shift_errors(result.layers)
 
     @shows_errors
     def show_example(model, title):

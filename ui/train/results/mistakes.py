@@ -7,7 +7,7 @@ import gradio as gr
 
 from analysis.attribution.methods import METHODS
 from analysis.errors import UserError
-from analysis.figures.confusion import plot_class_scores, plot_confusion
+from analysis.figures.classes import plot_class_scores, plot_confusion
 from lab.runs.mistakes import LINEAR, PARTS, contrast_picture, find_uncorrected, find_version, has_errors, open_errors
 from models.runs.run import UNFINISHED, Run
 from ui.entry import read_position

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from analysis.errors import UserError
-from analysis.figures.confusion import plot_confusion
+from analysis.figures.classes import plot_confusion
 from lab.runs.examples import list_snapshots
 from lab.runs.snapshot_view import list_map_layers, measure_scales, open_examples, pick_examples, view_snapshot
 from lab.runs.snapshots import evaluate_snapshot, snapshot_consistency, snapshot_health

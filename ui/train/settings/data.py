@@ -7,7 +7,7 @@ import gradio as gr
 from torch import Tensor
 
 from analysis.errors import Cancelled, Progress
-from analysis.figures.data import plot_class_balance
+from analysis.figures.classes import plot_class_balance
 from lab.data_overview import DataOverview, describe_data
 from lab.network_summary import DataKind
 from models.data.datasets import DATASETS, OWN_PICTURES

@@ -7,7 +7,7 @@ from contextlib import suppress
 import gradio as gr
 
 from analysis.errors import UserError
-from analysis.figures.rate import plot_rates
+from analysis.figures.training import plot_rates
 from lab.documents import read_document
 from models.runs.run import UNFINISHED
 from models.training.config import TrainingConfig

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from analysis.figures.evaluation import (
-    COLORS,
     CURVES,
     plot_arm_layers,
     plot_arms,
     plot_consistency,
-    plot_layer_errors,
+    plot_depth_errors,
     plot_traces,
 )
+from analysis.figures.style import COLORS
 
 
 def read(figure) -> dict:
@@ -81,7 +81,7 @@ def measured(name: str, error: dict | float) -> dict:
 
 def test_layer_errors_are_drawn_down_the_network_with_their_intervals():
     layers = [measured("a", estimate(0.2, 0.1, 0.4)), measured("b", UNKNOWN), measured("c", estimate(0.5))]
-    (curve,) = read(plot_layer_errors([{"model": "net", "layers": layers}]))["data"]
+    (curve,) = read(plot_depth_errors([{"model": "net", "layers": layers}]))["data"]
     assert (curve["name"], curve["x"], curve["y"]) == ("net", [0, 1], [0.2, 0.5])
     assert curve["text"] == ["a, stride 2", "c, stride 2"]
     assert curve["error_y"]["array"] == [pytest.approx(0.2), None]
@@ -91,7 +91,7 @@ def test_layer_errors_are_drawn_down_the_network_with_their_intervals():
     "model", [{}, {"layers": []}, {"layers": [measured("a", UNKNOWN)]}, {"layers": [measured("a", 0.5)]}]
 )
 def test_models_without_layers_have_no_chart_of_them(model):
-    assert plot_layer_errors([{"model": "net"} | model]) is None
+    assert plot_depth_errors([{"model": "net"} | model]) is None
 
 
 # The arms of a repair bench.

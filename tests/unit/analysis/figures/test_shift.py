@@ -8,8 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.equivariance.align import LayerError
 from analysis.equivariance.meter import LayerMeter, PhaseErrors
-from analysis.figures.shift import CLASS_COLORS, COLORINGS, MAX_NAMED, Panel, plot_meter, plot_shift_maps
+from analysis.figures.shift import (
+    CLASS_COLORS,
+    COLORINGS,
+    MAX_NAMED,
+    Panel,
+    plot_meter,
+    plot_shift_errors,
+    plot_shift_maps,
+)
+from analysis.figures.style import HEIGHT
 from analysis.shift.shift_map import ShiftMap, to_shift_map
 
 LONG = "German short-haired pointer"
@@ -310,3 +320,29 @@ def test_the_meter_compares_the_shift_with_those_in_and_out_of_phase():
 
 def test_a_meter_of_nothing_is_three_empty_curves():
     assert [list(curve["x"]) for curve in read(plot_meter([], []))["data"]] == [[], [], []]
+
+
+# Layer errors of one shift.
+
+
+ERRORS = [LayerError("conv1", 2, 0.25), LayerError("layer1", 4, None), LayerError("layer2", 8, 0.0)]
+
+
+def test_layer_errors_are_drawn_in_order_without_unknown_ones():
+    (curve,) = read(plot_shift_errors(ERRORS))["data"]
+    assert curve["x"] == ["conv1", "layer2"]
+    assert curve["y"] == [0.25, 0.0]
+    assert curve["customdata"] == [2, 8]
+
+
+def test_layer_errors_start_at_zero_in_a_chart_of_fixed_height():
+    layout = read(plot_shift_errors(ERRORS))["layout"]
+    assert layout["yaxis"]["rangemode"] == "tozero"
+    assert layout["yaxis"]["title"]["text"] == "relative error"
+    assert layout["height"] == HEIGHT
+
+
+@pytest.mark.parametrize("layers", [[], ERRORS[1:2]])
+def test_errors_of_nothing_are_an_empty_chart(layers):
+    (curve,) = read(plot_shift_errors(layers))["data"]
+    assert list(curve["x"]) == list(curve["y"]) == []

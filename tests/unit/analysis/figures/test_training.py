@@ -7,8 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analysis.figures.evaluation import COLORS
-from analysis.figures.style import HEIGHT
+from analysis.figures.style import COLORS, HEIGHT
 from analysis.figures.training import (
     LAYER_MEASURES,
     MAX_LAYERS,
@@ -20,6 +19,7 @@ from analysis.figures.training import (
     plot_layers,
     plot_learning_rate,
     plot_loss,
+    plot_rates,
     plot_runs,
     plot_seed_bands,
     plot_throughput,
@@ -220,3 +220,37 @@ def test_the_names_of_layers_stand_above_their_lines():
         layout = plot_layers([{"kind": "layers", "step": 1, "layers": layers}], "weight_norm").layout
         assert layout.legend.y == 1 and layout.legend.yanchor == "bottom"
         assert layout.margin.t >= 20 * count / 2 and layout.height - layout.margin.t == HEIGHT - 28
+
+
+# The range test of learning rates.
+
+
+RATES, LOSSES = [1e-6, 1e-4, 1e-2, 1.0], [2.3, 2.2, 1.1, 9.0]
+
+
+def test_the_curve_is_that_of_the_range_test():
+    figure = read(plot_rates(RATES, LOSSES, 0.01))
+    (curve,) = figure["data"]
+    assert (curve["x"], curve["y"], curve["mode"]) == (RATES, LOSSES, "lines")
+    assert figure["layout"]["xaxis"]["type"] == "log"
+    assert figure["layout"]["xaxis"]["title"]["text"] == "learning rate"
+    assert figure["layout"]["yaxis"]["title"]["text"] == "smoothed loss"
+
+
+@pytest.mark.parametrize("suggestion", [1.2e-6, 0.01, 3.7])
+def test_line_and_text_are_at_the_suggestion(suggestion):
+    layout = read(plot_rates(RATES, LOSSES, suggestion))["layout"]
+    (line,), (text,) = layout["shapes"], layout["annotations"]
+    assert line["x0"] == line["x1"] == suggestion and (line["y0"], line["y1"]) == (0, 1)
+    assert 10 ** text["x"] == pytest.approx(suggestion) and text["text"] == f"{suggestion:g}"
+    assert text["x"] == pytest.approx(math.log10(suggestion))
+
+
+def test_without_a_suggestion_there_is_only_the_curve():
+    layout = read(plot_rates(RATES, LOSSES, None))["layout"]
+    assert not layout.get("shapes") and not layout.get("annotations")
+
+
+def test_a_range_test_that_measured_nothing_is_an_empty_chart():
+    (curve,) = read(plot_rates((), (), None))["data"]
+    assert curve["x"] == [] and curve["y"] == []

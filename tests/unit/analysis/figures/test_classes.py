@@ -1,4 +1,4 @@
-"""Charts of confusion matrices hold their numbers, can be clicked, and are bounded in size."""
+"""Charts of classes hold their numbers, can be clicked, and are bounded in size."""
 
 import json
 
@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from analysis.confusion import measure_confusion
-from analysis.figures.confusion import (
+from analysis.errors import UserError
+from analysis.figures.classes import (
     MAX_SHOWN,
     MAX_WITH_COUNTS,
+    plot_class_balance,
     plot_class_scores,
     plot_confusion,
     plot_confusion_difference,
 )
 
+SPLITS = {"train": (5, 0, 7), "validation": (1, 2, 3), "test": (4, 4, 4)}
 COUNTS = torch.tensor([[3, 1, 0], [0, 0, 0], [2, 0, 6]])
 NAMES = ("ant", "bee", "cat")
 
@@ -129,3 +132,39 @@ def test_of_many_classes_the_worst_are_shown():
     (bars,) = figure["data"]
     assert len(bars["x"]) == MAX_SHOWN and bars["y"][bars["x"].index("c42")] == 0
     assert figure["layout"]["title"]["text"] == f"The {MAX_SHOWN} worst of 100 classes"
+
+
+# The balance of a data set.
+
+
+def test_every_split_is_a_bar_on_top_of_the_others():
+    figure = read(plot_class_balance(("ant", "bee", "ant"), SPLITS))
+    assert {bar["name"]: tuple(bar["y"]) for bar in figure["data"]} == SPLITS
+    assert all(bar["x"] == [0, 1, 2] and bar["customdata"] == ["ant", "bee", "ant"] for bar in figure["data"])
+    assert figure["layout"]["barmode"] == "stack" and figure["layout"]["yaxis"]["rangemode"] == "tozero"
+    assert figure["layout"]["xaxis"]["ticktext"] == ["ant", "bee", "ant"]
+
+
+def test_hostile_names_of_a_balance_are_short_plain_text():
+    """Names of classes are folders of a zip that anybody may have made."""
+    names = ("<a href='//evil'>x</a>", "%{y}", "x" * 5000)
+    figure = read(plot_class_balance(names, SPLITS))
+    shown = ["&lt;a href='//evil'&gt;x&lt;/a&gt;", "% {y}", "x" * 39 + "…"]
+    assert figure["layout"]["xaxis"]["ticktext"] == shown
+    assert all(bar["customdata"] == shown for bar in figure["data"])
+
+
+def test_many_classes_are_not_named_under_the_axis():
+    names = [str(i) for i in range(MAX_SHOWN + 1)]
+    figure = read(plot_class_balance(names, {"train": [1] * len(names)}))
+    assert figure["layout"]["xaxis"]["showticklabels"] is False and len(figure["data"]) == 1
+
+
+def test_the_balance_of_nothing_is_empty():
+    assert read(plot_class_balance((), {"train": ()}))["data"][0]["y"] == []
+    assert read(plot_class_balance(("ant",), {})).get("data", []) == []
+
+
+def test_counts_of_other_classes_are_refused():
+    with pytest.raises(UserError, match="3 classes, but 2 counts for test"):
+        plot_class_balance(("a", "b", "c"), SPLITS | {"test": (1, 2)})
