@@ -143,7 +143,7 @@ def measure_picture(
         known = {"reference": load_references(loaded), "levels": facts.find_levels(loaded, twin=twin)}
         layers = [layer for layer in facts.layers if layer.is_feature_map and _computes(layer)]
         with CircularPadding() if twin else nullcontext():
-            meters = measure_layers(loaded.module, scene, x, y, layers, **known, progress=progress)
+            (meters,) = measure_layers(loaded.module, [scene], x, y, layers, **known, progress=progress)
             phases = measure_down_the_network(loaded.module, scene, layers, **known)
     return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases, prep.list_notes(image))
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from analysis.equivariance.align import ROUNDING, MapPair, tiles
-from analysis.equivariance.causes import INVENTED, MIN_VALID, LayerProbe, Maps, Motion, Numbers, name_cause
-from analysis.equivariance.drift import REFUSED, find_drifts
+from analysis.equivariance.causes import MIN_VALID, LayerProbe, Maps, Numbers, name_cause
 from analysis.equivariance.phase_spread import draw_phases, measure_phase_spread
+from analysis.equivariance.picture_probe import PictureProbe
 from analysis.equivariance.reduced_forwards import ReducedForwards, average
 from analysis.errors import Progress, no_progress
 from analysis.network.layers import Layer, MapLayer
@@ -85,7 +85,7 @@ class PhaseErrors:
 
 def measure_layers(
     module: nn.Module,
-    scene: Scene,
+    scenes: Sequence[Scene],
     dx: float,
     dy: float,
     layers: Collection[Layer],
@@ -95,8 +95,8 @@ def measure_layers(
     phases_per_axis: int = 2,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> tuple[LayerMeter, ...]:
-    """Measures every layer under one shift, and which of three causes weighs most.
+) -> list[tuple[LayerMeter, ...]]:
+    """Measures every layer under one shift of each picture, and which of three causes weighs most.
 
     With ``x'`` the shifted picture, ``x_r`` the same with real surroundings
     (:meth:`analysis.shift.scene.Scene.shift_real`) instead of invented pixels, and ``u`` the map that the layer
@@ -120,12 +120,12 @@ def measure_layers(
 
     Args:
         module: A network in eval mode. Inside ``with CircularPadding():`` it is its circular twin.
-        scene: The picture.
+        scenes: The pictures, of one size.
         dx: Pixels by which content moves to the right.
         dy: Pixels down.
         layers: The layers wanted; those without positions come back with a note.
         reference: ``(N, C, H, W)`` network input: a few other pictures, for the level of each channel and the
-            phase spread. None takes the level from the picture itself.
+            phase spread, computed once for all scenes. None takes the level from the picture itself.
         levels: Those levels, if they are known already
             (:func:`analysis.equivariance.reduced_forwards.measure_levels`).
         phases_per_axis: Phase spread uses the square of this many phases, see
@@ -136,50 +136,26 @@ def measure_layers(
     Raises:
         UserError: The boundary rule cannot do this shift.
     """
-    (meters,) = measure_pictures(
-        *(module, [scene], dx, dy, layers),
-        reference=reference,
-        phases_per_axis=phases_per_axis,
-        seed=seed,
-        progress=progress,
-    )
-    return meters
-
-
-def measure_pictures(
-    module: nn.Module,
-    scenes: Sequence[Scene],
-    dx: float,
-    dy: float,
-    layers: Collection[Layer],
-    *,
-    reference: Tensor | None = None,
-    levels: Mapping[str, Tensor] | None = None,
-    phases_per_axis: int = 2,
-    seed: int = 0,
-    progress: Progress = no_progress,
-) -> list[tuple[LayerMeter, ...]]:
-    """:func:`measure_layers` of several pictures of one size, the reference being computed once for all of them."""
     measured = {layer.name: layer for layer in layers if isinstance(layer, MapLayer)}
-    subjects = [_Subject.place(scene, (dx, dy), measured) for scene in scenes]
+    probes = [PictureProbe.place(scene, (dx, dy), measured) for scene in scenes]
     phases = draw_phases(math.lcm(*(layer.stride for layer in measured.values())), phases_per_axis, seed)
     per_axis = math.isqrt(len(phases))
     num_references = 0 if reference is None else len(reference)
-    total = num_references * (len(phases) + (levels is None)) + sum(subject.num_forwards for subject in subjects)
+    total = num_references * (len(phases) + (levels is None)) + sum(probe.num_forwards for probe in probes)
     forwards = ReducedForwards(module, measured, progress, total)
 
     known = _find_levels(forwards, reference, levels)
-    numbers = [subject.measure(forwards, known) for subject in subjects]
+    numbers = [probe.measure(forwards, known) for probe in probes]
     with CircularPadding():
         pooled = {} if reference is None else forwards.pool(reference, phases)
     return [
         tuple(
-            _read(subject.probes[layer.name], found[layer.name], pooled.get(layer.name), per_axis)
+            _read(probe.layers[layer.name], found[layer.name], pooled.get(layer.name), per_axis)
             if layer.name in measured
             else LayerMeter(layer.name, None, layer.receptive_field, None, note=_NO_POSITIONS)
             for layer in layers
         )
-        for subject, found in zip(subjects, numbers, strict=True)
+        for probe, found in zip(probes, numbers, strict=True)
     ]
 
 
@@ -190,49 +166,6 @@ def _find_levels(
     if levels is None:
         return {} if reference is None else average(forwards.pool(reference, ((0, 0),)))
     return levels
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """One picture under one shift: the pictures whose maps are compared, and where each layer is measured."""
-
-    scene: Scene
-    motion: Motion
-    probes: dict[str, LayerProbe]
-    pictures: dict[Hashable, Tensor]
-
-    @classmethod
-    def place(cls, scene: Scene, motion: Motion, measured: Mapping[str, MapLayer]) -> "_Subject":
-        moved, probes, follows_tiles = scene.shift(*motion), dict[str, LayerProbe](), True
-        for name, layer in measured.items():
-            follows_tiles = follows_tiles and tiles(layer, moved.is_real.shape)
-            probes[name] = LayerProbe.place(layer, scene, motion, moved.is_real, follows_tiles=follows_tiles)
-        motions = dict.fromkeys([motion, *(probe.lattice for probe in probes.values())])
-        pictures: dict[Hashable, Tensor] = {(0, 0): scene.window}
-        if not moved.is_real.all():
-            pictures[INVENTED] = moved.pixels
-        pictures |= {motion: scene.shift_real(*motion) for motion in motions}
-        return cls(scene, motion, probes, pictures)
-
-    @property
-    def num_forwards(self) -> int:
-        return max(len(self.pictures) - 1, 1) + 2 * sum(bool(self._select(way)) for way in ("twin", "surroundings"))
-
-    def measure(self, forwards: ReducedForwards, levels: Mapping[str, Tensor]) -> dict[str, Numbers]:
-        around, wrapped = self._select("surroundings"), self._select("twin")
-        drifts = find_drifts(forwards, self.scene, self.motion, around)
-        with CircularPadding():
-            drifts |= find_drifts(forwards, self.scene, self.motion, wrapped)
-        for name in {**around, **wrapped}.keys() - drifts.keys():
-            self.probes[name] = replace(self.probes[name], way=None, obstacle=REFUSED)
-        return forwards.compare(
-            self.pictures,
-            self.scene.to_inputs,
-            lambda name, maps: self.probes[name].measure(maps, levels.get(name), drifts.get(name)),
-        )
-
-    def _select(self, way: str) -> dict[str, LayerProbe]:
-        return {name: probe for name, probe in self.probes.items() if probe.way == way}
 
 
 def measure_down_the_network(

@@ -87,8 +87,8 @@ def _measure(lab: Lab, model: str, images: Tensor, boundary: str, progress: Prog
         pixels = images[: 1 + NUM_REFERENCES].float() / 255
         scene = Scene(pixels[0], pixels.shape[-1], boundary, loaded.to_inputs, loaded.spec.preprocessing.mean)
         reference = loaded.to_inputs(pixels[1:])
-        layers = measure_layers(
-            loaded.module, scene, 1, 0, outline(facts.layers), reference=reference, progress=progress
+        (layers,) = measure_layers(
+            loaded.module, [scene], 1, 0, outline(facts.layers), reference=reference, progress=progress
         )
         return {
             "circular_logit_error": measure_circular_error(loaded, pixels[0], progress),

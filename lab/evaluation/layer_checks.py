@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from analysis.consistency.statistics import Table, estimate, interval
-from analysis.equivariance.meter import LayerMeter, measure_pictures
+from analysis.equivariance.meter import LayerMeter, measure_layers
 from analysis.errors import UserError
 from analysis.network.layers import outline
 from analysis.self_check.identities import check_identities
@@ -60,7 +60,7 @@ def check_model(
             layers = outline(facts.layers)
             scenes = [Scene(canvas, prep.crop_size, boundary, loaded.to_inputs, prep.mean) for canvas in canvases]
             with CircularPadding() if twin else nullcontext():
-                meters = measure_pictures(loaded.module, scenes, 1, 0, layers, reference=reference)
+                meters = measure_layers(loaded.module, scenes, 1, 0, layers, reference=reference)
             result["layers"] = [_join(layer, seed) for layer in zip(*meters, strict=True)]
         except UserError as reason:
             result["check_notes"].append(str(reason))

@@ -95,7 +95,7 @@ def to_inputs(pixels: Tensor) -> Tensor:
 
 def measure(net: nn.Module, scene: Scene, dx: float, dy: float, **options) -> dict[str, LayerMeter]:
     layers = list_layers(net, scene.to_inputs(scene.window[None]))
-    return {meter.name: meter for meter in measure_layers(net, scene, dx, dy, layers, **options)}
+    return {meter.name: meter for meter in measure_layers(net, [scene], dx, dy, layers, **options)[0]}
 
 
 @pytest.mark.parametrize("picture", PICTURES)

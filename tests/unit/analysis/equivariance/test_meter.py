@@ -49,7 +49,7 @@ def scene_of(boundary="crop", canvas=56, size=SIDE, dtype=torch.float64) -> Scen
 
 def measure(net: nn.Module, scene: Scene, dx, dy, layers=None, **options) -> dict[str, LayerMeter]:
     layers = list_layers(net, scene.to_inputs(scene.window[None])) if layers is None else layers
-    return {meter.name: meter for meter in measure_layers(net, scene, dx, dy, layers, **options)}
+    return {meter.name: meter for meter in measure_layers(net, [scene], dx, dy, layers, **options)[0]}
 
 
 # The identity of the valid region, and what each cause must not see
@@ -309,7 +309,7 @@ def test_outputs_without_positions_come_back_with_a_note():
         assert found[name].cause is None
         assert "no positions" in found[name].note
     assert found["0"].error > 0
-    only_vectors = measure_layers(net, scene_of(), 1, 0, [layers[-1]])
+    (only_vectors,) = measure_layers(net, [scene_of()], 1, 0, [layers[-1]])
     assert [meter.name for meter in only_vectors] == ["3"]
 
 

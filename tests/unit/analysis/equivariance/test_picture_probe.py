@@ -45,7 +45,7 @@ def test_the_larger_picture_is_seen_twice_and_no_further_than_needed():
     scene = Scene(torch.rand(3, 40, 40, dtype=torch.float64), 32, "zero", to_inputs)
     layers = list_layers(net, scene.to_inputs(scene.window[None]))
     del sizes[:]
-    measure_layers(net, scene, 1, 0, layers)
+    measure_layers(net, [scene], 1, 0, layers)
     assert sizes[:2] == [(1, 38), (1, 38)]  # three pixels on every side are all that a cell sees
     assert {side for _, side in sizes[2:]} == {32}
 
