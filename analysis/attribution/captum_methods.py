@@ -165,9 +165,10 @@ def guided_backprop(question: Question) -> Evidence:
 def _guide(question: Question) -> Tensor:
     from captum.attr import GuidedBackprop
 
-    with _without_hook_warning():
-        explainer = GuidedBackprop(_with_plain_relus(question.module))
-        return explainer.attribute(question.inputs, question.target)
+    with warnings.catch_warnings():
+        # On every call captum announces its hooks; it removes them, and a test watches that.
+        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
+        return GuidedBackprop(_with_plain_relus(question.module)).attribute(question.inputs, question.target)
 
 
 def occlusion(
@@ -275,14 +276,6 @@ def _with_plain_relus(module: nn.Module) -> nn.Module:
         if isinstance(part, nn.ReLU6):
             twin.set_submodule(name, nn.Sequential(nn.ReLU(), nn.ReLU6()))
     return twin
-
-
-@contextmanager
-def _without_hook_warning() -> Iterator[None]:
-    """Captum announces its hooks by a warning on every call; it removes them, and a test watches that."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
-        yield
 
 
 def _as_baseline(baseline: Tensor | None, inputs: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.network.geometry import GeometryMode
-from analysis.network.geometry_rules import iterate_tensors
+from analysis.network.geometry_calls import iterate_tensors
 from analysis.network.hooks import find_tensor, trace_calls
 from analysis.network.windows import WHOLE_PICTURE, Axis
 

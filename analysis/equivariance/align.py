@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from analysis.errors import UserError
 from analysis.network.hooks import watch_outputs
 from analysis.network.layers import Layer, MapLayer
-from analysis.shift.move import shift_features
+from analysis.shift.features import shift_features
 
 ROUNDING = 1e-6
 """Maps whose variation is a smaller part of them than this are constant, but for float32 rounding."""
@@ -166,7 +166,7 @@ def measure_shift(
 
     The relative error of a layer ``z`` with stride ``s`` is ``|z(T x) - A z(x)| / |A z(x) - m|``: Euclidean
     norms over all channels and the cells whose source lies inside the map with all that it mixes, ``A`` the shift by
-    ``dx / s, dy / s`` cells (:func:`analysis.shift.move.shift_features`) and ``m`` the level of each channel.
+    ``dx / s, dy / s`` cells (:func:`analysis.shift.features.shift_features`) and ``m`` the level of each channel.
     It is 0 for an equivariant layer, and about 1.4 where the maps have nothing in common.
 
     Args:

@@ -8,8 +8,7 @@ from torch import Tensor
 from analysis.attribution.overlay import DIVERGING
 from analysis.confusion import ClassScore, select_classes
 from analysis.errors import UserError
-from analysis.figures.style import ACCENT, SECOND, THIRD, build_figure
-from analysis.figures.training import shorten
+from analysis.figures.style import ACCENT, SECOND, THIRD, build_figure, shorten
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

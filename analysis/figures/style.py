@@ -16,6 +16,8 @@ COLORS = (ACCENT, SECOND, THIRD, "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#d
 INK = "#7c8594"
 GRID = "rgba(125, 135, 150, 0.25)"
 HEIGHT = 300
+MAX_NAME = 40
+"""Characters of a name in a legend."""
 
 
 def build_figure(y_title: str, x_title: str) -> "Figure":
@@ -45,3 +47,9 @@ def draw_line(figure: "Figure", x: Sequence, y: Sequence, color: str, hover: str
     """Adds points and the line through them; ``hover`` is the text at the pointer, ``more`` is plotly's."""
     look = {"mode": "lines+markers", "line": {"color": color}} | more
     figure.add_scatter(x=x, y=y, hovertemplate=f"{hover}<extra></extra>", **look)
+
+
+def shorten(name: str) -> str:
+    """A name of bounded length, as plain text: plotly reads some HTML."""
+    short = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+    return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")

@@ -6,28 +6,16 @@ Records come from files: a value that is no number is left out, never drawn and 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from analysis.figures.style import ACCENT, HEIGHT, SECOND, THIRD, build_figure, draw_line, with_colors
+from analysis.figures.curves import Curve, decimate, read_curve, read_number
+from analysis.figures.style import ACCENT, HEIGHT, SECOND, THIRD, build_figure, draw_line, shorten, with_colors
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-MAX_POINTS = 600
-"""Of one line."""
 MAX_LAYERS = 10
 LEGEND_LINE = 22
-MAX_NAME = 40
-"""Characters of a name in a legend."""
-MAX_NUMBER = 1e30
-"""What is larger is no measurement."""
-
-
-class Curve(NamedTuple):
-    """Points of a line, from left to right."""
-
-    x: list[float]
-    y: list[float]
 
 
 @dataclass(frozen=True)
@@ -186,37 +174,6 @@ def plot_seed_bands(arms: Sequence[tuple[str, Sequence[Sequence[Mapping]]]], mea
     return figure.update_yaxes(tickformat=tickformat) if figure.data else None
 
 
-def decimate(curve: Curve, limit: int = MAX_POINTS) -> Curve:
-    """At most ``limit`` points of a line, among them its ends, and of every stretch the lowest and the highest.
-
-    What the eye sees of a line is its envelope, so that no spike is lost (min-max decimation).
-    """
-    count = len(curve.y)
-    if count <= limit:
-        return curve
-    stretches = max((limit - 2) // 2, 1)
-    kept = {0, count - 1}
-    for number in range(stretches):
-        stretch = range(count * number // stretches, count * (number + 1) // stretches)
-        kept |= {min(stretch, key=curve.y.__getitem__), max(stretch, key=curve.y.__getitem__)}
-    return Curve(*([values[index] for index in sorted(kept)] for values in curve))
-
-
-def read_curve(records: Sequence[Mapping], key: str, steps_per_unit: float = 1) -> Curve:
-    """The points of the records that have a step and this value, both numbers."""
-    points = [(read_number(record, "step"), read_number(record, key)) for record in records]
-    known = [(step / steps_per_unit, value) for step, value in points if step is not None and value is not None]
-    return Curve([x for x, _ in known], [y for _, y in known])
-
-
-def read_number(record: Mapping, key: str) -> float | None:
-    """A value that is a number of sensible size, or None: a file may hold anything."""
-    value = record.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_NUMBER <= value <= MAX_NUMBER:
-        return None
-    return value if abs(value) < 2**63 else float(value)  # plotly writes no whole number of more than 64 bits
-
-
 def _read_gap(records: Sequence[Mapping], steps_per_epoch: float) -> Curve:
     keys = ("step", "train_accuracy", "val_accuracy")
     epochs = ([read_number(record, key) for key in keys] for record in records if record.get("kind") == "epoch")
@@ -301,12 +258,6 @@ def _add_band(figure: "Figure", name: str, seeds: Sequence[Sequence[Mapping]], m
         hovertemplate=f"{shorten(name)}: %{{y:{number}}}, {seeds_text} from %{{customdata[0]:{number}}} "
         f"to %{{customdata[1]:{number}}}<extra></extra>",
     )
-
-
-def shorten(name: str) -> str:
-    """A name of bounded length, as plain text: plotly reads some HTML."""
-    short = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
-    return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
 
 
 def _fade(color: str) -> str:

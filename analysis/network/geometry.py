@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from analysis.network.geometry_rules import MAKERS, Call, find_rule, iterate_tensors
+from analysis.network.geometry_calls import Call, iterate_tensors
+from analysis.network.geometry_rules import MAKERS, find_rule
 from analysis.network.windows import UNKNOWN, Axis, Geometry, merge
 
 __all__ = ["UNKNOWN", "Axis", "Geometry", "GeometryMode"]

@@ -7,19 +7,24 @@ from torch import Tensor, nn
 
 from analysis.equivariance.reduced_forwards import REJECTIONS
 from analysis.network.hooks import watch_outputs
-from analysis.self_check.subject import MAXIMUM, Finding, NotApplicable, Subject, find_largest, frame, relative_error
+from analysis.self_check.findings import Finding, NotApplicable, find_largest, frame, relative_error
+from analysis.self_check.subject import MAXIMUM, Subject
 
 
 def check_valid_region(subject: Subject) -> Finding:
     """I12: cells that see no padding in either crop are equal."""
-    return find_largest({name: inner for name, (inner, _) in subject.crops.items()}, subject.crop_shift, subject)
+    return find_largest(
+        {name: inner for name, (inner, _) in subject.crops.items()}, subject.crop_shift, subject.inputs
+    )
 
 
 def check_padded_region(subject: Subject) -> Finding:
     """I12, its control: the cells at the border do see the padding."""
     if not any(axis.low < 0 for pair in subject.survey.axes.values() for axis in pair):
         raise NotApplicable("Nothing is padded.")
-    return find_largest({name: whole for name, (_, whole) in subject.crops.items()}, subject.crop_shift, subject)
+    return find_largest(
+        {name: whole for name, (_, whole) in subject.crops.items()}, subject.crop_shift, subject.inputs
+    )
 
 
 def check_one_pass(subject: Subject) -> Finding:

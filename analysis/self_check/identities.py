@@ -18,7 +18,8 @@ from analysis.errors import Progress, UserError, no_progress
 from analysis.network.hooks import preserved
 from analysis.network.layers import Layer
 from analysis.self_check import crops, phases, pictures, twin
-from analysis.self_check.subject import Finding, NotApplicable, Subject
+from analysis.self_check.findings import Finding, NotApplicable
+from analysis.self_check.subject import Subject
 from analysis.shift.polyphase import NotExact
 
 CONTROL_RATIO = 100

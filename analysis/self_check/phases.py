@@ -5,7 +5,8 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from analysis.self_check.subject import FLATTEN, Finding, NotApplicable, Subject, relative_error
+from analysis.self_check.findings import Finding, NotApplicable, relative_error
+from analysis.self_check.subject import FLATTEN, Subject
 from analysis.shift.shift_map import to_shift_map
 
 TREE_BUDGET = 1e11

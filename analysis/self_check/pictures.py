@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from analysis.equivariance.align import to_double
-from analysis.self_check.subject import OUT_OF_PHASE, Finding, Subject, cut_even, frame, relative_error
+from analysis.self_check.findings import Finding, cut_even, frame, relative_error
+from analysis.self_check.subject import OUT_OF_PHASE, Subject
 from analysis.shift.circular import CircularPadding
-from analysis.shift.move import shift_features, shift_pixels
+from analysis.shift.features import shift_features
+from analysis.shift.move import shift_pixels
 
 FILLED = ("zero", "reflect", "replicate")
 CALIBRATION_STRIDE = 4

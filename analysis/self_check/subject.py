@@ -3,8 +3,8 @@
 import copy
 import itertools
 import math
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from analysis.equivariance.align import tiles, to_double
+from analysis.equivariance.align import tiles
 from analysis.equivariance.reduced_forwards import REJECTIONS
-from analysis.errors import UserError
 from analysis.network.hooks import watch_outputs
 from analysis.network.layers import Layer, MapLayer, list_layers
 from analysis.network.windows import find_size
+from analysis.self_check.findings import NotApplicable, refusing, relative_error
 from analysis.shift.circular import CircularPadding
-from analysis.shift.move import shift_features
-from analysis.shift.polyphase import AllShifts, NotExact, compute_all_shifts
+from analysis.shift.features import shift_features
+from analysis.shift.polyphase import AllShifts, compute_all_shifts
 from analysis.shift.valid_region import Axes, find_valid_cells, trace_axes
 
 OUT_OF_PHASE = (1, -3)
@@ -35,29 +35,6 @@ HAND_ON = ("Identity", "Dropout", "Dropout2d")
 FLATTEN = ("flatten", "view", "reshape")
 MAXIMUM = ("adaptive_max_pool2d", "amax", "max", "max_pool2d", "_max_pool2d")
 """Functions with which a head does away with positions."""
-
-
-class NotApplicable(UserError):
-    """Raised by a check that says nothing about this model; its text is the reason."""
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    """What the circular twin or the tree refuse says nothing about the model; what they get wrong does."""
-    try:
-        yield
-    except NotExact:
-        raise
-    except UserError as refusal:
-        raise NotApplicable(str(refusal)) from refusal
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The relative error found, and what was compared."""
-
-    error: float
-    note: str
 
 
 @dataclass(frozen=True)
@@ -313,41 +290,3 @@ class _HeadMode(TorchFunctionMode):
 
 def _has_positions(value) -> bool:
     return isinstance(value, Tensor) and value.ndim > 2 and math.prod(value.shape[2:]) > 1
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    """``|found - expected| / |expected|``, Euclidean norms in double precision; the largest over a batch of vectors.
-
-    Args:
-        found: Any shape; two dimensions ``(N, K)`` are N vectors.
-        expected: The same shape, or one that broadcasts to it.
-    """
-    dims = -1 if found.ndim == 2 else None
-    difference, scale = (
-        torch.linalg.vector_norm(to_double(values), dim=dims) for values in (found - expected, expected)
-    )
-    # Where both are zero nothing differs; where only the reference is, the error has no bound.
-    return float(torch.where(difference == 0, 0.0, difference / scale).max())
-
-
-def find_largest(errors: dict[str, float], shift: tuple[int, int], subject: Subject) -> Finding:
-    """The layer with the largest error; not a number counts as the largest."""
-    name = max(errors, key=lambda layer: math.inf if math.isnan(errors[layer]) else errors[layer])
-    height, width = subject.inputs.shape[-2:]
-    where = f"{len(errors)} layers" if len(errors) > 1 else "1 layer"
-    result = "equal to the last bit" if errors[name] == 0 else f"the largest error is in {name}"
-    return Finding(errors[name], f"Shift {shift} at {height} x {width}, {where}: {result}.")
-
-
-def frame(pixels: Tensor, margin: int) -> Tensor:
-    """Pictures whose outermost ``margin`` pixels are zero."""
-    height, width = pixels.shape[-2:]
-    if 2 * margin >= min(height, width):
-        raise NotApplicable(f"The picture is too small for a margin of {margin} px.")
-    return F.pad(pixels[..., margin:-margin, margin:-margin], [margin] * 4)
-
-
-def cut_even(pixels: Tensor) -> Tensor:
-    """Pictures without a last odd row or column."""
-    height, width = pixels.shape[-2:]
-    return pixels[..., : height // 2 * 2, : width // 2 * 2]

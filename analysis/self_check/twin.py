@@ -6,20 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from analysis.self_check.subject import (
-    FLATTEN,
-    MAXIMUM,
-    OUT_OF_PHASE,
-    Finding,
-    NotApplicable,
-    Subject,
-    cut_even,
-    find_largest,
-    refusing,
-    relative_error,
-)
+from analysis.self_check.findings import Finding, NotApplicable, cut_even, find_largest, refusing, relative_error
+from analysis.self_check.subject import FLATTEN, MAXIMUM, OUT_OF_PHASE, Subject
 from analysis.shift.circular import CircularPadding
-from analysis.shift.move import shift_features
+from analysis.shift.features import shift_features
 
 BEYOND_ROUNDING = 1e-4
 GRID = 8
@@ -36,14 +26,14 @@ def check_stride_one_layers(subject: Subject) -> Finding:
     if not names:
         raise NotApplicable(subject.untiled or "The first layer with a feature map already has a stride above 1.")
     errors = subject.circular.errors[1]
-    return find_largest({name: errors[name] for name in names}, OUT_OF_PHASE, subject)
+    return find_largest({name: errors[name] for name in names}, OUT_OF_PHASE, subject.inputs)
 
 
 def check_lattice(subject: Subject) -> Finding:
     """I2: layers move with every shift by a multiple of their stride."""
     subject = subject.fitted
     errors = _on_lattice(subject, subject.circular.errors[0])
-    finding = find_largest(errors, subject.lattice_shift, subject)
+    finding = find_largest(errors, subject.lattice_shift, subject.inputs)
     origin = next((name for name, error in errors.items() if not error <= BEYOND_ROUNDING), None)
     notes = (finding.note, origin and f"It begins in {origin}.", subject.untiled)
     return replace(finding, note=" ".join(filter(None, notes)))
@@ -56,7 +46,7 @@ def check_out_of_phase(subject: Subject) -> Finding:
     if not names:
         raise NotApplicable(subject.untiled or "No layer has a stride above 1: there are no shifts out of phase.")
     errors = subject.circular.errors[1]
-    return find_largest({name: errors[name] for name in names}, OUT_OF_PHASE, subject)
+    return find_largest({name: errors[name] for name in names}, OUT_OF_PHASE, subject.inputs)
 
 
 def check_pooled_logits(subject: Subject) -> Finding:
@@ -138,7 +128,7 @@ def check_unwrapped_pooling(subject: Subject) -> Finding:
     if not any(part.padding not in (0, (0, 0)) for part in pools):
         raise NotApplicable("The model has no pooling with padding.")
     observed = subject.observe(WrapConvolutions(), [subject.lattice_shift])
-    return find_largest(_on_lattice(subject, observed.errors[0]), subject.lattice_shift, subject)
+    return find_largest(_on_lattice(subject, observed.errors[0]), subject.lattice_shift, subject.inputs)
 
 
 class WrapConvolutions(CircularPadding):
@@ -154,7 +144,7 @@ def check_indivisible_size(subject: Subject) -> Finding:
     subject.require_response()
     step = subject.survey.stride
     errors = subject.observe(CircularPadding(), [(step, step)]).errors[0]
-    return find_largest(errors, (step, step), subject)
+    return find_largest(errors, (step, step), subject.inputs)
 
 
 def _indivisible(subject: Subject) -> Subject:

@@ -1,4 +1,4 @@
-"""Moving pictures and feature maps, by whole pixels and cells or by fractions of them.
+"""Moving pictures, by whole pixels or by fractions of them.
 
 ``dx`` moves content to the right and ``dy`` down, in network-input pixels: ``(T x)[i, j] = x[i - dy, j - dx]``.
 """
@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import UserError
-
-LANCZOS_SIZE = 3
+from analysis.shift.features import LANCZOS_SIZE, is_inside, lanczos_taps, shift_features
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,8 @@ class Extended:
             return ShiftedPixels(self.window(int(dx), int(dy)), self.mask(int(dx), int(dy)))
         if self.circular:
             return ShiftedPixels(shift_features(self.window(0, 0), dx, dy, circular=True)[0], self.mask(0, 0))
-        rows, row_taps = _lanczos_taps(self.top - dy, self.height)
-        columns, column_taps = _lanczos_taps(self.left - dx, self.width)
+        rows, row_taps = lanczos_taps(self.top - dy, self.height)
+        columns, column_taps = lanczos_taps(self.left - dx, self.width)
         self._check(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1, dx, dy)
         source, real = self.pixels[..., rows, :][..., columns], self.is_real[rows][:, columns]
         moved = row_taps.to(source) @ source @ column_taps.to(source).T
@@ -171,7 +170,7 @@ def extend(pixels: Tensor, margin: int, boundary: str, fill: Sequence[float] | N
         raise UserError(f"There is no boundary rule called {boundary}; there are {', '.join(BOUNDARIES)}.")
     height, width = pixels.shape[-2:]
     rows, columns = torch.arange(-margin, height + margin), torch.arange(-margin, width + margin)
-    inside = _is_inside(rows, height)[:, None] & _is_inside(columns, width)
+    inside = is_inside(rows, height)[:, None] & is_inside(columns, width)
     find_source = _SOURCES[boundary]
     extended = pixels[..., find_source(rows, height), :][..., find_source(columns, width)]
     if boundary in _FILLED:
@@ -226,81 +225,6 @@ def shift_crop(canvas: Tensor, size: int, dx: float, dy: float) -> ShiftedPixels
         UserError: The window would leave the picture; says how far it can go.
     """
     return extend_crop(canvas, size).shift(dx, dy)
-
-
-def shift_features(features: Tensor, dx: float, dy: float, *, circular: bool) -> tuple[Tensor, Tensor]:
-    """Moves feature maps by ``dx``, ``dy`` cells, which need not be whole numbers.
-
-    Whole numbers are copied exactly. Fractions are interpolated: by Fourier shift in circular mode, which
-    is exact for band-limited maps, else by Lanczos-3. Bilinear interpolation would itself blur, and report
-    an error of 0.3 to 0.4 on a layer without any aliasing.
-
-    Args:
-        features: ``(..., h, w)``.
-        dx: Cells to the right.
-        dy: Cells down.
-        circular: Whether what leaves on one side comes back on the other.
-
-    Returns:
-        The moved maps ``(..., h, w)``, and ``(h, w)`` bool: where all that is mixed lies inside the map. Lanczos-3
-        mixes six cells along an axis, so a map of five or fewer has no such cell.
-    """
-    rows, row_inside = _shift_matrix(features.shape[-2], dy, circular)
-    columns, column_inside = _shift_matrix(features.shape[-1], dx, circular)
-    if dy != 0:
-        features = rows.to(features) @ features
-    if dx != 0:
-        features = features @ columns.to(features).T
-    return features, (row_inside[:, None] & column_inside).to(features.device)
-
-
-def _shift_matrix(size: int, distance: float, circular: bool) -> tuple[Tensor, Tensor]:
-    """``(size, size)`` matrix that moves a row of cells, and which cells have all that they mix inside."""
-    sources = torch.arange(size, dtype=torch.float64) - distance
-    inside = torch.ones(size, dtype=torch.bool) if circular else _is_inside(sources, size)
-    if float(distance).is_integer():
-        columns = sources.long() % size
-        matrix = torch.zeros(size, size, dtype=torch.float64)
-        matrix[torch.arange(size), columns] = inside.double()
-    elif circular:
-        matrix = _fourier_matrix(size, distance)
-    else:
-        matrix = _lanczos(sources[:, None] - torch.arange(size))
-        total = matrix.sum(dim=1, keepdim=True)
-        # Near the border some taps are missing: the others are scaled up, which is fit to be seen, not measured.
-        matrix = torch.where(inside[:, None], matrix / torch.where(inside[:, None], total, 1.0), 0.0)
-        first = sources.floor() - LANCZOS_SIZE + 1
-        inside = _is_inside(first, size) & _is_inside(first + 2 * LANCZOS_SIZE - 1, size)
-    return matrix, inside
-
-
-def _lanczos(offsets: Tensor) -> Tensor:
-    """Weights of samples at these distances from the place that is wanted."""
-    return torch.sinc(offsets) * torch.sinc(offsets / LANCZOS_SIZE) * (offsets.abs() < LANCZOS_SIZE)
-
-
-def _lanczos_taps(start: float, size: int) -> tuple[Tensor, Tensor]:
-    """Which samples a row of ``size`` cells from ``start`` on mixes, and its matrix ``(size, samples)``."""
-    sources = start + torch.arange(size, dtype=torch.float64)
-    if float(start).is_integer():
-        return sources.long(), torch.eye(size, dtype=torch.float64)
-    first = math.floor(start) - LANCZOS_SIZE + 1
-    samples = torch.arange(first, first + size + 2 * LANCZOS_SIZE - 1)
-    weights = _lanczos(sources[:, None] - samples)
-    return samples, weights / weights.sum(dim=1, keepdim=True)
-
-
-def _fourier_matrix(size: int, distance: float) -> Tensor:
-    frequencies = torch.fft.rfftfreq(size, dtype=torch.float64)
-    phase = torch.exp(-2j * math.pi * frequencies * distance)
-    if size % 2 == 0:
-        phase[-1] = math.cos(math.pi * distance)  # the Nyquist term has to stay real
-    spectrum = torch.fft.rfft(torch.eye(size, dtype=torch.float64), dim=0)
-    return torch.fft.irfft(spectrum * phase[:, None], n=size, dim=0)
-
-
-def _is_inside(sources: Tensor, size: int) -> Tensor:
-    return (sources >= 0) & (sources <= size - 1)
 
 
 def _mirror(sources: Tensor, size: int) -> Tensor:

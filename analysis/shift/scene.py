@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from analysis.shift.move import LANCZOS_SIZE, ShiftedPixels, extend, extend_crop, shift_crop, shift_pixels
+from analysis.shift.features import LANCZOS_SIZE
+from analysis.shift.move import ShiftedPixels, extend, extend_crop, shift_crop, shift_pixels
 from analysis.shift.valid_region import Extent
 
 EVERYWHERE: Extent = ((-math.inf, math.inf), (-math.inf, math.inf))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from analysis.network.geometry import Axis, GeometryMode
 from analysis.network.hooks import watch_outputs
 from analysis.network.layers import Layer
-from analysis.shift.move import LANCZOS_SIZE
+from analysis.shift.features import LANCZOS_SIZE
 
 Axes = tuple[Axis, Axis]
 Extent = tuple[tuple[float, float], tuple[float, float]]

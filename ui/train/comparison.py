@@ -7,7 +7,8 @@ import gradio as gr
 from markupsafe import Markup
 
 from analysis.errors import UserError
-from analysis.figures.training import plot_seed_bands, read_number
+from analysis.figures.curves import read_number
+from analysis.figures.training import plot_seed_bands
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.config import ArmsConfig
 from lab.comparisons.report import MEASURES, QUESTIONS, write_csv

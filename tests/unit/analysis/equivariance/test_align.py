@@ -14,7 +14,8 @@ from analysis.equivariance.reduced_forwards import measure_levels
 from analysis.errors import UserError
 from analysis.network.geometry import GeometryMode
 from analysis.network.layers import Layer, MapLayer, list_layers, outline
-from analysis.shift.move import shift_crop, shift_features, shift_pixels
+from analysis.shift.features import shift_features
+from analysis.shift.move import shift_crop, shift_pixels
 
 SIDE = 24
 

@@ -7,14 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analysis.figures.style import COLORS, HEIGHT
+from analysis.figures.curves import MAX_POINTS, Curve, decimate
+from analysis.figures.style import COLORS, HEIGHT, shorten
 from analysis.figures.training import (
     LAYER_MEASURES,
     MAX_LAYERS,
-    MAX_POINTS,
     RUN_MEASURES,
-    Curve,
-    decimate,
     plot_accuracy,
     plot_layers,
     plot_learning_rate,
@@ -23,7 +21,6 @@ from analysis.figures.training import (
     plot_runs,
     plot_seed_bands,
     plot_throughput,
-    shorten,
 )
 
 CURVES = (plot_loss, plot_accuracy, plot_learning_rate, plot_throughput)

@@ -18,11 +18,12 @@ from analysis.network.layers import list_layers
 from analysis.self_check import identities, pictures, twin
 from analysis.self_check import phases as identity_phases
 from analysis.self_check import subject as identity_subject
+from analysis.self_check.findings import Finding
 from analysis.self_check.identities import IDENTITIES, IdentityResult, check_identities, exact_arithmetic
-from analysis.self_check.subject import Finding
 from analysis.shift import polyphase_tree
 from analysis.shift.circular import CircularPadding
-from analysis.shift.move import shift_features, shift_pixels
+from analysis.shift.features import shift_features
+from analysis.shift.move import shift_pixels
 from analysis.shift.shift_map import ShiftMap
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 

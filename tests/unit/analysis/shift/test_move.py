@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision.transforms import functional as F
 
 from analysis.errors import UserError
-from analysis.shift.move import BOUNDARIES, extend, extend_crop, shift_crop, shift_features, shift_pixels
+from analysis.shift.features import shift_features
+from analysis.shift.move import BOUNDARIES, extend, extend_crop, shift_crop, shift_pixels
 
 PAD_MODES = {"zero": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 CV2_BORDERS = {
