@@ -28,6 +28,7 @@ BoundaryName = StrEnum("BoundaryName", {name: name for name in BOUNDARIES})
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="A name that `models` lists, or run/NAME.")]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
 ImageArgument = Annotated[str, typer.Argument(help="A picture file, or the name of a sample such as chelsea.")]
 
 

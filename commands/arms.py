@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from analysis.errors import UserError
-from commands.app import JsonOption, app, data_root, environment, print_json, runs_root
+from commands.app import DeviceOption, JsonOption, app, data_root, environment, print_json, runs_root
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.report import MEASURES
 from lab.comparisons.variations import VARIATIONS, vary
@@ -33,7 +33,7 @@ def arms(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="A name, or a folder or zip of pictures.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How often each arm is trained.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train networks that differ in one thing, with the same data and seeds; goes on where it was stopped."""

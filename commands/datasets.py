@@ -12,6 +12,7 @@ import typer
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import UserError, no_progress
 from commands.app import BoundaryName, JsonOption, app, data_root, environment, make_lab, print_json, runs_root
+from commands.options import setting_options, takes_options
 from lab.evaluation.config import EvaluationConfig
 from lab.evaluation.run import evaluate as start_evaluation
 from lab.evaluation.run import evaluate_as_run
@@ -49,24 +50,17 @@ def look_at_data(
 
 
 @app.command()
+@takes_options
 def evaluate(
+    *,
     model: Annotated[list[str], typer.Option("--model", "-m", help="A model's name; again for each further model.")],
     data: Annotated[str, typer.Option(help="fashion_mnist, cifar10, shapes, digits, or a folder or zip.")],
     protocol: Annotated[ProtocolName, typer.Option(help="Whose rule draws the shifts.")] = ProtocolName.exact,
     boundary: Annotated[
         BoundaryName | None, typer.Option(help="What fills the uncovered border; the protocol's own if not given.")
     ] = None,
-    max_shift: Annotated[int | None, typer.Option(help="Pixels; the protocol's own if not given.")] = None,
-    shifts: Annotated[int, typer.Option(help="Exact: shifts drawn per picture.")] = EvaluationConfig.shifts,
-    per_image: Annotated[bool, typer.Option(help="Zhang, aps: draw for each picture, not per batch.")] = False,
-    scale: Annotated[float | None, typer.Option(help="Aw: size of the picture as the source defines it.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Use only so many pictures.")] = None,
-    seed: int = EvaluationConfig.seed,
-    twin: Annotated[bool, typer.Option(help="Let every padded layer wrap around.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Windows in one forward pass.")] = EvaluationConfig.batch_size,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of each process; all cores if not given.")] = None,
-    position: Annotated[str, typer.Option(help="Shapes: where the object is.")] = ShapesConfig.position,
-    split_seed: Annotated[int, typer.Option(help="Shapes: the seed of the training.")] = EvaluationConfig.split_seed,
+    settings: Annotated[dict, setting_options(EvaluationConfig)],
+    shapes: Annotated[dict, setting_options(ShapesConfig, "position")],
     checks: Annotated[bool, typer.Option(help="Also identities and layer errors on a few pictures.")] = True,
     name: Annotated[str | None, typer.Option(help="Keep everything as a run of this name.")] = None,
     as_json: JsonOption = False,
@@ -78,20 +72,11 @@ def evaluate(
         data=readable_path(data),
         protocol=str(protocol),
         boundary=boundary and str(boundary),
-        max_shift=max_shift,
-        shifts=shifts,
-        per_image=per_image,
-        scale=scale,
-        limit=limit,
-        seed=seed,
-        twin=twin,
-        batch_size=batch_size,
-        threads=threads,
         device=lab.device,
         data_root=str(lab.data_root),
-        shapes=ShapesConfig(position=position),
-        split_seed=split_seed,
+        shapes=ShapesConfig(**shapes),
         checks=checks,
+        **settings,
     )
     if name is None:
         is_quiet = as_json or int(os.environ.get("RANK", "0")) > 0  # the first of torchrun's processes speaks

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
@@ -71,8 +71,8 @@ class Derived:
     ``check(value)`` raises UserError, ``change(base, value, facts)`` gives fields of a TrainingConfig.
     """
 
-    check: Callable[[object], None]
-    change: Callable[[TrainingConfig, object, DataFacts], dict]
+    check: Callable[[object], object]
+    change: Callable[[TrainingConfig, Any, DataFacts], dict]
 
 
 def _take_share(base: TrainingConfig, share: float, facts: DataFacts) -> dict:

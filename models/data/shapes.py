@@ -95,13 +95,13 @@ class ShapesConfig:
     same scene behind it.
     """
 
-    num_images: Annotated[int, Integer(10 * len(SHAPES), 200_000)] = 8000
-    position: Annotated[str, Choice(POSITIONS)] = "anywhere"
-    color: Annotated[str, Choice(COLORS)] = "random"
-    clutter: Annotated[float, Number(0.0, 1.0)] = 0.3
-    min_size: Annotated[float, Number(0.2, 1.0)] = 0.35
-    max_size: Annotated[float, Number(0.2, 1.0)] = 0.7
-    occlusion: Annotated[float, Number(0.0, MAX_OCCLUSION)] = 0.0
+    num_images: Annotated[int, Integer(10 * len(SHAPES), 200_000, help="Shapes: how many pictures.")] = 8000
+    position: Annotated[str, Choice(POSITIONS, help="Shapes: where the object is.")] = "anywhere"
+    color: Annotated[str, Choice(COLORS, help="Shapes: how it is coloured.")] = "random"
+    clutter: Annotated[float, Number(0.0, 1.0, help="Shapes: distracting marks, 0 to 1.")] = 0.3
+    min_size: Annotated[float, Number(0.2, 1.0, help="Shapes: smallest, in sides.")] = 0.35
+    max_size: Annotated[float, Number(0.2, 1.0, help="Shapes: largest, in sides.")] = 0.7
+    occlusion: Annotated[float, Number(0.0, MAX_OCCLUSION, help=f"Shapes: hidden, 0 to {MAX_OCCLUSION}.")] = 0.0
 
     def __post_init__(self):
         if self.min_size > self.max_size:

@@ -44,10 +44,6 @@ def _read_trackers(trackers: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(check_choice("Each of trackers", name, TRACKERS) for name in trackers))
 
 
-Seed = Annotated[int, Integer(0, 2**32 - 1)]
-Count = Annotated[int | None, Integer(1, 10**9)]
-
-
 @checked_dataclass
 class TrainingConfig:
     """Everything that decides the outcome of a training, checked when it is made.
@@ -74,38 +70,59 @@ class TrainingConfig:
     for shapes) where ``seed`` should not: a model that is trained further must not meet its test pictures.
     """
 
-    dataset: Annotated[str, Text("a name or the path of a folder or zip", min_length=1)] = "fashion_mnist"
+    dataset: Annotated[
+        str,
+        Text(
+            "a name or the path of a folder or zip",
+            min_length=1,
+            help=f"{', '.join(DATASETS)}, or a folder or zip of pictures.",
+        ),
+    ] = "fashion_mnist"
     architecture: Annotated[str, Choice(ARCHITECTURES)] = "small_cnn"
     model: Annotated[dict, PlainValidator(_check_options)] = field(default_factory=dict)
-    epochs: Annotated[int, Integer(1, 1000)] = 5
-    batch_size: Annotated[int, Integer(2, 8192)] = 256
-    optimizer: Annotated[str, Choice(OPTIMIZERS)] = "sgd"
-    learning_rate: Annotated[float, Number(1e-8, 100.0)] = 0.2
-    schedule: Annotated[str, Choice(SCHEDULES)] = "one_cycle"
-    weight_decay: Annotated[float, Number(0.0, 10.0)] = 5e-4
-    l1: Annotated[float, Number(0.0, 10.0)] = 0.0
-    loss: Annotated[str, Choice(LOSSES)] = "cross_entropy"
-    label_smoothing: Annotated[float, Number(0.0, 0.9)] = 0.0
-    clip_norm: Annotated[float | None, Number(1e-6, 1e6)] = None
-    patience: Annotated[int | None, Integer(1, 1000)] = None
-    accumulate: Annotated[int, Integer(1, 256)] = 1
-    precision: Annotated[str, Choice(PRECISIONS)] = "auto"
+    epochs: Annotated[int, Integer(1, 1000, help="")] = 5
+    batch_size: Annotated[int, Integer(2, 8192, help="")] = 256
+    optimizer: Annotated[str, Choice(OPTIMIZERS, help=", ".join(OPTIMIZERS))] = "sgd"
+    learning_rate: Annotated[float, Number(1e-8, 100.0, help="Its peak.")] = 0.2
+    schedule: Annotated[str, Choice(SCHEDULES, help=", ".join(SCHEDULES))] = "one_cycle"
+    weight_decay: Annotated[float, Number(0.0, 10.0, help="L2.")] = 5e-4
+    l1: Annotated[float, Number(0.0, 10.0, help="Strength of an L1 penalty.")] = 0.0
+    loss: Annotated[str, Choice(LOSSES, help=", ".join(LOSSES))] = "cross_entropy"
+    label_smoothing: Annotated[float, Number(0.0, 0.9, help="")] = 0.0
+    clip_norm: Annotated[float | None, Number(1e-6, 1e6, help="Longest gradient.")] = None
+    patience: Annotated[int | None, Integer(1, 1000, help="Stop after so many epochs without progress.")] = None
+    accumulate: Annotated[int, Integer(1, 256, help="Compute each batch in so many parts.")] = 1
+    precision: Annotated[str, Choice(PRECISIONS, help=", ".join(PRECISIONS))] = "auto"
     compile: Annotated[bool, Flag()] = False
     augment: Annotated[bool | AugmentConfig, PlainValidator(_read_augment)] = False
-    label_noise: Annotated[float, Number(0.0, 1.0)] = 0.0
+    label_noise: Annotated[float, Number(0.0, 1.0, help="Share of wrong labels.")] = 0.0
     corrections: Annotated[dict, PlainValidator(_read_corrections)] = field(default_factory=dict)
-    seed: Seed = 0
+    seed: Annotated[int, Integer(0, 2**32 - 1, help="")] = 0
     device: Annotated[str, Choice(DEVICES)] = "auto"
     data_root: Annotated[str, Text("the path of a folder")] = "data"
-    image_size: Annotated[int | None, Integer(8, 512)] = None
+    image_size: Annotated[
+        int | None,
+        Integer(8, 512, help="Side in pixels; if not given, that of --start-from or the data set's own."),
+    ] = None
     shapes: Annotated[ShapesConfig, Table(ShapesConfig)] = field(default_factory=ShapesConfig)
-    train_limit: Count = None
-    start_from: Annotated[str | None, Text("the name of a model")] = None
-    max_steps: Count = None
-    shift_augment: Annotated[str, Choice(SHIFT_AUGMENTS)] = "none"
-    split_seed: Annotated[int | None, Integer(0, 2**32 - 1)] = None
-    snapshots: Annotated[bool, Flag()] = True
-    snapshot_every: Count = None
+    train_limit: Annotated[int | None, Integer(1, 10**9, help="Use only so many training pictures.")] = None
+    start_from: Annotated[
+        str | None,
+        Text(
+            "the name of a model",
+            help="Weights to begin with, run/NAME or fashion_cnn; its network's options if none are given.",
+        ),
+    ] = None
+    max_steps: Annotated[int | None, Integer(1, 10**9, help="Instead of epochs.")] = None
+    shift_augment: Annotated[
+        str,
+        Choice(SHIFT_AUGMENTS, help=f"Move each picture, up to an eighth of its side: {', '.join(SHIFT_AUGMENTS)}."),
+    ] = "none"
+    split_seed: Annotated[
+        int | None, Integer(0, 2**32 - 1, help="Divides (and draws) the data instead of --seed.")
+    ] = None
+    snapshots: Annotated[bool, Flag(help="Keep weights on the way, for the time slider.")] = True
+    snapshot_every: Annotated[int | None, Integer(1, 10**9, help="Keep them every so many steps.")] = None
     validate_often: Annotated[bool, Flag()] = False
     trackers: Annotated[tuple[str, ...], PlainValidator(_read_trackers)] = ()
 
