@@ -5,8 +5,7 @@ Networks Are Not Invariant to Translation, but They Can Learn to Be", JMLR 2021,
 a classifier of all cells (flatten), of their mean (gap), or of each cell with the maximum of the scores (scan).
 """
 
-import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,24 +13,22 @@ import torch
 from torch import nn
 
 from analysis.errors import Cancelled, Progress
+from lab.comparisons.readings import CONFIDENCE, mean_interval
+from lab.comparisons.train import train_arm
 from models.checkpoints import load_run_model
-from models.data.datasets import load_dataset
 from models.data.preprocessing import Preprocessing
 from models.data.shapes import SHAPES, ShapesConfig, make_shapes
-from models.determinism import reproducible
 from models.devices import DEVICES, resolve_device
 from models.networks.small_cnn import HEADS
-from models.runs.run import RunWriter, create_run, delete_run, list_runs
+from models.runs.run import request_stop
 from models.runs.stop import StopRequest
 from models.settings import Choice, Choices, Integer, Number, checked_dataclass
-from models.training.loop import Trainer
-from models.training.recorder import forget_way
-from models.training.run import TrainingConfig
+from models.training.config import TrainingConfig
+from models.training.recorder import MetricsListener
 
 TEST_SEED = 1000
 """Between the seeds of training pictures and those of test pictures."""
 BATCH = 500
-CONFIDENCE = 0.95
 
 
 @checked_dataclass
@@ -70,70 +67,34 @@ class LocationBiasConfig:
         )
 
 
-class _Stop(StopRequest):
-    """A training also ends when the whole experiment shall."""
-
-    def __init__(self, run_dir: Path, should_stop: Callable[[], bool]):
-        super().__init__(run_dir)
-        self._should_stop = should_stop
-
-    @property
-    def requested(self) -> bool:
-        return self._should_stop() or super().requested
-
-
 def measure(lab, config: LocationBiasConfig, run_dir: Path, progress: Progress, known: dict) -> Iterator[dict]:
     """Trains runs named <run>-<head>-<seed>, which are models afterwards; one measurement for each."""
     jobs = [(head, config.seed + repeat) for repeat in range(config.repeats) for head in config.heads]
-    progress(0, len(jobs) * config.epochs)
+    total, stop = len(jobs) * config.epochs, StopRequest(run_dir)
+    progress(0, total)
     for number, (head, seed) in enumerate(jobs):
         if (head, seed) in known:
             yield known[head, seed]
             continue
         arm = run_dir.with_name(f"{run_dir.name}-{head}-{seed}")
-        training = config.training(head, seed)
-        if not _is_trained(training, arm):
-            _train(training, arm, number * config.epochs, len(jobs) * config.epochs, progress)
+        train_arm(config.training(head, seed), arm, stop, _hear(arm, number * config.epochs, total, progress))
         module, _, preprocessing = load_run_model(arm)
         accuracy = {side: _test(module, preprocessing, side, seed, config) for side in ("left", "right")}
         yield {"head": head, "seed": seed, "run": arm.name, **accuracy}
 
 
-def _is_trained(config: TrainingConfig, run_dir: Path) -> bool:
-    """Whether this very training is there already; removes what a stop left of it."""
-    for run in list_runs(run_dir.parent):
-        if run.name == run_dir.name and run.config == config.to_dict() and not run.is_opened:
-            if run.state == "finished":
-                return True
-            delete_run(run_dir.parent, run.name)
-    return False
+def _hear(run_dir: Path, done: int, total: int, progress: Progress) -> MetricsListener:
+    """Reports the epochs of an arm, and stops it where the answer is that the experiment shall end."""
 
-
-def _train(config: TrainingConfig, run_dir: Path, done: int, total: int, progress: Progress) -> None:
-    """An ordinary run, but without waiting for the device, which the experiment has already."""
-
-    def should_stop() -> bool:
+    def hear(line: dict) -> None:
+        nonlocal done
+        done += line["kind"] == "epoch"
         try:
             progress(done, total)
         except Cancelled:
-            return True
-        return False
+            request_stop(run_dir)
 
-    def count_epochs(metrics: dict) -> None:
-        nonlocal done
-        done += metrics["kind"] == "epoch"
-
-    create_run(run_dir.parent, run_dir.name, config.to_dict())
-    device = resolve_device(config.device).type
-    with RunWriter(run_dir) as writer, reproducible(config.seed):
-        writer.update(state="preparing", device=device)
-        dataset = load_dataset(config.dataset, data_root=config.data_root, seed=config.seed, shapes=config.shapes)
-        trainer = Trainer(config, dataset, device, writer, _Stop(run_dir, should_stop), count_epochs)
-        result = trainer.fit()
-        writer.update(state=result.pop("state"), result=result, message="", seconds_left=0.0)
-    if result["test_accuracy"] is None:
-        raise Cancelled
-    forget_way(run_dir)
+    return hear
 
 
 def _test(module: nn.Module, preprocessing: Preprocessing, side: str, seed: int, config: LocationBiasConfig) -> float:
@@ -157,20 +118,9 @@ def summarize(config: LocationBiasConfig, measured: list[dict]) -> dict:
         own = [m for m in measured if m["head"] == head]
         if own:
             drops = [m["left"] - m["right"] for m in own]
-            numbers = {side: _interval([m[side] for m in own], 0.0, 1.0) for side in ("left", "right")}
-            rows.append({"head": head, "repeats": len(own), **numbers, "drop": _interval(drops, -1.0, 1.0)})
+            numbers = {side: mean_interval([m[side] for m in own], 0.0, 1.0) for side in ("left", "right")}
+            rows.append({"head": head, "repeats": len(own), **numbers, "drop": mean_interval(drops, -1.0, 1.0)})
     return {"rows": rows, "chance": 1 / len(SHAPES), "confidence": CONFIDENCE, "sentence": _describe(rows)}
-
-
-def _interval(values: list[float], low: float, high: float) -> dict:
-    """Mean and Student's interval for it, the networks being the sample; no interval for a single one."""
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return {"mean": mean, "low": None, "high": None}
-    from scipy.stats import t
-
-    reach = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return {"mean": mean, "low": float(max(low, mean - reach)), "high": float(min(high, mean + reach))}
 
 
 def _describe(rows: list[dict]) -> str:

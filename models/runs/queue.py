@@ -7,6 +7,7 @@ free. The operating system releases the lock when its holder dies, however that 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,15 +16,22 @@ from models.runs.run import AT_WORK, Run, list_runs, submission_order
 from models.runs.stop import StopRequest
 
 POLL_SECONDS = 0.3
+_held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
+"""The devices of whoever asks, as far as it has them already."""
 
 
 @contextmanager
 def device_turn(run_dir: Path, device: str, stop: StopRequest) -> Iterator[bool]:
     """Waits until the device is free for this run, and keeps it for the length of the ``with`` block.
 
+    A part of a job that has the device, a run of its own, need not wait.
+
     Yields:
         True when it is this run's turn, False if it was asked to stop before.
     """
+    if device in _held.get():
+        yield not stop.requested
+        return
     folder = run_dir.parent / ".locks"
     folder.mkdir(exist_ok=True)
     lock = FileLock(folder / f"{device}.lock")
@@ -33,7 +41,11 @@ def device_turn(run_dir: Path, device: str, stop: StopRequest) -> Iterator[bool]
             lock.acquire(blocking=False)
         try:
             if lock.is_locked and _is_first(run_dir, device):
-                yield True
+                before = _held.set(_held.get() | {device})
+                try:
+                    yield True
+                finally:
+                    _held.reset(before)
                 return
         finally:
             lock.release()

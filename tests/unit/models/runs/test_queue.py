@@ -33,6 +33,21 @@ def test_one_at_a_time_per_device_and_stop_while_waiting(tmp_path):
         assert turn
 
 
+def test_a_part_of_a_job_need_not_wait_for_the_device_that_the_job_has(tmp_path):
+    job, part = (create_run(tmp_path, name, {}) for name in ("job", "part"))
+    for device in ("cpu", "cuda"):  # first in the line for one of them: the job itself waits
+        RunWriter(job).update(state="queued")
+        with StopRequest(job) as stop, device_turn(job, device, stop) as turn:
+            assert turn
+            with device_turn(part, device, stop) as inner:
+                assert inner
+            request_stop(part)
+            with StopRequest(part) as other, device_turn(part, device, other) as inner:
+                assert not inner
+            (part / "stop").unlink()
+    assert not module._held.get()
+
+
 def test_places_in_the_line(tmp_path):
     paths = {name: create_run(tmp_path, name, {}) for name in ("a", "b", "c", "d", "e")}
     for name, device in zip("abcd", ("cpu", "cuda", "cpu", "cpu"), strict=True):
