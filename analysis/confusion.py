@@ -1,6 +1,5 @@
 """Which classes a classifier takes for which, and the pictures behind every cell of that table."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,8 +12,7 @@ from analysis.errors import UserError
 
 MAX_CLASSES = 1000
 """A matrix has the square of that many cells."""
-NORMAL_QUANTILE = 1.959963984540054
-"""97.5 % of a normal distribution lie below: the factor of 95 % intervals."""
+CONFIDENCE = 0.95
 
 
 class Share(NamedTuple):
@@ -193,10 +191,10 @@ def wilson_interval(successes: int, total: int) -> Share:
     """A share with its 95 % score interval (Wilson, 1927), which stays in [0, 1] and is not empty at its ends."""
     if not total:
         return Share(None, None, None)
-    share, z2 = successes / total, NORMAL_QUANTILE**2 / total
-    middle = (share + z2 / 2) / (1 + z2)
-    reach = math.sqrt(z2 * (share * (1 - share) + z2 / 4)) / (1 + z2)
-    return Share(share, max(min(middle - reach, share), 0.0), min(max(middle + reach, share), 1.0))
+    from scipy.stats import binomtest
+
+    low, high = map(float, binomtest(successes, total).proportion_ci(CONFIDENCE, method="wilson"))
+    return Share(successes / total, low, high)
 
 
 def select_classes(counts: Tensor, limit: int) -> list[int]:

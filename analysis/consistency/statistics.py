@@ -182,13 +182,11 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
         first_right: ``(N,)`` bool: which images the first gets right.
         second_right: ``(N,)`` bool: the same images.
     """
+    from scipy.stats import binomtest
+
     only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
     num = only_first + only_second
-    term = tail = 1  # binomial coefficients as whole numbers: nothing underflows
-    for index in range(min(only_first, only_second)):
-        term = term * (num - index) // (index + 1)
-        tail += term
-    return min(1.0, 2 * tail / 2**num)
+    return float(binomtest(only_first, num).pvalue) if num else 1.0
 
 
 def _compare_pairs(votes: Votes, design: Design) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
