@@ -1,5 +1,6 @@
 """What tests in several folders need."""
 
+import gc
 import json
 
 import pytest
@@ -11,6 +12,13 @@ from models.data.preprocessing import Preprocessing
 from models.data.samples import get_sample
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.run import create_run, write_bytes, write_json
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_search_for_garbage():
+    """Every training ends with a search, which takes longer than the training where libraries and tests are searched."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
