@@ -36,7 +36,7 @@ class Server:
 @contextmanager
 def run_server(folder: Path, *arguments: str, **environment: str) -> Iterator[Server]:
     """Starts ``app.py`` on a free port with its runs and data below ``folder``; ends it afterwards."""
-    port, runs_root, log = _find_free_port(), folder / "runs", folder / "server.log"
+    port, runs_root, log = find_free_port(), folder / "runs", folder / "server.log"
     command = [sys.executable, "app.py", "--port", str(port), "--runs-root", str(runs_root)]
     command += ["--data-root", str(folder / "data"), *arguments]
     settings = {"GRADIO_TEMP_DIR": str(folder / "uploads"), "TORCH_HOME": str(folder / "torch"), **environment}
@@ -60,7 +60,7 @@ def run_server(folder: Path, *arguments: str, **environment: str) -> Iterator[Se
             process.wait()
 
 
-def _find_free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

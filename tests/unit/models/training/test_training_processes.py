@@ -1,4 +1,4 @@
-"""One training on two processes, started as a user starts it: `torchrun --nproc_per_node 2 cli.py train ...`."""
+"""One training on two processes: once started as a user does, `torchrun --nproc_per_node 2 cli.py train ...`."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,7 @@ from models.runs.run import create_run, find_process, read_run, record_process, 
 from models.training.config import TrainingConfig
 from models.training.resume import FILE as RESUME_POINT
 from models.training.run import train
+from tests.forked import join_all, start_together
 
 ROOT = Path(__file__).parents[4]
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -46,26 +48,21 @@ PER_EPOCH = 140
 
 def environment(root: Path) -> dict[str, str]:
     # Passive: threads that spin while they wait would slow down the other process.
-    settings = {"CONVSCOPE_DEVICE": "cpu", "CONVSCOPE_RUNS_ROOT": str(root), "OMP_WAIT_POLICY": "PASSIVE"}
-    inherited = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    return inherited | settings | {"OMP_NUM_THREADS": "1"}
+    return {
+        "CONVSCOPE_DEVICE": "cpu",
+        "CONVSCOPE_RUNS_ROOT": str(root),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
-def start(root: Path, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [*LAUNCHER, str(ROOT / "cli.py"), *arguments],
-        cwd=ROOT,
-        env=environment(root),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen, timeout: float = 180) -> tuple[str, str]:
-    """What it printed; nothing that it started outlives a failure."""
+def run_torchrun(root: Path, *arguments: str) -> str:
+    """What the command printed; nothing that it started outlives a failure."""
+    command = [*LAUNCHER, str(ROOT / "cli.py"), *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment(root), text=True, **pipes)
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(timeout=180)
     except subprocess.TimeoutExpired:
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()
@@ -73,7 +70,16 @@ def finish(process: subprocess.Popen, timeout: float = 180) -> tuple[str, str]:
     finally:
         process.kill()
     assert process.returncode == 0, err
-    return out, err
+    return out
+
+
+def start(root: Path, *arguments: str) -> list[ForkServerProcess]:
+    """The same two processes without torchrun, and without its seconds of importing."""
+    return start_together(2, arguments, environment(root), root / "printed")
+
+
+def finish(processes: list[ForkServerProcess], timeout: float = 120) -> None:
+    assert join_all(processes, timeout) == [0, 0]
 
 
 def epochs_of(run) -> list[dict]:
@@ -85,7 +91,7 @@ def runs(tmp_path_factory):
     """The folder with the runs "one" and "two", each on as many processes, and what the latter printed."""
     root = tmp_path_factory.mktemp("runs")
     train(ONE, root / "one")
-    return root, finish(start(root, "train", "--name", "two", *OPTIONS))[0]
+    return root, run_torchrun(root, "train", "--name", "two", *OPTIONS)
 
 
 def test_two_processes_see_as_many_pictures_in_as_many_steps(runs):
@@ -167,15 +173,15 @@ def test_gradients_are_those_of_the_whole_batch(tmp_path):
         torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5)
 
 
-def test_a_stopped_training_goes_on_under_torchrun(tmp_path):
+def test_a_stopped_training_goes_on_with_two_processes(tmp_path):
     options = [*OPTIONS[:-1], "--epochs", "30", "--augment", "--seed", "3"]  # the later --epochs counts
     finish(start(tmp_path, "train", "--name", "whole", *options))
-    process = start(tmp_path, "train", "--name", "a", *options)
+    processes = start(tmp_path, "train", "--name", "a", *options)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "a" / RESUME_POINT).exists() and time.monotonic() < deadline and process.poll() is None:
+    while not (tmp_path / "a" / RESUME_POINT).exists() and time.monotonic() < deadline and processes[0].is_alive():
         time.sleep(0.02)
     request_stop(tmp_path / "a")
-    finish(process)
+    finish(processes)
     stopped = read_run(tmp_path, "a")
     assert stopped.state == "stopped" and stopped.has_model and (tmp_path / "a" / RESUME_POINT).exists()
     assert 0 < stopped.status["step"] < 210
@@ -204,13 +210,13 @@ def is_waiting(run_dir: Path) -> bool:
 def test_a_signal_to_the_first_process_in_the_queue_ends_all(tmp_path):
     create_run(tmp_path, "before", ONE.to_dict())  # nobody's process: it waits for ever, and was there earlier
     record_process(tmp_path / "before", os.getpid())
-    process = start(tmp_path, "train", "--name", "two", *OPTIONS)
+    processes = start(tmp_path, "train", "--name", "two", *OPTIONS)
     deadline = time.monotonic() + 90
-    while not is_waiting(tmp_path / "two") and time.monotonic() < deadline and process.poll() is None:
+    while not is_waiting(tmp_path / "two") and time.monotonic() < deadline and processes[0].is_alive():
         time.sleep(0.05)
     assert read_run(tmp_path, "two").state == "queued"
     find_process(tmp_path / "two").terminate()
-    finish(process, timeout=60)
+    finish(processes, timeout=60)
     assert read_run(tmp_path, "two").state == "stopped"
 
 
@@ -240,8 +246,8 @@ def test_a_backbone_that_is_frozen_for_a_while_trains_on_two_processes(tmp_path,
     ],
 )
 def test_a_share_that_is_too_small_ends_all_processes_in_words(tmp_path, options, words):
-    process = start(tmp_path, "train", "--name", "two", *OPTIONS[:8], *options)
-    _, err = process.communicate(timeout=120)
+    processes = start(tmp_path, "train", "--name", "two", *OPTIONS[:8], *options)
+    assert join_all(processes, 60) == [2, 2]
     run = read_run(tmp_path, "two")
-    assert process.returncode != 0 and words in err
+    assert words in (tmp_path / "printed.0").read_text()
     assert run.state == "failed" and words in run.message and not run.metrics
