@@ -16,7 +16,7 @@ from models.runs.run import create_run, write_bytes, write_json
 
 @pytest.fixture(scope="module", autouse=True)
 def little_to_search_for_garbage():
-    """Every training ends with a search, which takes longer than the training where libraries and tests are searched."""
+    """Every training ends with a search, which would take longer than the training itself."""
     gc.collect()
     gc.freeze()
 
