@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.errors import UserError
 from models.ordinary_files import read_json
-from models.runs.files import write_bytes, write_json
+from models.runs.files import try_again, write_bytes, write_json
 from models.runs.run import (
     BROKEN_OFF,
     MAX_NOTES,
@@ -56,7 +56,7 @@ def rename_run(root: str | Path, old: str, new: str) -> None:
     try:
         if moved != config:
             write_json(run.path / "config.json", moved)
-        run.path.rename(target)
+        try_again(lambda: run.path.rename(target))
     except OSError as error:
         if run.path.is_dir() and moved != config:
             with suppress(OSError):

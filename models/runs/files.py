@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -54,7 +55,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     try:
         try_again(replace)
     finally:  # on a full disk, half a file must not keep the next one from being written
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: dict) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from models.runs.files import try_again
 from models.runs.run import AT_WORK, Run, list_runs, submission_order
 from models.runs.stop import StopRequest
 
@@ -38,7 +39,7 @@ def device_turn(run_dir: Path, device: str, stop: StopRequest) -> Iterator[bool]
     while not stop.requested:
         # The lock first: to ask for it costs next to nothing, to read all runs does.
         with suppress(Timeout):
-            lock.acquire(blocking=False)
+            try_again(lambda: lock.acquire(blocking=False))
         try:
             if lock.is_locked and _is_first(run_dir, device):
                 before = _held.set(_held.get() | {device})

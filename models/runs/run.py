@@ -21,7 +21,7 @@ from pathlib import Path, PurePath
 
 from analysis.errors import UserError
 from models.ordinary_files import is_ordinary, mend, read_end, read_json, read_start, short_name
-from models.runs.files import GrowingLines, write_bytes, write_json
+from models.runs.files import GrowingLines, try_again, write_bytes, write_json
 from models.runs.files import append_line as append_line  # with the next, part of what this module offers
 from models.runs.files import read_lines as read_lines
 from models.runs.process import (
@@ -212,13 +212,13 @@ def create_run(root: str | Path, name: str, config: dict, kind: str = "training"
         raise UserError(f"There is already a run named {name}; choose another name or delete it first.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as scratch:
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent, ignore_cleanup_errors=True) as scratch:
             new = Path(scratch) / name
             new.mkdir()
             write_json(new / "config.json", config)
             status = {"state": "queued", "kind": kind, "settings_sha256": hash_settings(config)}
             write_json(new / "status.json", status | place_last(path.parent))
-            new.rename(path)
+            try_again(lambda: new.rename(path))
     except OSError as error:
         raise UserError(f"The run {name} cannot be stored ({error.strerror}).") from error
     return path

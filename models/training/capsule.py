@@ -20,6 +20,7 @@ from pathlib import Path
 from analysis.errors import UserError
 from models.checkpoints import MAX_JSON_BYTES, load_checkpoint, read_json
 from models.ordinary_files import is_ordinary, open_ordinary, read_bounded
+from models.runs.files import try_again
 from models.runs.run import MAX_METRICS_BYTES, check_name, next_name, place_last, read_lines, read_run, write_json
 from models.settings import check_integer, check_number
 from models.training.capsule_zip import add_member, extract_members
@@ -121,7 +122,7 @@ def unpack_capsule(zip_path: str | Path, runs_root: str | Path, name: str | None
                 raise UserError(f"There is already a run named {name}; choose another name or delete it first.")
             status = {"state": "finished", "kind": "training", "result": card["result"], "capsule": card["run"]}
             write_json(folder / "status.json", status | place_last(root))
-            folder.rename(root / name)
+            try_again(lambda: folder.rename(root / name))
     except OSError as error:
         raise UserError(f"The run of {zip_path.name} cannot be stored ({error.strerror or error}).") from error
     return name

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -76,7 +77,8 @@ def load_best(run_dir: Path, module: nn.Module) -> None:
 def forget_way(run_dir: Path) -> None:
     """Removes what only an unfinished training needs; for when its state says that it is finished."""
     for name in (RESUME_POINT, BEST):
-        (run_dir / name).unlink(missing_ok=True)
+        with suppress(OSError):  # what stays costs only room
+            (run_dir / name).unlink(missing_ok=True)
 
 
 def pick_examples(split: Split) -> Tensor:

@@ -228,20 +228,30 @@ def test_full_disk_is_a_failed_run(tmp_path, monkeypatch):
     assert read_run(tmp_path, "a").state == "failed"
 
 
-def test_a_network_file_system_that_stumbles_ends_no_training(tmp_path, monkeypatch):
-    """Every file of the run is refused once before it can be replaced."""
-    original, refused = Path.replace, set()
+@pytest.mark.parametrize(
+    ("owner", "action", "names"),
+    [
+        (Path, "replace", {"status.json", "process.json", "weights.safetensors"}),
+        (Path, "rename", {"a"}),
+        (Path, "unlink", set()),
+        (os, "open", {"cpu.lock", "metrics.jsonl"}),
+    ],
+)
+def test_a_network_file_system_that_stumbles_ends_no_training(tmp_path, monkeypatch, owner, action, names):
+    """Every file of the run is refused once."""
+    original, refused = getattr(owner, action), set()
 
-    def stumble(path, target):
-        if target not in refused:
+    def stumble(path, *others, **options):
+        target = Path(others[0] if action in ("replace", "rename") else path)
+        if target.is_relative_to(tmp_path) and target not in refused:
             refused.add(target)
             raise OSError(errno.ESTALE, "Stale file handle")
-        return original(path, target)
+        return original(path, *others, **options)
 
-    monkeypatch.setattr(Path, "replace", stumble)
+    monkeypatch.setattr(owner, action, stumble)
     monkeypatch.setattr(run_files, "PAUSES", (0.0,))
     assert train(tiny(epochs=1), tmp_path / "a").state == "finished"
-    assert {"status.json", "process.json", "weights.safetensors"} <= {path.name for path in refused}
+    assert refused and names <= {path.name for path in refused}
 
 
 def test_a_file_system_that_stays_away_is_a_failed_run_with_a_sentence(tmp_path, monkeypatch):
