@@ -13,11 +13,17 @@ from collections.abc import Sequence
 from contextlib import closing, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from analysis.errors import is_out_of_memory
 from models.problems import MAYBE_PROBLEMS, TOO_LITTLE_MEMORY_TO_START
 from models.terminal import INTERRUPTED, ends_as_interrupted, ends_at_once, printable, printable_output
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from lab.session import Lab
+    from ui.services import Services
 
 MAX_QUEUED = 64
 THREADS_AT_ONCE = 4
@@ -25,6 +31,9 @@ CLOSE_SECONDS = 1
 """How long the end waits for answers that are on their way; every open page keeps a connection."""
 PORT_TAKEN = "Port {} is taken; choose another with --port."
 NO_LINK = "No public link could be made (no connection to gradio's relay); the local page works."
+
+
+_YES = ("1", "true", "yes")
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -37,7 +46,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     in_a_space = "SPACE_ID" in os.environ  # Hugging Face expects a server that can be reached from outside
     parser.add_argument("--host", default=default("HOST", "0.0.0.0" if in_a_space else "127.0.0.1"))
     parser.add_argument("--port", type=int, default=default("PORT", "7860"))
-    parser.add_argument("--share", action="store_true", default=default("SHARE", "").lower() in ("1", "true", "yes"))
+    parser.add_argument("--share", action="store_true", default=(default("SHARE", None) or "").lower() in _YES)
     parser.add_argument("--auth", metavar="USER:PASSWORD", default=default("AUTH", None))
     parser.add_argument("--device", default=default("DEVICE", "auto"), help="auto, cpu, cuda or mps")
     parser.add_argument("--data-root", type=Path, default=default("DATA_ROOT", "data"))
@@ -114,12 +123,12 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _warm_up(lab, model: str) -> None:
+def _warm_up(lab: "Lab", model: str) -> None:
     with suppress(*MAYBE_PROBLEMS):  # who chooses the model will be told
         lab.layers(model)
 
 
-def _wait_for_signal(page, services) -> None:
+def _wait_for_signal(page: "gr.Blocks", services: "Services") -> None:
     """Until one comes; neither what visitors have under way nor the pages they have open then hold up the end."""
     try:
         while page.is_running:

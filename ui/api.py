@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Collection
+from typing import Any
 
 import gradio as gr
 from gradio.context import LocalContext
@@ -21,7 +22,9 @@ from ui.services import Services
 from ui.widgets.errors import hide_paths, says_errors
 from ui.widgets.picture import check_picture_path
 
-Reader = Callable[[str, object], object]
+Reader = Callable[[str, Any], Any]
+SENT = {"image": dict | str}
+"""Parameters of endpoints that clients send as something else than what the endpoint gets."""
 MAX_NAME_LENGTH = 300
 MAX_DISTANCE = 10_000.0
 """Pixels; what is too far for a model is refused there, with its size."""
@@ -30,13 +33,13 @@ MAX_DISTANCE = 10_000.0
 def as_endpoint(services: Services, function: Callable) -> Callable:
     """Makes an endpoint of a function: it gets what ``PARAMETERS`` makes of the values that were sent.
 
-    A picture that is being opened is given up when its client leaves.
+    A picture that is being opened is given up when its client leaves; what it takes for one is what ``SENT`` says.
     """
     signature = inspect.signature(function)
 
     @says_errors
     @functools.wraps(function)
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> object:
         given = signature.bind(*args, **kwargs).arguments
         for name, value in given.items():
             check_clean(name, value)
@@ -46,6 +49,7 @@ def as_endpoint(services: Services, function: Callable) -> Callable:
             values = {name: readers[name](name, value) for name, value in given.items()}
         return function(**values)
 
+    call.__annotations__ = {name: SENT.get(name, kind) for name, kind in function.__annotations__.items()}
     return call
 
 
@@ -60,20 +64,20 @@ def add_endpoints(services: Services) -> None:
         return [spec.summary() for spec in lab.registry.list_specs()]
 
     @endpoint
-    def classify(image: dict | str, model: str = DEFAULT_MODEL, top_k: int = 5) -> dict:
+    def classify(image: Image.Image, model: str = DEFAULT_MODEL, top_k: int = 5) -> dict:
         """Classifies an uploaded picture, or a sample by its name."""
         return {"model": model, **lab.classify(image, model, top_k).to_json()}
 
     @endpoint
     def shift(
-        image: dict | str, model: str = DEFAULT_MODEL, dx: float = 3, dy: float = 0, boundary: str = "zero"
+        image: Image.Image, model: str = DEFAULT_MODEL, dx: float = 3, dy: float = 0, boundary: str = "zero"
     ) -> dict:
         """Shifts a picture by network-input pixels and compares predictions and layers."""
         return lab.shift(image, model, dx, dy, boundary).to_json()
 
     @endpoint
     def explain(
-        image: dict | str,
+        image: Image.Image,
         model: str = DEFAULT_MODEL,
         method: str = "saliency",
         target: int | str = -1,
@@ -85,7 +89,7 @@ def add_endpoints(services: Services) -> None:
 
     @endpoint
     def shift_map(
-        image: dict | str, model: str = DEFAULT_MODEL, max_shift: int = 8, boundary: str = "zero", twin: bool = False
+        image: Image.Image, model: str = DEFAULT_MODEL, max_shift: int = 8, boundary: str = "zero", twin: bool = False
     ) -> dict:
         """Predicts at every shift of a picture up to max_shift pixels; rows are dy, columns dx."""
         *_, result = map_picture(lab, image, model, max_shift, boundary, twin=twin)
@@ -93,7 +97,7 @@ def add_endpoints(services: Services) -> None:
 
     @endpoint
     def meter(
-        image: dict | str,
+        image: Image.Image,
         model: str = DEFAULT_MODEL,
         dx: float = 1,
         dy: float = 0,
@@ -104,7 +108,7 @@ def add_endpoints(services: Services) -> None:
         return measure_picture(lab, image, model, dx, dy, boundary, twin=twin).to_json()
 
     @endpoint
-    def self_check(image: dict | str, model: str = DEFAULT_MODEL) -> list:
+    def self_check(image: Image.Image, model: str = DEFAULT_MODEL) -> list:
         """Measures the identities that a model must fulfil, with controls that must fail."""
         return [result.to_json() for result in check_model(lab, model, image)]
 
@@ -140,7 +144,7 @@ def _read_name(name: str, value: object) -> str:
 
 
 def _read_integer(low: int, high: int) -> Reader:
-    def read(name: str, value: object) -> int:
+    def read(name: str, value: Any) -> int:
         if isinstance(value, float) and value.is_integer():  # JavaScript has no other numbers
             value = int(value)
         check_integer(name, value, low, high)
@@ -149,24 +153,24 @@ def _read_integer(low: int, high: int) -> Reader:
     return read
 
 
-def _read_class(name: str, value: object) -> int | str:
+def _read_class(name: str, value: Any) -> int | str:
     return _read_name(name, value) if isinstance(value, str) else _read_integer(-1, 2**31)(name, value)
 
 
-def _read_distance(name: str, value: object) -> float:
+def _read_distance(name: str, value: Any) -> float:
     check_number(name, value, -MAX_DISTANCE, MAX_DISTANCE)
     return float(value)
 
 
 def _read_choice(choices: Collection[str]) -> Reader:
-    def read(name: str, value: object) -> str:
+    def read(name: str, value: Any) -> str:
         check_choice(name, value, choices)
         return value
 
     return read
 
 
-def _read_flag(name: str, value: object) -> bool:
+def _read_flag(name: str, value: Any) -> bool:
     check_flag(name, value)
     return value
 

@@ -12,8 +12,8 @@ from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import clears_on_errors, shows_errors
+from ui.widgets.events import PRIVATE, Tab, Values
 from ui.widgets.html import (
-    Tab,
     bars_html,
     empty_html,
     explain_this,
@@ -52,11 +52,12 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
         download = ResultFiles(services, "batch", {"csv": "Download as CSV"})
     explain_this(EXPLANATION)
 
+    looks_at: list[gr.Image | gr.Dropdown] = [bench.image, bench.model, bench.compare]
+
     @clears_on_errors(empty_html)
-    def classify(image, model, compare, tab, request: gr.Request, progress=gr.Progress()):
+    def classify(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Markup:
         """Classifies the picture with the model and those it is compared with."""
-        if tab != "classify":
-            return gr.skip()
+        image, model, compare = (values[each] for each in looks_at)
         if image is None:
             return empty_html("Choose a picture on the left: upload one, take one, paste one, or click a sample.")
         names = list(dict.fromkeys([model, *(compare or [])]))
@@ -65,7 +66,9 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
             return _show([services.lab.classify(picture, name, progress=report) for name in names])
 
     @shows_errors
-    def classify_batch(paths, model, request: gr.Request, progress=gr.Progress()):
+    def classify_batch(
+        paths: list[str] | None, model: str, request: gr.Request, progress: gr.Progress = gr.Progress()
+    ) -> tuple:
         """Classifies every file; a broken one gets a line that says so."""
         if not paths:
             raise UserError("Choose some picture files first.")
@@ -76,13 +79,8 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
         return gr.update(value=rows, visible=True), *download.offer("classification", csv=to_csv(COLUMNS, rows))
 
     outputs = [table, *download.outputs]
-    run.click(classify_batch, [files, bench.model], outputs, api_visibility="private")
-    return Tab(
-        classify,
-        [bench.image, bench.model, bench.compare, bench.tab],
-        [result],
-        looks_at=[bench.image, bench.model, bench.compare],
-    )
+    run.click(classify_batch, [files, bench.model], outputs, **PRIVATE)
+    return Tab(classify, looks_at, [result], looks_at=looks_at)
 
 
 def _show(results: list[Classification]) -> Markup:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import BlockContext, BlockFunction
+from gradio.components import Component
 from gradio.components.api_component import Api
 from gradio.events import EventData
 
@@ -76,7 +78,7 @@ KINDS: dict[type[gr.components.Component], tuple[Callable[[object], bool], str]]
 """Kind of component -> whether a value can be one of its, and what that is; of other kinds every clean value can."""
 
 
-def check_inputs(components: Sequence[gr.components.Component], values: Sequence[object]) -> None:
+def check_inputs(components: Sequence[Component | BlockContext], values: Sequence[object]) -> None:
     """Refuses what no control of the page can send; what it means is checked where it is used.
 
     Raises:
@@ -85,7 +87,9 @@ def check_inputs(components: Sequence[gr.components.Component], values: Sequence
     if len(values) < len(components):
         raise UserError(f"{len(components)} values are needed here, not {len(values)}.")
     for component, value in zip(components, values, strict=False):
-        if component.stateful or isinstance(component, Api):  # the server's own; see ui.api
+        if (
+            not isinstance(component, Component) or component.stateful or isinstance(component, Api)
+        ):  # the server's own; see ui.api
             continue
         name = getattr(component, "label", None) or component.get_block_name()
         check_clean(name, value)
@@ -110,7 +114,9 @@ def read_position(event: EventData, places: Sequence) -> int:
 class Page(gr.Blocks):
     """Blocks whose events check what comes in, and end with a sentence whatever goes wrong."""
 
-    async def preprocess_data(self, block_fn, inputs: list[Any], *args, **kwargs):
+    async def preprocess_data(
+        self, block_fn: BlockFunction, inputs: list[Any], *args: Any, **kwargs: Any
+    ) -> list[Any]:
         """Refuses what no control can send; what gradio itself has against a value is no bug either."""
         check_inputs(block_fn.inputs, inputs)
         try:
@@ -120,7 +126,7 @@ class Page(gr.Blocks):
         except ValueError as error:  # InvalidPathError, ComponentProcessingError, pydantic's ValidationError
             raise UserError("A value that was sent does not fit this page; load the page again.") from error
 
-    async def process_api(self, block_fn, *args, **kwargs) -> dict[str, Any]:
+    async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Lets an event end with a message; only bugs are news for the log."""
         try:
             return await super().process_api(block_fn, *args, **kwargs)

@@ -1,7 +1,9 @@
 """Puts the page together: sidebar, tabs, and what refreshes when."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -16,12 +18,13 @@ from ui.api import add_endpoints
 from ui.classify import build_classify_tab
 from ui.entry import Page
 from ui.evaluate.tab import build_evaluate_tab
-from ui.explain import build_explain_tab
+from ui.explain.tab import build_explain_tab
 from ui.requests import RequestGuard
 from ui.services import Services
 from ui.shift.tab import build_shift_tab
 from ui.train.tab import build_train_tab
 from ui.widgets.errors import inform, warn
+from ui.widgets.events import HIDDEN, QUICK, Manner, Tab, Update, Values, Work
 from ui.widgets.html import one_of
 from ui.workbench import Workbench, build_workbench, describe_model, list_model_choices
 
@@ -35,6 +38,7 @@ TABS = {
 }
 MAX_UPLOAD = "256mb"
 """Of a single file."""
+Views = dict[str, tuple[gr.Tab, Tab]]
 KEEP_FILES_SECONDS = 24 * 3600
 SYSTEM_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 """No web font: the page has to look the same without a connection."""
@@ -53,7 +57,7 @@ def build_page(services: Services) -> gr.Blocks:
             cancel = gr.Button("Cancel", size="sm", min_width=90, scale=0, elem_id="cancel")
             corner = gr.Row(scale=0)
         with gr.Tabs(elem_id="tabs", selected="classify") as tabs:
-            views = {}
+            views: Views = {}
             for name, (title, build) in TABS.items():
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tab:
                     views[name] = (tab, build(services, bench))
@@ -61,7 +65,7 @@ def build_page(services: Services) -> gr.Blocks:
             _add_link_button(bench, views)
         _wire(services, page, bench, tabs, views)
         page.unload(services.cancel)
-        cancel.click(services.cancel, None, None, queue=False, api_visibility="private", show_progress="hidden")
+        cancel.click(services.cancel, None, None, **QUICK)
     return page
 
 
@@ -85,35 +89,41 @@ def launch_options() -> dict:
     }
 
 
-def _wire(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: dict) -> None:
+def _wire(services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: Views) -> None:
     """Opening a tab, or another picture or model, refreshes the tab that is open."""
-    private = {"api_visibility": "private"}
     first = gr.State()  # the tab that the page opens with; the visitor may be in another one by now
     restored, restore_picture = _restore_links(services, page, bench, tabs, views, first)
-    opened = {
-        name: tab.select(lambda name=name: name, None, bench.tab, queue=False, show_progress="hidden", **private)
-        for name, (tab, _) in views.items()
-    }
+    opened = {name: tab.select(lambda name=name: name, None, bench.tab, **QUICK) for name, (tab, _) in views.items()}
     for name, (_, view) in views.items():
-        listen = {"fn": view.refresh, "inputs": view.inputs, "outputs": view.outputs, **private}
-        listen["show_progress"] = "minimal" if view.looks_at else "hidden"
+        manner: Manner = {"api_visibility": "private", "show_progress": "minimal" if view.looks_at else "hidden"}
+        refresh = _refresh_if_open(name, view, bench.tab)
         for event in opened.values() if view.on_every_tab else [opened[name]]:
-            event.then(**listen)
-        inputs = view.inputs if view.on_every_tab else [first if i is bench.tab else i for i in view.inputs]
-        restored = restored.then(**listen | {"inputs": inputs})
-        if view.looks_at:
-            gr.on([component.change for component in view.looks_at], **listen, trigger_mode="always_last")
+            event.then(**refresh, **manner)
+        restored = restored.then(**_refresh_if_open(name, view, first), **manner)
+        changes = [component.change for component in view.looks_at]
+        if changes:
+            gr.on(changes, **refresh, **manner, trigger_mode="always_last")
     # Last of all: changing at the same time, picture and model would set each other off in gradio's page for ever.
-    restored.then(restore_picture, None, [bench.image, bench.sample], show_progress="hidden", **private)
+    restored.then(restore_picture, None, [bench.image, bench.sample], **HIDDEN)
+
+
+def _refresh_if_open(name: str, view: Tab, opened: gr.State) -> Work:
+    """The refresh of a tab, where it is the one that a state names."""
+
+    @wraps(view.refresh)
+    def refresh(values: Values, *args: Any) -> Values | Update:
+        return view.refresh(values, *args) if view.on_every_tab or values[opened] == name else gr.skip()
+
+    return {"fn": refresh, "inputs": {*view.inputs, opened}, "outputs": view.outputs}
 
 
 def _restore_links(
-    services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: dict, first: gr.State
-):
+    services: Services, page: gr.Blocks, bench: Workbench, tabs: gr.Tabs, views: Views, first: gr.State
+) -> tuple[gr.events.Dependency, Callable[[gr.Request], tuple]]:
     """Fills the controls from the address when the page is opened; returns it, and what restores the picture."""
     linked = {key: entry for _, view in views.values() for key, entry in view.linked.items()}
 
-    def restore(request: gr.Request):
+    def restore(request: gr.Request) -> tuple:
         """Fills the controls from the address, so that a link opens the view it was made from."""
         choices = list_model_choices(services)
         wanted, problems = _read_link(services, request.query_params, linked)
@@ -132,25 +142,25 @@ def _restore_links(
             *(gr.update(**_value(wanted, key)) for key in linked),
         )
 
-    def restore_picture(request: gr.Request):
+    def restore_picture(request: gr.Request) -> tuple:
         """Shows the sample that the address names."""
         wanted, _ = _read_link(services, request.query_params, {})
-        sample = list_samples().get(wanted.get("sample"))
+        sample = list_samples().get(wanted.get("sample", ""))
         return (str(sample.path), sample.name) if sample else (gr.skip(), gr.skip())
 
     outputs = [bench.model, bench.card, bench.compare, bench.tab, tabs, first]
     outputs += [component for component, _ in linked.values()]
     page.load(None, js=_ON_LOAD)
-    return page.load(restore, None, outputs, api_visibility="private", show_progress="hidden"), restore_picture
+    return page.load(restore, None, outputs, **HIDDEN), restore_picture
 
 
-def _add_link_button(bench: Workbench, views: dict) -> None:
+def _add_link_button(bench: Workbench, views: Views) -> None:
     """A button that puts an address for the present view into the clipboard and the address bar."""
     linked = {key: component for _, view in views.values() for key, (component, _) in view.linked.items()}
     button = gr.Button("Copy link to this view", size="sm", min_width=150, elem_id="copy-link", scale=0)
     query = gr.Textbox(visible=False)
 
-    def make_query(sample, model, tab, *values):
+    def make_query(sample: str, model: str, tab: str, *values: object) -> str:
         """The address's query; an uploaded picture cannot be part of it."""
         parts = {"sample": sample, "model": model, "tab": tab, **dict(zip(linked, values, strict=True))}
         note = "" if sample else " It cannot hold your own picture."
@@ -158,20 +168,20 @@ def _add_link_button(bench: Workbench, views: dict) -> None:
         words = {key: f"{value:g}" if isinstance(value, float) else value for key, value in parts.items()}
         return urlencode({key: word for key, word in words.items() if word not in ("", None)})
 
-    private = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = [bench.sample, bench.model, bench.tab, *linked.values()]
-    button.click(make_query, inputs, query, **private).then(None, query, None, js=_COPY_LINK)
+    button.click(make_query, inputs, query, **HIDDEN).then(None, query, None, js=_COPY_LINK)
 
 
 def _read_link(services: Services, params: Mapping[str, str], linked: dict) -> tuple[dict, list[str]]:
     """The parts of an address that mean something here, and what is wrong with the others."""
-    readers = {
+    readers: dict[str, Callable[[str], object]] = {
         "sample": lambda name: get_sample(name).name,
         "model": lambda name: services.lab.registry.get(name).name,
         "tab": one_of(TABS),
         **{key: read for key, (_, read) in linked.items()},
     }
-    wanted, problems = {}, []
+    wanted: dict[str, Any] = {}
+    problems = []
     for key, read in readers.items():
         if key not in params:
             continue

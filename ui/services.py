@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import gradio as gr
 
@@ -16,6 +17,13 @@ from lab.session import Lab
 
 MAX_FILES = 200
 """Files for download kept at a time; gradio copies each one as soon as it is handed over."""
+
+
+class Bar(Protocol):
+    """What shows how far something is: a ``gr.Progress``, or less."""
+
+    def __call__(self, done: tuple[int, int], /, *, desc: str) -> object:
+        """Shows how many of how many parts are done, and what is."""
 
 
 class Superseded(Cancelled):
@@ -47,7 +55,7 @@ class Services:
     jobs: JobManager
     _running: dict[str, set[_Action]] = field(default_factory=lambda: defaultdict(set))
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    _scratch: tempfile.TemporaryDirectory = field(
+    _scratch: tempfile.TemporaryDirectory[str] = field(
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="convscope-")
     )
     _files: deque[Path] = field(default_factory=deque)
@@ -56,7 +64,7 @@ class Services:
     def watch(
         self,
         request: gr.Request,
-        progress: gr.Progress,
+        progress: Bar,
         what: str,
         view: str = "",
         is_refresh: bool = False,

@@ -1,8 +1,10 @@
 """The sidebar: one picture and one model, which every tab looks at."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import gradio as gr
+import PIL.Image
 from markupsafe import Markup
 
 from models.data.samples import get_sample, list_samples
@@ -11,6 +13,7 @@ from models.zoo.spec import ModelSpec
 from ui.entry import read_position
 from ui.services import Services
 from ui.widgets.errors import shows_errors
+from ui.widgets.events import HIDDEN, QUICK, Update
 from ui.widgets.html import format_count, join_html, note_html
 from ui.widgets.picture import Picture, make_preview
 
@@ -35,7 +38,7 @@ def build_workbench(services: Services) -> Workbench:
     """Lays out the sidebar and wires what happens inside it."""
     with gr.Sidebar(width=340, elem_id="workbench"):
         image = Picture(
-            value=get_sample(DEFAULT_SAMPLE).path,
+            value=str(get_sample(DEFAULT_SAMPLE).path),
             type="filepath",
             image_mode=None,
             format="png",
@@ -73,29 +76,27 @@ def build_workbench(services: Services) -> Workbench:
         )
     bench = Workbench(image, model, compare, card, gr.State(DEFAULT_SAMPLE), gr.State("classify"))
 
-    def choose_sample(event: gr.EventData):
+    def choose_sample(event: gr.EventData) -> tuple[str, str]:
         """Puts the sample that was clicked into the picture."""
         samples = list(list_samples().values())
         sample = samples[read_position(event, samples)]
         return str(sample.path), sample.name
 
     @shows_errors
-    def show_card(name: str):
+    def show_card(name: str) -> Markup:
         """Describes the chosen model."""
         return describe_model(services.lab.registry.get(name))
 
-    private = {"api_visibility": "private", "show_progress": "hidden"}
-
     @shows_errors
-    def show_preview(path, request: gr.Request, progress=gr.Progress()):
+    def show_preview(path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> str | Update:
         """Shows a TIFF, which no browser can."""
         with services.watch(request, progress, "Opening the picture") as report:
             return make_preview(services.lab, path, report) or gr.skip()
 
-    gallery.select(choose_sample, None, [image, bench.sample], **private)
-    image.upload(show_preview, image, image, **private)
-    image.input(lambda: "", None, bench.sample, queue=False, **private)
-    model.change(show_card, model, card, **private)
+    gallery.select(choose_sample, None, [image, bench.sample], **HIDDEN)
+    image.upload(show_preview, image, image, **HIDDEN)
+    image.input(lambda: "", None, bench.sample, **QUICK)
+    model.change(show_card, model, card, **HIDDEN)
     return bench
 
 
@@ -107,9 +108,7 @@ def list_model_choices(services: Services) -> list[tuple[str, str]]:
 
 def describe_model(spec: ModelSpec) -> Markup:
     """The facts about a model as a small HTML table."""
-    size = "on this computer"
-    if not spec.is_cached:
-        size = f"{format_bytes(spec.weights.num_bytes)} to download at first use"
+    size = f"{describe_download(spec)} to download at first use" if describe_download(spec) else "on this computer"
     accuracy = "not stated" if spec.accuracy is None else f"{spec.accuracy:.1%} on {spec.measured_on}"
     facts = {
         "Trained on": f"{spec.trained_on}, {len(spec.categories)} classes",
@@ -122,21 +121,18 @@ def describe_model(spec: ModelSpec) -> Markup:
     return Markup('<dl class="facts">{}</dl>').format(rows)
 
 
-def format_bytes(num_bytes: int) -> str:
-    """For example 98 MB."""
-    return f"{num_bytes / 2**20:.0f} MB"
+def describe_download(spec: ModelSpec) -> str:
+    """How much has to be downloaded, such as 98 MB; nothing where the weights are here."""
+    return "" if spec.is_cached or spec.weights is None else f"{spec.weights.num_bytes / 2**20:.0f} MB"
 
 
 def _label(spec: ModelSpec) -> str:
-    if spec.is_cached:
-        return spec.name
-    return f"{spec.name} ({format_bytes(spec.weights.num_bytes)} download)"
+    size = describe_download(spec)
+    return f"{spec.name} ({size} download)" if size else spec.name
 
 
-def _make_thumbnail(path):
-    from PIL import Image
-
-    with Image.open(path) as image:
+def _make_thumbnail(path: Path) -> PIL.Image.Image:
+    with PIL.Image.open(path) as image:
         image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
         thumbnail = image.convert("RGB")
     thumbnail.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))

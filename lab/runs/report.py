@@ -69,9 +69,14 @@ def build_run_report(run_dir: str | Path) -> str:
 
 @cache
 def _load_template() -> Template:
-    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     environment = Environment(
-        loader=FileSystemLoader(ASSETS), autoescape=True, finalize=_bounded, undefined=StrictUndefined, **options
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        finalize=_bounded,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters["whole"] = lambda text: escape(_printable(text))
     return environment.get_template("report.html")
@@ -113,8 +118,8 @@ def _draw(title: str, names: Sequence[str], epochs: list[dict]) -> str:
         part = name.partition("_")[0]
         if points:
             # With a mark, because one epoch makes no line; dashes, because print may have no colours.
-            style = {"marker": "o", "markersize": 3, "linestyle": "--" if part == "train" else "-"}
-            axes.plot(*zip(*points, strict=True), label=_LABELS[part], color=_COLORS[part], **style)
+            style = "o--" if part == "train" else "o-"
+            axes.plot(*zip(*points, strict=True), style, markersize=3, label=_LABELS[part], color=_COLORS[part])
     if axes.lines:
         axes.legend(frameon=False)
     axes.set(title=title, xlabel="epoch")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from analysis.errors import UserError
 from models.checkpoints import read_model_card
 from models.data.preprocessing import Preprocessing
+from models.networks.options import ArchitectureConfig
 from models.networks.resnet import BUILDERS, ResNetConfig
 from models.networks.table import ARCHITECTURES
 from models.registry import ASSETS, RUN_PREFIX, Registry
@@ -20,7 +21,7 @@ class Start:
 
     name: str
     architecture: str
-    config: object
+    config: ArchitectureConfig
     preprocessing: Preprocessing
     load_weights: Callable[[], dict[str, Tensor]]
 

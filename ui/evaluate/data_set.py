@@ -16,8 +16,9 @@ from models.runs.run import Run
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors
+from ui.widgets.events import PRIVATE, QUICK, Update, Values
 from ui.widgets.html import describe_estimate, explain_this, join_html, sentence_html, table_html
-from ui.widgets.job_view import JobView, build_job_view
+from ui.widgets.job_view import JobView, Result, build_job_view
 from ui.widgets.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench
 
@@ -84,38 +85,37 @@ def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
     explain_this(EXPLANATION)
 
     @shows_errors
-    def begin(model, compare, data, upload, folder, protocol, boundary, limit, shifts, max_shift, seed, twin):
+    def begin(values: Values) -> Update:
         """Starts an evaluation in the background."""
-        chosen = find_own_data(services, upload, folder) if data == OWN else data
+        is_own, rule = values[data] == OWN, values[boundary]
+        chosen = find_own_data(services, values[upload], values[folder]) if is_own else values[data]
         config = EvaluationConfig(
-            models=tuple(dict.fromkeys([model, *(compare or [])])),
+            models=tuple(dict.fromkeys([values[bench.model], *(values[bench.compare] or [])])),
             data=chosen,
-            protocol=protocol,
-            boundary=None if boundary == PROTOCOLS_OWN_BOUNDARY else boundary,
-            limit=limit or None,
-            shifts=int(shifts),
-            max_shift=max_shift or None,
-            seed=seed,
-            twin=bool(twin),
+            protocol=values[protocol],
+            boundary=None if rule == PROTOCOLS_OWN_BOUNDARY else rule,
+            limit=values[limit] or None,
+            shifts=int(values[shifts]),
+            max_shift=values[max_shift] or None,
+            seed=values[seed],
+            twin=bool(values[twin]),
             device=services.lab.models.device.type,
             data_root=str(services.lab.data_root),
             checks=True,
         )
         title = f"evaluate-{Path(chosen).stem}"
-        is_upload = data == OWN and chosen == upload
+        is_upload = is_own and chosen == values[upload]
         name = services.jobs.start_program("evaluation", config.to_dict(), title, "data" if is_upload else None)
         return gr.update(choices=view.choices(), value=name)
 
-    private = {"api_visibility": "private"}
-    hidden = {**private, "show_progress": "hidden", "queue": False}
-    inputs = [bench.model, bench.compare, data, upload, folder, protocol, boundary, limit, shifts, max_shift, seed]
-    start.click(begin, [*inputs, twin], view.run, **private)
-    data.change(lambda name: gr.update(visible=name == OWN), data, own, **hidden)
+    inputs = {bench.model, bench.compare, data, upload, folder, protocol, boundary, limit, shifts, max_shift, seed}
+    start.click(begin, {*inputs, twin}, view.run, **PRIVATE)
+    data.change(lambda name: gr.update(visible=name == OWN), data, own, **QUICK)
     protocol.change(
         lambda name: gr.update(choices=_list_boundaries(name), value=PROTOCOLS_OWN_BOUNDARY),
         protocol,
         boundary,
-        **hidden,
+        **QUICK,
     )
     return view
 
@@ -126,7 +126,7 @@ def _list_boundaries(protocol: str) -> list[tuple[str, str]]:
     return [(own, PROTOCOLS_OWN_BOUNDARY), *((BOUNDARIES[name].title, name) for name in allowed)]
 
 
-def _build_result(services: Services):
+def _build_result(services: Services) -> Result:
     finding = gr.HTML(elem_id="eval-finding")
     with gr.Row():
         plots = [

@@ -1,5 +1,7 @@
 """Published experiments, one click each: the table grows while the networks are trained."""
 
+from collections.abc import Callable
+
 import gradio as gr
 
 from analysis.consistency.traces import PATHS
@@ -12,8 +14,9 @@ from ui.evaluate.experiment_tables import show_rows
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors
+from ui.widgets.events import PRIVATE, Update
 from ui.widgets.html import explain_this, note_html, sentence_html
-from ui.widgets.job_view import JobView, build_job_view
+from ui.widgets.job_view import JobView, Result, build_job_view
 from ui.widgets.own_data import find_own_data, list_folders
 from ui.workbench import Workbench
 
@@ -45,9 +48,9 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
     view = build_job_view(services, "experiment", EMPTY, lambda: _build_result(services))
     explain_this("\n\n".join(f"**{e.title}.** {e.explanation}" for e in EXPERIMENTS.values()))
 
-    def starter(experiment: str):
+    def starter(experiment: str) -> Callable:
         @shows_errors
-        def begin(model, image, full, source, path):
+        def begin(model: str, image: str | None, full: bool, source: str, path: str) -> Update:
             """Starts the experiment in the background."""
             settings = {"device": services.lab.models.device.type}
             if experiment == "traces":
@@ -59,9 +62,7 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
         return begin
 
     for name, button in buttons.items():
-        button.click(
-            starter(name), [bench.model, bench.image, full, source, path], view.run, api_visibility="private"
-        )
+        button.click(starter(name), [bench.model, bench.image, full, source, path], view.run, **PRIVATE)
     return view
 
 
@@ -76,7 +77,7 @@ def _find_pictures(services: Services, source: str, image: str | None) -> dict:
     return {"data": find_own_data(services, None, source)}
 
 
-def _build_result(services: Services):
+def _build_result(services: Services) -> Result:
     finding = gr.HTML(elem_id="experiment-finding")
     plot = gr.Plot(show_label=False, visible=False, elem_id="experiment-plot")
     files = ResultFiles(services, "experiment", {"json": "Everything (JSON)"})

@@ -1,6 +1,7 @@
 """The repair bench: known cures for shift sensitivity, each trained equally long, and what they cost and bring."""
 
 from dataclasses import replace
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
@@ -17,8 +18,9 @@ from models.training.warm_start import read_start
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors
+from ui.widgets.events import HIDDEN, PRIVATE, Listener, Update, Values
 from ui.widgets.html import describe_estimate, empty_html, explain_this, sentence_html, table_html
-from ui.widgets.job_view import JobView, build_job_view
+from ui.widgets.job_view import JobView, Result, build_job_view
 from ui.widgets.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench
 
@@ -53,7 +55,9 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
         limit = gr.Number(RepairConfig.limit, precision=0, minimum=10, label="Test pictures", min_width=110)
         max_shift = gr.Slider(1, 14, RepairConfig.max_shift, step=1, label="Largest shift, px", min_width=140)
         seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
-        data = gr.Dropdown(list(DATA.items()), value=SAME, label="Trained on", elem_id="repair-data", min_width=220)
+        data_set = gr.Dropdown(
+            list(DATA.items()), value=SAME, label="Trained on", elem_id="repair-data", min_width=220
+        )
     with gr.Row(visible=False) as own:
         upload, folder = build_own_data(services, "repair-folder")
     with gr.Row(elem_classes="controls"):
@@ -62,7 +66,7 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
     view = build_job_view(services, "repair", EMPTY, lambda: _build_result(services))
     explain_this(EXPLANATION)
 
-    def fit(model, chosen):
+    def fit(model: str, chosen: list[str] | None) -> tuple[Update, Markup]:
         """Offers the cures that the model of the sidebar can have, and says why it cannot have the others."""
         try:
             found = list_arms(read_start(model, services.lab.runs_root).config)
@@ -75,33 +79,33 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
         return gr.update(choices=choices, value=kept), table_html(["not for this model", "why"], obstacles)
 
     @shows_errors
-    def begin(model, arms, steps, blur_size, limit, max_shift, seed, data, upload, folder):
+    def begin(values: Values) -> Update:
         """Starts the bench in the background."""
-        if not arms:
+        model, data, chosen = (values[each] for each in (bench.model, data_set, arms))
+        if not chosen:
             raise UserError("Choose at least one cure to compare.")
-        dataset = find_own_data(services, upload, folder) if data == OWN else data
+        dataset = find_own_data(services, values[upload], values[folder]) if data == OWN else data
         config = RepairConfig(
             start_from=model,
             dataset=_find_data(services, model) if data == SAME else dataset,
-            arms=tuple(arms),
-            steps=steps,
-            blur_size=int(blur_size),
-            limit=limit,
-            max_shift=int(max_shift),
-            seed=seed,
+            arms=tuple(chosen),
+            steps=values[steps],
+            blur_size=int(values[blur_size]),
+            limit=values[limit],
+            max_shift=int(values[max_shift]),
+            seed=values[seed],
             data_root=str(services.lab.data_root),
             device=services.lab.models.device.type,
         )
         title = f"repair-{model.removeprefix(RUN_PREFIX)}"
-        is_upload = data == OWN and dataset == upload
+        is_upload = data == OWN and dataset == values[upload]
         name = services.jobs.start_program("repair", config.to_dict(), title, "dataset" if is_upload else None)
         return gr.update(choices=view.choices(), value=name)
 
-    private = {"api_visibility": "private"}
-    inputs = [bench.model, arms, steps, blur_size, limit, max_shift, seed, data, upload, folder]
-    start.click(begin, inputs, view.run, **private)
-    data.change(lambda name: gr.update(visible=name == OWN), data, own, queue=False, **private)
-    offer = {"fn": fit, "inputs": [bench.model, arms], "outputs": [arms, note], "show_progress": "hidden", **private}
+    inputs: set[Any] = {bench.model, arms, steps, blur_size, limit, max_shift, seed, data_set, upload, folder}
+    start.click(begin, inputs, view.run, **PRIVATE)
+    data_set.change(lambda name: gr.update(visible=name == OWN), data_set, own, queue=False, api_visibility="private")
+    offer: Listener = {"fn": fit, "inputs": [bench.model, arms], "outputs": [arms, note], **HIDDEN}
     bench.model.change(**offer)
     return replace(view, on_open=offer)
 
@@ -115,7 +119,7 @@ def _find_data(services: Services, model: str) -> str:
     return find_dataset(services.jobs.read(model.removeprefix(RUN_PREFIX).partition("@")[0]))
 
 
-def _build_result(services: Services):
+def _build_result(services: Services) -> Result:
     finding = gr.HTML(elem_id="repair-finding")
     scatter = gr.Plot(show_label=False, visible=False, elem_id="repair-plot")
     layers = gr.Plot(show_label=False, visible=False, elem_id="repair-layers")

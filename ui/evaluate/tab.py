@@ -6,7 +6,8 @@ from ui.evaluate.data_set import build_evaluation_panel
 from ui.evaluate.experiments import build_experiments_panel
 from ui.evaluate.repair import build_repair_panel
 from ui.services import Services
-from ui.widgets.html import Tab
+from ui.widgets.events import Tab, Values
+from ui.widgets.job_view import offer_runs
 from ui.workbench import Workbench
 
 PANELS = {
@@ -26,17 +27,15 @@ def build_evaluate_tab(services: Services, bench: Workbench) -> Tab:
                 if views[-1].on_open:
                     part.select(**views[-1].on_open)
 
-    def refresh(tab, *names):
+    def refresh(values: Values) -> Values:
         """Lists the runs, and watches the chosen ones while the tab is open."""
-        is_open = tab == "evaluate"
-        updates = []
-        for view, name in zip(views, names, strict=True):
-            found = view.choices() if is_open else []
-            value = name if name in found else (found or [None])[0]
-            runs = gr.update(choices=found, value=value) if is_open else gr.skip()
-            updates += [runs, gr.update(active=is_open), None]
+        is_open = values[bench.tab] == "evaluate"
+        updates: Values = {}
+        for view in views:
+            updates |= {view.timer: gr.update(active=is_open), view.seen: None}
+            if is_open:
+                updates[view.run] = offer_runs(view.choices(), values[view.run])
         return updates
 
-    inputs = [bench.tab, *(view.run for view in views)]
     outputs = [part for view in views for part in (view.run, view.timer, view.seen)]
-    return Tab(refresh, inputs, outputs, on_every_tab=True)
+    return Tab(refresh, [bench.tab, *(view.run for view in views)], outputs, on_every_tab=True)

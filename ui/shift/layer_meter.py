@@ -13,7 +13,7 @@ from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.errors import clears_on_errors
+from ui.widgets.events import Values
 from ui.widgets.html import (
     describe_shift,
     empty_html,
@@ -24,9 +24,9 @@ from ui.widgets.html import (
     sentence_html,
     table_html,
 )
+from ui.widgets.kept_result import KeptResult
 from ui.workbench import Workbench
 
-VIEW = "layer-meter"
 EMPTY = (
     "Press the button: every layer is asked how well its maps move along with the picture at the shift chosen above, "
     "and whether strides, padding or new content at the border keep it from it."
@@ -61,41 +61,41 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
     plot = gr.Plot(show_label=False, elem_id="meter-plot", visible=False)
     rows = gr.HTML(elem_id="meter-table")
     files = ResultFiles(services, "meter", {"csv": "Layers (CSV)", "json": "Layers (JSON)"})
-    about = gr.State(None)
-    outputs = [finding, plot, rows, *files.outputs, about]
 
     def clear(message: str) -> tuple:
-        return empty_html(message), gr.update(value=None, visible=False), "", *files.withdraw(), None
+        return empty_html(message), gr.update(value=None, visible=False), "", *files.withdraw()
 
-    @clears_on_errors(clear)
-    def measure(image, model, dx, dy, boundary, padding, request: gr.Request, progress=gr.Progress()):
+    looks_at: list[gr.Image | gr.Dropdown | gr.Slider] = [
+        bench.image,
+        bench.model,
+        controls.dx,
+        controls.dy,
+        controls.boundary,
+        controls.padding,
+    ]
+    dx, dy, boundary, padding = controls.dx, controls.dy, controls.boundary, controls.padding
+    result = KeptResult(services, "layer-meter", looks_at, [finding, plot, rows, *files.outputs], clear, EMPTY)
+
+    def measure(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Measures every layer at the shift of the controls."""
-        picture, subject = open_picture(services, image, request, progress), (image, model, dx, dy, boundary, padding)
+        picture = open_picture(services, values[bench.image], request, progress)
         with (
-            services.watch(request, progress, "Measuring layers", VIEW, subject=subject) as report,
+            result.watch(values, request, progress, "Measuring layers") as report,
             services.watch(request, progress, "Downloading weights") as loading,
         ):
-            twin = padding == "circular"
-            where = (float(dx), float(dy), boundary)
             reading = measure_picture(
-                services.lab, picture, model, *where, twin=twin, progress=report, loading=loading
+                *(services.lab, picture, values[bench.model]),
+                *(float(values[dx]), float(values[dy]), values[boundary]),
+                twin=values[padding] == "circular",
+                progress=report,
+                loading=loading,
             )
         figure = gr.update(value=plot_meter(reading.layers, reading.phases), visible=True)
         offered = files.offer("layer-meter", csv=_write_csv(reading), json=reading.to_json())
-        return _describe(reading), figure, _show_rows(reading), *offered, subject
+        return _describe(reading), figure, _show_rows(reading), *offered, result.find_subject(values)
 
-    def forget(image, model, dx, dy, boundary, padding, about, request: gr.Request):
-        """Clears a reading that no longer belongs to what is chosen."""
-        subject = (image, model, dx, dy, boundary, padding)
-        services.supersede(request, VIEW, subject)
-        return gr.skip() if about in (None, subject) else clear(EMPTY)
-
-    private = {"api_visibility": "private"}
-    settings = [controls.dx, controls.dy, controls.boundary, controls.padding]
-    looks_at = [bench.image, bench.model, *settings]
-    start.click(measure, looks_at, outputs, **private)
-    changes = [component.change for component in looks_at]
-    gr.on(changes, forget, [*looks_at, about], outputs, show_progress="hidden", **private)
+    result.wire_start(start, measure, set())
+    result.forget_on([component.change for component in looks_at])
 
 
 def _describe(reading: MeterReading) -> Markup:

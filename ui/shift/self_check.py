@@ -7,11 +7,11 @@ from analysis.self_check.identities import IdentityResult
 from lab.shifts import check_model
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.errors import clears_on_errors
+from ui.widgets.events import Values
 from ui.widgets.html import empty_html, open_picture, row_html, sentence_html, table_html
+from ui.widgets.kept_result import KeptResult
 from ui.workbench import Workbench
 
-VIEW = "self-check"
 EMPTY = (
     "Press the button: about twenty identities that mathematics promises are measured on this model and picture. "
     "If one fails, do not trust the numbers on this page; controls have to fail, or the test would see nothing."
@@ -29,33 +29,27 @@ def build_self_check_panel(services: Services, bench: Workbench) -> None:
         start = gr.Button("Run the self-check", variant="primary", elem_id="check-start", min_width=230, scale=0)
     report_view = gr.HTML(empty_html(EMPTY), elem_id="check-result")
     files = ResultFiles(services, "check", {"json": "Self-check (JSON)"})
-    about = gr.State(None)
-    outputs = [report_view, *files.outputs, about]
 
     def clear(message: str) -> tuple:
-        return empty_html(message), *files.withdraw(), None
+        return empty_html(message), *files.withdraw()
 
-    @clears_on_errors(clear)
-    def check(image, model, request: gr.Request, progress=gr.Progress()):
+    result = KeptResult(
+        services, "self-check", [bench.image, bench.model], [report_view, *files.outputs], clear, EMPTY
+    )
+
+    def check(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Runs every identity that says something about the model."""
-        picture = open_picture(services, image, request, progress)
+        picture, model = open_picture(services, values[bench.image], request, progress), values[bench.model]
         with (
-            services.watch(request, progress, "Checking identities", VIEW, subject=(image, model)) as report,
+            result.watch(values, request, progress, "Checking identities") as report,
             services.watch(request, progress, "Downloading weights") as loading,
         ):
-            results = check_model(services.lab, model, picture, progress=report, loading=loading)
-        offered = files.offer("self-check", json=[result.to_json() for result in results])
-        return _show(model, results), *offered, (image, model)
+            found = check_model(services.lab, model, picture, progress=report, loading=loading)
+        offered = files.offer("self-check", json=[each.to_json() for each in found])
+        return _show(model, found), *offered, result.find_subject(values)
 
-    def forget(image, model, about, request: gr.Request):
-        """Clears a report that no longer belongs to what is chosen."""
-        services.supersede(request, VIEW, (image, model))
-        return gr.skip() if about in (None, (image, model)) else clear(EMPTY)
-
-    private = {"api_visibility": "private"}
-    start.click(check, [bench.image, bench.model], outputs, **private)
-    changes = [bench.image.change, bench.model.change]
-    gr.on(changes, forget, [bench.image, bench.model, about], outputs, show_progress="hidden", **private)
+    result.wire_start(start, check, set())
+    result.forget_on([bench.image.change, bench.model.change])
 
 
 def _show(model: str, results: tuple[IdentityResult, ...]) -> Markup:

@@ -15,11 +15,12 @@ from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls, find_limit
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.errors import clears_on_errors, shows_errors, warn
+from ui.widgets.errors import shows_errors, warn
+from ui.widgets.events import HIDDEN, Listener, Update, Values, Work
 from ui.widgets.html import empty_html, format_percent, note_html, notes_html, open_picture, sentence_html, table_html
+from ui.widgets.kept_result import KeptResult
 from ui.workbench import Workbench
 
-VIEW = "shift-map"
 UPDATE_SECONDS = 0.7
 """A chart that is redrawn more often flickers."""
 HEADINGS = ("model", "class without a shift", "kept at", "consistency", "all H×W")
@@ -34,128 +35,115 @@ DEFINITION = (
 )
 
 
-def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftControls, load: dict) -> None:
+def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftControls, load: Listener) -> None:
     """Lays out the panel and wires it.
 
     Args:
         services: The lab and what goes with it.
         bench: The sidebar.
         controls: Of the Shift tab.
-        load: The event listener (as keyword arguments) that shows the shift of the controls.
+        load: The listener that shows the shift of the controls.
     """
-    with gr.Row(elem_classes="controls"):
-        reach = gr.Slider(
-            1,
-            MAX_SHIFT,
-            8,
-            step=1,
-            label="Largest shift in pixels",
-            info="At most a quarter of the network's input.",
-            elem_id="map-reach",
-            min_width=200,
-        )
-        color_by = gr.Dropdown(
-            [(coloring.title, name) for name, coloring in COLORINGS.items()],
-            value="probability",
-            label="Colour shows",
-            elem_id="map-color",
-            min_width=180,
-        )
-        fast = gr.Checkbox(
-            False, label="Fast preview", info="bfloat16, not for reporting", elem_id="map-fast", min_width=200
-        )
-    with gr.Row(elem_classes="controls"):
-        start = gr.Button("Map all shifts", variant="primary", elem_id="map-start", min_width=150)
-        all_shifts = gr.Button("All circular shifts at once (circular twin)", elem_id="map-all", min_width=260)
-    finding = gr.HTML(empty_html(EMPTY), elem_id="map-finding")
-    plot = gr.Plot(show_label=False, elem_id="map-plot", visible=False)
-    gr.HTML(js_on_load=_CLICKS)
-    picked = gr.Button("Show the chosen shift", elem_id="map-load", elem_classes="beyond-view")
-    png = gr.Button("Map (PNG)", size="sm", min_width=110, elem_id="map-png", render=False)
-    files = ResultFiles(services, "map", {"csv": "Map (CSV)", "json": "Map (JSON)"}, first=png)
-    kept, about = gr.State(()), gr.State(None)
-    outputs = [finding, plot, *files.outputs, kept, about]
+    _ShiftMap(services, bench, controls).wire(load)
 
-    def show(maps, color_by, marked, subject, *, is_done: bool) -> tuple:
-        has_files = is_done and not any(shown.map.is_preview for shown in maps)
-        figure = plot_shift_maps([_to_panel(shown) for shown in maps], color_by, marked)
-        shape = f"maps-{min(len(maps), MAX_COLUMNS)}"
-        chart = gr.update(value=figure, visible=True, elem_classes=[shape])
-        offered = files.withdraw()
-        if has_files:
-            sheet = to_csv(CSV_COLUMNS, _list_cells(maps))
-            offered = files.offer("shift-map", csv=sheet, json=[shown.to_json() for shown in maps])
-        return _describe(maps, is_done), chart, *offered, tuple(maps), subject
 
-    def clear(message: str) -> tuple:
-        return empty_html(message), gr.update(value=None, visible=False), *files.withdraw(), (), None
+class _ShiftMap:
+    def __init__(self, services: Services, bench: Workbench, controls: ShiftControls):
+        self.services, self.bench, self.controls = services, bench, controls
+        with gr.Row(elem_classes="controls"):
+            self.reach = gr.Slider(
+                1,
+                MAX_SHIFT,
+                8,
+                step=1,
+                label="Largest shift in pixels",
+                info="At most a quarter of the network's input.",
+                elem_id="map-reach",
+                min_width=200,
+            )
+            self.color_by = gr.Dropdown(
+                [(coloring.title, name) for name, coloring in COLORINGS.items()],
+                value="probability",
+                label="Colour shows",
+                elem_id="map-color",
+                min_width=180,
+            )
+            self.fast = gr.Checkbox(
+                False, label="Fast preview", info="bfloat16, not for reporting", elem_id="map-fast", min_width=200
+            )
+        with gr.Row(elem_classes="controls"):
+            self.start = gr.Button("Map all shifts", variant="primary", elem_id="map-start", min_width=150)
+            self.all_shifts = gr.Button(
+                "All circular shifts at once (circular twin)", elem_id="map-all", min_width=260
+            )
+        finding = gr.HTML(empty_html(EMPTY), elem_id="map-finding")
+        self.plot = gr.Plot(show_label=False, elem_id="map-plot", visible=False)
+        gr.HTML(js_on_load=_CLICKS)
+        self.picked = gr.Button("Show the chosen shift", elem_id="map-load", elem_classes="beyond-view")
+        self.png = gr.Button("Map (PNG)", size="sm", min_width=110, elem_id="map-png", render=False)
+        self.files = ResultFiles(services, "map", {"csv": "Map (CSV)", "json": "Map (JSON)"}, first=self.png)
+        self.kept = gr.State(())
+        looks_at = [bench.image, bench.model, bench.compare, controls.boundary, controls.padding]
+        outputs = [finding, self.plot, *self.files.outputs, self.kept]
+        self.result = KeptResult(services, "shift-map", looks_at, outputs, self.clear, EMPTY)
 
-    @clears_on_errors(clear)
-    def compute(
-        image,
-        model,
-        compare,
-        dx,
-        dy,
-        boundary,
-        padding,
-        reach,
-        color_by,
-        fast,
-        request: gr.Request,
-        progress=gr.Progress(),
-    ):
+    def wire(self, load: Listener) -> None:
+        """Wires what happens; ``load`` shows the shift of the controls."""
+        bench, controls, shift = self.bench, self.controls, [self.controls.dx, self.controls.dy]
+        self.result.wire_start(self.start, self.compute, {*shift, self.reach, self.color_by, self.fast})
+        self.result.wire_start(self.all_shifts, self.compute_all, {*shift, self.reach, self.color_by})
+        changes = [component.change for component in (bench.image, bench.model, bench.compare)]
+        self.result.forget_on([*changes, controls.boundary.input, controls.padding.input])
+        recolor: Work = {
+            "fn": shows_errors(_recolor),
+            "inputs": [self.kept, self.color_by, *shift],
+            "outputs": self.plot,
+        }
+        self.color_by.input(**recolor, **HIDDEN)
+        self.png.click(None, None, None, js=_SAVE_PNG)
+        chosen = self.picked.click(None, None, shift, js="() => window.convscopeShift")
+        chosen.then(**load).then(**recolor, **HIDDEN)
+
+    def compute(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:
         """Maps the shifts of one model after the other; the charts fill up as cells arrive."""
-        subject = _subject(image, model, compare, boundary, padding)
-        picture = open_picture(services, image, request, progress)
-        maps: list[PictureMap] = []
+        picture = open_picture(self.services, values[self.bench.image], request, progress)
+        done: list[PictureMap] = []
         shown_at = 0.0
         with (
-            services.watch(request, progress, "Moving the picture", VIEW, subject=subject) as report,
-            services.watch(request, progress, "Downloading weights") as loading,
+            self.result.watch(values, request, progress, "Moving the picture") as report,
+            self.services.watch(request, progress, "Downloading weights") as loading,
         ):
-            names = list(dict.fromkeys([model, *(compare or [])]))
-            reach = min(int(reach), find_limit(services.lab, *names))
+            names, reach = self.find_models(values)
             for name in names:
-                maps.append(None)
-                settings = {"twin": padding == "circular", "fast_preview": fast}
-                for part in map_picture(
-                    services.lab, picture, name, reach, boundary, **settings, progress=report, loading=loading
-                ):
-                    maps[-1] = part
+                parts = map_picture(
+                    *(self.services.lab, picture, name, reach, values[self.controls.boundary]),
+                    twin=values[self.controls.padding] == "circular",
+                    fast_preview=values[self.fast],
+                    progress=report,
+                    loading=loading,
+                )
+                for part in parts:
                     if time.monotonic() - shown_at > UPDATE_SECONDS and not part.map.is_complete:
-                        yield show(maps, color_by, (dx, dy), subject, is_done=False)
+                        yield self.show([*done, part], values, is_done=False)
                         shown_at = time.monotonic()
-        yield show(maps, color_by, (dx, dy), subject, is_done=True)
+                done.append(part)
+        yield self.show(done, values, is_done=True)
 
-    @clears_on_errors(clear)
-    def compute_all(
-        image,
-        model,
-        compare,
-        dx,
-        dy,
-        boundary,
-        padding,
-        reach,
-        color_by,
-        request: gr.Request,
-        progress=gr.Progress(),
-    ) -> tuple:
+    def compute_all(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Maps the circular twins, every shift at once."""
-        subject = _subject(image, model, compare, boundary, padding)
-        picture = open_picture(services, image, request, progress)
+        picture = open_picture(self.services, values[self.bench.image], request, progress)
         maps, problems = [], []
         with (
-            services.watch(request, progress, "Following all shifts at once", VIEW, subject=subject) as report,
-            services.watch(request, progress, "Downloading weights") as loading,
+            self.result.watch(values, request, progress, "Following all shifts at once") as report,
+            self.services.watch(request, progress, "Downloading weights") as loading,
         ):
-            names = list(dict.fromkeys([model, *(compare or [])]))
-            reach = min(int(reach), find_limit(services.lab, *names))
+            names, reach = self.find_models(values)
             for name in names:
                 try:
                     maps.append(
-                        map_all_circular_shifts(services.lab, picture, name, reach, progress=report, loading=loading)
+                        map_all_circular_shifts(
+                            self.services.lab, picture, name, reach, progress=report, loading=loading
+                        )
                     )
                 except UserError as error:
                     problems.append(f"{name}: {error}")
@@ -163,39 +151,34 @@ def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftC
             raise UserError(" ".join(problems))
         for problem in problems:
             warn(problem)
-        return show(maps, color_by, (dx, dy), subject, is_done=True)
+        return self.show(maps, values, is_done=True)
 
-    @shows_errors
-    def recolor(maps, color_by, dx, dy):
-        """Draws the maps at hand again."""
-        if not maps:
-            return gr.skip()
-        return gr.update(value=plot_shift_maps([_to_panel(shown) for shown in maps], color_by, (dx, dy)))
+    def find_models(self, values: Values) -> tuple[list[str], int]:
+        """The models to map, and how far their pictures are moved."""
+        names = list(dict.fromkeys([values[self.bench.model], *(values[self.bench.compare] or [])]))
+        return names, min(int(values[self.reach]), find_limit(self.services.lab, *names))
 
-    def forget(image, model, compare, boundary, padding, about, request: gr.Request):
-        """Clears a map that no longer belongs to what is chosen."""
-        subject = _subject(image, model, compare, boundary, padding)
-        services.supersede(request, VIEW, subject)
-        return gr.skip() if about in (None, subject) else clear(EMPTY)
+    def show(self, maps: Sequence[PictureMap], values: Values, *, is_done: bool) -> tuple:
+        """The values of the outputs; files are only made of what is done, and no preview."""
+        marked = values[self.controls.dx], values[self.controls.dy]
+        figure = plot_shift_maps([_to_panel(shown) for shown in maps], values[self.color_by], marked)
+        chart = gr.update(value=figure, visible=True, elem_classes=[f"maps-{min(len(maps), MAX_COLUMNS)}"])
+        offered = self.files.withdraw()
+        if is_done and not any(shown.map.is_preview for shown in maps):
+            sheet = to_csv(CSV_COLUMNS, _list_cells(maps))
+            offered = self.files.offer("shift-map", csv=sheet, json=[shown.to_json() for shown in maps])
+        return _describe(maps, is_done), chart, *offered, tuple(maps), self.result.find_subject(values)
 
-    private = {"api_visibility": "private"}
-    chosen = [bench.image, bench.model, bench.compare, controls.dx, controls.dy, controls.boundary, controls.padding]
-    start.click(compute, [*chosen, reach, color_by, fast], outputs, **private)
-    all_shifts.click(compute_all, [*chosen, reach, color_by], outputs, **private)
-    color_by.input(recolor, [kept, color_by, controls.dx, controls.dy], plot, show_progress="hidden", **private)
-    png.click(None, None, None, js=_SAVE_PNG)
-    picked.click(None, None, [controls.dx, controls.dy], js="() => window.convscopeShift").then(**load).then(
-        recolor, [kept, color_by, controls.dx, controls.dy], plot, show_progress="hidden", **private
-    )
-    changes = [component.change for component in (bench.image, bench.model, bench.compare)]
-    changes += [controls.boundary.input, controls.padding.input]
-    looks_at = [bench.image, bench.model, bench.compare, controls.boundary, controls.padding, about]
-    gr.on(changes, forget, looks_at, outputs, show_progress="hidden", **private)
+    def clear(self, message: str) -> tuple:
+        """The values of the outputs where there is no map."""
+        return empty_html(message), gr.update(value=None, visible=False), *self.files.withdraw(), ()
 
 
-def _subject(image, model, compare, boundary, padding) -> tuple:
-    """What a map is about: it is stale once one of these changes."""
-    return image, model, tuple(compare or ()), boundary, padding
+def _recolor(maps: tuple[PictureMap, ...], color_by: str, dx: float, dy: float) -> Update:
+    """Draws the maps at hand again."""
+    if not maps:
+        return gr.skip()
+    return gr.update(value=plot_shift_maps([_to_panel(shown) for shown in maps], color_by, (dx, dy)))
 
 
 def _to_panel(shown: PictureMap) -> Panel:
@@ -241,7 +224,7 @@ def _list_cells(maps: Sequence[PictureMap]) -> Iterator[list]:
         for i, dy in enumerate(shown.map.distances):
             for j, dx in enumerate(shown.map.distances):
                 index, probability, margin, tie = (array[i, j].item() for array in arrays)
-                category = shown.model.categories[index]
+                category = shown.model.categories[int(index)]
                 rules = [shown.model.name, shown.boundary, shown.is_twin]
                 yield [*rules, dx, dy, category, float(f"{probability:.6g}"), float(f"{margin:.6g}"), tie]
 

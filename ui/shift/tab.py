@@ -3,45 +3,26 @@
 import math
 
 import gradio as gr
-from markupsafe import Markup
 
-from analysis.attribution.overlay import render_map
-from analysis.equivariance.align import MapComparison
-from analysis.figures.drawing import draw_pixels, hatch
+from analysis.errors import Progress
 from analysis.figures.shift import plot_shift_errors
-from analysis.network.layers import Layer, outline
+from analysis.network.layers import MapLayer
 from analysis.shift.move import BOUNDARIES
-from lab.session import ShiftResult
 from ui.services import Services
 from ui.shift.controls import PADDINGS, ShiftControls, find_limit
 from ui.shift.layer_meter import build_layer_meter_panel
 from ui.shift.self_check import build_self_check_panel
 from ui.shift.shift_map import build_shift_map_panel
+from ui.shift.view import describe_layer, find_first_shown, show_maps, show_result
 from ui.widgets.distance import Distance
 from ui.widgets.errors import clears_on_errors, shows_errors
-from ui.widgets.html import (
-    Tab,
-    bars_html,
-    describe_shift,
-    empty_html,
-    explain_this,
-    figure_html,
-    format_percent,
-    join_html,
-    note_html,
-    notes_html,
-    one_of,
-    open_picture,
-    scale_html,
-    sentence_html,
-)
+from ui.widgets.events import PRIVATE, Listener, Tab, Values
+from ui.widgets.html import empty_html, explain_this, one_of, open_picture
 from ui.workbench import Workbench
 
 MAX_SHIFT = 56
 """A quarter of the usual 224 pixels; the sliders follow the model."""
-MAP_SIDE = 168
-LEGIBLE_SIDE = 14
-"""The layer shown first is the deepest whose maps still have this many cells a side."""
+NUDGES = {"left": "← 1 step", "right": "1 step →", "up": "↑ 1 step", "down": "↓ 1 step"}
 EXAMPLES = {
     "3 px right, black border": (3, 0, "zero"),
     "1 px down, edge stretched": (0, 1, "replicate"),
@@ -63,132 +44,140 @@ apart. (Zhang 2019; Azulay & Weiss 2019.)
 
 def build_shift_tab(services: Services, bench: Workbench) -> Tab:
     """Lays out the tab and wires what happens inside it."""
-    controls, step = _build_controls()
-    dx, dy = controls.dx, controls.dy
-    with gr.Row(elem_classes="controls nudges"):
-        nudges = [
-            gr.Button(label, size="sm", min_width=84, elem_id=f"nudge-{key}")
-            for key, label in (("left", "← 1 step"), ("right", "1 step →"), ("up", "↑ 1 step"), ("down", "↓ 1 step"))
-        ]
-        back = gr.Button("Back to 0, 0", size="sm", min_width=110, elem_id="nudge-zero")
-    view = gr.HTML(
-        empty_html("Choose a picture on the left."),
-        elem_id="shift-view",
-        js_on_load=_ARROW_KEYS,
-        html_template="${value}",
-    )
-    with gr.Row(elem_classes="controls"):
-        examples = [gr.Button(title, size="sm", min_width=180) for title in EXAMPLES]
-    with gr.Tabs(elem_id="shift-parts") as parts, gr.Tab("Maps"):
-        with gr.Row(elem_classes="controls"):
-            layer = gr.Dropdown([], label="Feature maps of layer", elem_id="shift-layer", min_width=260)
-            channel = gr.Number(
-                -1, precision=0, label="Channel (-1: the strongest)", elem_id="shift-channel", min_width=180
-            )
-        maps = gr.HTML(elem_id="shift-maps")
-        with gr.Accordion("Error at every layer", open=False):
-            plot = gr.Plot(show_label=False, elem_id="shift-layers")
-    settings = [dx, dy, controls.boundary, controls.padding, layer, channel]
+    return _Shift(services, bench).wire()
 
-    def show(image, model, dx, dy, boundary, padding, layer, channel, request, progress, report) -> tuple:
+
+class _Shift:
+    def __init__(self, services: Services, bench: Workbench):
+        self.services, self.lab, self.bench = services, services.lab, bench
+        self.controls, self.step = _build_controls()
+        with gr.Row(elem_classes="controls nudges"):
+            self.nudges = [
+                gr.Button(label, size="sm", min_width=84, elem_id=f"nudge-{key}")
+                for key, label in (
+                    ("left", "← 1 step"),
+                    ("right", "1 step →"),
+                    ("up", "↑ 1 step"),
+                    ("down", "↓ 1 step"),
+                )
+            ]
+            self.back = gr.Button("Back to 0, 0", size="sm", min_width=110, elem_id="nudge-zero")
+        self.view = gr.HTML(
+            empty_html("Choose a picture on the left."),
+            elem_id="shift-view",
+            js_on_load=_ARROW_KEYS,
+            html_template="${value}",
+        )
+        with gr.Row(elem_classes="controls"):
+            self.examples = [gr.Button(title, size="sm", min_width=180) for title in EXAMPLES]
+        with gr.Tabs(elem_id="shift-parts") as parts, gr.Tab("Maps"):
+            with gr.Row(elem_classes="controls"):
+                self.layer = gr.Dropdown([], label="Feature maps of layer", elem_id="shift-layer", min_width=260)
+                self.channel = gr.Number(
+                    -1, precision=0, label="Channel (-1: the strongest)", elem_id="shift-channel", min_width=180
+                )
+            self.maps = gr.HTML(elem_id="shift-maps")
+            with gr.Accordion("Error at every layer", open=False):
+                self.plot = gr.Plot(show_label=False, elem_id="shift-layers")
+        self.shown = [self.view, self.maps, self.plot]
+        controls = self.controls
+        settings = {controls.dx, controls.dy, controls.boundary, controls.padding, self.layer, self.channel}
+        self.load: Listener = {
+            "fn": clears_on_errors(_clear)(self.measure),
+            "inputs": {bench.image, bench.model, *settings},
+            "outputs": self.shown,
+            "api_visibility": "private",
+            "show_progress": "minimal",
+            "trigger_mode": "always_last",
+        }
+        with parts:
+            with gr.Tab("All shifts"):
+                build_shift_map_panel(services, bench, controls, self.load)
+            with gr.Tab("Layers"):
+                build_layer_meter_panel(services, bench, controls)
+            with gr.Tab("Self-check"):
+                build_self_check_panel(services, bench)
+        explain_this(EXPLANATION)
+
+    def wire(self) -> Tab:
+        """Wires what happens, and says what the page has to know."""
+        load, bench, controls = self.load, self.bench, self.controls
+        dx, dy, boundary, padding = controls.dx, controls.dy, controls.boundary, controls.padding
+        changed = [boundary.input, padding.input, self.layer.input, self.channel.input]
+        gr.on([dx.release, dy.release, *changed], **load)
+        for button, slider, sign in zip(self.nudges, (dx, dx, dy, dy), (-1, 1, -1, 1), strict=True):
+            button.click(None, slider, slider, js=_step_js(str(slider.elem_id), sign)).then(**load)
+        self.back.click(None, None, [dx, dy], js="() => [0, 0]").then(**load)
+        for button in self.examples:
+            button.click(self.show_example, [bench.model, button], [dx, dy, boundary], **PRIVATE).then(**load)
+        self.step.input(
+            lambda size: [gr.update(step=size)] * 2, self.step, [dx, dy], queue=False, api_visibility="private"
+        )
+        return Tab(
+            clears_on_errors(lambda message: dict(zip(self.shown, _clear(message), strict=True)))(self.refresh),
+            list(load["inputs"]),
+            [dx, dy, self.layer, *self.shown],
+            looks_at=[bench.image, bench.model],
+            linked={
+                "dx": (dx, _read_distance),
+                "dy": (dy, _read_distance),
+                "boundary": (boundary, one_of(BOUNDARIES)),
+                "padding": (padding, one_of(PADDINGS)),
+            },
+        )
+
+    @shows_errors
+    def show_example(self, model: str, title: str) -> tuple[float, float, str]:
+        """The settings of an example, no further than the sliders go."""
+        dx, dy, boundary = EXAMPLES[title]
+        limit = find_limit(self.lab, model)
+        return min(max(dx, -limit), limit), min(max(dy, -limit), limit), boundary
+
+    def measure(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
+        """Shifts the picture and shows what changed."""
+        with self.services.watch(request, progress, "Downloading weights", "shift") as report:
+            return self.show(values, request, progress, report)
+
+    def show(self, values: Values, request: gr.Request, progress: gr.Progress, report: Progress) -> tuple:
+        """What is shown of the chosen shift."""
+        image, channel = values[self.bench.image], values[self.channel]
         if image is None:
-            return empty_html("Choose a picture on the left, then move it with the sliders."), "", None
-        result = services.lab.shift(
-            open_picture(services, image, request, progress),
-            model,
-            float(dx),
-            float(dy),
-            boundary,
-            twin=padding == "circular",
-            layer=layer,
+            return _clear("Choose a picture on the left, then move it with the sliders.")
+        result = self.lab.shift(
+            open_picture(self.services, image, request, progress),
+            values[self.bench.model],
+            float(values[self.controls.dx]),
+            float(values[self.controls.dy]),
+            values[self.controls.boundary],
+            twin=values[self.controls.padding] == "circular",
+            layer=values[self.layer],
             channel=None if channel is None or channel < 0 else int(channel),
             progress=report,
         )
-        return _show_result(result), _show_maps(result.comparison), plot_shift_errors(result.layers)
+        return show_result(result), show_maps(result.comparison), plot_shift_errors(result.layers)
 
-    @shows_errors
-    def show_example(model, title):
-        """The settings of an example, no further than the sliders go."""
-        dx, dy, boundary = EXAMPLES[title]
-        limit = find_limit(services.lab, model)
-        return min(max(dx, -limit), limit), min(max(dy, -limit), limit), boundary
-
-    @clears_on_errors(lambda message: (empty_html(message), "", None))
-    def measure(image, model, dx, dy, boundary, padding, layer, channel, request: gr.Request, progress=gr.Progress()):
-        """Shifts the picture and shows what changed."""
-        with services.watch(request, progress, "Downloading weights", "shift") as report:
-            return show(image, model, dx, dy, boundary, padding, layer, channel, request, progress, report)
-
-    load = {
-        "fn": measure,
-        "inputs": [bench.image, bench.model, *settings],
-        "outputs": [view, maps, plot],
-        "api_visibility": "private",
-        "show_progress": "minimal",
-        "trigger_mode": "always_last",
-    }
-    with parts:
-        with gr.Tab("All shifts"):
-            build_shift_map_panel(services, bench, controls, load)
-        with gr.Tab("Layers"):
-            build_layer_meter_panel(services, bench, controls)
-        with gr.Tab("Self-check"):
-            build_self_check_panel(services, bench)
-    explain_this(EXPLANATION)
-
-    @clears_on_errors(lambda message: (*[gr.skip()] * 3, empty_html(message), "", None))
-    def refresh(
-        image,
-        model,
-        tab,
-        dx,
-        dy,
-        boundary,
-        padding,
-        layer,
-        channel,
-        request: gr.Request,
-        progress=gr.Progress(),
-    ):
+    def refresh(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:
         """Fits the controls to the model, then measures."""
-        if tab != "shift":
-            return gr.skip()
-        with services.watch(request, progress, "Downloading weights", "shift", is_refresh=True) as report:
-            layers = services.lab.layers(model, report)
-            limit = find_limit(services.lab, model)
-            asked, (dx, dy) = (dx, dy), (min(max(d, -limit), limit) for d in (dx, dy))
-            choices = [(_describe(item), item.name) for item in layers if item.is_feature_map and item.stride]
-            layer = layer if layer in [name for _, name in choices] else _first_shown(layers)
-            # A value is sent only where it has to change: the visitor may have moved on in the meantime.
-            sliders = [
-                gr.update(minimum=-limit, maximum=limit, **({} if value == old else {"value": value}))
-                for value, old in zip((dx, dy), asked, strict=True)
-            ]
-            shown = show(image, model, dx, dy, boundary, padding, layer, channel, request, progress, report)
-        return (*sliders, gr.update(choices=choices, value=layer), *shown)
+        model, layer = values[self.bench.model], values[self.layer]
+        with self.services.watch(request, progress, "Downloading weights", "shift", is_refresh=True) as report:
+            layers = self.lab.layers(model, report)
+            limit = find_limit(self.lab, model)
+            choices = [(describe_layer(item), item.name) for item in layers if isinstance(item, MapLayer)]
+            if layer not in [name for _, name in choices]:
+                layer = find_first_shown(layers)
+            fitted = values | {self.layer: layer}
+            updates: Values = {self.layer: gr.update(choices=choices, value=layer)}
+            for slider in (self.controls.dx, self.controls.dy):
+                fitted[slider] = min(max(values[slider], -limit), limit)
+                updates[slider] = gr.update(minimum=-limit, maximum=limit)
+                if fitted[slider] != values[slider]:  # else the visitor may have moved on in the meantime
+                    updates[slider]["value"] = fitted[slider]
+            shown = self.show(fitted, request, progress, report)
+        return updates | dict(zip(self.shown, shown, strict=True))
 
-    releases = [dx.release, dy.release, controls.boundary.input, controls.padding.input, layer.input, channel.input]
-    gr.on(releases, **load)
-    for button, slider, sign in zip(nudges, (dx, dx, dy, dy), (-1, 1, -1, 1), strict=True):
-        button.click(None, slider, slider, js=_step_js(slider.elem_id, sign)).then(**load)
-    back.click(None, None, [dx, dy], js="() => [0, 0]").then(**load)
-    for button in examples:
-        button.click(show_example, [bench.model, button], [dx, dy, controls.boundary], api_visibility="private").then(
-            **load
-        )
-    step.input(lambda size: [gr.update(step=size)] * 2, step, [dx, dy], queue=False, api_visibility="private")
-    return Tab(
-        refresh,
-        [bench.image, bench.model, bench.tab, *settings],
-        [dx, dy, layer, view, maps, plot],
-        looks_at=[bench.image, bench.model],
-        linked={
-            "dx": (dx, _read_distance),
-            "dy": (dy, _read_distance),
-            "boundary": (controls.boundary, one_of(BOUNDARIES)),
-            "padding": (controls.padding, one_of(PADDINGS)),
-        },
-    )
+
+def _clear(message: str) -> tuple:
+    return empty_html(message), "", None
 
 
 def _build_controls() -> tuple[ShiftControls, gr.Dropdown]:
@@ -220,77 +209,12 @@ def _build_controls() -> tuple[ShiftControls, gr.Dropdown]:
     return ShiftControls(dx, dy, boundary, padding), step
 
 
-def _show_result(result: ShiftResult) -> Markup:
-    before, after = result.before[0], result.after[0]
-    where = describe_shift(result.dx, result.dy)
-    of_before = before.probability + result.probability_change
-    change = f"{format_percent(before.probability)} → {format_percent(of_before)}"
-    text = f"{where}: still {before.category}, {change}"
-    if not result.same_top1:
-        text = f"{where}: {before.category} ({change}) becomes {after.category}"
-    text += f"; margin {result.margin_before:+.2g} → {result.margin_after:+.2g}."
-    if result.near_tie:
-        text += " A near-tie: the two best logits are so close that rounding alone may swap them."
-    rule = BOUNDARIES[result.boundary]
-    pictures = (
-        ("Original", draw_pixels(result.before_pixels), result.before),
-        (where, draw_pixels(result.after_pixels, result.is_real), result.after),
-    )
-    columns = join_html(
-        Markup('<div class="column">{}{}</div>').format(
-            figure_html(picture, title, f"{title}: {tops[0].category}"), bars_html(tops, mark=before.index)
-        )
-        for title, picture, tops in pictures
-    )
-    twin = (
-        "This is the circular twin: the same weights with every padded operation wrapping around. It is another "
-        f"network: without a shift it says {before.category}, {format_percent(before.probability)}. "
-    )
-    hint = "Hatched pixels are invented. Arrow keys move the picture."
-    note = note_html(f"{twin if result.is_twin else ''}{rule.explanation} {hint}") + notes_html(result.notes)
-    finding = sentence_html(text, "good" if result.same_top1 else "bad")
-    return finding + Markup('<div class="pair">{}</div>').format(columns) + note
-
-
-def _show_maps(comparison: MapComparison | None) -> Markup:
-    if comparison is None:
-        return empty_html("This model has no feature map to compare.")
-    error = comparison.relative_error
-    finding = "nothing can be compared at this shift" if error is None else f"relative error {error:.2g}"
-    limit = comparison.limit
-    figures = Markup("")
-    for title, values in (
-        ("Map of the shifted picture", comparison.of_shifted),
-        ("Map of the original, shifted", comparison.shifted_map),
-        ("Difference", comparison.difference),
-    ):
-        drawn = render_map(values[None], sign="signed", scale=limit or 1.0, size=MAP_SIDE)
-        if values is not comparison.of_shifted:
-            drawn = hatch(drawn, ~comparison.is_valid)
-        figures += figure_html(drawn, title, f"{title}, {finding}")
-    text = (
-        f"Layer {comparison.layer}, channel {comparison.channel} of {comparison.num_channels}, stride "
-        f"{comparison.stride}: {finding} over all channels."
-    )
-    return sentence_html(text) + Markup('<div class="triple">{}</div>').format(figures) + scale_html(limit)
-
-
 def _read_distance(text: str) -> float:
     """The nearest quarter of a pixel that the sliders reach; ValueError for what is no finite number."""
     distance = float(text)
     if not math.isfinite(distance):
         raise ValueError(text)
     return round(4 * min(max(distance, -MAX_SHIFT), MAX_SHIFT)) / 4
-
-
-def _describe(layer: Layer) -> str:
-    return f"{layer.name}  ({' x '.join(map(str, layer.output_shape))}, stride {layer.stride})"
-
-
-def _first_shown(layers: tuple[Layer, ...]) -> str | None:
-    legible = [layer for layer in outline(layers) if min(layer.output_shape[1:]) >= LEGIBLE_SIDE]
-    shown = legible or [layer for layer in layers if layer.is_feature_map and layer.stride]
-    return shown[-1].name if shown else None
 
 
 def _step_js(slider_id: str, sign: int) -> str:

@@ -1,22 +1,24 @@
 """Training: what to train above, what came out of a run below, and matched comparisons in a part of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import gradio as gr
 
-from analysis.errors import UserError
 from models.registry import RUN_PREFIX
 from models.training.config import TrainingConfig
 from ui.services import Services
 from ui.train.comparison import build_arms_panel
 from ui.train.results.curves import build_curves_panel
 from ui.train.results.mistakes import build_errors_panel
-from ui.train.results.run_actions import list_trainings
+from ui.train.results.run_actions import check_chosen, list_trainings
 from ui.train.results.runs import build_runs_panel, follow_change
 from ui.train.results.snapshots import build_time_panel
 from ui.train.settings.form import TrainForm, build_train_form
 from ui.widgets.errors import inform, shows_errors
-from ui.widgets.html import Tab, explain_this
+from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Panel, Tab, Update, Values
+from ui.widgets.html import explain_this
+from ui.widgets.job_view import offer_runs
 from ui.workbench import Workbench, list_model_choices
 
 SHAPES_SMALL = {"dataset": "shapes", "epochs": 8, "architecture": "small_cnn"}
@@ -42,14 +44,13 @@ TRANSFER = {
 """Settings with which own pictures are learned in seconds, once there are any."""
 KEPT = ("name", "device", "trackers", "seed", "own_source", "zip", "folder")
 """Settings that no preset changes, and neither the boxes of own pictures."""
-PARTS = {
+PARTS: dict[str, tuple[str, Callable[[Services, gr.Dropdown], Panel]]] = {
     "curves": ("Curves", build_curves_panel),
     "errors": ("Errors", build_errors_panel),
     "time": ("Time", build_time_panel),
-    "runs": ("Runs", build_runs_panel),
 }
 """What there is to see of a run."""
-BUTTONS = {
+BUTTONS: dict[str, tuple[str, int, Literal["primary", "stop", "secondary"]]] = {
     "start": ("Start training", 160, "primary"),
     "stop": ("Stop", 90, "stop"),
     "resume": ("Go on", 90, "secondary"),
@@ -70,32 +71,26 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
         with gr.Tab("Single run", id="train-one") as one_tab:
             form, one = _build_training(services, bench)
         with gr.Tab("Compare arms", id="train-arms") as arms_tab:
-            arms = build_arms_panel(
-                services,
-                lambda *values: form.read(dict(zip(form.fields, values, strict=True)))[0],
-                list(form.fields.values()),
-            )
+            arms = build_arms_panel(services, form)
 
     is_comparing = gr.State(False)
 
-    def open_arms(chosen):
+    def open_arms(chosen: str | None) -> tuple:
         """Lists the comparisons; to be followed by a refresh, as it says which part is on the screen."""
-        names = arms.choices()
-        chosen = chosen if chosen in names else (names or [None])[0]
-        return gr.update(choices=names, value=chosen), True
+        return offer_runs(arms.choices(), chosen), True
 
-    def refresh(tab, is_comparing, *values):
+    def refresh(values: Values) -> Values:
         """As for a single training; a comparison is followed while it is on the screen."""
-        return *one.refresh(tab, *values), gr.update(active=tab == "train" and is_comparing)
+        is_active = values[bench.tab] == "train" and values[is_comparing]
+        return one.refresh(values) | {arms.timer: gr.update(active=is_active)}
 
     tab, *others = one.inputs
     view = Tab(refresh, [tab, is_comparing, *others], [*one.outputs, arms.timer], on_every_tab=True)
     # Nothing but the refresh sets the timer: gradio answers a refresh of before first, so that the last one holds.
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
-    opened = arms_tab.select(open_arms, arms.run, [arms.run, is_comparing], queue=False, **quiet)
-    left = one_tab.select(lambda: False, None, is_comparing, queue=False, **quiet)
+    opened = arms_tab.select(open_arms, arms.run, [arms.run, is_comparing], **QUICK)
+    left = one_tab.select(lambda: False, None, is_comparing, **QUICK)
     for event in (opened, left):
-        event.then(view.refresh, view.inputs, view.outputs, **quiet)
+        event.then(view.refresh, set(view.inputs), view.outputs, **HIDDEN)
     return view
 
 
@@ -111,135 +106,120 @@ def _build_training(services: Services, bench: Workbench) -> tuple[TrainForm, Ta
         }
     run = gr.Dropdown([], label="Run shown below", elem_id="train-run")
     part = gr.State("curves")
-    panels, tabs = {}, {}
+    panels: dict[str, Panel] = {}
+    tabs = {}
     with gr.Tabs(elem_id="train-results"):
         for name, (title, build) in PARTS.items():
             with gr.Tab(title, id=name, elem_id=f"train-tab-{name}") as tabs[name]:
                 panels[name] = build(services, run)
+        with gr.Tab("Runs", id="runs", elem_id="train-tab-runs") as tabs["runs"]:
+            panels["runs"] = runs = build_runs_panel(services, run)
     explain_this(EXPLANATION)
     _wire_parts(run, part, panels, tabs)
     _wire_actions(services, bench, form, run, buttons)
     _wire_presets(services, form, run, presets, transfer)
-    panels["runs"].changed.change(
+    runs.changed.change(
         lambda change, model, compared: follow_change(services, change, model, compared),
-        [panels["runs"].changed, bench.model, bench.compare],
+        [runs.changed, bench.model, bench.compare],
         [bench.model, bench.compare],
-        api_visibility="private",
-        show_progress="hidden",
+        **HIDDEN,
     )
     return form, _make_refresh(services, bench, run, part, panels)
 
 
-def _list_timers(panel) -> list[gr.Timer]:
-    return [timer for timer in (panel.timer, getattr(panel, "player", None)) if timer is not None]
+def _stop(panels: Iterable[Panel]) -> Values:
+    """Ends the timers of panels."""
+    return {timer: gr.update(active=False) for panel in panels for timer in panel.timers}
 
 
-def _wire_parts(run: gr.Dropdown, part: gr.State, panels: dict, tabs: dict) -> None:
+def _wire_parts(run: gr.Dropdown, part: gr.State, panels: dict[str, Panel], tabs: dict[str, gr.Tab]) -> None:
     """Only the part on the screen follows the run."""
-    quiet = {"api_visibility": "private", "show_progress": "hidden"}
     for name, panel in panels.items():
-        others = [timer for other, one in panels.items() if other != name for timer in _list_timers(one)]
+        others = [other for other in panels.values() if other is not panel]
         opened = tabs[name].select(
-            lambda name=name, others=others: (name, *(gr.update(active=False) for _ in others)),
-            None,
-            [part, *others],
-            **quiet,
-            queue=False,
+            lambda name=name, others=others: {part: name, **_stop(others)},
+            *(None, [part, *_stop(others)]),
+            **QUICK,
         )
-        opened.then(panel.refresh, panel.inputs, panel.outputs, **quiet)
-        run.change(_if_open(name, panel), [part, *panel.inputs], panel.outputs, **quiet, queue=False)
+        opened.then(panel.refresh, set(panel.inputs), panel.outputs, **HIDDEN)
+        run.change(_refresh_if_open(name, part, panel), {part, *panel.inputs}, panel.outputs, **QUICK)
 
 
-def _if_open(name: str, panel) -> Callable:
-    def follow(part, *values):
+def _refresh_if_open(name: str, part: gr.State, panel: Panel) -> Callable[[Values], Values | Update]:
+    def follow(values: Values) -> Values | Update:
         """Shows the run that is chosen now, where it is looked at."""
-        return panel.refresh(*values) if part == name else gr.skip()
+        return panel.refresh(values) if values[part] == name else gr.skip()
 
     return follow
 
 
-def _make_refresh(services: Services, bench: Workbench, run: gr.Dropdown, part: gr.State, panels: dict) -> Tab:
-    def refresh(tab, part, name, *others):
+def _make_refresh(
+    services: Services, bench: Workbench, run: gr.Dropdown, part: gr.State, panels: dict[str, Panel]
+) -> Tab:
+    def refresh(values: Values) -> Values:
         """Lists the runs, and follows the chosen one while the tab is open."""
-        if tab != "train":
-            return gr.skip(), *(update for panel in panels.values() for update in _rest(panel))
-        names = list_trainings(services)
-        name = name if name in names else (names or [None])[0]
-        updates, others = [], iter(others)
-        for kind, panel in panels.items():
-            values = [next(others) for _ in panel.inputs[1:]]
-            found = panel.refresh(name, *values) if kind == part else None
-            updates += found if isinstance(found, tuple) else [gr.skip()] * len(panel.outputs)
-        return gr.update(choices=names, value=name), *updates
+        if values[bench.tab] != "train":
+            return _stop(panels.values())
+        listed = offer_runs(list_trainings(services), values[run])
+        return {run: listed, **panels[values[part]].refresh(values | {run: listed["value"]})}
 
     outputs = [run, *(output for panel in panels.values() for output in panel.outputs)]
-    inputs = [bench.tab, part, run, *(value for panel in panels.values() for value in panel.inputs[1:])]
-    return Tab(refresh, inputs, outputs)
+    others = (each for panel in panels.values() for each in panel.inputs if each is not run)
+    return Tab(refresh, [bench.tab, part, run, *others], outputs)
 
 
-def _rest(panel) -> list:
-    """Nothing changes but that its timers end."""
-    timers = _list_timers(panel)
-    return [gr.update(active=False) if output in timers else gr.skip() for output in panel.outputs]
-
-
-def _wire_actions(services: Services, bench: Workbench, form: TrainForm, run: gr.Dropdown, buttons: dict) -> None:
-    @shows_errors
-    def begin(*values):
-        """Starts a training with the settings of the page."""
-        return _begin(services, form, values)
-
-    def act(action: Callable[[str], None]) -> Callable:
+def _wire_actions(
+    services: Services, bench: Workbench, form: TrainForm, run: gr.Dropdown, buttons: dict[str, gr.Button]
+) -> None:
+    def act(action: Callable[[str], object]) -> Callable:
         @shows_errors
-        def handler(name):
-            action(_chosen(name))
+        def handler(name: str | None) -> Update:
+            action(_check_chosen(name))
             return gr.update(choices=list_trainings(services), value=name)
 
         return handler
 
     @shows_errors
-    def choose(name):
+    def choose(name: str | None) -> tuple[Update, Update]:
         """Makes the run's model the one that all tabs look at."""
-        model = RUN_PREFIX + _chosen(name)
+        model = RUN_PREFIX + _check_chosen(name)
         services.lab.registry.get(model)
         choices = list_model_choices(services)
         inform(f"All tabs now use {model}.")
         return gr.update(choices=choices, value=model), gr.update(choices=choices)
 
-    buttons["start"].click(begin, list(form.fields.values()), run, api_visibility="private")
-    asked = {"api_visibility": "private", "show_progress": "hidden"}  # queued: gradio shows no errors of the others
-    buttons["stop"].click(act(services.jobs.stop), run, run, **asked)
-    buttons["resume"].click(act(services.jobs.resume), run, run, **asked)
-    buttons["use"].click(choose, run, [bench.model, bench.compare], **asked)
+    buttons["start"].click(_starter(services, form), form.inputs, run, **PRIVATE)
+    # Queued: gradio shows no errors of the others.
+    buttons["stop"].click(act(services.jobs.stop), run, run, **HIDDEN)
+    buttons["resume"].click(act(services.jobs.resume), run, run, **HIDDEN)
+    buttons["use"].click(choose, run, [bench.model, bench.compare], **HIDDEN)
 
 
-def _wire_presets(services: Services, form: TrainForm, run: gr.Dropdown, presets: dict, transfer: gr.Button) -> None:
-    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-
-    @shows_errors
-    def begin(*values):
-        """Starts a training with the settings of the page."""
-        return _begin(services, form, values)
-
+def _wire_presets(
+    services: Services, form: TrainForm, run: gr.Dropdown, presets: dict[str, gr.Button], transfer: gr.Button
+) -> None:
     new = {key: field.value for key, field in form.fields.items() if key not in KEPT and not key.startswith("box_")}
 
-    def fill(button: gr.Button, preset: dict):
+    def fill(button: gr.Button, preset: dict) -> gr.events.Dependency:
         settings = new | preset
-        return button.click(lambda: list(settings.values()), None, [form.fields[key] for key in settings], **quiet)
+        return button.click(lambda: list(settings.values()), None, [form.fields[key] for key in settings], **QUICK)
 
     for title, button in presets.items():
-        fill(button, PRESETS[title]).then(begin, list(form.fields.values()), run, api_visibility="private")
+        fill(button, PRESETS[title]).then(_starter(services, form), form.inputs, run, **PRIVATE)
     fill(transfer, TRANSFER | {"dataset": "own"})
 
 
-def _begin(services: Services, form: TrainForm, values: tuple):
-    settings = dict(zip(form.fields, values, strict=True))
-    config, name = form.read(settings)
-    name = services.jobs.start(config, name, is_upload=form.is_upload(settings))
-    return gr.update(choices=list_trainings(services), value=name)
+def _starter(services: Services, form: TrainForm) -> Callable:
+    @shows_errors
+    def begin(*values: Any) -> Update:
+        """Starts a training with the settings of the page."""
+        settings = form.name_values(values)
+        config, name = form.read(settings)
+        name = services.jobs.start(config, name, is_upload=form.is_upload(settings))
+        return gr.update(choices=list_trainings(services), value=name)
+
+    return begin
 
 
-def _chosen(name: str | None) -> str:
-    if not name:
-        raise UserError("There is no run to do this with; start a training first.")
-    return name
+def _check_chosen(name: str | None) -> str:
+    return check_chosen(name, "start a training first")

@@ -12,6 +12,6 @@ class Distance(gr.Slider):
 
     is_template = True  # tells gradio that the page's part of it is gr.Slider's
 
-    def preprocess(self, payload) -> float:
+    def preprocess(self, payload: float) -> float:
         """The nearest possible value."""
         return min(max(float(payload), self.minimum), self.maximum)

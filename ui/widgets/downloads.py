@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
@@ -10,6 +11,7 @@ from markupsafe import Markup
 from analysis.errors import Progress
 from ui.services import Services
 from ui.widgets.errors import clears_on_errors
+from ui.widgets.events import PRIVATE, Block
 
 VIEW = "download"
 
@@ -36,7 +38,7 @@ class ResultFiles:
                 gr.DownloadButton(title, size="sm", min_width=110, elem_id=f"{prefix}-{ending}")
                 for ending, title in titles.items()
             ]
-        self.outputs: list[gr.blocks.Block] = [row, *buttons]
+        self.outputs: list[Block] = [row, *buttons]
 
     def offer(self, stem: str, *, csv: str = "", json: object = None) -> tuple:
         """Shows the buttons of the files that there are: a table as text, and a document."""
@@ -73,7 +75,7 @@ class MadeFile:
         self,
         button: gr.Button,
         doing: str,
-        make: Callable[[object, Progress], tuple[Path, str]],
+        make: Callable[[Any, Progress], tuple[Path, str]],
         source: gr.components.Component,
     ) -> None:
         """A click on a button makes a file and saves it.
@@ -86,7 +88,7 @@ class MadeFile:
         """
 
         @clears_on_errors(lambda _: self.forget())
-        def prepare(value, request: gr.Request, progress=gr.Progress()):
+        def prepare(value: Any, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
             """Makes the file."""
             with self._services.watch(request, progress, doing, VIEW) as report:
                 report(0, 3)
@@ -96,8 +98,8 @@ class MadeFile:
             note = Markup('<p class="note" role="status">{}, {}: {}</p>').format(path.name, size, word)
             return note, gr.update(value=str(path), visible=True, label=label)
 
-        shown = {"show_progress_on": self._note, "api_visibility": "private"}
-        button.click(prepare, source, self.outputs, **shown).success(None, self._save, None, js=_SAVE)
+        made = button.click(prepare, source, self.outputs, show_progress_on=self._note, **PRIVATE)
+        made.success(None, self._save, None, js=_SAVE)
 
 
 def _format_size(num_bytes: int) -> str:

@@ -9,8 +9,9 @@ import inspect
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import gradio as gr
 from markupsafe import escape
@@ -46,14 +47,14 @@ def answers_errors(answer: Callable[[str], object]) -> Callable[[Callable], Call
 
     def decorate(handler: Callable) -> Callable:
         @functools.wraps(handler)
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> object:
             try:
                 return handler(*args, **kwargs)
             except (Cancelled, *MAYBE_PROBLEMS) as error:
                 return settle(error)
 
         @functools.wraps(handler)
-        def stream(*args, **kwargs):
+        def stream(*args: Any, **kwargs: Any) -> Iterator[object]:
             try:
                 yield from handler(*args, **kwargs)
             except (Cancelled, *MAYBE_PROBLEMS) as error:
@@ -78,12 +79,12 @@ def clears_on_errors(clear: Callable[[str], object]) -> Callable[[Callable], Cal
     return answers_errors(answer)
 
 
-def refuse(message: str) -> None:
+def refuse(message: str) -> NoReturn:
     """Ends an event of the page with a message, which pops up; its outputs stay as they are."""
     raise gr.Error(escape(message), title=TITLE, print_exception=False)
 
 
-def refuse_call(message: str) -> None:
+def refuse_call(message: str) -> NoReturn:
     """Ends a call of the API with a message."""
     raise gr.Error(message, title=TITLE, print_exception=False)
 

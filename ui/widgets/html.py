@@ -6,7 +6,6 @@ from outside also tells nothing of where things are on the server.
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import gradio as gr
 import numpy as np
@@ -18,28 +17,6 @@ from analysis.errors import UserError
 from analysis.network.predict import Prediction
 from ui.services import Services
 from ui.widgets.errors import hide_paths
-
-
-@dataclass(frozen=True)
-class Tab:
-    """What the page needs to know of a tab.
-
-    Attributes:
-        refresh: Handler that brings the tab up to date when it is opened, or when picture or model change.
-        inputs: Of ``refresh``.
-        outputs: Of ``refresh``.
-        on_every_tab: Whether to refresh also when another tab is opened, to end what goes on in this one.
-        looks_at: Components of the workbench whose change calls for a refresh while the tab is open.
-        linked: What a link to the tab restores: name in the address, component, and how its text is read
-            (raising ValueError for text that is not meant for it).
-    """
-
-    refresh: Callable
-    inputs: list
-    outputs: list
-    on_every_tab: bool = False
-    looks_at: list = field(default_factory=list)
-    linked: dict[str, tuple[gr.components.Component, Callable[[str], object]]] = field(default_factory=dict)
 
 
 def open_picture(services: Services, path: str | None, request: gr.Request, progress: gr.Progress) -> Image.Image:
@@ -81,7 +58,7 @@ def png_uri(picture: NDArray[np.uint8]) -> str:
     import cv2
 
     _, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    return "data:image/png;base64," + base64.b64encode(encoded).decode()
+    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode()
 
 
 def figure_html(picture: NDArray[np.uint8], caption: str, alt: str, style: str = "") -> Markup:

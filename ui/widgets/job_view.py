@@ -1,7 +1,8 @@
 """Watching work that goes on in a process of its own: choose a run, see how far it is, end it, go on, delete it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
 import gradio as gr
 from markupsafe import Markup
@@ -12,17 +13,22 @@ from models.runs.queue import jobs_before
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.widgets.errors import shows_errors
+from ui.widgets.events import HIDDEN, QUICK, Block, Listener, Update
 from ui.widgets.html import empty_html, progress_html, sentence_html
 
 WATCH_SECONDS = 1.0
 TONES = {"finished": "good", "failed": "bad", "damaged": "bad"}
-ACTIONS = {
+ACTIONS: dict[str, tuple[str, Literal["stop", "secondary"], Callable[[JobManager, str], object]]] = {
     "stop": ("Stop", "stop", JobManager.stop),
     "kill": ("Kill", "secondary", JobManager.kill),
     "resume": ("Go on", "secondary", JobManager.resume),
     "delete": ("Delete run", "secondary", JobManager.delete),
 }
 """What can be done with a run: title, looks, and what it does."""
+
+
+Result = tuple[Sequence[Block], Callable[[Run | None], tuple]]
+"""Components, and what gives their values for a run; without one they are empty."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +42,14 @@ class JobView:
     timer: gr.Timer
     seen: gr.State
     choices: Callable[[], list[str]]
-    on_open: dict = field(default_factory=dict)
+    on_open: Listener | None = None
 
 
 def build_job_view(
     services: Services,
     kind: str,
     empty: str,
-    build_result: Callable[[], tuple[Sequence, Callable[[Run | None], tuple]]],
+    build_result: Callable[[], Result],
 ) -> JobView:
     """Lays out the view of one kind of run and wires it.
 
@@ -66,7 +72,7 @@ def build_job_view(
     def choices() -> list[str]:
         return [found.name for found in services.jobs.list(kind)]
 
-    def watch(name, last):
+    def watch(name: str | None, last: object) -> tuple | Update:
         """Shows a run as it is now; nothing is sent while nothing changes."""
         if not name:
             return gr.skip() if last == empty else (empty_html(empty), *show(None), empty)
@@ -84,22 +90,25 @@ def build_job_view(
         except UserError as error:  # its files are damaged; nothing of it is shown
             return _describe(current, before) + sentence_html(str(error), "bad"), *show(None), version
 
-    def act(action: Callable[[JobManager, str], None]) -> Callable:
+    def act(action: Callable[[JobManager, str], object]) -> Callable:
         @shows_errors
-        def handler(name):
+        def handler(name: str | None) -> Update:
             if not name:
                 raise UserError("There is no run to do this with; start one first.")
             action(services.jobs, name)
-            names = choices()
-            return gr.update(choices=names, value=name if name in names else (names or [None])[0])
+            return offer_runs(choices(), name)
 
         return handler
 
-    hidden = {"api_visibility": "private", "show_progress": "hidden"}
     for name, button in buttons.items():
-        button.click(act(ACTIONS[name][-1]), run, run, **hidden)
-    gr.on([timer.tick, run.change], watch, [run, seen], [status, *parts, seen], queue=False, **hidden)
+        button.click(act(ACTIONS[name][-1]), run, run, **HIDDEN)
+    gr.on([timer.tick, run.change], watch, [run, seen], [status, *parts, seen], **QUICK)
     return JobView(run, timer, seen, choices)
+
+
+def offer_runs(names: Sequence[str], chosen: str | None) -> Update:
+    """The choices of a list of runs; where the chosen one is gone, the newest takes its place."""
+    return gr.update(choices=list(names), value=chosen if chosen in names else next(iter(names), None))
 
 
 def count_before(services: Services, run: Run) -> int:

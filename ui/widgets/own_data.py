@@ -13,6 +13,7 @@ from models.data.class_boxes import save_class_boxes
 from models.data.system_files import is_system_file
 from models.names import find_path, list_readable, simplify
 from ui.services import Services
+from ui.widgets.events import QUICK, Field
 
 OWN = "own"
 """The choice that stands for own pictures among named data sets."""
@@ -79,7 +80,7 @@ class OwnPictures:
         is_upload: Values by field -> whether that is a file that may vanish, so that a run has to keep a copy.
     """
 
-    fields: dict[str, gr.components.Component]
+    fields: dict[str, Field]
     find: Callable[[Mapping], str]
     is_upload: Callable[[Mapping], bool]
 
@@ -87,23 +88,21 @@ class OwnPictures:
 def build_own_pictures(services: Services, elem_id: str) -> OwnPictures:
     """Lays out the choice between a zip or folder and class boxes; ids begin with ``elem_id``."""
     store = BoxStore()
-    fields: dict[str, gr.components.Component] = {
-        "own_source": gr.Radio(
-            [(title, name) for name, title in SOURCES.items()],
-            value="files",
-            label="Where the pictures are",
-            elem_id=f"{elem_id}-source",
-        )
-    }
+    source = gr.Radio(
+        [(title, name) for name, title in SOURCES.items()],
+        value="files",
+        label="Where the pictures are",
+        elem_id=f"{elem_id}-source",
+    )
     with gr.Row() as files:
-        fields["zip"], fields["folder"] = build_own_data(services, f"{elem_id}-folder")
+        upload, folder = build_own_data(services, f"{elem_id}-folder")
     with gr.Column(visible=False) as boxes:
+        fields: dict[str, Field] = {"own_source": source, "zip": upload, "folder": folder}
         fields |= _build_boxes(elem_id)
-    fields["own_source"].change(
+    source.change(
         lambda source: [gr.update(visible=source == "files"), gr.update(visible=source == "boxes")],
-        fields["own_source"],
-        [files, boxes],
-        **{"queue": False, "show_progress": "hidden", "api_visibility": "private"},
+        *(source, [files, boxes]),
+        **QUICK,
     )
 
     def find(values: Mapping) -> str:
@@ -164,8 +163,8 @@ class BoxStore:
         return path
 
 
-def _build_boxes(elem_id: str) -> dict[str, gr.components.Component]:
-    fields: dict[str, gr.components.Component] = {}
+def _build_boxes(elem_id: str) -> dict[str, Field]:
+    fields: dict[str, Field] = {}
     groups = []
     with gr.Row():
         for number in range(1, MAX_BOXES + 1):
@@ -186,14 +185,11 @@ def _build_boxes(elem_id: str) -> dict[str, gr.components.Component]:
     shown = gr.State(FIRST_BOXES)
     add = gr.Button("Add a class", size="sm", min_width=120, scale=0, elem_id=f"{elem_id}-add-class")
 
-    def add_class(count: int):
+    def add_class(count: int) -> tuple:
         """Shows one box more."""
         count = min(count + 1, MAX_BOXES)
         more = [gr.update(visible=number < count) for number in range(MAX_BOXES)]
         return count, *more, gr.update(interactive=count < MAX_BOXES)
 
-    add.click(
-        *(add_class, shown, [shown, *groups, add]),
-        **{"queue": False, "show_progress": "hidden", "api_visibility": "private"},
-    )
+    add.click(add_class, shown, [shown, *groups, add], **QUICK)
     return fields

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import gradio as gr
+from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
 from PIL import Image
 
@@ -47,7 +48,7 @@ class Picture(gr.Image):
 
     is_template = True  # tells gradio that the page's part of it is gr.Image's
 
-    def preprocess(self, payload) -> str | None:
+    def preprocess(self, payload: ImageData | None) -> str | None:
         """The path of the uploaded file, or None."""
         if payload is None or payload.path is None:
             return None

@@ -39,10 +39,13 @@ def test_no_listener_waits_for_a_state_that_is_set_outside_the_queue(page):
 @pytest.mark.parametrize(
     ("event", "arguments"),
     [
-        ("show_preview", ("{path}",)),
-        ("show_features", ("{path}", DEFAULT_MODEL, "conv_stem", 1, ["features"])),
-        ("explain", ("{path}", DEFAULT_MODEL, "saliency", "Predicted class", "signed", 0.5, "inferno")),
-        ("classify", ("{path}", DEFAULT_MODEL, [], "classify")),
+        ("show_preview", {}),
+        (
+            "show_features",
+            {"model": DEFAULT_MODEL, "features-layer": "conv_stem", None: ["features"]},
+        ),
+        ("explain", {"model": DEFAULT_MODEL, "explain-target": "auto", None: "saliency"}),
+        ("classify", {"model": DEFAULT_MODEL, "compare": [], None: "classify"}),
     ],
 )
 def test_cancel_reaches_a_picture_that_is_being_opened(page, event, arguments, tmp_path, monkeypatch):
@@ -57,8 +60,10 @@ def test_cancel_reaches_a_picture_that_is_being_opened(page, event, arguments, t
     monkeypatch.setattr("ui.widgets.errors.inform", lambda message: None)
     Image.linear_gradient("L").save(tmp_path / "cell.tif")
     events = [entry for entry in page.fns.values() if entry.name == event and entry.api_visibility == "private"]
-    values = [value.format(path=tmp_path / "cell.tif") if isinstance(value, str) else value for value in arguments]
-    events[0].fn(*values, gr.Request(session_hash="one"), lambda *args, **kwargs: None)
+    chosen = arguments | {"image": str(tmp_path / "cell.tif")}
+    values = {component: chosen.get(component.elem_id) for component in events[0].inputs}
+    given = [values] if events[0].inputs_as_dict else list(values.values())
+    events[0].fn(*given, gr.Request(session_hash="one"), lambda *args, **kwargs: None)
     assert asked == [event]
 
 

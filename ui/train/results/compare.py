@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from analysis.errors import UserError
+from analysis.errors import Progress, UserError
 from analysis.figures.training import RUN_MEASURES, plot_runs
 from lab.runs.compare import compare_runs
 from models.runs.run import Run
@@ -14,6 +14,7 @@ from ui.services import Services
 from ui.train.results.runs_table import comparison_html
 from ui.widgets.downloads import MadeFile
 from ui.widgets.errors import shows_errors
+from ui.widgets.events import QUICK, Update
 from ui.widgets.html import empty_html
 
 MAX_COMPARED = 6
@@ -58,7 +59,7 @@ def build_run_comparison(services: Services, timer: gr.Timer) -> gr.Dropdown:
     made = MadeFile(services, "runs-comparison")
     seen = gr.State(None)
 
-    def show(names, measure, last):
+    def show(names: list[str] | None, measure: str, last: object) -> tuple | Update:
         """Shows the comparison as it is now; nothing is sent while nothing changes."""
         runs = read_runs(services, names or [])
         version = [measure, *((run.name, run.state, len(run.metrics)) for run in runs)]
@@ -78,14 +79,13 @@ def build_run_comparison(services: Services, timer: gr.Timer) -> gr.Dropdown:
         chart = gr.update(value=figure, visible=figure is not None)
         return chart, comparison_html(compare_runs(runs)), gr.update(visible=True), *made.forget(), version
 
-    def write(names, report) -> tuple[Path, str]:
+    def write(names: list[str] | None, report: Progress) -> tuple[Path, str]:
         runs = read_runs(services, names or [])
         if len(runs) < 2:
             raise UserError("Choose at least two runs to compare.")
         path = services.write_file("comparison.json", json.dumps(compare_runs(runs).to_json(), allow_nan=False))
         return Path(path), f"results and settings of {', '.join(run.name for run in runs)}."
 
-    hidden = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     outputs = [plot, results, files, *made.outputs, seen]
     gr.on(
         [compare.change, measure.input, timer.tick],
@@ -93,7 +93,7 @@ def build_run_comparison(services: Services, timer: gr.Timer) -> gr.Dropdown:
         [compare, measure, seen],
         outputs,
         trigger_mode="always_last",
-        **hidden,
+        **QUICK,
     )
     made.wire(document, "Writing the comparison", write, compare)
     return compare

@@ -1,10 +1,6 @@
 """Putting labels right: relabel or exclude a picture, take it back, and train anew with what has been collected."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import gradio as gr
-from markupsafe import Markup
 
 from analysis.errors import UserError
 from lab.runs.corrections import add_correction, find_trained, read_corrections, take_back_correction
@@ -13,51 +9,55 @@ from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.train.results.mistakes_view import CORRECTED, count
 from ui.widgets.errors import inform, shows_errors
+from ui.widgets.events import HIDDEN, PRIVATE, Block, Update, Values
 from ui.widgets.html import note_html, sentence_html, table_html
 
-
-def no_corrections() -> tuple[Markup, dict]:
-    """What is shown where there are none."""
-    return Markup(""), gr.update(visible=False)
+NOT_CHOSEN = "Choose a picture first, and the class that it ought to have."
 
 
-@dataclass(frozen=True)
-class CorrectionTools:
-    """``tools`` go with a picture, ``label`` gets the classes; ``show(run)`` gives the values of ``outputs``."""
-
-    tools: gr.Row
-    label: gr.Dropdown
-    show: Callable[[Run], tuple]
-    outputs: list
-
-
-def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, method: gr.Dropdown) -> CorrectionTools:
-    """Lays out the tools and wires them.
+class Corrections:
+    """The tools that put labels right, and the list of what was put right.
 
     Args:
         services: The lab and what goes with it.
         run: The dropdown with the name of the run; the corrected run is chosen in it.
         picked: Holds the part of the data and the index of the picture that is shown.
         method: A control of the picture that is shown, to stand beside the tools; not rendered yet.
-    """
-    with gr.Row(elem_classes="controls", visible=False) as tools:
-        method.render()
-        label = gr.Dropdown([], label="Relabel as", elem_id="errors-label", min_width=150)
-        relabel = gr.Button("Relabel", elem_id="errors-relabel", size="md", min_width=90, scale=0)
-        exclude = gr.Button("Exclude", elem_id="errors-exclude", size="md", min_width=90, scale=0)
-    listed = gr.HTML(elem_id="errors-corrections")
-    with gr.Row(elem_classes="controls", visible=False) as actions:
-        undo = gr.Button("Undo", elem_id="errors-undo", size="md", min_width=90, scale=0)
-        retrain = gr.Button(
-            "Retrain with corrections", variant="primary", elem_id="errors-retrain", size="md", min_width=240, scale=0
-        )
 
-    def show(current: Run) -> tuple[Markup, dict]:
+    Attributes:
+        tools: They go with a picture.
+        label: Gets the classes.
+        outputs: What :meth:`show` gives the values of.
+    """
+
+    def __init__(self, services: Services, run: gr.Dropdown, picked: gr.State, method: gr.Dropdown):
+        self._services = services
+        with gr.Row(elem_classes="controls", visible=False) as self.tools:
+            method.render()
+            self.label = gr.Dropdown([], label="Relabel as", elem_id="errors-label", min_width=150)
+            relabel = gr.Button("Relabel", elem_id="errors-relabel", size="md", min_width=90, scale=0)
+            exclude = gr.Button("Exclude", elem_id="errors-exclude", size="md", min_width=90, scale=0)
+        self._listed = gr.HTML(elem_id="errors-corrections")
+        with gr.Row(elem_classes="controls", visible=False) as self._actions:
+            undo = gr.Button("Undo", elem_id="errors-undo", size="md", min_width=90, scale=0)
+            title = "Retrain with corrections"
+            retrain = gr.Button(title, variant="primary", elem_id="errors-retrain", size="md", min_width=240, scale=0)
+        self.outputs: list[Block] = [self._listed, self._actions]
+        relabel.click(self.add_label, [run, picked, self.label], self.outputs, **HIDDEN)
+        exclude.click(self.add_exclusion, [run, picked], self.outputs, **HIDDEN)
+        undo.click(self.take_back, run, self.outputs, **HIDDEN)
+        retrain.click(self.train, run, run, **PRIVATE)
+
+    def show_none(self) -> Values:
+        """What is shown where there are none."""
+        return {self._listed: "", self._actions: gr.update(visible=False)}
+
+    def show(self, current: Run) -> Values:
         """The corrections of a run as a table, and whether there is anything to do with them."""
         corrections = latest_corrections(read_corrections(current))
         if not corrections:
-            return no_corrections()
-        trained = find_trained(current, corrections, services.jobs.list("training"))
+            return self.show_none()
+        trained = find_trained(current, corrections, self._services.jobs.list("training"))
         rows = [
             (each.number, each.part, each.before, each.after, _say_trained(trained.get(each.number)))
             for each in corrections
@@ -68,57 +68,51 @@ def build_corrections(services: Services, run: gr.Dropdown, picked: gr.State, me
         )
         table = table_html(["picture", "of", "label now", "will be", "trained with in"], rows)
         text = sentence_html(f"{count(len(rows), 'correction')} to {current.name}, {state}.")
-        return text + table + note_html(CORRECTED), gr.update(visible=True)
-
-    def add(name, picked, label, is_excluded: bool) -> tuple:
-        current = services.jobs.read(name or "")
-        if picked is None or (label is None and not is_excluded):
-            raise UserError("Choose a picture first, and the class that it ought to have.")
-        part, index = picked
-        add_correction(current, open_errors(current, part), index, None if is_excluded else label)
-        return show(current)
+        return {self._listed: text + table + note_html(CORRECTED), self._actions: gr.update(visible=True)}
 
     @shows_errors
-    def add_label(name, picked, label):
+    def add_label(self, name: str | None, picked: tuple[str, int] | None, label: int | None) -> Values:
         """Notes that a picture has the chosen class."""
-        return add(name, picked, label, is_excluded=False)
+        if label is None:
+            raise UserError(NOT_CHOSEN)
+        return self._add(name, picked, label)
 
     @shows_errors
-    def add_exclusion(name, picked):
+    def add_exclusion(self, name: str | None, picked: tuple[str, int] | None) -> Values:
         """Notes that a picture is left out."""
-        return add(name, picked, None, is_excluded=True)
+        return self._add(name, picked, None)
+
+    def _add(self, name: str | None, picked: tuple[str, int] | None, label: int | None) -> Values:
+        current = self._services.jobs.read(name or "")
+        if picked is None:
+            raise UserError(NOT_CHOSEN)
+        part, index = picked
+        add_correction(current, open_errors(current, part), index, label)
+        return self.show(current)
 
     @shows_errors
-    def take_back(name):
+    def take_back(self, name: str | None) -> Values:
         """Forgets the last correction."""
-        current = services.jobs.read(name or "")
+        current = self._services.jobs.read(name or "")
         take_back_correction(current)
-        return show(current)
+        return self.show(current)
 
     @shows_errors
-    def train(name):
+    def train(self, name: str | None) -> Update:
         """Trains anew with the corrections, as another run."""
-        current = services.jobs.read(name or "")
+        jobs = self._services.jobs
+        current = jobs.read(name or "")
         corrections = latest_corrections(read_corrections(current))
-        trained = find_trained(current, corrections, services.jobs.list("training"))
+        trained = find_trained(current, corrections, jobs.list("training"))
         if corrections and len(trained) == len(corrections):
             found = ", ".join(sorted({run.name for run in trained.values()}))
             raise UserError(f"All corrections have been trained with in {found}; correct another picture first.")
-        config, new = plan_corrected_run(services.lab, current, corrections)
-        services.jobs.start(config, new, is_upload=is_upload(current))
+        config, new = plan_corrected_run(self._services.lab, current, corrections)
+        jobs.start(config, new, is_upload=is_upload(current))
         more = count(len(corrections), "more correction")
-        services.jobs.write_notes(new, f"{current.name} with {more}.")
+        jobs.write_notes(new, f"{current.name} with {more}.")
         inform(f"{new} has been started; as soon as it has predictions, it is compared with {current.name} here.")
-        return gr.update(choices=[found.name for found in services.jobs.list("training")], value=new)
-
-    private = {"api_visibility": "private"}
-    hidden = {**private, "show_progress": "hidden"}
-    outputs = [listed, actions]
-    relabel.click(add_label, [run, picked, label], outputs, **hidden)
-    exclude.click(add_exclusion, [run, picked], outputs, **hidden)
-    undo.click(take_back, run, outputs, **hidden)
-    retrain.click(train, run, run, **private)
-    return CorrectionTools(tools, label, show, outputs)
+        return gr.update(choices=[found.name for found in jobs.list("training")], value=new)
 
 
 def _say_trained(run: Run | None) -> str:

@@ -1,8 +1,5 @@
 """How a training goes: what it is at, and its curves, live."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import gradio as gr
 from markupsafe import Markup
 
@@ -11,6 +8,7 @@ from analysis.figures.training import plot_accuracy, plot_layers, plot_learning_
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.widgets.errors import hide_paths
+from ui.widgets.events import QUICK, Panel, Update, Values
 from ui.widgets.html import empty_html, format_count, join_html, list_html, progress_html, sentence_html
 from ui.widgets.job_view import count_before, describe_wait
 
@@ -28,17 +26,7 @@ EXTRA_CURVES = {
 """Charts that are folded away."""
 
 
-@dataclass(frozen=True)
-class CurvesPanel:
-    """``refresh(run_name)`` gives the values of ``outputs``, and never raises; ``timer`` follows the run."""
-
-    refresh: Callable[[str | None], tuple]
-    inputs: list
-    outputs: list
-    timer: gr.Timer
-
-
-def build_curves_panel(services: Services, run: gr.Dropdown) -> CurvesPanel:
+def build_curves_panel(services: Services, run: gr.Dropdown) -> Panel:
     """Lays out the panel and wires it.
 
     Args:
@@ -61,31 +49,32 @@ def build_curves_panel(services: Services, run: gr.Dropdown) -> CurvesPanel:
     timer, seen = gr.Timer(WATCH_SECONDS, active=False), gr.State(None)
     outputs = [status, curves, *main, *extra, log, seen]
 
-    def nothing(reason: str) -> tuple:
-        return empty_html(reason), gr.update(visible=False), *[None] * len([*main, *extra]), "", reason
-
-    def watch(name: str | None, last=None):
-        """Shows a run as it is now; nothing is sent while nothing changes."""
-        if not name:
-            return gr.skip() if last == NO_RUN else nothing(NO_RUN)
+    def show(name: str | None, last: object) -> Values:
+        """A run as it is now; nothing while nothing changes."""
         try:
-            current = services.jobs.read(name)
-            before = count_before(services, current)
+            current = services.jobs.read(name) if name else None
+            before = count_before(services, current) if current else 0
         except UserError as error:
-            return gr.skip() if last == str(error) else nothing(str(error))
+            return nothing(str(error), last)
+        if current is None:
+            return nothing(NO_RUN, last)
         version = [name, current.state, current.message, before, len(current.metrics), current.silence]
-        return gr.skip() if version == last else (*_show(current, before), version)
+        return {} if version == last else dict(zip(outputs, (*_show(current, before), version), strict=True))
 
-    def refresh(name: str | None) -> tuple:
-        """Shows a run and follows it from now on."""
-        found = watch(name)
-        return (
-            (*found, gr.update(active=True)) if isinstance(found, tuple) else (*[gr.skip()] * len(outputs), gr.skip())
-        )
+    def nothing(reason: str, last: object) -> Values:
+        if last == reason:
+            return {}
+        no_charts = dict.fromkeys([*main, *extra])
+        return no_charts | {status: empty_html(reason), curves: gr.update(visible=False), log: "", seen: reason}
 
-    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    timer.tick(watch, [run, seen], outputs, **quiet)
-    return CurvesPanel(refresh, [run], [*outputs, timer], timer)
+    def watch(name: str | None, last: object) -> Values | Update:
+        """Shows a run as it is now."""
+        return show(name, last) or gr.skip()
+
+    timer.tick(watch, [run, seen], outputs, **QUICK)
+    return Panel(
+        lambda values: show(values[run], None) | {timer: gr.update(active=True)}, [run], [*outputs, timer], [timer]
+    )
 
 
 def _show(run: Run, before: int) -> tuple:

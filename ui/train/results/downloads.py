@@ -11,8 +11,10 @@ from analysis.errors import Progress, UserError
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
 from ui.services import Services
+from ui.train.results.run_actions import check_chosen
 from ui.widgets.downloads import MadeFile
 from ui.widgets.errors import clears_on_errors
+from ui.widgets.events import PRIVATE, Block
 from ui.widgets.html import sentence_html
 
 VIEW = "run-files"
@@ -41,7 +43,7 @@ class RunDownloads:
         show: Gives their values for a run, and whether it is another one than before.
     """
 
-    outputs: list[gr.components.Component]
+    outputs: list[Block]
     show: Callable[[Run, bool], tuple]
 
 
@@ -76,7 +78,7 @@ def build_capsule_upload(services: Services, run: gr.Dropdown, changed: gr.State
     note = gr.HTML(elem_id="runs-incoming")
 
     @clears_on_errors(lambda _: (gr.skip(), gr.skip(), ""))
-    def open_capsule(path, request: gr.Request, progress=gr.Progress()):
+    def open_capsule(path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Makes a run out of a capsule, and chooses it."""
         from models.training.capsule import unpack_capsule
 
@@ -89,14 +91,12 @@ def build_capsule_upload(services: Services, run: gr.Dropdown, changed: gr.State
         text = f"The capsule is the run {name} now, and its model is {RUN_PREFIX}{name}."
         return gr.update(choices=names, value=name), (None, name, time.time_ns()), sentence_html(text, "good")
 
-    return upload.upload(open_capsule, upload, [run, changed, note], show_progress_on=note, api_visibility="private")
+    return upload.upload(open_capsule, upload, [run, changed, note], show_progress_on=note, **PRIVATE)
 
 
-def _maker(services: Services, file: RunFile) -> Callable[[object, Progress], tuple[Path, str]]:
-    def make(name, report):
-        if not name:
-            raise UserError("There is no run to do this with; choose one first.")
-        run = services.jobs.read(name)
+def _maker(services: Services, file: RunFile) -> Callable[[str | None, Progress], tuple[Path, str]]:
+    def make(name: str | None, report: Progress) -> tuple[Path, str]:
+        run = services.jobs.read(check_chosen(name))
         path = services.new_file(f"{run.name}{file.ending}")
         return path, file.write(services, run, path, report)
 

@@ -1,9 +1,9 @@
 """What a run gets wrong: the confusion matrix, the pictures behind its cells, and the change from another run."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.attribution.methods import METHODS
 from analysis.errors import UserError
@@ -12,7 +12,7 @@ from lab.runs.mistakes import LINEAR, PARTS, contrast_picture, find_uncorrected,
 from models.runs.run import UNFINISHED, Run
 from ui.entry import read_position
 from ui.services import Services
-from ui.train.results.corrections import build_corrections, no_corrections
+from ui.train.results.corrections import Corrections
 from ui.train.results.mistakes_view import (
     ANY,
     compare_errors,
@@ -24,6 +24,7 @@ from ui.train.results.mistakes_view import (
     read_pair,
 )
 from ui.widgets.errors import clears_on_errors, shows_errors
+from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Panel, Update, Values, Work
 from ui.widgets.html import empty_html, explain_this
 from ui.widgets.thumbnails import build_thumbnails, write_thumbnails
 
@@ -44,187 +45,217 @@ measured.
 """
 
 
-@dataclass(frozen=True)
-class ErrorsPanel:
-    """What the tab refreshes: ``refresh(run_name)`` gives the values of ``outputs``, and never raises.
-
-    ``timer`` follows a run that is at work, and stops by itself; switch it off when the panel is closed.
-    """
-
-    refresh: Callable[[str | None], tuple]
-    inputs: list
-    outputs: list
-    timer: gr.Timer
-
-
-def build_errors_panel(services: Services, run: gr.Dropdown) -> ErrorsPanel:
+def build_errors_panel(services: Services, run: gr.Dropdown) -> Panel:
     """Lays out the panel and wires what happens inside it.
 
     Args:
         services: The lab and what goes with it.
         run: The dropdown with the name of the run; a new run is chosen in it.
     """
-    finding = gr.HTML(empty_html(NO_RUN), elem_id="errors-finding")
-    with gr.Column(visible=False) as body:
-        with gr.Row():
-            matrix = gr.Plot(show_label=False, elem_id="errors-confusion", min_width=320)
-            classes = gr.Plot(show_label=False, elem_id="errors-classes", min_width=320)
-        gr.HTML(js_on_load=_CLICKS)
-        clicked = gr.Button("Show the chosen cell", elem_id="errors-cell", elem_classes="beyond-view")
-        part = gr.Radio(
-            [(entry.title, name) for name, entry in PARTS.items()],
-            value="validation",
-            label="Pictures of",
-            elem_id="errors-part",
-        )
-        with gr.Row(elem_classes="controls"):
-            true = gr.Dropdown([], label="True class", elem_id="errors-true", min_width=140)
-            predicted = gr.Dropdown([], label="Predicted class", elem_id="errors-predicted", min_width=140)
-            pairs = gr.Dropdown([], label="Most confused", elem_id="errors-pairs", min_width=220)
-            top = gr.Button("Top losses", elem_id="errors-top", size="md", min_width=110, scale=0)
-        heading = gr.HTML(elem_id="errors-heading")
-        gallery = build_thumbnails("errors-gallery", columns=6)
-        detail = gr.HTML(elem_id="errors-detail")
-        methods = [(METHODS[name].title, name) for name in LINEAR]
-        method = gr.Dropdown(
-            methods, value="occlusion", label="Map by", elem_id="errors-method", min_width=180, render=False
-        )
-        picked = gr.State(None)
-        corrections = build_corrections(services, run, picked, method)
-        compare = gr.Dropdown([], label="Compare with the run", elem_id="errors-compare")
-        change = gr.HTML(elem_id="errors-change")
-        difference = gr.Plot(show_label=False, visible=False, elem_id="errors-difference", elem_classes="maps-2")
-    explain_this(EXPLANATION)
-    shown, seen, timer = gr.State(()), gr.State(None), gr.Timer(WATCH_SECONDS, active=False)
+    return _Errors(services, run).wire()
 
-    results = [finding, body, matrix, classes, pairs, heading, gallery, shown, change, difference]
-    lists = [part, true, predicted, corrections.label, compare]
-    picture = [detail, corrections.tools, picked]
-    no_picture = ("", gr.update(visible=False), None)
-    outputs = [*results, *lists, *picture, *corrections.outputs, timer, seen]
 
-    def list_chosen(current: Run, part: str, true, predicted) -> tuple:
+class _Errors:
+    def __init__(self, services: Services, run: gr.Dropdown):
+        self.services, self.run = services, run
+        self.finding = gr.HTML(empty_html(NO_RUN), elem_id="errors-finding")
+        self.picked, self.shown, self.seen = gr.State(None), gr.State(()), gr.State(None)
+        with gr.Column(visible=False) as self.body:
+            with gr.Row():
+                self.matrix = gr.Plot(show_label=False, elem_id="errors-confusion", min_width=320)
+                self.classes = gr.Plot(show_label=False, elem_id="errors-classes", min_width=320)
+            gr.HTML(js_on_load=_CLICKS)
+            self.clicked = gr.Button("Show the chosen cell", elem_id="errors-cell", elem_classes="beyond-view")
+            parts = [(entry.title, name) for name, entry in PARTS.items()]
+            self.part = gr.Radio(parts, value="validation", label="Pictures of", elem_id="errors-part")
+            with gr.Row(elem_classes="controls"):
+                self.true = gr.Dropdown([], label="True class", elem_id="errors-true", min_width=140)
+                self.predicted = gr.Dropdown([], label="Predicted class", elem_id="errors-predicted", min_width=140)
+                self.pairs = gr.Dropdown([], label="Most confused", elem_id="errors-pairs", min_width=220)
+                self.top = gr.Button("Top losses", elem_id="errors-top", size="md", min_width=110, scale=0)
+            self.heading = gr.HTML(elem_id="errors-heading")
+            self.gallery = build_thumbnails("errors-gallery", columns=6)
+            self.detail = gr.HTML(elem_id="errors-detail")
+            methods = [(METHODS[name].title, name) for name in LINEAR]
+            self.method = gr.Dropdown(
+                methods, value="occlusion", label="Map by", elem_id="errors-method", min_width=180, render=False
+            )
+            self.corrections = Corrections(services, run, self.picked, self.method)
+            self.compare = gr.Dropdown([], label="Compare with the run", elem_id="errors-compare")
+            self.change = gr.HTML(elem_id="errors-change")
+            self.difference = gr.Plot(
+                show_label=False, visible=False, elem_id="errors-difference", elem_classes="maps-2"
+            )
+        explain_this(EXPLANATION)
+        self.timer = gr.Timer(WATCH_SECONDS, active=False)
+
+    def wire(self) -> Panel:
+        """Wires what happens, and says what the tab has to know."""
+        run, part, true, predicted, pairs = self.run, self.part, self.true, self.predicted, self.pairs
+        tools = self.corrections.tools
+        pictures: list[Block] = [pairs, self.heading, self.gallery, self.shown, self.detail, tools, self.picked]
+        fill: Work = {
+            "fn": shows_errors(self.show_pictures),
+            "inputs": {run, part, true, predicted},
+            "outputs": pictures,
+        }
+        explained: Work = {
+            "fn": clears_on_errors(lambda message: (empty_html(message), gr.update(visible=True)))(self.explain),
+            "inputs": [run, self.picked, self.method],
+            "outputs": [self.detail, tools],
+        }
+        cell = "() => ['validation', ...window.convscopeCell, null]"  # the matrix is theirs
+        self.clicked.click(None, None, [part, true, predicted, pairs], js=cell).then(**fill, **HIDDEN)
+        gr.on([true.input, predicted.input], **fill, **HIDDEN, trigger_mode="always_last")
+        part.input(lambda: None, None, pairs, **QUICK).then(**fill, **HIDDEN)
+        pairs.input(read_pair, pairs, [true, predicted], **QUICK).then(**fill, **HIDDEN)
+        self.top.click(lambda: (ANY, ANY, None), None, [true, predicted, pairs], **QUICK).then(**fill, **HIDDEN)
+        self.gallery.select(self.choose, self.shown, self.picked, **QUICK).then(**explained, **PRIVATE)
+        self.method.input(**explained, **PRIVATE)
+        self.compare.input(self.compare_with, [run, self.compare], [self.change, self.difference], **HIDDEN)
+        outputs = [
+            *(self.finding, self.body, self.matrix, self.classes, *pictures, part, true, predicted),
+            *(self.corrections.label, self.compare, self.change, self.difference, *self.corrections.outputs),
+            *(self.timer, self.seen),
+        ]
+        followed: set[Any] = {run, part, true, predicted, self.compare, self.seen}
+        self.timer.tick(self.follow, followed, outputs, **QUICK)
+        return Panel(self.refresh, [run], outputs, [self.timer])
+
+    def no_picture(self) -> Values:
+        """No picture is shown large."""
+        return {self.detail: "", self.corrections.tools: gr.update(visible=False), self.picked: None}
+
+    def list_chosen(self, current: Run, part: str, true: int | None, predicted: int | None) -> Values:
         """The pairs of the part that are confused most, and its pictures; or why there are none."""
         try:
             if not has_errors(current, part):
                 raise UserError(explain_no_training(current))
             view = open_errors(current, part)
         except UserError as error:
-            return gr.update(choices=[]), empty_html(str(error)), None, ()
+            text, pairs = empty_html(str(error)), gr.update(choices=[])
+            return {self.pairs: pairs, self.heading: text, self.gallery: None, self.shown: ()}
         text, pictures, chosen = list_pictures(view, true, predicted)
-        shown = tuple((part, index) for index in chosen)
-        return gr.update(choices=list_pairs(view.confusion)), text, write_thumbnails(services, pictures), shown
+        return {
+            self.pairs: gr.update(choices=list_pairs(view.confusion)),
+            self.heading: text,
+            self.gallery: write_thumbnails(self.services, pictures),
+            self.shown: tuple((part, index) for index in chosen),
+        }
 
-    def draw(current: Run, part: str, true, predicted, compared) -> tuple:
+    def draw(self, current: Run, part: str, true: int | None, predicted: int | None, compared: str | None) -> Values:
+        """All that another epoch changes."""
         view = open_errors(current)
         found = view.confusion
-        pairs, *chosen = list_chosen(current, part, true, predicted)
-        return (
-            describe_errors(current, found),
-            gr.update(visible=True),
-            plot_confusion(found.counts, found.categories),
-            plot_class_scores(found.score_classes()),
-            pairs | {"value": None},
-            *chosen,
-            *compare_errors(services, current, view, compared),
-        )
+        chosen = self.list_chosen(current, part, true, predicted)
+        chosen[self.pairs]["value"] = None
+        change, difference = compare_errors(self.services, current, view, compared)
+        return chosen | {
+            self.finding: describe_errors(current, found),
+            self.body: gr.update(visible=True),
+            self.matrix: plot_confusion(found.counts, found.categories),
+            self.classes: plot_class_scores(found.score_classes()),
+            self.change: change,
+            self.difference: difference,
+        }
 
-    def clear(message: str, follows: bool = False, version: tuple | None = None) -> tuple:
-        pairs, *no_choices = [gr.update(choices=[], value=None) for _ in range(len(lists))]
-        no_choices = ["validation", *no_choices]
-        results = [gr.update(visible=False), None, None, pairs, "", None, (), "", None]
-        return (
-            empty_html(message),
-            *results,
-            *no_choices,
-            *no_picture,
-            *no_corrections(),
-            gr.update(active=follows),
-            version,
-        )
+    def clear(self, message: str, follows: bool = False, version: tuple | None = None) -> Values:
+        """Nothing but a message."""
+        lists = (self.pairs, self.true, self.predicted, self.corrections.label, self.compare)
+        return {
+            **dict.fromkeys((self.matrix, self.classes, self.gallery, self.difference)),
+            **{each: gr.update(choices=[], value=None) for each in lists},
+            **self.no_picture(),
+            **self.corrections.show_none(),
+            self.finding: empty_html(message),
+            self.body: gr.update(visible=False),
+            self.heading: "",
+            self.shown: (),
+            self.change: "",
+            self.part: "validation",
+            self.timer: gr.update(active=follows),
+            self.seen: version,
+        }
 
-    def refresh(name: str | None) -> tuple:
+    def refresh(self, values: Values) -> Values:
         """Everything about a run, from its files; the pictures with the largest losses to begin with."""
+        name = values[self.run]
         if not name:
-            return clear(NO_RUN)
+            return self.clear(NO_RUN)
         try:
-            current = services.jobs.read(name)
+            current = self.services.jobs.read(name)
             version, follows = _find_version(current), current.state in UNFINISHED
             if not has_errors(current):
-                return clear(_explain_absence(current), follows, version)
-            view, corrected = open_errors(current), corrections.show(current)
+                return self.clear(_explain_absence(current), follows, version)
+            view, corrected = open_errors(current), self.corrections.show(current)
         except UserError as error:
-            return clear(str(error))
+            return self.clear(str(error))
         names = [(category, index) for index, category in enumerate(view.confusion.categories)]
-        either = [
-            gr.update(choices=[("Any", ANY), *names], value=ANY) for _ in range(2)
-        ]  # gradio alters each of them
-        others = [found for found in services.jobs.list("training") if found.name != name and has_errors(found)]
+        trainings = self.services.jobs.list("training")
+        others = [found for found in trainings if found.name != name and has_errors(found)]
         first = getattr(find_uncorrected(current, others), "name", None)
-        chosen = gr.update(choices=[other.name for other in others], value=first)
-        choices = "validation", *either, gr.update(choices=names, value=None), chosen
-        results = draw(current, "validation", ANY, ANY, first)
-        return *results, *choices, *no_picture, *corrected, gr.update(active=follows), version
+        return {
+            **self.draw(current, "validation", ANY, ANY, first),
+            **self.no_picture(),
+            **corrected,
+            # gradio alters each update, so that there must be two
+            **{each: gr.update(choices=[("Any", ANY), *names], value=ANY) for each in (self.true, self.predicted)},
+            self.part: "validation",
+            self.corrections.label: gr.update(choices=names, value=None),
+            self.compare: gr.update(choices=[other.name for other in others], value=first),
+            self.timer: gr.update(active=follows),
+            self.seen: version,
+        }
 
-    def follow(name, part, true, predicted, compared, seen):
+    def follow(self, values: Values) -> Values | Update:
         """Shows what the latest epoch has changed; nothing is sent while nothing changes."""
+        seen = values[self.seen]
         try:
-            current = services.jobs.read(name or "")
+            current = self.services.jobs.read(values[self.run] or "")
             version = _find_version(current)
             if version == seen:
                 return gr.skip()
-            if seen is None or seen[0] != name or None in seen[2]:
-                return refresh(name)
-            results = draw(current, part, true, predicted, compared)
+            if seen is None or seen[0] != values[self.run] or None in seen[2]:
+                return self.refresh(values)
+            chosen = (values[each] for each in (self.part, self.true, self.predicted, self.compare))
+            results = self.draw(current, *chosen)
         except UserError:  # refresh says what is wrong, and stops the timer
-            return refresh(name)
-        kept = [gr.skip()] * (len(lists) + len(picture) + len(corrections.outputs))
-        return *results, *kept, gr.update(active=current.state in UNFINISHED), version
+            return self.refresh(values)
+        return results | {self.timer: gr.update(active=current.state in UNFINISHED), self.seen: version}
 
-    @shows_errors
-    def show_pictures(name, part, true, predicted):
+    def show_pictures(self, values: Values) -> Values:
         """The pictures of the two classes that are chosen."""
-        return *list_chosen(services.jobs.read(name or ""), part, true, predicted), *no_picture
+        current = self.services.jobs.read(values[self.run] or "")
+        chosen = self.list_chosen(current, values[self.part], values[self.true], values[self.predicted])
+        return chosen | self.no_picture()
 
-    def choose(shown, event: gr.EventData):
+    def choose(self, shown: tuple, event: gr.EventData) -> tuple[str, int]:
         """Which picture was clicked."""
         return shown[read_position(event, shown)]
 
-    @clears_on_errors(lambda message: (empty_html(message), gr.update(visible=True)))
-    def explain(name, picked, method, request: gr.Request, progress=gr.Progress()):
+    def explain(
+        self,
+        name: str | None,
+        picked: tuple[str, int] | None,
+        method: str,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),
+    ) -> tuple | Update:
         """Shows one picture large, with what speaks for the one class and the other."""
         if picked is None:
             return gr.skip()
         part, index = picked
-        current = services.jobs.read(name or "")
+        current = self.services.jobs.read(name or "")
         view = open_errors(current, part)
-        with services.watch(request, progress, METHODS[method].title, "errors-detail") as report:
-            maps = contrast_picture(services.lab, current, view, index, method, progress=report)
+        with self.services.watch(request, progress, METHODS[method].title, "errors-detail") as report:
+            maps = contrast_picture(self.services.lab, current, view, index, method, progress=report)
         return draw_contrast(view, index, maps), gr.update(visible=True)
 
     @shows_errors
-    def compare_with(name, other):
+    def compare_with(self, name: str | None, other: str | None) -> tuple[Markup, Update]:
         """The change of the confusion matrix from another run to this one."""
-        current = services.jobs.read(name or "")
-        return compare_errors(services, current, open_errors(current), other)
-
-    private = {"api_visibility": "private"}
-    hidden = {**private, "show_progress": "hidden"}
-    quick = {**hidden, "queue": False}
-    found = [pairs, heading, gallery, shown, *picture]
-    fill = {"fn": show_pictures, "inputs": [run, part, true, predicted], "outputs": found}
-    explained = {"fn": explain, "inputs": [run, picked, method], "outputs": [detail, corrections.tools], **private}
-    cell = "() => ['validation', ...window.convscopeCell, null]"  # the matrix is theirs
-    clicked.click(None, None, [part, true, predicted, pairs], js=cell).then(**fill, **hidden)
-    gr.on([true.input, predicted.input], **fill, **hidden, trigger_mode="always_last")
-    part.input(lambda: None, None, pairs, **quick).then(**fill, **hidden)
-    pairs.input(read_pair, pairs, [true, predicted], **quick).then(**fill, **hidden)
-    top.click(lambda: (ANY, ANY, None), None, [true, predicted, pairs], **quick).then(**fill, **hidden)
-    gallery.select(choose, shown, picked, **quick).then(**explained)
-    method.input(**explained)
-    compare.input(compare_with, [run, compare], [change, difference], **hidden)
-    timer.tick(follow, [run, part, true, predicted, compare, seen], outputs, **quick)
-    return ErrorsPanel(refresh, [run], outputs, timer)
+        current = self.services.jobs.read(name or "")
+        return compare_errors(self.services, current, open_errors(current), other)
 
 
 def _find_version(run: Run) -> tuple:

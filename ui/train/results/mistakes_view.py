@@ -1,5 +1,7 @@
 """What the view of a run's errors says and shows: sentences, captions, maps, the change between two runs."""
 
+from functools import partial
+
 import gradio as gr
 from markupsafe import Markup
 
@@ -112,13 +114,13 @@ def draw_contrast(view: ErrorView, index: int, maps: PictureContrast) -> Markup:
     names = view.confusion.categories
     predicted, other = names[maps.predicted], names[maps.other]
     role = "second best" if maps.predicted == view.confusion.labels[index] else "true"
-    options = {"sign": "signed", "scale": maps.scale, "size": SIDE}
+    draw = partial(render_map, sign="signed", scale=maps.scale, size=SIDE)
     remarks = [f". {remark}" if remark else "" for remark in maps.remarks]
     drawn = (
         (view.draw(index, SIDE), "What the network sees"),
-        (render_map(maps.difference, **options), f"{predicted} minus {other}"),
-        (render_map(maps.for_predicted, **options), f"For {predicted} (predicted){remarks[0]}"),
-        (render_map(maps.for_other, **options), f"For {other} ({role}){remarks[1]}"),
+        (draw(maps.difference), f"{predicted} minus {other}"),
+        (draw(maps.for_predicted), f"For {predicted} (predicted){remarks[0]}"),
+        (draw(maps.for_other), f"For {other} ({role}){remarks[1]}"),
     )
     figures = join_html(figure_html(picture, caption, caption) for picture, caption in drawn)
     note = "Red speaks for the class that is named, or named first; blue against it. All maps are on one scale."

@@ -1,7 +1,7 @@
 """All trainings: find one, compare some, name, note, keep and delete them."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
@@ -15,9 +15,10 @@ from models.runs.run import Run
 from ui.services import Services
 from ui.train.results.compare import MAX_COMPARED, build_run_comparison
 from ui.train.results.downloads import build_capsule_upload, build_run_downloads
-from ui.train.results.run_actions import build_run_actions, list_trainings
+from ui.train.results.run_actions import RunActions, list_trainings
 from ui.train.results.runs_table import CSS, ON_LOAD, runs_html
 from ui.widgets.errors import shows_errors, warn
+from ui.widgets.events import HIDDEN, QUICK, Block, Panel, Update, Values, Work
 from ui.widgets.html import empty_html, note_html
 from ui.workbench import list_model_choices
 
@@ -27,22 +28,14 @@ EMPTY = "No training yet. Start one above, or open a capsule: every run is liste
 
 
 @dataclass(frozen=True)
-class RunsPanel:
-    """What the tab needs to know of the panel.
+class RunsPanel(Panel):
+    """The panel; of its inputs all but the chosen run may be None.
 
     Attributes:
-        refresh: Brings the panel up to date for the chosen run when it is opened, and starts its timer.
-        inputs: Of ``refresh``; all but the first may be left out.
-        outputs: Of ``refresh``.
-        timer: Runs while the panel is open; whoever hides the panel ends it.
         changed: ``(old name or None, new name or None, moment)`` of a run that was renamed, deleted or brought in;
             its change calls for :func:`follow_change` on the choices of models.
     """
 
-    refresh: Callable[..., tuple]
-    inputs: list
-    outputs: list
-    timer: gr.Timer
     changed: gr.State
 
 
@@ -66,55 +59,58 @@ def build_runs_panel(services: Services, run: gr.Dropdown) -> RunsPanel:
     compare = build_run_comparison(services, timer)
     with about:
         heading = gr.Markdown(elem_id="runs-heading")
-        actions = build_run_actions(services, run, compare, changed)
+        actions = RunActions(services, run, compare, changed)
         downloads = build_run_downloads(services, run)
-    listing = [table, pager, where, newer, older, page, compare]
+    listing: list[Block] = [table, pager, where, newer, older, page]
     details = [about, heading, *actions.outputs, *downloads.outputs]
 
-    def update(name=None, compared=(), number=0, last=None) -> tuple:
+    def update(values: Values) -> Values:
         """The list and the chosen run as they are now; what has not changed is not sent again."""
+        name, compared, last = values[run], values[compare] or (), values[shown]
         runs = services.jobs.list()
-        view = _list_page(runs, name, compared or (), number)
+        view = _list_page(runs, name, compared, values[page] or 0)
         found = next((run for run in runs if run.name == name and run.kind == "training"), None)
-        about_run = found and (found.name, found.notes, found.state, found.has_model)
+        about_run = (found.name, found.notes, found.state, found.has_model) if found else None
         version = (view.version, view.names, about_run)
         was = last or (None, None, None)
-        is_gone = any(other not in view.names for other in compared or ())
+        is_gone = any(other not in view.names for other in compared)
         if version == was and not is_gone:
-            return (gr.skip(),) * (len(listing) + len(details) + 1)
-        is_other = not (found and was[2]) or was[2][:2] != about_run[:2]
-        return (
-            *(_show_page(view) if was[0] != version[0] else [gr.skip()] * (len(listing) - 1)),
-            _offer(view.names, compared or ()) if was[1] != version[1] or is_gone else gr.skip(),
-            *_show_details(found, is_other),
-            version,
-        )
-
-    def _show_details(found: Run | None, is_other: bool) -> list:
+            return {}
+        updates: Values = {shown: version}
+        if was[0] != version[0]:
+            updates |= zip(listing, _show_page(view), strict=True)
+        if was[1] != version[1] or is_gone:
+            updates[compare] = _offer(view.names, compared)
         if found is None:
-            return [gr.update(visible=False), *[gr.skip()] * (len(details) - 1)]
-        title = f"### Chosen: {found.name}"
-        return [gr.update(visible=True), title, *actions.show(found, is_other), *downloads.show(found, is_other)]
+            return updates | {about: gr.update(visible=False)}
+        is_other = not was[2] or was[2][:2] != (found.name, found.notes)
+        updates |= {about: gr.update(visible=True), heading: f"### Chosen: {found.name}"}
+        updates |= zip(actions.outputs, actions.show(found, is_other), strict=True)
+        updates |= zip(downloads.outputs, downloads.show(found, is_other), strict=True)
+        return updates
 
-    def refresh(name=None, compared=(), number=0, last=None) -> tuple:
+    def follow(values: Values) -> Values | Update:
+        """Shows what has changed."""
+        return update(values) or gr.skip()
+
+    def refresh(values: Values) -> Values:
         """The same when the panel is opened, with its timer."""
-        return *update(name, compared, number, last), gr.update(active=True)
+        return update(values) | {timer: gr.update(active=True)}
 
-    def pick(name, compared, event: gr.EventData):
+    def pick(name: str | None, compared: list[str] | None, event: gr.EventData) -> tuple:
         """Chooses the run whose name was clicked, or compares the one whose box was."""
         said = event._data if isinstance(event._data, dict) else {}
         return _pick(list_trainings(services), name, compared or [], said)
 
-    hidden = {"api_visibility": "private", "show_progress": "hidden"}
-    inputs, outputs = [run, compare, page, shown], [*listing, *details, shown]
-    again = {"fn": update, "inputs": inputs, "outputs": outputs, "queue": False, **hidden}
-    gr.on([timer.tick, compare.change], **again, trigger_mode="always_last")
-    table.select(shows_errors(pick), [run, compare], [run, compare], **hidden).then(**again)
+    inputs, outputs = [run, compare, page, shown], [*listing, compare, *details, shown]
+    again: Work = {"fn": follow, "inputs": set(inputs), "outputs": outputs}
+    gr.on([timer.tick, compare.change], **again, **QUICK, trigger_mode="always_last")
+    table.select(shows_errors(pick), [run, compare], [run, compare], **HIDDEN).then(**again, **QUICK)
     for event in (opened, *actions.done):
-        event.success(**again)
-    newer.click(lambda number: number - 1, page, page, queue=False, **hidden).then(**again)
-    older.click(lambda number: number + 1, page, page, queue=False, **hidden).then(**again)
-    return RunsPanel(refresh, inputs, [*outputs, timer], timer, changed)
+        event.success(**again, **QUICK)
+    newer.click(lambda number: number - 1, page, page, **QUICK).then(**again, **QUICK)
+    older.click(lambda number: number + 1, page, page, **QUICK).then(**again, **QUICK)
+    return RunsPanel(refresh, inputs, [*outputs, timer], [timer], changed)
 
 
 def follow_change(services: Services, change: tuple, model: str, compared: Sequence[str]) -> tuple:
@@ -188,16 +184,15 @@ def _show_page(page: _Page) -> list:
 def _offer(names: Sequence[str], compared: Sequence[str]) -> dict:
     """The choices of runs to compare; those that are gone are no longer chosen."""
     kept = [name for name in compared if name in names]
-    return gr.update(choices=list(names), **({} if kept == list(compared) else {"value": kept}))
+    update = gr.update(choices=list(names))
+    return update if kept == list(compared) else update | {"value": kept}
 
 
 def _pick(names: Sequence[str], chosen: str | None, compared: Sequence[str], event: Mapping) -> tuple:
     """What is chosen and compared after a click into the table."""
-    wanted, other = event.get("choose"), event.get("compare")
-    if wanted is not None:
-        _check_is_there(wanted, names)
-        return gr.update(choices=list(names), value=wanted), gr.skip()
-    _check_is_there(other, names)
+    if event.get("choose") is not None:
+        return gr.update(choices=list(names), value=_find(event["choose"], names)), gr.skip()
+    other = _find(event.get("compare"), names)
     others = [name for name in compared if name != other and name in names]
     if event.get("is_on"):
         if len(others) >= MAX_COMPARED:
@@ -207,6 +202,7 @@ def _pick(names: Sequence[str], chosen: str | None, compared: Sequence[str], eve
     return gr.skip(), gr.update(choices=list(names), value=others)
 
 
-def _check_is_there(name: object, names: Sequence[str]) -> None:
-    if name not in names:
+def _find(name: object, names: Sequence[str]) -> str:
+    if not isinstance(name, str) or name not in names:
         raise UserError("This run is no longer there; it was deleted or renamed.")
+    return name

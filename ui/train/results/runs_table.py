@@ -113,15 +113,15 @@ def comparison_html(comparison: Comparison) -> Markup:
 
 def describe_comparison(comparison: Comparison) -> str:
     """The best run and its lead in points, and whether the numbers can be compared at all."""
-    measured = [row for row in comparison.rows if row.best_val_accuracy is not None]
-    ranked = sorted(measured, key=lambda row: -row.best_val_accuracy)
-    if not ranked:
+    measured = [(row.best_val_accuracy, row.name) for row in comparison.rows if row.best_val_accuracy is not None]
+    if not measured:
         return "None of these runs has measured a validation accuracy yet."
-    first = ranked[0]
-    text = f"Best validation accuracy: {first.name}, {describe_share(first.best_val_accuracy)}"
-    if len(ranked) > 1:
-        lead = 100 * (first.best_val_accuracy - ranked[1].best_val_accuracy)
-        text += f", {lead:.1f} points above {ranked[1].name}" if lead else f", as {ranked[1].name}"
+    (best, first), *others = sorted(measured, key=lambda found: -found[0])
+    text = f"Best validation accuracy: {first}, {describe_share(best)}"
+    if others:
+        second, name = others[0]
+        lead = 100 * (best - second)
+        text += f", {lead:.1f} points above {name}" if lead else f", as {name}"
     text += "."
     if comparison.is_same_validation is False:
         text += " But they were not measured on the same validation pictures."

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -24,6 +24,7 @@ from ui.train.results.snapshots_view import (
     list_health,
 )
 from ui.widgets.errors import clears_on_errors
+from ui.widgets.events import HIDDEN, QUICK, Panel, Update, Values
 from ui.widgets.html import build_signal, empty_html, explain_this
 from ui.widgets.thumbnails import build_thumbnails, write_thumbnails
 
@@ -50,140 +51,186 @@ shifts of up to 2 pixels) and channels that never fire or are saturated are meas
 """
 
 
-@dataclass(frozen=True)
-class TimePanel:
-    """What the tab refreshes: ``refresh(run_name)`` gives the values of ``outputs``, and never raises.
-
-    ``timer`` follows a run that is at work, and stops by itself; switch it off when the panel is closed, and
-    ``player`` with it.
-    """
-
-    refresh: Callable[[str | None], tuple]
-    inputs: list
-    outputs: list
-    timer: gr.Timer
-    player: gr.Timer
-
-
-def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
+def build_time_panel(services: Services, run: gr.Dropdown) -> Panel:
     """Lays out the panel and wires what happens inside it.
 
     Args:
         services: The lab and what goes with it.
         run: The dropdown with the name of the run.
     """
-    finding = gr.HTML(empty_html(NO_RUN), elem_id="time-finding")
-    with gr.Column(visible=False) as body:
-        with gr.Row(elem_classes="controls"):
-            slider = gr.Slider(1, 2, 1, step=1, label="Moment of the training", elem_id="time-moment", min_width=260)
-            play = gr.Button("Play", elem_id="time-play", size="md", min_width=90, scale=0)
-        looked_at = gr.HTML(elem_id="time-picture")
-        gallery = build_thumbnails("time-examples", columns=NUM_THUMBNAILS)
-        with gr.Row(elem_classes="controls"):
-            number = gr.Number(0, precision=0, minimum=0, label="Picture", elem_id="time-number", min_width=120)
-            layer = gr.Dropdown([], label="Feature maps of the layer", elem_id="time-layer", min_width=200)
-            own_scale = gr.Checkbox(
-                False, label="Each moment on its own scale", elem_id="time-own-scale", min_width=200
-            )
-        with gr.Row():
-            with gr.Column(min_width=320):
-                filters = gr.HTML(elem_id="time-filters")
-                maps = gr.HTML(elem_id="time-maps")
-            with gr.Column(min_width=320, elem_id="time-measured"):
-                measures = gr.HTML(elem_id="time-measures")
-                matrix = gr.Plot(show_label=False, elem_id="time-confusion")
-                health = gr.HTML(elem_id="time-health")
-        gr.HTML(js_on_load=_DIM)
-    explain_this(EXPLANATION)
-    offered, seen, opened, measured = gr.State(()), gr.State(None), build_signal(), gr.State(None)
-    timer, player = gr.Timer(WATCH_SECONDS, active=False), gr.Timer(PLAY_SECONDS, active=False)
-    quick_views, slow_views = [finding, looked_at, filters, maps], [measures, matrix, health]
-    fitted = [body, slider, layer, gallery, offered, number, *slow_views, player, play, opened]
-    outputs = [finding, *fitted, timer, seen]
-    nothing_measured = ("", None, "")
+    return _Time(services, run).wire()
 
-    def clear(message: str, follows: bool = False, version: tuple | None = None) -> tuple:
-        lists = gr.update(visible=False), gr.skip(), gr.update(choices=[], value=None), None, (), 0
-        stopped = gr.update(active=False), "Play", ""
-        return empty_html(message), *lists, *nothing_measured, *stopped, gr.update(active=follows), version
 
-    def refresh(name: str | None) -> tuple:
+class _Time:
+    def __init__(self, services: Services, run: gr.Dropdown):
+        self.services, self.lab, self.run = services, services.lab, run
+        self.finding = gr.HTML(empty_html(NO_RUN), elem_id="time-finding")
+        with gr.Column(visible=False) as self.body:
+            with gr.Row(elem_classes="controls"):
+                self.slider = gr.Slider(
+                    1, 2, 1, step=1, label="Moment of the training", elem_id="time-moment", min_width=260
+                )
+                self.play = gr.Button("Play", elem_id="time-play", size="md", min_width=90, scale=0)
+            self.looked_at = gr.HTML(elem_id="time-picture")
+            self.gallery = build_thumbnails("time-examples", columns=NUM_THUMBNAILS)
+            with gr.Row(elem_classes="controls"):
+                self.number = gr.Number(
+                    0, precision=0, minimum=0, label="Picture", elem_id="time-number", min_width=120
+                )
+                self.layer = gr.Dropdown([], label="Feature maps of the layer", elem_id="time-layer", min_width=200)
+                self.own_scale = gr.Checkbox(
+                    False, label="Each moment on its own scale", elem_id="time-own-scale", min_width=200
+                )
+            with gr.Row():
+                with gr.Column(min_width=320):
+                    self.filters = gr.HTML(elem_id="time-filters")
+                    self.maps = gr.HTML(elem_id="time-maps")
+                with gr.Column(min_width=320, elem_id="time-measured"):
+                    self.measures = gr.HTML(elem_id="time-measures")
+                    self.matrix = gr.Plot(show_label=False, elem_id="time-confusion")
+                    self.health = gr.HTML(elem_id="time-health")
+            gr.HTML(js_on_load=_DIM)
+        explain_this(EXPLANATION)
+        self.offered, self.seen, self.measured = gr.State(()), gr.State(None), gr.State(None)
+        self.opened = build_signal()
+        self.timer, self.player = gr.Timer(WATCH_SECONDS, active=False), gr.Timer(PLAY_SECONDS, active=False)
+
+    def wire(self) -> Panel:
+        """Wires what happens, and says what the tab has to know."""
+        run, slider, number, seen, play = self.run, self.slider, self.number, self.seen, self.play
+        shown = [self.finding, self.looked_at, self.filters, self.maps]
+        measured = [self.measures, self.matrix, self.health, self.measured]
+        looked_at: set[Any] = {run, slider, number, self.layer, self.own_scale, self.opened}
+        gr.on(
+            [slider.change, number.change, self.layer.input, self.own_scale.input, self.opened.change],
+            *(self.show, looked_at, shown),
+            **HIDDEN,
+            trigger_mode="always_last",
+        )
+        gr.on(
+            [slider.change, self.opened.change],
+            *(self.measure, {run, slider, self.opened, self.measured}, measured),
+            api_visibility="private",
+            show_progress="minimal",
+            show_progress_on=self.measures,
+            trigger_mode="always_last",
+        )
+        self.gallery.select(_choose, self.offered, number, **QUICK)
+        play.click(_toggle, [play, slider, seen], [play, slider, self.player], **QUICK)
+        self.player.tick(_advance, [slider, seen], [slider, play, self.player], **QUICK)
+        outputs = [
+            *(self.finding, self.body, slider, self.layer, self.gallery, self.offered, number, *measured[:3]),
+            *(self.player, play, self.opened, self.timer, seen),
+        ]
+        followed: set[Any] = {run, slider, seen}
+        self.timer.tick(self.follow, followed, outputs, **QUICK)
+        return Panel(self.refresh, [run], outputs, [self.timer, self.player])
+
+    def stop(self) -> Values:
+        """Nothing is measured or played, as of a run that has just been opened."""
+        nothing: Values = {self.measures: "", self.matrix: None, self.health: ""}
+        return nothing | {self.player: gr.update(active=False), self.play: "Play", self.opened: ""}
+
+    def clear(self, message: str, follows: bool = False, version: tuple | None = None) -> Values:
+        """Nothing but a message."""
+        return {
+            **self.stop(),
+            self.finding: empty_html(message),
+            self.body: gr.update(visible=False),
+            self.layer: gr.update(choices=[], value=None),
+            self.gallery: None,
+            self.offered: (),
+            self.number: 0,
+            self.timer: gr.update(active=follows),
+            self.seen: version,
+        }
+
+    def refresh(self, values: Values) -> Values:
         """Fits slider, layers and example pictures to a run; the change of ``opened`` has the rest drawn."""
+        name = values[self.run]
         if not name:
-            return clear(NO_RUN)
+            return self.clear(NO_RUN)
         try:
-            current = services.jobs.read(name)
+            current = self.services.jobs.read(name)
             steps, version = list_snapshots(current), _find_version(current)
             follows = current.state in UNFINISHED
             if not steps:
-                return clear(NOT_YET if follows else NONE_KEPT.format(run=name), follows, version)
+                return self.clear(NOT_YET if follows else NONE_KEPT.format(run=name), follows, version)
             examples = open_examples(current)
-            layers = list_map_layers(services.lab, current, steps[-1])
+            layers = list_map_layers(self.lab, current, steps[-1])
         except UserError as error:
-            return clear(str(error))
+            return self.clear(str(error))
         chosen = tuple(pick_examples(examples.labels, NUM_THUMBNAILS))
-        thumbnails = write_thumbnails(services, draw_thumbnails(examples, chosen))
-        last = gr.update(maximum=max(len(steps), 2), value=len(steps))
-        shown = gr.update(choices=layers, value=(layers or [None])[0], visible=bool(layers))
-        lists = gr.update(visible=True), last, shown, thumbnails, chosen, chosen[0]
-        stopped = gr.update(active=False), "Play", f"{name} {time.monotonic()}"
-        return gr.skip(), *lists, *nothing_measured, *stopped, gr.update(active=follows), version
+        return {
+            **self.stop(),
+            self.body: gr.update(visible=True),
+            self.slider: gr.update(maximum=max(len(steps), 2), value=len(steps)),
+            self.layer: gr.update(choices=layers, value=layers[0] if layers else None, visible=bool(layers)),
+            self.gallery: write_thumbnails(self.services, draw_thumbnails(examples, chosen)),
+            self.offered: chosen,
+            self.number: chosen[0],
+            self.opened: f"{name} {time.monotonic()}",
+            self.timer: gr.update(active=follows),
+            self.seen: version,
+        }
 
-    def follow(name, moment, seen):
+    def follow(self, values: Values) -> Values | Update:
         """Lets the slider grow with the training; who is at its end stays there."""
+        seen = values[self.seen]
         try:
-            current = services.jobs.read(name or "")
+            current = self.services.jobs.read(values[self.run] or "")
         except UserError:  # refresh says what is wrong, and stops the timer
-            return refresh(name)
+            return self.refresh(values)
         version = _find_version(current)
         if version == seen:
             return gr.skip()
         if seen is None or seen[:2] != version[:2] or not seen[2]:
-            return refresh(name)
-        at_end = {"value": version[2]} if moment >= seen[2] else {}
-        grown = gr.update(maximum=max(version[2], 2), **at_end)
-        kept = [gr.skip()] * (len(fitted) - 2)
-        return gr.skip(), gr.skip(), grown, *kept, gr.update(active=current.state in UNFINISHED), version
+            return self.refresh(values)
+        grown = gr.update(maximum=max(version[2], 2))
+        if values[self.slider] >= seen[2]:
+            grown["value"] = version[2]
+        follows = gr.update(active=current.state in UNFINISHED)
+        updates: Values = {self.slider: grown, self.timer: follows, self.seen: version}
+        return updates
 
-    def find(name, moment) -> tuple[Run, list[int], int]:
+    def find(self, name: str | None, moment: float) -> tuple[Run, list[int], int]:
         """The run, its steps, and the one that the slider is at."""
-        current = services.jobs.read(name or "")
+        current = self.services.jobs.read(name or "")
         steps = list_snapshots(current)
         if not steps:
             raise UserError(NONE_KEPT.format(run=name))
         return current, steps, steps[min(max(int(moment), 1), len(steps)) - 1]
 
     @clears_on_errors(lambda message: (empty_html(message), "", "", ""))
-    def show(name, moment, number, layer, own_scale, opened, request: gr.Request):
+    def show(self, values: Values, request: gr.Request) -> tuple | Update:
         """Draws what is quick: filters, maps, saliency and the answer."""
-        if not opened:
+        if not values[self.opened]:
             return gr.skip()
-        services.supersede(request, "time-measures", (name, moment))
-        with services.watch(request, _ignore, "Looking back", "time", subject=(name, moment)) as report:
-            current, steps, step = find(name, moment)
-            examples = open_examples(current)
-            look = {"index": int(number or 0), "layer": layer, "examples": examples}
-            view = view_snapshot(services.lab, current, step, **look)
+        subject = name, moment = values[self.run], values[self.slider]
+        self.services.supersede(request, "time-measures", subject)
+        with self.services.watch(request, _ignore, "Looking back", "time", subject=subject) as report:
+            current, steps, step = self.find(name, moment)
+            examples, index, layer = open_examples(current), int(values[self.number] or 0), values[self.layer]
+            view = view_snapshot(self.lab, current, step, index=index, layer=layer, examples=examples)
             report(1, 2)
-            latest = view if own_scale else view_snapshot(services.lab, current, steps[-1], **look)
+            latest = view
+            if not values[self.own_scale]:
+                latest = view_snapshot(self.lab, current, steps[-1], index=index, layer=layer, examples=examples)
             scales = measure_scales(latest)
             report(2, 2)
-        return (
-            describe_moment(current, steps, step, view),
-            draw_picture(examples, view, scales),
-            draw_filters(view, scales),
-            draw_maps(view, scales),
-        )
+        moment_text, picture = describe_moment(current, steps, step, view), draw_picture(examples, view, scales)
+        return moment_text, picture, draw_filters(view, scales), draw_maps(view, scales)
 
     @clears_on_errors(lambda message: (empty_html(message), None, "", None))
-    def measure(name, moment, opened, measured, request: gr.Request, progress=gr.Progress()):
+    def measure(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple | Update:
         """Measures, once the slider rests, what takes longer."""
+        name, moment, opened = values[self.run], values[self.slider], values[self.opened]
         subject = (opened, moment)
-        if not opened or measured == subject:
+        if not opened or values[self.measured] == subject:
             return gr.skip()
         with (
-            services.watch(request, _ignore, "", "time-measures", subject=(name, moment)) as check,
-            services.watch(request, progress, "Testing") as show_progress,
+            self.services.watch(request, _ignore, "", "time-measures", subject=(name, moment)) as check,
+            self.services.watch(request, progress, "Testing") as show_progress,
         ):
             _rest(check)
 
@@ -191,55 +238,34 @@ def build_time_panel(services: Services, run: gr.Dropdown) -> TimePanel:
                 check(done, total)
                 show_progress(done, total)
 
-            current, _, step = find(name, moment)
-            options = {"examples": open_examples(current), "limit": MAX_EVALUATED}
-            found = evaluate_snapshot(services.lab, current, step, **options, progress=report)
-            layers = snapshot_health(services.lab, current, step)
-            consistency = snapshot_consistency(services.lab, current, step, progress=report)
+            current, _, step = self.find(name, moment)
+            examples = open_examples(current)
+            found = evaluate_snapshot(
+                self.lab, current, step, examples=examples, limit=MAX_EVALUATED, progress=report
+            )
+            layers = snapshot_health(self.lab, current, step)
+            consistency = snapshot_consistency(self.lab, current, step, progress=report)
         figure = plot_confusion(found.counts, found.categories)
         return describe_measures(int(moment), step, found, consistency), figure, list_health(layers), subject
 
-    def choose(offered, event: gr.EventData):
-        """Which example picture was clicked."""
-        return offered[read_position(event, offered)]
 
-    def toggle(label, moment, seen):
-        """Starts from the beginning where the end is reached."""
-        if label == "Pause" or not seen:
-            return "Play", gr.skip(), gr.update(active=False)
-        return "Pause", 1 if moment >= seen[2] else gr.skip(), gr.update(active=True)
+def _choose(offered: tuple[int, ...], event: gr.EventData) -> int:
+    """Which example picture was clicked."""
+    return offered[read_position(event, offered)]
 
-    def advance(moment, seen):
-        """One moment on; stops at the last one."""
-        if not seen or moment >= seen[2]:
-            return gr.skip(), "Play", gr.update(active=False)
-        return moment + 1, gr.skip(), gr.skip()
 
-    private = {"api_visibility": "private"}
-    quick = {**private, "show_progress": "hidden", "queue": False}
-    last_wins = {**private, "trigger_mode": "always_last"}
-    gr.on(
-        [slider.change, number.change, layer.input, own_scale.input, opened.change],
-        show,
-        [run, slider, number, layer, own_scale, opened],
-        quick_views,
-        show_progress="hidden",
-        **last_wins,
-    )
-    gr.on(
-        [slider.change, opened.change],
-        measure,
-        [run, slider, opened, measured],
-        [*slow_views, measured],
-        show_progress="minimal",
-        show_progress_on=measures,
-        **last_wins,
-    )
-    gallery.select(choose, offered, number, **quick)
-    play.click(toggle, [play, slider, seen], [play, slider, player], **quick)
-    player.tick(advance, [slider, seen], [slider, play, player], **quick)
-    timer.tick(follow, [run, slider, seen], outputs, **quick)
-    return TimePanel(refresh, [run], outputs, timer, player)
+def _toggle(label: str, moment: float, seen: tuple | None) -> tuple:
+    """Starts from the beginning where the end is reached."""
+    if label == "Pause" or not seen:
+        return "Play", gr.skip(), gr.update(active=False)
+    return "Pause", 1 if moment >= seen[2] else gr.skip(), gr.update(active=True)
+
+
+def _advance(moment: float, seen: tuple | None) -> tuple:
+    """One moment on; stops at the last one."""
+    if not seen or moment >= seen[2]:
+        return gr.skip(), "Play", gr.update(active=False)
+    return moment + 1, gr.skip(), gr.skip()
 
 
 def _find_version(run: Run) -> tuple:
@@ -255,7 +281,7 @@ def _rest(report: Callable[[int, int], None]) -> None:
         time.sleep(min(left, 0.05))
 
 
-def _ignore(*_args, **_kwargs) -> None:
+def _ignore(done: tuple[int, int], desc: str) -> None:
     """A progress bar that nobody sees: moving the slider should not make one flash."""
 
 

@@ -1,6 +1,7 @@
 """One moment of a training as sentences and pictures, on a scale that is the same at all moments."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from markupsafe import Markup
@@ -73,8 +74,8 @@ def draw_maps(view: SnapshotView, scales: Scales) -> Markup:
     if view.maps is None:
         return empty_html("This network has no feature maps.")
     sign, colors = ("signed", "diverging") if scales.is_signed else ("positive", "viridis")
-    options = {"sign": sign, "colormap": "viridis", "scale": scales.maps, "size": MAP_SIDE}
-    grid = grid_html((render_map(values[None], **options), str(number)) for number, values in enumerate(view.maps))
+    draw = partial(render_map, sign=sign, colormap="viridis", scale=scales.maps, size=MAP_SIDE)
+    grid = grid_html((draw(values[None]), str(number)) for number, values in enumerate(view.maps))
     text = _say_number(f"feature maps of {view.layer or ''}", len(view.maps), view.num_maps)
     return note_html(text) + grid + scale_html(scales.maps, colors=colors)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
@@ -12,6 +13,7 @@ from ui.services import Services
 from ui.train.settings.data import DataPanel, when_visible
 from ui.train.settings.data_preview import draw_grid
 from ui.widgets.errors import answers_errors
+from ui.widgets.events import QUICK, Field, Listener, Update, Work
 from ui.widgets.html import empty_html, figure_html
 
 MIN_SIDE = 84
@@ -36,14 +38,14 @@ class AugmentPanel:
         on_open: An event listener, as keyword arguments, for when this part of the page is opened.
     """
 
-    fields: dict[str, gr.components.Component]
+    fields: dict[str, Field]
     read: Callable[[Mapping], dict]
-    on_open: dict
+    on_open: Listener
 
 
 def build_augment_panel(services: Services, data: DataPanel) -> AugmentPanel:
     """Lays out the panel and wires it."""
-    fields: dict[str, gr.components.Component] = {}
+    fields: dict[str, Field] = {}
     with gr.Row(elem_classes="controls"):
         fields["augment"] = gr.Radio(
             [(title, name) for name, title in MODES.items()],
@@ -56,29 +58,27 @@ def build_augment_panel(services: Services, data: DataPanel) -> AugmentPanel:
         again = gr.Button("Draw again", size="md", min_width=140, scale=0, elem_id="augment-again")
         reset = gr.Button("Reset", size="md", min_width=90, scale=0, elem_id="augment-reset")
     strip = gr.HTML(empty_html(EMPTY), elem_id="augment-preview")
-    notes = []
+    sliders, notes = [], []
     with gr.Row(elem_classes="controls"):
         for name, transform in TRANSFORMS.items():
             with gr.Column(min_width=250):
-                fields[KEY.format(name)] = gr.Slider(
-                    0, 1, 0, step=0.05, label=transform.title, elem_id=f"augment-{name}"
-                )
+                sliders.append(gr.Slider(0, 1, 0, step=0.05, label=transform.title, elem_id=f"augment-{name}"))
                 notes.append(gr.HTML(_describe(name, 0, 0), padding=False, elem_id=f"augment-{name}-note"))
     seed, shown = gr.State(0), gr.Checkbox(True, visible=False)
-    sliders = [fields[KEY.format(name)] for name in TRANSFORMS]
-    settings = fields | data.fields
+    fields |= dict(zip(map(KEY.format, TRANSFORMS), sliders, strict=True))
+    settings: dict[str, Field] = fields | data.fields
 
     @answers_errors(lambda message: (empty_html(message), *(gr.skip() for _ in notes)))
-    def show(*inputs):
+    def show(*inputs: Any) -> tuple | Update:
         """What the strengths do to three pictures of the data set."""
-        *values, seed, is_visible = inputs
+        *chosen, seed, is_visible = inputs
         if not is_visible:
             return gr.skip()
-        values = dict(zip(settings, values, strict=True))
+        values = dict(zip(settings, chosen, strict=True))
         config, side = _read_strengths(values), data.find_kind(values).image_size
         return _draw(data, values, config, seed), *describe_strengths(config, side)
 
-    def fit(mode, dataset, *strengths):
+    def fit(mode: str, dataset: str, *strengths: float) -> list | Update:
         """The sliders that go with the mode."""
         wanted = suited_strengths(dataset) if mode == "suited" else AugmentConfig()
         if mode == "own":
@@ -86,17 +86,15 @@ def build_augment_panel(services: Services, data: DataPanel) -> AugmentPanel:
         target = wanted.to_dict().values()
         return [gr.skip() if new == old else new for new, old in zip(target, strengths, strict=True)]
 
-    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     mode, dataset = fields["augment"], data.fields["dataset"]
-    gr.on([mode.change, dataset.change], fit, [mode, dataset, *sliders], sliders, **quiet)
-    gr.on([slider.input for slider in sliders], lambda: "own", None, mode, **quiet)
-    reset.click(lambda: ("off", *(0 for _ in sliders)), None, [mode, *sliders], **quiet)
-    look = {"fn": show, "inputs": [*settings.values(), seed, shown], "outputs": [strip, *notes], **quiet}
-    follow = {"js": when_visible("augment-preview"), "trigger_mode": "always_last"}
-    looked_at = [data.fields[key] for key in data.fields if key not in ("train_limit", "label_noise")]
-    gr.on([component.change for component in [mode, *sliders, *looked_at]], **look, **follow)
-    again.click(lambda last: last + 1, seed, seed, **quiet).then(**look)
-    on_open = look | {"show_progress": "minimal", "show_progress_on": strip}
+    gr.on([mode.change, dataset.change], fit, [mode, dataset, *sliders], sliders, **QUICK)
+    gr.on([slider.input for slider in sliders], lambda: "own", None, mode, **QUICK)
+    reset.click(lambda: ("off", *(0 for _ in sliders)), None, [mode, *sliders], **QUICK)
+    look: Work = {"fn": show, "inputs": [*settings.values(), seed, shown], "outputs": [strip, *notes]}
+    changes = [component.change for component in (mode, *sliders, *data.looked_at)]
+    gr.on(changes, **look, **QUICK, js=when_visible("augment-preview"), trigger_mode="always_last")
+    again.click(lambda last: last + 1, seed, seed, **QUICK).then(**look, **QUICK)
+    on_open: Listener = {**look, **QUICK, "show_progress": "minimal", "show_progress_on": strip}
     return AugmentPanel(fields, read_augment, on_open)
 
 

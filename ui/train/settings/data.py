@@ -1,7 +1,8 @@
 """What is trained on: choosing a data set or own pictures, and looking at them before anything is trained."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from torch import Tensor
@@ -17,6 +18,7 @@ from ui.services import Services, Superseded
 from ui.train.settings.data_preview import describe_overview, draw_classes
 from ui.train.settings.data_values import Samples, find_subject, is_quick, read_data, read_kind
 from ui.widgets.errors import answers_errors, clears_on_errors
+from ui.widgets.events import PRIVATE, QUICK, Field, Listener, Manner, Update, Work
 from ui.widgets.html import empty_html
 from ui.widgets.own_data import OWN, OwnPictures, build_own_pictures, list_folders
 
@@ -54,12 +56,17 @@ class DataPanel:
         on_open: An event listener, as keyword arguments, for when this part of the page is opened.
     """
 
-    fields: dict[str, gr.components.Component]
+    fields: dict[str, Field]
     read: Callable[[Mapping], dict]
     is_upload: Callable[[Mapping], bool]
     find_kind: Callable[[Mapping], DataKind]
     find_pictures: Callable[[Mapping], Tensor | None]
-    on_open: dict
+    on_open: Listener
+
+    @property
+    def looked_at(self) -> list[Field]:
+        """The fields that decide how the pictures look."""
+        return [field for key, field in self.fields.items() if key not in ("train_limit", "label_noise")]
 
 
 def build_data_panel(services: Services) -> DataPanel:
@@ -89,15 +96,15 @@ def build_data_panel(services: Services) -> DataPanel:
         return text, gr.update(value=figure, visible=True), draw_classes(overview), subject
 
     @clears_on_errors(clear)
-    def look_now(request: gr.Request, progress=gr.Progress(), *values):
+    def look_now(request: gr.Request, progress: gr.Progress = gr.Progress(), *values: Any) -> tuple:
         """Looks at whatever is chosen."""
         return look(dict(zip(fields, values, strict=True)), request, progress)
 
     @answers_errors(clear)
-    def follow(request: gr.Request, progress=gr.Progress(), *inputs):
+    def follow(request: gr.Request, progress: gr.Progress = gr.Progress(), *inputs: Any) -> tuple | Update:
         """Shows what is chosen now if that is quick and on the screen; never leaves what no longer belongs to it."""
-        *values, last, is_visible = inputs
-        values = dict(zip(fields, values, strict=True))
+        *chosen, last, is_visible = inputs
+        values = dict(zip(fields, chosen, strict=True))
         subject = find_subject(values)
         services.supersede(request, VIEW, subject)
         if subject == last:
@@ -111,34 +118,37 @@ def build_data_panel(services: Services) -> DataPanel:
                 return clear(EMPTY)
         return clear(NO_PICTURES if values["dataset"] == OWN else EMPTY)
 
-    def open_panel(request: gr.Request, progress=gr.Progress(), *inputs):
+    def open_panel(request: gr.Request, progress: gr.Progress = gr.Progress(), *inputs: Any) -> tuple:
         """Lists the folders that there are by now, and looks if that is quick."""
         update = follow(request, progress, *inputs)
         folders = gr.update(choices=list_folders(services))
         return (folders, *(update if isinstance(update, tuple) else (gr.skip(),) * len(outputs)))
 
-    private = {"api_visibility": "private"}
-    chosen = list(fields.values())
-    opened = button.click(lambda: gr.update(open=True), None, view, queue=False, show_progress="hidden", **private)
-    opened.then(look_now, chosen, outputs, show_progress_on=finding, **private)
-    view.expand(
-        **{"fn": follow, "inputs": [*chosen, about, shown], "outputs": outputs, "js": when_visible("data-finding")},
-        **{"show_progress": "minimal", "show_progress_on": finding, **private},
-    )
-    gr.on(
-        [fields[key].change for key in fields if key not in ("train_limit", "label_noise")],
-        **{"fn": follow, "inputs": [*chosen, about, shown], "outputs": outputs, "js": when_visible("data-finding")},
-        **{"trigger_mode": "always_last", "show_progress": "minimal", "show_progress_on": finding, **private},
-    )
-    on_open = {"fn": open_panel, "inputs": [*chosen, about, shown], "outputs": [fields["folder"], *outputs]}
-    return DataPanel(
+    inputs = [*fields.values(), about, shown]
+    minimal: Manner = {"api_visibility": "private", "show_progress": "minimal"}
+    work: Work = {"fn": follow, "inputs": inputs, "outputs": outputs}
+    is_seen = when_visible("data-finding")
+    opened = button.click(lambda: gr.update(open=True), None, view, **QUICK)
+    opened.then(look_now, list(fields.values()), outputs, show_progress_on=finding, **PRIVATE)
+    view.expand(**work, **minimal, js=is_seen, show_progress_on=finding)
+    on_open: Listener = {
+        "fn": open_panel,
+        "inputs": inputs,
+        "outputs": [fields["folder"], *outputs],
+        **minimal,
+        "show_progress_on": finding,
+    }
+    panel = DataPanel(
         fields=fields,
         read=lambda values: read_data(values, own),
         is_upload=lambda values: values["dataset"] == OWN and own.is_upload(values),
         find_kind=lambda values: read_kind(values, own),
         find_pictures=samples.find,
-        on_open=on_open | {"show_progress": "minimal", "show_progress_on": finding, **private},
+        on_open=on_open,
     )
+    changes = [component.change for component in panel.looked_at]
+    gr.on(changes, **work, **minimal, js=is_seen, show_progress_on=finding, trigger_mode="always_last")
+    return panel
 
 
 def when_visible(elem_id: str) -> str:
@@ -164,8 +174,8 @@ def _describe(services: Services, settings: dict, seed: int, progress: Progress)
     )
 
 
-def _build_fields(services: Services) -> tuple[dict[str, gr.components.Component], OwnPictures]:
-    f: dict[str, gr.components.Component] = {}
+def _build_fields(services: Services) -> tuple[dict[str, Field], OwnPictures]:
+    f: dict[str, Field] = {}
     datasets = [(spec.title, name) for name, spec in DATASETS.items()] + [(OWN_PICTURES.title, OWN)]
     with gr.Row(elem_classes="controls"):
         f["dataset"] = gr.Dropdown(
@@ -187,17 +197,16 @@ def _build_fields(services: Services) -> tuple[dict[str, gr.components.Component
         f |= _build_shapes()
     f["dataset"].change(
         lambda dataset: [gr.update(visible=dataset == OWN), gr.update(visible=dataset == "shapes")],
-        f["dataset"],
-        [own_group, shapes_group],
-        **{"queue": False, "show_progress": "hidden", "api_visibility": "private"},
+        *(f["dataset"], [own_group, shapes_group]),
+        **QUICK,
     )
     return f | own.fields, own
 
 
-def _build_shapes() -> dict[str, gr.components.Component]:
+def _build_shapes() -> dict[str, Field]:
     config = ShapesConfig
 
-    def choose(table, value: str, label: str) -> gr.Dropdown:
+    def choose(table: Iterable[str], value: str, label: str) -> gr.Dropdown:
         return gr.Dropdown([(SHAPES_TITLES[key], key) for key in table], value=value, label=label, min_width=150)
 
     return {

@@ -1,7 +1,8 @@
 """What is trained and how: the settings of the Train tab, and the configuration that they stand for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -16,6 +17,7 @@ from ui.train.settings.augmentation import build_augment_panel
 from ui.train.settings.data import build_data_panel
 from ui.train.settings.learning_rate import build_rate_panel
 from ui.train.settings.network import build_network_panel
+from ui.widgets.events import QUICK, Field, Values
 
 LEARNING_RATES = {"sgd": TrainingConfig.learning_rate, "adam": 0.003, "adamw": 0.003}
 """Good starting points; each optimiser has its own scale."""
@@ -44,14 +46,26 @@ class TrainForm:
         is_upload: Values by name -> whether the data are a file that may vanish.
     """
 
-    fields: dict[str, gr.components.Component]
+    fields: dict[str, Field]
     read: Callable[[Mapping], tuple[TrainingConfig, str | None]]
     is_upload: Callable[[Mapping], bool]
+
+    @property
+    def inputs(self) -> list[Field]:
+        """The components, for a handler that gives what it gets to :meth:`name_values`."""
+        return list(self.fields.values())
+
+    def read_config(self, values: Values) -> TrainingConfig:
+        """The configuration that the values of the components stand for; UserError."""
+        return self.read({name: values[field] for name, field in self.fields.items()})[0]
+
+    def name_values(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The values of ``inputs`` by name."""
+        return dict(zip(self.fields, values, strict=True))
 
 
 def build_train_form(services: Services) -> TrainForm:
     """Lays out the settings and wires what depends on what."""
-    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     with gr.Tabs(elem_id="train-settings"):
         with gr.Tab("Data", id="data") as data_tab:
             data = build_data_panel(services)
@@ -61,7 +75,7 @@ def build_train_form(services: Services) -> TrainForm:
             network = build_network_panel(services, data)
         with gr.Tab("Training", id="training"):
             own = _build_training(services, data.fields["seed"])
-            fields = data.fields | augment.fields | network.fields | own
+            fields: dict[str, Field] = data.fields | augment.fields | network.fields | own
 
             def read(values: Mapping) -> tuple[TrainingConfig, str | None]:
                 panels = {**data.read(values), **augment.read(values), **network.read(values)}
@@ -70,22 +84,20 @@ def build_train_form(services: Services) -> TrainForm:
             build_rate_panel(services, fields, lambda values: read(values)[0])
     for tab, panel in ((data_tab, data), (augment_tab, augment), (network_tab, network)):
         tab.select(**panel.on_open)
-    fields["optimizer"].input(LEARNING_RATES.get, fields["optimizer"], fields["learning_rate"], **quiet)
     fields["loss"].change(  # also by a preset
         lambda loss: gr.update(interactive=LOSSES[loss].allows_smoothing, value=0.0),
-        fields["loss"],
-        fields["label_smoothing"],
-        **quiet,
+        *(fields["loss"], fields["label_smoothing"]),
+        **QUICK,
     )
     return TrainForm(fields, read, data.is_upload)
 
 
-def _build_training(services: Services, seed: gr.Number) -> dict[str, gr.components.Component]:
-    f: dict[str, gr.components.Component] = {}
+def _build_training(services: Services, seed: Field) -> dict[str, Field]:
+    f: dict[str, Field] = {}
     default = TrainingConfig
     with gr.Row():
         f["epochs"] = gr.Slider(1, 100, default.epochs, step=1, label="Epochs", elem_id="train-epochs", min_width=180)
-        f["optimizer"] = gr.Dropdown(
+        f["optimizer"] = optimizer = gr.Dropdown(
             [(title, name) for name, title in OPTIMIZER_TITLES.items() if name in OPTIMIZERS],
             value=default.optimizer,
             label="Optimiser",
@@ -109,6 +121,7 @@ def _build_training(services: Services, seed: gr.Number) -> dict[str, gr.compone
         f["weight_decay"] = gr.Number(default.weight_decay, label="Weight decay (L2)", min_width=130)
         f["l1"] = gr.Number(default.l1, label="L1 penalty", min_width=110)
         seed.render()
+    optimizer.input(LEARNING_RATES.get, optimizer, f["learning_rate"], **QUICK)
     with gr.Accordion("More: stopping early, clipping, precision, device, name", open=False):
         with gr.Row():
             f["patience"] = gr.Slider(
@@ -144,7 +157,7 @@ def _list_devices() -> list[str]:
 
 def _read(services: Services, values: Mapping, panels: dict) -> tuple[TrainingConfig, str | None]:
     """The configuration and the name that the page's settings stand for."""
-    plain = {key: values[key] for key in PLAIN}
-    optional = {key: values[key] or None for key in OFF_AT_ZERO}
+    plain: dict[str, Any] = {key: values[key] for key in PLAIN}
+    optional: dict[str, Any] = {key: values[key] or None for key in OFF_AT_ZERO}
     config = TrainingConfig(**panels, **plain, **optional, data_root=str(services.lab.data_root))
     return config, values["name"].strip() or None

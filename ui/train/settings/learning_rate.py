@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 import gradio as gr
 
@@ -14,6 +15,7 @@ from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS
 from ui.services import Services
 from ui.widgets.errors import shows_errors
+from ui.widgets.events import PRIVATE, Field
 from ui.widgets.html import sentence_html
 from ui.widgets.job_view import count_before, describe_wait
 
@@ -24,7 +26,7 @@ FORGET_SECONDS = 5
 
 def build_rate_panel(
     services: Services,
-    fields: Mapping[str, gr.components.Component],
+    fields: Mapping[str, Field],
     read: Callable[[Mapping], TrainingConfig],
 ) -> None:
     """Lays out a button and what it finds; the suggestion goes into the field ``learning_rate``.
@@ -40,7 +42,7 @@ def build_rate_panel(
     plot = gr.Plot(show_label=False, visible=False, elem_id="train-rate-plot")
 
     @shows_errors
-    def test(request: gr.Request, progress=gr.Progress(), *values):
+    def test(request: gr.Request, progress: gr.Progress = gr.Progress(), *values: Any) -> tuple:
         """Tries rates for the settings of the page."""
         config = read(dict(zip(fields, values, strict=True)))
         name = services.jobs.start_program("range_test", config.to_dict(), "learning-rate")
@@ -64,7 +66,7 @@ def build_rate_panel(
         test,
         list(fields.values()),
         [finding, plot, fields["learning_rate"]],
-        api_visibility="private",
+        **PRIVATE,
         show_progress_on=finding,
     )
 
@@ -72,7 +74,7 @@ def build_rate_panel(
 def _wait(services: Services, name: str, request: gr.Request, progress: gr.Progress) -> dict:
     """The job's result, once it is there."""
 
-    def say(done: tuple, desc: str) -> None:
+    def say(done: tuple[int, int], desc: str) -> None:
         wait = f". {describe_wait(count_before(services, run))}" if run.state == "queued" else ""
         progress(done, desc=desc + wait)
 

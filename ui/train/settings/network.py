@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
@@ -16,8 +17,9 @@ from models.zoo.backbones import BACKBONES, find_backbone
 from ui.services import Services
 from ui.train.settings.data import DataPanel, when_visible
 from ui.widgets.errors import answers_errors
+from ui.widgets.events import QUICK, Field, Listener, Update, Work
 from ui.widgets.html import empty_html, format_count, notes_html, sentence_html, table_html
-from ui.workbench import format_bytes
+from ui.workbench import describe_download
 
 COLUMNS = ("layer", "kind", "output shape", "parameters", "multiply-adds", "sees, px", "stride")
 MAX_ROWS = 400
@@ -42,17 +44,16 @@ class NetworkPanel:
         on_open: An event listener, as keyword arguments, for when this part of the page is opened.
     """
 
-    fields: dict[str, gr.components.Component]
+    fields: dict[str, Field]
     read: Callable[[Mapping], dict]
-    on_open: dict
+    on_open: Listener
 
 
 def build_network_panel(services: Services, data: DataPanel) -> NetworkPanel:
     """Lays out the panel and wires it."""
     choices = [(config_class.title, name) for name, (config_class, _) in ARCHITECTURES.items()]
-    fields: dict[str, gr.components.Component] = {}
     with gr.Row(elem_classes="controls"):
-        fields["architecture"] = gr.Dropdown(
+        architecture = gr.Dropdown(
             choices,
             value=TrainingConfig.architecture,
             label="Architecture",
@@ -60,6 +61,7 @@ def build_network_panel(services: Services, data: DataPanel) -> NetworkPanel:
             min_width=300,
             scale=0,
         )
+    fields: dict[str, Field] = {"architecture": architecture}
     groups = {}
     for name, (config_class, _) in ARCHITECTURES.items():
         options = list_options(config_class)
@@ -72,40 +74,32 @@ def build_network_panel(services: Services, data: DataPanel) -> NetworkPanel:
         _wire_effects(name, options, controls)
     summary = gr.HTML(elem_id="network-summary")
     shown = gr.Checkbox(True, visible=False)
-    settings = fields | data.fields
+    settings: dict[str, Field] = fields | data.fields
 
     @answers_errors(lambda message: sentence_html(message, "bad"))
-    def show(*inputs):
+    def show(*inputs: Any) -> Markup | Update:
         """The layers of the network that is chosen, or why there can be none."""
-        *values, is_visible = inputs
+        *chosen_values, is_visible = inputs
         if not is_visible:
             return gr.skip()
-        values = dict(zip(settings, values, strict=True))
+        values = dict(zip(settings, chosen_values, strict=True))
         chosen, kind = read_network(values), data.find_kind(values)
         network = chosen["architecture"], chosen["model"]
         if not values["image_size"]:
             kind = fit_kind(*network, kind)
         return describe_network(summarize_network(*network, kind), kind)
 
-    architecture = fields["architecture"]
-    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     architecture.change(
         lambda name: [gr.update(visible=name == other) for other in groups],
-        architecture,
-        list(groups.values()),
-        **quiet,
+        *(architecture, list(groups.values())),
+        **QUICK,
     )
-    backbones = {"fn": list_backbone_choices, "inputs": [architecture, fields["transfer.backbone"]]}
-    architecture.change(**backbones, outputs=fields["transfer.backbone"], **quiet)
-    listen = {"inputs": [*settings.values(), shown], "outputs": summary, "fn": show, **quiet}
-    looked_at = [data.fields[key] for key in data.fields if key not in ("train_limit", "label_noise")]
-    gr.on(
-        [component.change for component in [*fields.values(), *looked_at]],
-        **listen,
-        js=when_visible("network-summary"),
-        trigger_mode="always_last",
-    )
-    return NetworkPanel(fields, read_network, listen)
+    backbone = fields["transfer.backbone"]
+    architecture.change(list_backbone_choices, [architecture, backbone], backbone, **QUICK)
+    work: Work = {"inputs": [*settings.values(), shown], "outputs": summary, "fn": show}
+    changes = [component.change for component in (*fields.values(), *data.looked_at)]
+    gr.on(changes, **work, **QUICK, js=when_visible("network-summary"), trigger_mode="always_last")
+    return NetworkPanel(fields, read_network, {**work, **QUICK})
 
 
 def read_network(values: Mapping) -> dict:
@@ -145,48 +139,41 @@ def describe_network(summary: Summary, kind: DataKind) -> Markup:
     return sentence_html(text) + table_html(COLUMNS, rows) + notes_html(filter(None, (kind.note, ABOUT_NUMBERS)))
 
 
-def list_backbone_choices(architecture: str, chosen: str):
+def list_backbone_choices(architecture: str, chosen: str) -> Update:
     """The pretrained networks, those whose weights are here first; only asked for where they are needed."""
     if architecture != "transfer":
         return gr.skip()
     specs = sorted(map(find_backbone, BACKBONES), key=lambda spec: not spec.is_cached)
-    choices = [
-        (
-            f"{spec.name} (on this machine)"
-            if spec.is_cached
-            else f"{spec.name} ({format_bytes(spec.weights.num_bytes)} download)",
-            spec.name,
-        )
-        for spec in specs
-    ]
+    sizes = ((spec.name, describe_download(spec)) for spec in specs)
+    choices = [(f"{name} ({f'{size} download' if size else 'on this machine'})", name) for name, size in sizes]
     return gr.update(choices=choices, value=chosen)
 
 
-def _build_control(architecture: str, key: str, option: Setting) -> gr.components.Component:
+def _build_control(architecture: str, key: str, option: Setting) -> Field:
     common = {"label": option.title, "elem_id": f"{architecture}-{key}", "min_width": 210}
-    return _CONTROLS[type(option)](option, common)
+    return _CONTROLS[type(option)](option, option.default, common)
 
 
-def _build_choice(option: Choice, common: dict) -> gr.components.Component:
+def _build_choice(option: Choice, default: Any, common: dict) -> Field:
     if option.table is BACKBONES:
         # Only torchvision knows all of them, and it is not loaded before it is needed. Until then, any name will do.
-        return gr.Dropdown([option.default], value=option.default, allow_custom_value=True, **common)
-    return gr.Dropdown([(title, name) for name, title in option.choices.items()], value=option.default, **common)
+        return gr.Dropdown([default], value=default, allow_custom_value=True, **common)
+    return gr.Dropdown([(title, name) for name, title in option.choices.items()], value=default, **common)
 
 
-def _build_integer(option: Integer, common: dict) -> gr.components.Component:
+def _build_integer(option: Integer, default: Any, common: dict) -> Field:
     if (option.high - option.low) / option.step > SLIDER_STEPS * 2:
-        return gr.Number(option.default, precision=0, minimum=option.low, maximum=option.high, **common)
-    return gr.Slider(option.low, option.high, option.default, step=option.step, **common)
+        return gr.Number(default, precision=0, minimum=option.low, maximum=option.high, **common)
+    return gr.Slider(option.low, option.high, default, step=option.step, **common)
 
 
-_CONTROLS: dict[type[Setting], Callable[..., gr.components.Component]] = {
+_CONTROLS: dict[type[Setting], Callable[..., Field]] = {
     Choice: _build_choice,
     Integer: _build_integer,
-    Number: lambda option, common: gr.Slider(option.low, option.high, option.default, step=0.05, **common),
-    Integers: lambda option, common: gr.Textbox(", ".join(map(str, option.default)), **common),
+    Number: lambda option, default, common: gr.Slider(option.low, option.high, default, step=0.05, **common),
+    Integers: lambda option, default, common: gr.Textbox(", ".join(map(str, default)), **common),
 }
-"""Kind of setting -> its control."""
+"""Kind of setting -> its control, with a default of this kind."""
 
 
 def _read_option(key: str, option: Setting, value: object) -> object:
@@ -199,7 +186,7 @@ def _read_option(key: str, option: Setting, value: object) -> object:
     return value
 
 
-def _wire_effects(name: str, options: Mapping[str, Setting], controls: Mapping[str, gr.components.Component]) -> None:
+def _wire_effects(name: str, options: Mapping[str, Setting], controls: Mapping[str, Field]) -> None:
     """Shows options that have an effect with certain values of another one only with those."""
     for key, option in options.items():
         for other, values in option.only_with.items():
@@ -208,5 +195,5 @@ def _wire_effects(name: str, options: Mapping[str, Setting], controls: Mapping[s
             controls[f"{name}.{other}"].change(
                 lambda value, values=values: gr.update(visible=value in values),
                 *(controls[f"{name}.{other}"], control),
-                **{"api_visibility": "private", "show_progress": "hidden", "queue": False},
+                **QUICK,
             )

@@ -10,7 +10,7 @@ from lab.comparisons.claims import PRESETS
 from lab.comparisons.config import ArmsConfig
 from lab.comparisons.report import summarize, write_csv
 from models.runs.run import create_run, read_run, write_json
-from ui.train.comparison import _describe, _describe_preset, _describe_variation, _read_curves, _tabulate
+from ui.train.comparison_view import describe_preset, describe_variation, describe_verdict, read_curves, tabulate
 
 CONFIG = ArmsConfig.from_dict(
     {
@@ -76,7 +76,7 @@ def test_curves_of_finished_arms(make):
             {"kind": "epoch", "arm": "z"},
         ]
     )
-    curves = _read_curves(run, CONFIG, "val_accuracy")
+    curves = read_curves(run, CONFIG, "val_accuracy")
     assert [title for title, _ in curves] == ["A <b>", "B"]
     assert [[len(epochs) for epochs in seeds] for _, seeds in curves] == [[2, 2], [2, 2]]
 
@@ -93,7 +93,7 @@ def test_the_chart_of_validation_shows_what_decides_about_steps(make):
     ]
     run = make([*often, often[1], {"kind": "sample", "arm": "a", "seed": 0, "sample_accuracy": "high"}])
     for measure, steps, last in (("val_accuracy", [0, 4, 10], 0.1), ("train_accuracy", [10], 0.3)):
-        curves = _read_curves(run, CONFIG, measure)
+        curves = read_curves(run, CONFIG, measure)
         assert [[point["step"] for point in seeds[0]] for _, seeds in curves] == [steps, steps]
         assert curves[0][1][0][-1][measure] == last
         assert list(plot_seed_bands(curves, measure).data[0].x) == steps
@@ -103,18 +103,18 @@ def test_the_arm_that_is_being_trained_stands_apart(make, monkeypatch):
     monkeypatch.setattr("models.runs.run.is_abandoned", lambda path, status: False)
     lines = [line(arm, 0, epoch) for arm in "ab" for epoch in (1, 2, 3)]
     run = make([*lines, line("a", 1, 1)], state="running")
-    titles = [title for title, _ in _read_curves(run, CONFIG, "val_accuracy")]
+    titles = [title for title, _ in read_curves(run, CONFIG, "val_accuracy")]
     assert titles == ["A <b>", "B", "A <b>, seed 1 so far"]  # arms first: they keep their colours
     first = make([line("a", 0, 1)], state="running")
-    assert [len(seeds) for _, seeds in _read_curves(first, CONFIG, "val_accuracy")] == [1, 0]
+    assert [len(seeds) for _, seeds in read_curves(first, CONFIG, "val_accuracy")] == [1, 0]
 
 
 def test_table(make):
     networks = [network(arm, seed, 0.5 + 0.1 * i) for seed in range(2) for i, arm in enumerate("ab")]
-    html = _tabulate(make(rows=summary(*networks)["rows"]), CONFIG)
+    html = tabulate(make(rows=summary(*networks)["rows"]), CONFIG)
     assert "A &lt;b&gt;" in html and "<b>" not in html and "1,234" in html
     assert "+10.0 points [+10.0, +10.0]" in html and "60.0 % [60.0, 60.0]" in html
-    assert "consistency" not in html and _tabulate(make(), CONFIG) == ""
+    assert "consistency" not in html and tabulate(make(), CONFIG) == ""
 
 
 def test_bounds_are_shown_as_such(make):
@@ -122,10 +122,10 @@ def test_bounds_are_shown_as_such(make):
     change = {"mean": -700, "low": -900, "high": -400, "bound": "at least"}
     rows = [{"arm": "a", "steps": {"mean": 900, "low": 800, "high": 1000}}, {"arm": "b", "steps": steps}]
     rows[1]["differences"] = {"steps": change}
-    html = _tabulate(make(rows=rows), STEPS)
+    html = tabulate(make(rows=rows), STEPS)
     assert "at most 200 [0, 260]" in html and "at least 700 steps fewer [−900, −400]" in html
     change["bound"], steps["bound"] = "<b>", ["at most"]
-    html = _tabulate(make(rows=rows), STEPS)
+    html = tabulate(make(rows=rows), STEPS)
     assert "−700 steps [−900, −400]" in html and "at most" not in html and "<b>" not in html
 
 
@@ -138,9 +138,13 @@ def test_a_comparison_of_before_is_shown_as_it_was(make):
         {"arm": "b", "n": 3, "parameters": 10, "steps": old, "differences": {"steps": change}},
     ]
     run = make([line("a", 0, 1), line("b", 0, 1)], rows=rows, sentence="It was so.", also="")
-    html = _tabulate(run, STEPS)
-    assert "−733 steps [−1020, −446]" in html and "200 [200, 200]" in html and "It was so." in _describe(run, STEPS)
-    assert [len(seeds[0]) for _, seeds in _read_curves(run, STEPS, "val_accuracy")] == [1, 1]
+    html = tabulate(run, STEPS)
+    assert (
+        "−733 steps [−1020, −446]" in html
+        and "200 [200, 200]" in html
+        and "It was so." in describe_verdict(run, STEPS)
+    )
+    assert [len(seeds[0]) for _, seeds in read_curves(run, STEPS, "val_accuracy")] == [1, 1]
     networks = [{"arm": "a", "seed": 0, "run": "x-a-0", "state": "finished", "steps": 200, "curve": []}]
     text = write_csv({"rows": [{**row, "title": row["arm"]} for row in rows], "networks": networks})
     assert "x-a-0" in text and ",200," in text
@@ -158,17 +162,17 @@ def test_a_comparison_of_before_is_shown_as_it_was(make):
     ],
 )
 def test_rows_that_somebody_has_changed(make, rows):
-    assert isinstance(_tabulate(make(rows=rows), CONFIG), str)
+    assert isinstance(tabulate(make(rows=rows), CONFIG), str)
 
 
 def test_verdict_is_escaped(make):
-    html = _describe(make(sentence="<script>", also="<i>"), CONFIG)
+    html = describe_verdict(make(sentence="<script>", also="<i>"), CONFIG)
     assert "&lt;script&gt;" in html and "&lt;i&gt;" in html and "A &amp; B differ" in html
 
 
 def test_every_preset_says_how_long_it_takes():
     for name in PRESETS:
-        assert "minute" in _describe_preset(name)
+        assert "minute" in describe_preset(name)
 
 
 @pytest.mark.parametrize(
@@ -176,4 +180,4 @@ def test_every_preset_says_how_long_it_takes():
     [("head", True, "translation"), ("head", False, "accuracy"), ("dropout", True, "gap"), ("dropout", False, "gap")],
 )
 def test_the_note_names_what_will_decide(name, shifts, question):
-    assert question in _describe_variation(name, shifts).split("about:")[1]
+    assert question in describe_variation(name, shifts).split("about:")[1]

@@ -8,6 +8,7 @@ from lab.session import Lab
 from models.runs.run import create_run, read_run, write_json
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
+from tests.panels import refresh
 from ui.services import Services
 from ui.train.results.runs import PAGE_SIZE
 from ui.train.settings.form import build_train_form
@@ -55,10 +56,10 @@ def by_id(components, values) -> dict:
     return dict(zip([getattr(component, "elem_id", None) for component in components], values, strict=True))
 
 
-def refresh(view, **given) -> tuple:
+def show(view, **given) -> tuple:
     """What the tab sends, given some of: opened tab, whether arms are compared, part, run, compared, page."""
     first = dict.fromkeys(["tab", "is_comparing", "part", "run", "compared"]) | {"page": 0} | given
-    return view.refresh(*first.values(), *[None] * (len(view.inputs) - len(first)))
+    return refresh(view, *first.values())
 
 
 def test_a_comparison_is_followed_whenever_it_is_on_the_screen(built):
@@ -69,7 +70,7 @@ def test_a_comparison_is_followed_whenever_it_is_on_the_screen(built):
         ("train", True, True),
         ("train", False, False),
     ):
-        values = refresh(built[1], tab=opened, is_comparing=is_comparing, part="curves")
+        values = show(built[1], tab=opened, is_comparing=is_comparing, part="curves")
         assert len(values) == len(built[1].outputs) and values[-1]["active"] is active
 
 
@@ -79,20 +80,23 @@ def test_a_run_chosen_on_a_later_page_leaves_the_list_where_it_is(built):
     (run,) = [part for part in blocks.blocks.values() if getattr(part, "elem_id", None) == "train-run"]
     follows = [fn for fn in blocks.fns.values() if (run._id, "change") in fn.targets]
     (followed,) = [fn for fn in follows if "runs-table" in [getattr(part, "elem_id", None) for part in fn.outputs]]
-    inputs = [getattr(part, "elem_id", None) for part in followed.inputs]
-    assert inputs[1:3] == ["train-run", "runs-compare"]
-    shown = by_id(followed.outputs, followed.fn("runs", RUNS[3], [RUNS[1], RUNS[4]], 1, None))
-    updates = refresh(tab, tab="train", part="runs", run=RUNS[3], compared=[RUNS[1], RUNS[4]], page=1)
+    chosen = {"train-run": RUNS[3], "runs-compare": [RUNS[1], RUNS[4]]}
+    states = {"curves": "runs", 0: 1, None: None}  # value on a new page -> now: the part, the page, what is shown
+    values = {part: chosen.get(getattr(part, "elem_id", None)) or states[part.value] for part in followed.inputs}
+    updates = followed.fn(values)
+    shown = by_id(followed.outputs, [updates.get(output, gr.skip()) for output in followed.outputs])
+    updates = show(tab, tab="train", part="runs", run=RUNS[3], compared=[RUNS[1], RUNS[4]], page=1)
     for found in (shown, by_id(tab.outputs, updates)):
         assert f'data-run="{RUNS[3]}"' in found["runs-table"] and found["runs-table"].count("checked") == 2
         assert "Runs 21 to 30 of 30" in found["runs-where"] and "value" not in found["runs-compare"]
-    assert followed.fn("curves", RUNS[3], [], 1, None) == gr.skip()
+    closed = {part: "curves" if value == "runs" else value for part, value in values.items()}
+    assert followed.fn(closed) == gr.skip()
 
 
 @pytest.mark.parametrize("part", ["curves", "errors", "time", "runs"])
 def test_every_part_can_be_brought_up_to_date(built, part):
     for run in (None, RUNS[0], "gone"):
-        assert len(refresh(built[1], tab="train", part=part, run=run)) == len(built[1].outputs)
+        assert len(show(built[1], tab="train", part=part, run=run)) == len(built[1].outputs)
 
 
 def test_nothing_is_deleted_without_a_question(built):

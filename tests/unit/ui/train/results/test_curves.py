@@ -12,6 +12,7 @@ from lab.session import Lab
 from models.runs.process import read_clock
 from models.runs.run import STATES, Run, create_run, record_process, write_bytes, write_json
 from tests.device import DEVICE
+from tests.panels import refresh
 from tests.unit.ui.widgets.test_html import EVIL, Reader
 from ui.services import Services
 from ui.train.results.curves import EXTRA_CURVES, NO_RUN, build_curves_panel, describe_run
@@ -41,8 +42,13 @@ def services(tmp_path) -> Services:
 def panel(services):
     with gr.Blocks() as blocks:
         found = build_curves_panel(services, gr.Dropdown([]))
-    (found_watch,) = [entry.fn for entry in blocks.fns.values() if entry.name == "watch"]
-    return found, found_watch
+    (watched,) = [entry for entry in blocks.fns.values() if entry.name == "watch"]
+
+    def watch(*values):
+        updates = watched.fn(*values)
+        return updates if is_silent(updates) else tuple(updates[output] for output in watched.outputs)
+
+    return found, watch
 
 
 def write_run(services, name="a", metrics=(), **status):
@@ -66,7 +72,7 @@ def is_silent(values) -> bool:
 
 def test_without_a_run_the_panel_says_how_to_get_one(panel):
     for nothing in (None, ""):
-        values = panel[0].refresh(nothing)
+        values = refresh(panel[0], nothing)
         assert len(values) == len(panel[0].outputs)
         found = shown(panel[0], values)
         assert NO_RUN in found["train-status"] and found["train-loss"] is None
@@ -74,15 +80,15 @@ def test_without_a_run_the_panel_says_how_to_get_one(panel):
 
 
 def test_a_run_that_is_gone_is_said_in_words(panel):
-    found = shown(panel[0], panel[0].refresh("nobody"))
+    found = shown(panel[0], refresh(panel[0], "nobody"))
     assert "no run named nobody" in found["train-status"].lower()
-    *_, version, _ = panel[0].refresh("nobody")
+    *_, version, _ = refresh(panel[0], "nobody")
     assert is_silent(panel[1]("nobody", version))
 
 
 def test_curves_are_those_of_the_run(services, panel):
     write_run(services, metrics=[STEP, LAYERS, EPOCH], state="finished", step=21, epoch=3, result=RESULT)
-    values = panel[0].refresh("a")
+    values = refresh(panel[0], "a")
     found = shown(panel[0], values)
     assert values[1]["visible"] is True
     assert "87.5%" in found["train-status"]
@@ -96,9 +102,9 @@ def test_curves_are_those_of_the_run(services, panel):
 
 def test_charts_without_numbers_stay_hidden(services, panel):
     write_run(services, metrics=[], state="finished", result=RESULT)
-    assert panel[0].refresh("a")[1]["visible"] is False
+    assert refresh(panel[0], "a")[1]["visible"] is False
     write_run(services, metrics=[STEP], state="finished", result=RESULT)  # no line about layers
-    values = panel[0].refresh("a")
+    values = refresh(panel[0], "a")
     assert values[1]["visible"] is True
     assert [shown(panel[0], values)[f"train-{kind}"]["visible"] for kind in ("weights", "dead")] == [False] * 2
 
@@ -126,7 +132,7 @@ def test_only_what_is_new_is_sent(services, panel):
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_can_be_shown(services, panel, state):
     write_run(services, metrics=[STEP], state=state, message="Because.")
-    found = shown(panel[0], panel[0].refresh("a"))
+    found = shown(panel[0], refresh(panel[0], "a"))
     assert "a: " in found["train-status"]
 
 
@@ -142,38 +148,38 @@ def test_every_state_can_be_shown(services, panel, state):
 )
 def test_odd_lines_of_a_run_that_came_from_elsewhere_do_no_harm(services, panel, line):
     write_run(services, metrics=[STEP, line, EPOCH], state="finished", result=RESULT)
-    found = shown(panel[0], panel[0].refresh("a"))
+    found = shown(panel[0], refresh(panel[0], "a"))
     assert found["train-loss"] is not None and "87.5%" in found["train-status"]
 
 
 def test_odd_numbers_of_steps_do_no_harm(services, panel):
     for status in ({"total_steps": 0, "epochs": 0}, {"total_steps": None, "epochs": "many"}, {"epochs": -3}):
         write_run(services, metrics=[STEP, EPOCH], state="finished", result=RESULT, **status)
-        assert shown(panel[0], panel[0].refresh("a"))["train-loss"] is not None
+        assert shown(panel[0], refresh(panel[0], "a"))["train-loss"] is not None
 
 
 def test_what_files_say_is_text_and_no_markup(services, panel):
     problems = {"message": EVIL, "warning": EVIL, "skipped": [EVIL, "b.png: too small"]}
     path = write_run(services, metrics=[STEP], state="failed", **problems)
     (path / "log.txt").write_text(EVIL)
-    found = panel[0].refresh("a")
+    found = refresh(panel[0], "a")
     assert EVIL not in found[0] and "2 files were left out" in found[0]
     assert not {"script", "img"} & set(Reader(found[0]).tags) and "b.png: too small" in found[0]
 
 
 def test_files_that_were_left_out_are_counted(services, panel):
     write_run(services, state="finished", result=RESULT, skipped=["a.png: too small"])
-    assert "1 file was left out" in panel[0].refresh("a")[0]
+    assert "1 file was left out" in refresh(panel[0], "a")[0]
 
 
 def test_a_warning_stays_below_the_finding(services, panel):
     write_run(services, state="finished", result=RESULT, warning="2 test pictures look almost like others.")
-    assert "2 test pictures look almost like others." in panel[0].refresh("a")[0]
+    assert "2 test pictures look almost like others." in refresh(panel[0], "a")[0]
 
 
 def test_many_left_out_files_are_counted_as_at_least_a_hundred(services, panel):
     write_run(services, state="finished", result=RESULT, skipped=[f"{i}.png" for i in range(100)])
-    assert "100 or more files were left out" in panel[0].refresh("a")[0]
+    assert "100 or more files were left out" in refresh(panel[0], "a")[0]
 
 
 def run(state: str, message: str = "", **status) -> Run:

@@ -17,6 +17,7 @@ from models.checkpoints import pack_weights
 from models.runs.run import create_run, read_run, record_process, write_json
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
+from tests.panels import refresh
 from ui.services import Services
 from ui.train.results.mistakes import NO_RUN, NOT_YET, build_errors_panel
 from ui.train.results.mistakes_view import (
@@ -71,29 +72,29 @@ def test_every_state_of_a_run_fills_all_outputs(panel, root):
     (root / "broken" / "config.json").write_text("{")
     (root / "tiny" / "examples.safetensors").write_bytes(b"no such file")
     for name in (None, "right", "waiting", "broken", "gone", "tiny"):
-        assert len(panel.refresh(name)) == len(panel.outputs)
+        assert len(refresh(panel, name)) == len(panel.outputs)
 
 
 def test_a_missing_run_is_said_and_hides_the_rest(panel):
-    finding, body, *_ = panel.refresh("gone")
+    finding, body, *_ = refresh(panel, "gone")
     assert "gone" in finding
     assert body["visible"] is False
 
 
 def test_a_run_that_is_at_work_is_followed_and_others_are_not(panel, root):
     create_run(root, "waiting", {"dataset": "insects"})
-    timer = panel.outputs.index(panel.timer)
-    assert panel.refresh("waiting")[timer]["active"]
-    assert not panel.refresh("tiny")[timer]["active"]
+    timer = panel.outputs.index(panel.timers[0])
+    assert refresh(panel, "waiting")[timer]["active"]
+    assert not refresh(panel, "tiny")[timer]["active"]
 
 
 def test_errors_begin_with_the_largest_losses(services, root):
     with gr.Blocks():
         panel = build_errors_panel(services, gr.Dropdown([]))
-    assert NO_RUN in panel.refresh(None)[0]
+    assert NO_RUN in refresh(panel, None)[0]
     create_run(root, "waiting", {"dataset": "insects"})
-    assert NOT_YET in panel.refresh("waiting")[0]
-    values = panel.refresh("tiny")
+    assert NOT_YET in refresh(panel, "waiting")[0]
+    values = refresh(panel, "tiny")
     assert "validation pictures right" in values[0]
     pictures = next(v for v in values if isinstance(v, list) and len(v) == MAX_PICTURES)
     assert all(path.is_file() for path, _ in pictures)
@@ -106,7 +107,13 @@ def press(services):
         build_errors_panel(services, gr.Dropdown([]))
 
     def call(name: str, *values):
-        return next(entry.fn for entry in blocks.fns.values() if entry.name == name)(*values)
+        event = next(entry for entry in blocks.fns.values() if entry.name == name)
+        if event.inputs_as_dict:
+            names = ("errors-part", "errors-true", "errors-predicted")
+            chosen = dict(zip((None, *names), values, strict=True))
+            values = [{component: chosen[component.elem_id] for component in event.inputs}]
+        updates = event.fn(*values)
+        return [updates.get(output, gr.skip()) for output in event.outputs] if name != "train" else updates
 
     return call
 
@@ -137,7 +144,7 @@ def test_damaged_training_pictures_leave_the_rest_as_it_is(press, panel, root):
     (root / "tiny" / "hard_examples.safetensors").write_bytes(b"no such file")
     _, heading, gallery, shown, *_ = press("show_pictures", "tiny", "training", ANY, ANY)
     assert "is damaged" in heading and gallery is None and shown == ()
-    assert panel.refresh("tiny")[1]["visible"]
+    assert refresh(panel, "tiny")[1]["visible"]
 
 
 @pytest.fixture
@@ -178,7 +185,7 @@ def test_corrections_are_those_of_the_run_that_is_shown_and_survive_a_reload(pre
         """As a page that has just been opened shows them."""
         with gr.Blocks():
             panel = build_errors_panel(services, gr.Dropdown([]))
-        values = dict(zip(panel.outputs, panel.refresh(name), strict=True))
+        values = dict(zip(panel.outputs, refresh(panel, name), strict=True))
         listed = next(c for c in panel.outputs if getattr(c, "elem_id", None) == "errors-corrections")
         return values[listed]
 
@@ -212,7 +219,7 @@ def test_a_correction_that_was_trained_with_is_said_to_be(press, started, root):
 def test_a_run_that_kept_no_snapshots_says_so(services):
     with gr.Blocks():
         panel = build_time_panel(services, gr.Dropdown([]))
-    assert "no snapshots" in panel.refresh("right")[0]
+    assert "no snapshots" in refresh(panel, "right")[0]
 
 
 def test_the_sentence_has_the_numbers(root):

@@ -16,6 +16,7 @@ from models.registry import DEFAULT_MODEL
 from models.runs.run import STATES, create_run, read_run, write_bytes, write_json
 from models.training.resume import FILE as RESUME_FILE
 from tests.device import DEVICE
+from tests.panels import refresh
 from tests.unit.ui.widgets.test_html import EVIL, Reader
 from ui.services import Services
 from ui.train.results.downloads import FILES
@@ -46,8 +47,8 @@ def lists(services):
     return SimpleNamespace(panel=panel, call=call, outputs=[getattr(c, "elem_id", None) for c in panel.outputs])
 
 
-def refresh(lists, *values) -> dict:
-    return dict(zip(lists.outputs, lists.panel.refresh(*values), strict=True))
+def show(lists, *values) -> dict:
+    return dict(zip(lists.outputs, refresh(lists.panel, *values), strict=True))
 
 
 @pytest.fixture
@@ -68,17 +69,17 @@ def finish(services, make_run):
 
 
 def test_without_runs_the_panel_says_how_to_get_one(lists):
-    shown = refresh(lists)
+    shown = show(lists)
     assert "open a capsule" in shown["runs-table"]
     assert shown["runs-chosen"]["visible"] is False
-    assert lists.panel.refresh()[-1]["active"] is True
+    assert refresh(lists.panel)[-1]["active"] is True
 
 
 def test_two_hundred_runs_are_paged_and_all_can_be_compared(services, lists):
     for number in range(200):
         path = create_run(services.jobs.runs_root, f"r{number}", {"dataset": "shapes", "seed": number})
         write_json(path / "status.json", {"state": "finished", "kind": "training", "submitted": number})
-    first, last, beyond = (refresh(lists, None, [], number) for number in (0, 9, 10**6))
+    first, last, beyond = (show(lists, None, [], number) for number in (0, 9, 10**6))
     assert first["runs-table"].count("<tr>") == PAGE_SIZE + 1
     assert 'data-run="r199"' in first["runs-table"] and 'data-run="r180"' in first["runs-table"]
     assert 'data-run="r179"' not in first["runs-table"]
@@ -95,15 +96,15 @@ def test_a_waiting_run_shows_its_place_behind_runs_of_every_kind(services, lists
         create_run(root, name, {}, kind)
         status = {"state": "queued", "kind": kind, "submitted": read_run(root, name).status["submitted"] + number}
         write_json(root / name / "status.json", status | {"device": DEVICE})
-    html = refresh(lists)["runs-table"]
+    html = show(lists)["runs-table"]
     assert "queued, 2 jobs before it" in html and "queued, 1 job before it" in html
     assert "bench" not in html
 
 
 def test_what_has_not_changed_is_not_sent_again(lists, finish):
     finish("a")
-    *first, version, _ = lists.panel.refresh("a", ["a"])
-    *again, _, _ = lists.panel.refresh("a", ["a"], 0, version)
+    *first, version, _ = refresh(lists.panel, "a", ["a"])
+    *again, _, _ = refresh(lists.panel, "a", ["a"], 0, version)
     skipped = gr.skip()
     assert all(update == skipped for update in again)
     assert not any(update == skipped for update in first[:6])
@@ -112,22 +113,22 @@ def test_what_has_not_changed_is_not_sent_again(lists, finish):
 def test_what_is_being_typed_stays_while_the_run_goes_on(services, lists, finish):
     path = finish("a")
     status = read_run(services.jobs.runs_root, "a").status
-    *_, version, _ = lists.panel.refresh("a")
+    *_, version, _ = refresh(lists.panel, "a")
     write_json(path / "status.json", status | {"state": "stopped"})
-    shown = refresh(lists, "a", [], 0, version)
+    shown = show(lists, "a", [], 0, version)
     assert shown["runs-resume"]["interactive"] is True
     assert shown["runs-name"] == shown["runs-notes"] == gr.skip()
     finish("b")
-    shown = refresh(lists, "b", [], 0, version)
+    shown = show(lists, "b", [], 0, version)
     assert (shown["runs-name"], shown["runs-notes"]) == ("b", "")
     services.jobs.write_notes("a", "from another window")
-    assert refresh(lists, "a", [], 0, version)["runs-notes"] == "from another window"
+    assert show(lists, "a", [], 0, version)["runs-notes"] == "from another window"
 
 
 def test_runs_that_are_gone_are_no_longer_compared(lists, finish):
     finish("a")
-    *_, version, _ = lists.panel.refresh("a", ["a"])
-    shown = refresh(lists, "gone", ["a", "gone"], 0, version)
+    *_, version, _ = refresh(lists.panel, "a", ["a"])
+    shown = show(lists, "gone", ["a", "gone"], 0, version)
     assert shown["runs-compare"]["value"] == ["a"]
     assert shown["runs-chosen"]["visible"] is False
 

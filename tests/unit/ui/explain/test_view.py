@@ -8,7 +8,7 @@ import torch
 from analysis.attribution.methods import Attribution
 from analysis.network.predict import Prediction
 from lab.session import Explanation
-from ui.explain import _show_explanation
+from ui.explain.view import show_explanation
 
 GAPS = {
     0.0125: "adds up to the difference in score but for 1.2 %.",
@@ -21,7 +21,7 @@ def show(tmp_path, sign: str = "signed", **facts) -> str:
     found = Attribution("integrated_gradients", 3, "conv2", torch.rand(1, 8, 8), 0.1, **facts)
     result = Explanation(None, torch.rand(1, 8, 8), Prediction(3, "cat", 0.5), True, found)
     services = SimpleNamespace(new_file=lambda name: tmp_path / name)
-    return _show_explanation(services, result, sign, 0.5, "inferno")[0]
+    return show_explanation(services, result, sign, 0.5, "inferno")[0]
 
 
 @pytest.mark.parametrize("sign", ["signed", "negative"])

@@ -1,0 +1,228 @@
+"""Which pixels speak for a class, what the layers respond to, and the first filters."""
+
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from markupsafe import Markup
+
+from analysis.attribution.methods import METHODS
+from analysis.attribution.overlay import COLORMAPS
+from analysis.figures.drawing import draw_filters
+from ui.explain.view import (
+    AUTO,
+    MAPS_PER_PAGE,
+    SIGNS,
+    list_classes,
+    list_obstacles,
+    read_target,
+    show_explanation,
+    show_features,
+)
+from ui.services import Services
+from ui.widgets.errors import clears_on_errors, shows_errors
+from ui.widgets.events import PRIVATE, Manner, Tab, Update, Values, Work
+from ui.widgets.html import empty_html, explain_this, grid_html, one_of, open_picture
+from ui.workbench import Workbench
+
+MAX_FILTERS = 256
+LIKELY_FIRST = 5
+DEFAULT_METHOD = "grad_cam"
+EXAMPLES = {
+    "Where is the evidence?": ("grad_cam", "positive"),
+    "What adds up to the difference in score?": ("integrated_gradients", "signed"),
+    "What if a patch is covered?": ("occlusion", "signed"),
+}
+EXPLANATION = """
+Every method gives each pixel a **signed** number: positive speaks for the class, negative against it. The overlay
+colours it over the picture, and the line encloses the strongest tenth of the pixels. Colours end at the 99.5th
+percentile, so one bright pixel cannot hide the rest. What is explained is the logit $f_k(x)$ of the chosen class,
+before softmax. An explanation tells what the *model* uses, which need not be what is true about the picture.
+"""
+_AT_ONCE: Manner = {"api_visibility": "private", "queue": False}
+Shown = tuple[Markup, Update, Update]
+"""Of the explanation, and of the buttons that save its overlay and its signed map."""
+
+
+def build_explain_tab(services: Services, bench: Workbench) -> Tab:
+    """Lays out the tab and wires what happens inside it."""
+    return _Explain(services, bench).wire()
+
+
+class _Explain:
+    def __init__(self, services: Services, bench: Workbench):
+        self.services, self.lab, self.bench = services, services.lab, bench
+        self.method = gr.State(DEFAULT_METHOD)
+        with gr.Row(elem_classes="methods"):
+            self.buttons = {
+                name: gr.Button(m.title, size="sm", min_width=130, elem_id=f"method-{name}")
+                for name, m in METHODS.items()
+            }
+        self.obstacles = gr.HTML(elem_id="explain-obstacles")
+        self._lay_out_controls()
+        self.view = gr.HTML(empty_html("Choose a picture on the left."), elem_id="explain-view")
+        with gr.Row(elem_classes="controls"):
+            self.files = [
+                gr.DownloadButton("Overlay (PNG)", size="sm", interactive=False, elem_id="explain-png"),
+                gr.DownloadButton("Signed map (npy)", size="sm", interactive=False, elem_id="explain-npy"),
+            ]
+        with gr.Accordion("Feature maps of a layer", open=False) as features_panel:
+            with gr.Row(elem_classes="controls"):
+                self.layer = gr.Dropdown([], label="Layer", elem_id="features-layer", min_width=260)
+                label = f"Page of {MAPS_PER_PAGE} channels"
+                self.page = gr.Number(1, precision=0, minimum=1, label=label, min_width=120)
+            self.features = gr.HTML(elem_id="features-view")
+        with gr.Accordion("Filters of the first layer", open=False) as filters_panel:
+            self.filters = gr.HTML(elem_id="filters-view")
+        self.panels = {"features": features_panel, "filters": filters_panel}
+        with gr.Row(elem_classes="controls"):
+            self.examples = {title: gr.Button(title, size="sm", min_width=200) for title in EXAMPLES}
+        explain_this(EXPLANATION)
+        self.open_panels = gr.State(())
+        self.shown = [self.view, *self.files]
+
+    def _lay_out_controls(self) -> None:
+        with gr.Row(elem_classes="controls"):
+            self.target = gr.Dropdown(
+                [("Predicted class", AUTO)],
+                value=AUTO,
+                label="Explain the class",
+                elem_id="explain-target",
+                min_width=220,
+            )
+            self.sign = gr.Dropdown(
+                list(SIGNS.items()), value="positive", label="Show evidence", elem_id="explain-sign", min_width=200
+            )
+            self.opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity", elem_id="explain-opacity", min_width=160)
+            self.colors = gr.Dropdown(
+                list(COLORMAPS), value=next(iter(COLORMAPS)), label="Colours", elem_id="explain-colors", min_width=120
+            )
+
+    def wire(self) -> Tab:
+        """Wires what happens, and says what the page has to know."""
+        bench = self.bench
+        settings = {self.method, self.target, self.sign, self.opacity, self.colors}
+        compute: Work = {
+            "fn": clears_on_errors(_clear)(self.explain),
+            "inputs": {bench.image, bench.model, *settings},
+            "outputs": self.shown,
+        }
+        chosen = [self.method, *self.buttons.values()]
+        for name, button in self.buttons.items():
+            button.click(lambda name=name: (name, *_mark(name)), None, chosen, **_AT_ONCE).then(**compute, **PRIVATE)
+        changes = [self.target.input, self.sign.input, self.opacity.release, self.colors.input]
+        gr.on(changes, **compute, **PRIVATE, trigger_mode="always_last")
+        for title, button in self.examples.items():
+            button.click(
+                lambda values=EXAMPLES[title]: (values[1], values[0], *_mark(values[0])),
+                *(None, [self.sign, *chosen]),
+                **_AT_ONCE,
+            ).then(**compute, **PRIVATE)
+        looked_at: set[Any] = {bench.image, bench.model, self.open_panels}
+        features: Work = {
+            "fn": shows_errors(self.show_features),
+            "inputs": {*looked_at, self.layer, self.page},
+            "outputs": self.features,
+        }
+        filters: Work = {"fn": shows_errors(self.show_filters), "inputs": looked_at, "outputs": self.filters}
+        gr.on([self.layer.input, self.page.input], **features, **PRIVATE)
+        for (name, panel), draw in zip(self.panels.items(), (features, filters), strict=True):
+            opened = panel.expand(
+                lambda panels, name=name: (*panels, name), self.open_panels, self.open_panels, **PRIVATE
+            )
+            opened.then(**draw, **PRIVATE)
+            panel.collapse(
+                lambda panels, name=name: tuple(p for p in panels if p != name),
+                *(self.open_panels, self.open_panels),
+                **PRIVATE,
+            )
+        return Tab(
+            clears_on_errors(lambda message: dict(zip(self.shown, _clear(message), strict=True)))(self.refresh),
+            [*looked_at, *settings],
+            [
+                *(*self.buttons.values(), self.obstacles, self.method, self.target, self.layer, self.page),
+                *(self.features, self.filters, *self.shown),
+            ],
+            looks_at=[bench.image, bench.model],
+            linked={"method": (self.method, one_of(METHODS)), "show": (self.sign, one_of(SIGNS.values()))},
+        )
+
+    def explain(
+        self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress(), is_refresh: bool = False
+    ) -> Shown:
+        """Computes the map of the chosen method, or redraws the one at hand."""
+        image, model, method = (values[each] for each in (self.bench.image, self.bench.model, self.method))
+        if image is None:
+            return _clear("Choose a picture on the left, then a method above.")
+        picture = open_picture(self.services, image, request, progress)
+        watch = self.services.watch
+        with (
+            watch(request, progress, METHODS[method].title, "explain", is_refresh) as report,
+            watch(request, progress, "Downloading weights") as loading,
+        ):
+            index = read_target(values[self.target])
+            result = self.lab.explain(picture, model, method, index, progress=report, loading=loading)
+        return show_explanation(self.services, result, values[self.sign], values[self.opacity], values[self.colors])
+
+    def refresh(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:
+        """Fits methods, classes and layers to the model, then explains."""
+        image, model, asked = values[self.bench.image], values[self.bench.model], values[self.target]
+        with self.services.watch(request, progress, "Downloading weights") as report:
+            layers = [item.name for item in self.lab.layers(model, report) if item.is_feature_map]
+        reasons = self.lab.obstacles(model)
+        method = values[self.method]
+        if method in reasons:
+            method = next(name for name in METHODS if name not in reasons)
+        likely = []
+        if image is not None:
+            picture = open_picture(self.services, image, request, progress)
+            likely = [p.index for p in self.lab.classify(picture, model, LIKELY_FIRST).predictions]
+        choices = list_classes(self.lab.registry.get(model).categories, likely)
+        # The class is sent only where it has to change: the visitor may have chosen another one in the meantime.
+        classes = gr.update(choices=choices)
+        if asked not in [value for _, value in choices]:
+            classes["value"] = AUTO
+        layer = self.lab.default_layer(model) or (layers[-1] if layers else None)
+        fitted = values | {self.method: method, self.layer: layer, self.page: 1}
+        fitted[self.target] = classes.get("value", asked)
+        return {
+            **dict(zip(self.buttons.values(), _mark(method, reasons), strict=True)),
+            self.obstacles: list_obstacles(reasons),
+            self.method: method,
+            self.target: classes,
+            self.layer: gr.update(choices=layers, value=layer),
+            self.page: 1,
+            self.features: self.show_features(fitted, request, progress),
+            self.filters: self.show_filters(fitted),
+            **dict(zip(self.shown, self.explain(fitted, request, progress, is_refresh=True), strict=True)),
+        }
+
+    def show_features(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> str:
+        """Draws one page of the channels of a layer on one colour scale, if its panel is open."""
+        image, layer = values[self.bench.image], values[self.layer]
+        if "features" not in values[self.open_panels] or image is None or not layer:
+            return ""
+        maps = self.lab.extract(
+            open_picture(self.services, image, request, progress), values[self.bench.model], layer
+        )
+        return show_features(maps, layer, int(values[self.page] or 1))
+
+    def show_filters(self, values: Values) -> str:
+        """Draws the kernels of the first convolution, if their panel is open."""
+        if "filters" not in values[self.open_panels]:
+            return ""
+        pictures = draw_filters(self.lab.first_filters(values[self.bench.model])[:MAX_FILTERS])
+        return grid_html((np.kron(p, np.ones((8, 8, 1), np.uint8)), str(i)) for i, p in enumerate(pictures))
+
+
+def _clear(message: str) -> Shown:
+    return empty_html(message), gr.update(interactive=False), gr.update(interactive=False)
+
+
+def _mark(chosen: str, reasons: dict[str, str] | None = None) -> list[Update]:
+    """Updates of the method buttons: the chosen one stands out, those with a reason against them are off."""
+    updates = [gr.update(variant="primary" if name == chosen else "secondary") for name in METHODS]
+    if reasons is not None:
+        for name, update in zip(METHODS, updates, strict=True):
+            update["interactive"] = name not in reasons
+    return updates

@@ -1,0 +1,88 @@
+"""What is common to the listeners of the page; none of them is an endpoint of the API."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+import gradio as gr
+from gradio.blocks import BlockContext
+from gradio.components import Component
+
+Block = Component | BlockContext
+Field = gr.Checkbox | gr.CheckboxGroup | gr.Dropdown | gr.File | gr.Number | gr.Radio | gr.Slider | gr.Textbox
+"""A control of a form."""
+Update = dict[str, Any]
+"""What ``gr.update`` and ``gr.skip`` give."""
+Values = dict[Block, Any]
+"""Component -> what it holds, or is to hold: a value, or an update. Those that are left out stay as they are."""
+
+
+class Manner(TypedDict, total=False):
+    """How a listener goes about its work."""
+
+    api_visibility: Literal["public", "private"]
+    show_progress: Literal["full", "minimal", "hidden"]
+    queue: bool
+
+
+PRIVATE: Manner = {"api_visibility": "private"}
+HIDDEN: Manner = {"api_visibility": "private", "show_progress": "hidden"}
+QUICK: Manner = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+"""Without waiting for anything else; no message can pop up."""
+
+
+class Work(TypedDict):
+    """What a listener does."""
+
+    fn: Callable[..., Any]
+    inputs: set[Any] | Sequence[Any]  # blocks; gradio does not always say the same about sets of them
+    outputs: Block | Sequence[Block]
+
+
+class Listener(Work, Manner, total=False):
+    """All about a listener but its event."""
+
+    js: str
+    show_progress_on: Component
+    trigger_mode: Literal["once", "multiple", "always_last"]
+
+
+@dataclass(frozen=True)
+class Tab:
+    """What the page needs to know of a tab.
+
+    Attributes:
+        refresh: Handler that brings the tab up to date when it is opened, or when picture or model change; it gets
+            the values of ``inputs`` by component.
+        inputs: Of ``refresh``.
+        outputs: Of ``refresh``.
+        on_every_tab: Whether to refresh also when another tab is opened, to end what goes on in this one.
+        looks_at: Components of the workbench whose change calls for a refresh while the tab is open.
+        linked: What a link to the tab restores: name in the address, component, and how its text is read
+            (raising ValueError for text that is not meant for it).
+    """
+
+    refresh: Callable[..., Any]
+    inputs: Sequence[Block]
+    outputs: Sequence[Block]
+    on_every_tab: bool = False
+    looks_at: Sequence[gr.Image | gr.Dropdown] = ()
+    linked: dict[str, tuple[Component, Callable[[str], object]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a tab needs to know of one of its parts, only one of which is on the screen.
+
+    Attributes:
+        refresh: Values of ``inputs`` by component -> those of ``outputs``, when the part is opened or another run is
+            chosen; never raises.
+        inputs: Of ``refresh``.
+        outputs: Of ``refresh``, the timers among them.
+        timers: They follow what is shown, and are to be ended when the part is left.
+    """
+
+    refresh: Callable[[Values], Values]
+    inputs: Sequence[Block]
+    outputs: Sequence[Block]
+    timers: Sequence[gr.Timer]
