@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.equivariance.meter import list_notes
+from analysis.equivariance.meter import count_notes
 from analysis.errors import Progress, UserError, no_progress
 from commands.app import (
     BoundaryName,
@@ -94,7 +94,7 @@ def meter(
         valid, error, unaligned, skill = ("-" if number is None else f"{number:.2f}" for number in numbers)
         figures = f"{layer.stride or '-':>6} {valid:>6} {error:>6} {unaligned:>10} {skill:>6}"
         typer.echo(f"{layer.name:36} {figures}  {layer.cause or '-'}")
-    for note in list_notes(reading.layers):
+    for note in count_notes(reading.layers):
         typer.echo(note)
     print_notes(reading.notes)
 

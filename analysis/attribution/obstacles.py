@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from analysis.network.hooks import OperationMode, preserved, trace_calls
 from analysis.network.layers import is_feature_map
 
-RECTIFIERS = {
+RECTIFIER_TITLES = {
     "relu": "ReLU as a function instead of a module",
     "hardtanh": "Hardtanh, or ReLU6 as a function",
     "silu": "SiLU",
@@ -63,7 +63,7 @@ def trace_forward(module: nn.Module, inputs: Tensor) -> ForwardTrace:
     operations: Counter[str] = Counter()
 
     def count(operation: str, _args: tuple, _output: object) -> None:
-        if operation in RECTIFIERS:
+        if operation in RECTIFIER_TITLES:
             operations[operation] += 1
 
     with preserved(module), torch.no_grad(), OperationMode(count), trace_calls(parts.items(), end=recorder.record):
@@ -74,7 +74,7 @@ def trace_forward(module: nn.Module, inputs: Tensor) -> ForwardTrace:
         feature_maps=recorder.feature_maps,
         default_layer=recorder.default_layer,
         num_guided=recorder.guided_calls.total(),
-        unguided=tuple(RECTIFIERS[operation] for operation in missed),
+        unguided=tuple(RECTIFIER_TITLES[operation] for operation in missed),
     )
 
 

@@ -31,7 +31,7 @@ DIVERGING = {0.0: (33, 102, 172), 0.5: (247, 247, 247), 1.0: (178, 24, 43)}
 PERCENTILE = 99.5
 """Of the magnitudes; it gets the strongest colour, so that a few extreme pixels do not darken the rest."""
 
-SMOOTHING = 0.02
+CONTOUR_SMOOTHING = 0.02
 """Standard deviation, as a share of the longer side, of the Gaussian that the contour is taken after."""
 
 
@@ -146,14 +146,14 @@ def _draw_contour(
 ) -> NDArray[np.uint8]:
     """Draws a white line with a dark rim, visible on any colour, around the ``share`` strongest pixels.
 
-    Of the magnitudes smoothed by ``SMOOTHING``: the raw map of a gradient method would be outlined pixel
+    Of the magnitudes smoothed by ``CONTOUR_SMOOTHING``: the raw map of a gradient method would be outlined pixel
     by pixel.
     """
     import cv2
 
     if share <= 0:
         return picture
-    sigma = SMOOTHING * max(magnitudes.shape)
+    sigma = CONTOUR_SMOOTHING * max(magnitudes.shape)
     smooth = cv2.GaussianBlur(magnitudes, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     strong = (smooth >= np.quantile(smooth, 1 - min(share, 1))) & (smooth > 0)
     mask = _resize(strong.astype(np.uint8), size)

@@ -16,7 +16,7 @@ SCALES = frozenset({"batch_norm", "group_norm", "instance_norm", "layer_norm", "
 
 
 @dataclass(frozen=True)
-class Row:
+class Spacing:
     """Evenly spaced centres of cells, along one axis of the picture: cell ``q`` lies at ``first + q * step`` pixels.
 
     Pixel ``p`` covers ``p - 0.5`` to ``p + 0.5``.
@@ -26,7 +26,7 @@ class Row:
     step: float
 
 
-Centres = tuple[Row, Row] | None
+Centres = tuple[Spacing, Spacing] | None
 """Of the rows and of the columns of a map; None where the windows are not known."""
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[tuple, Centres]] = WeakKeyDictionary()
@@ -67,13 +67,13 @@ def _follow(module: nn.Module, inputs: Tensor, layer: str) -> Centres:
         module(inputs)
     if found is None or found.axes is None or found.dims != (-2, -1):
         return None
-    rows, columns = map(_find_row, found.axes)
+    rows, columns = map(_find_spacing, found.axes)
     return None if rows is None or columns is None else (rows, columns)
 
 
-def spread_evenly(num_cells: int, size: int) -> Row:
+def spread_evenly(num_cells: int, size: int) -> Spacing:
     """The centres of cells that tile ``size`` pixels, which is how other tools enlarge a map."""
-    return Row((size / num_cells - 1) / 2, size / num_cells)
+    return Spacing((size / num_cells - 1) / 2, size / num_cells)
 
 
 def enlarge(cells: Tensor, size: tuple[int, int], centres: Centres) -> Tensor:
@@ -89,15 +89,15 @@ def enlarge(cells: Tensor, size: tuple[int, int], centres: Centres) -> Tensor:
     return _weigh(rows, counts[0], size[0]).to(cells) @ cells @ _weigh(columns, counts[1], size[1]).to(cells).T
 
 
-def _weigh(row: Row, num_cells: int, size: int) -> Tensor:
+def _weigh(row: Spacing, num_cells: int, size: int) -> Tensor:
     """``(size, num_cells)``: the share of each cell in each pixel."""
     places = ((torch.arange(size, dtype=torch.float64) - row.first) / row.step).clamp(0, num_cells - 1)
     return (1 - (places[:, None] - torch.arange(num_cells)).abs()).clamp(min=0)
 
 
-def _find_row(axis: Axis) -> Row | None:
+def _find_spacing(axis: Axis) -> Spacing | None:
     centre = (axis.low + axis.high) / 2
-    return Row(centre, axis.stride) if abs(centre) < float("inf") else None  # neither infinite nor NaN
+    return Spacing(centre, axis.stride) if abs(centre) < float("inf") else None  # neither infinite nor NaN
 
 
 class _CentreMode(GeometryMode):

@@ -8,7 +8,7 @@ from torch.overrides import TorchFunctionMode
 
 from analysis.network.hooks import trace_calls
 
-RECTIFIERS = frozenset(
+ACTIVATION_FUNCTIONS = frozenset(
     "relu relu6 clamp clamp_min hardtanh leaky_relu prelu rrelu elu selu celu threshold gelu silu mish softplus "  # noqa: SIM905
     "hardswish".split()
 )
@@ -52,7 +52,7 @@ class _Follower(TorchFunctionMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         source = args[0] if args else kwargs.get("input")
-        is_rectifier = getattr(func, "__name__", "").rstrip("_") in RECTIFIERS
+        is_rectifier = getattr(func, "__name__", "").rstrip("_") in ACTIVATION_FUNCTIONS
         if self.running or not is_rectifier or source is None or source is not self._map:
             return result
         if result is source:  # in place: the network may go on with the tensor itself

@@ -279,7 +279,7 @@ def _explain(meter: LayerMeter, probe: LayerProbe, numbers: Numbers) -> str:
     return " ".join(note for note, applies in notes.items() if applies)
 
 
-def list_notes(meters: Collection[LayerMeter]) -> list[str]:
+def count_notes(meters: Collection[LayerMeter]) -> list[str]:
     """Every sentence of the notes of some layers, once, in the order in which they come up, and for how many."""
     counts = Counter(sentence for meter in meters for sentence in re.findall(r"\S[^.]*\.", meter.note))
     return [f"{sentence} ({count} of {len(meters)} layers)" for sentence, count in counts.items()]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.figures.style import COLORS, build_figure, draw_line, with_colors
+from analysis.figures.style import LINE_COLORS, build_figure, draw_line, with_colors
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -120,7 +120,7 @@ def plot_traces(rows: Sequence[dict], names: dict[str, str]) -> "Figure":
         names: What the pictures are called.
     """
     figure = build_figure("probability of the class", "step along the diagonal, px")
-    for row, color in with_colors(rows[: len(COLORS)]):
+    for row, color in with_colors(rows[: len(LINE_COLORS)]):
         y, name = row["probabilities"], names[row["picture"]]
         draw_line(figure, list(range(len(y))), y, color, "step %{x}: %{y:.1%}", name=name)
     return figure.update_yaxes(tickformat=".0%", range=[0, 1])

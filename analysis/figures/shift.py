@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analysis.equivariance.align import LayerError
 from analysis.equivariance.meter import LayerMeter, PhaseErrors
-from analysis.figures.style import ACCENT, COLORS, INK, SECOND, THIRD, build_figure, draw_line
+from analysis.figures.style import ACCENT, INK, LINE_COLORS, SECOND, THIRD, build_figure, draw_line
 from analysis.shift.shift_map import ShiftMap
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ MAP_SIDE = 330
 MAX_COLUMNS = 3
 MAX_NAMED = 9
 """Classes with a colour of their own; all rarer ones share the last one."""
-CLASS_COLORS = (*COLORS[:MAX_NAMED], "#94a3b8")
+MAP_COLORS = (*LINE_COLORS[:MAX_NAMED], "#94a3b8")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _margin_axis(panels: Sequence[Panel], names: list[str]) -> dict:
 
 def _class_axis(panels: Sequence[Panel], names: list[str]) -> dict:
     shares = [(index / len(names), (index + 1) / len(names)) for index in range(len(names))]
-    scale = [[end, CLASS_COLORS[index]] for index, ends in enumerate(shares) for end in ends]
+    scale = [[end, MAP_COLORS[index]] for index, ends in enumerate(shares) for end in ends]
     ticks = {"tickvals": list(range(len(names))), "ticktext": [_shorten(name) for name in names]}
     return {"colorscale": scale, "cmin": -0.5, "cmax": len(names) - 0.5, "colorbar": _bar("class", **ticks)}
 

@@ -12,9 +12,9 @@ Item = TypeVar("Item")
 ACCENT = "#2563eb"
 SECOND = "#d97706"
 THIRD = "#059669"
-COLORS = (ACCENT, SECOND, THIRD, "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626", "#a16207", "#475569")
+LINE_COLORS = (ACCENT, SECOND, THIRD, "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626", "#a16207", "#475569")
 INK = "#7c8594"
-GRID = "rgba(125, 135, 150, 0.25)"
+GRID_COLOR = "rgba(125, 135, 150, 0.25)"
 HEIGHT = 300
 MAX_NAME = 40
 """Characters of a name in a legend."""
@@ -32,15 +32,15 @@ def build_figure(y_title: str, x_title: str) -> "Figure":
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"color": INK, "size": 13},
             "legend": {"orientation": "h", "y": 1.12, "x": 0},
-            "xaxis": {"title": x_title, "gridcolor": GRID, "zeroline": False, "automargin": True},
-            "yaxis": {"title": y_title, "gridcolor": GRID, "zeroline": False, "automargin": True},
+            "xaxis": {"title": x_title, "gridcolor": GRID_COLOR, "zeroline": False, "automargin": True},
+            "yaxis": {"title": y_title, "gridcolor": GRID_COLOR, "zeroline": False, "automargin": True},
         }
     )
 
 
 def with_colors(items: Iterable[Item]) -> Iterator[tuple[Item, str]]:
     """Each item with a colour of its own, as long as there are some; then they start again."""
-    return zip(items, itertools.cycle(COLORS), strict=False)
+    return zip(items, itertools.cycle(LINE_COLORS), strict=False)
 
 
 def draw_line(figure: "Figure", x: Sequence, y: Sequence, color: str, hover: str, **more) -> None:

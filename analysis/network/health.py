@@ -43,7 +43,7 @@ class LayerHealth:
 
 
 @dataclass(frozen=True)
-class Activation:
+class OutputRange:
     """What to look for in the output of an activation.
 
     ``is_rectifier``: 0 means "does not fire". ``saturates_at``: values that no output passes, where gradients vanish;
@@ -55,22 +55,22 @@ class Activation:
     span: float = 1.0
 
 
-def _clamp(low: float = -1.0, high: float = 1.0) -> Activation:
+def _clamp(low: float = -1.0, high: float = 1.0) -> OutputRange:
     """Hardtanh; ReLU6 is the one from 0 to 6, whose lower end means "does not fire"."""
-    return Activation(low == 0, (high,) if low == 0 else (low, high), high - low)
+    return OutputRange(low == 0, (high,) if low == 0 else (low, high), high - low)
 
 
-def _fixed(activation: Activation) -> Callable[..., Activation]:
+def _fixed(activation: OutputRange) -> Callable[..., OutputRange]:
     return lambda *_: activation
 
 
-_SMOOTH = _fixed(Activation())
-ACTIVATIONS: dict[str, Callable[..., Activation]] = {
-    "relu": _fixed(Activation(is_rectifier=True)),
+_SMOOTH = _fixed(OutputRange())
+OUTPUT_RANGES: dict[str, Callable[..., OutputRange]] = {
+    "relu": _fixed(OutputRange(is_rectifier=True)),
     "hardtanh": _clamp,
-    "tanh": _fixed(Activation(saturates_at=(-1.0, 1.0), span=2.0)),
-    "sigmoid": _fixed(Activation(saturates_at=(0.0, 1.0))),
-    "hardsigmoid": _fixed(Activation(saturates_at=(0.0, 1.0))),
+    "tanh": _fixed(OutputRange(saturates_at=(-1.0, 1.0), span=2.0)),
+    "sigmoid": _fixed(OutputRange(saturates_at=(0.0, 1.0))),
+    "hardsigmoid": _fixed(OutputRange(saturates_at=(0.0, 1.0))),
     **dict.fromkeys(("leaky_relu", "rrelu_with_noise", "_prelu_kernel", "elu", "celu", "silu"), _SMOOTH),
     **dict.fromkeys(("gelu", "hardswish", "mish", "softplus", "threshold"), _SMOOTH),
 }
@@ -131,12 +131,13 @@ class _Watch:
         self.number = number_calls()
 
     def see(self, operation: str, args: tuple, output: object) -> None:
-        if operation in ACTIVATIONS and isinstance(output, Tensor) and (dim := self._channel_dim(output)) is not None:
+        if operation not in OUTPUT_RANGES or not isinstance(output, Tensor):
+            return
+        if (dim := self._channel_dim(output)) is not None:
             limits = [value for value in args[1:] if isinstance(value, int | float)]
-            wanted = ACTIVATIONS[operation](*limits)
             owner = self.running[-1] if self.running else ""
             name = self.number(owner if owner in self.plain else f"{owner}/{operation}".lstrip("/"))
-            self.found.append(_judge(name, operation, wanted, output.detach(), dim))
+            self.found.append(_judge(name, operation, OUTPUT_RANGES[operation](*limits), output.detach(), dim))
 
     def _channel_dim(self, output: Tensor) -> int | None:
         """Where the channels are: second, but last in sequences ``(N, L, C)`` and in maps ``(N, h, w, C)``.
@@ -151,7 +152,7 @@ class _Watch:
         return abs(height * self.image_size[1] - width * self.image_size[0])
 
 
-def _judge(name: str, operation: str, wanted: Activation, output: Tensor, channel_dim: int) -> LayerHealth:
+def _judge(name: str, operation: str, wanted: OutputRange, output: Tensor, channel_dim: int) -> LayerHealth:
     others = [dim for dim in range(output.ndim) if dim != channel_dim]
     high = output.amax(others)
     if wanted.is_rectifier:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from analysis.errors import Progress, UserError, no_progress
 from analysis.network.hooks import preserved
 from analysis.network.layers import Layer
-from analysis.self_check import crops, phases, pictures, twin
+from analysis.self_check import borders, instruments, phases, twin
 from analysis.self_check.findings import Finding, NotApplicable
 from analysis.self_check.subject import Subject
 from analysis.shift.polyphase import NotExact
@@ -74,24 +74,26 @@ IDENTITIES = (
     Identity("I9", "Sizes that the stride does not divide break layers", twin.check_indivisible_size, LOGITS, "I2"),
     Identity("I10", "Adaptive sampling: logits stay at every shift", twin.check_adaptive_sampling, LOGITS),
     Identity("I11", "Adaptive sampling breaks on odd maps", twin.check_adaptive_sampling_of_odd_maps, LOGITS, "I10"),
-    Identity("I12", "Cells without padding are equal in two crops", crops.check_valid_region, EXACT, rounding=LOGITS),
-    Identity("I12", "Cells with padding are not", crops.check_padded_region, LOGITS, "I12"),
-    Identity("I13", "In a frame of zeros all boundary rules agree", pictures.check_zero_margin, EXACT),
-    Identity("I13", "Without the frame they differ", pictures.check_without_margin, EXACT, "I13"),
-    Identity("I14", "Circular shifts compose and can be undone", pictures.check_shift_algebra, EXACT),
-    Identity("I14", "Shifts that invent pixels cannot", pictures.check_other_boundaries, EXACT, "I14"),
-    Identity("I15", "Fractional shifts add up to whole pixels", pictures.check_fourier_shift, FEATURES),
-    Identity("I15", "They do not for a checkerboard", pictures.check_fourier_shift_at_nyquist, FEATURES, "I15"),
-    Identity("I16", "The aligner finds no error without aliasing", pictures.check_aligner, FEATURES),
-    Identity("I16", "Bilinear interpolation would find one", pictures.check_bilinear_aligner, FEATURES, "I16"),
+    Identity(
+        "I12", "Cells without padding are equal in two crops", borders.check_valid_region, EXACT, rounding=LOGITS
+    ),
+    Identity("I12", "Cells with padding are not", borders.check_padded_region, LOGITS, "I12"),
+    Identity("I13", "In a frame of zeros all boundary rules agree", instruments.check_zero_margin, EXACT),
+    Identity("I13", "Without the frame they differ", instruments.check_without_margin, EXACT, "I13"),
+    Identity("I14", "Circular shifts compose and can be undone", instruments.check_shift_algebra, EXACT),
+    Identity("I14", "Shifts that invent pixels cannot", instruments.check_other_boundaries, EXACT, "I14"),
+    Identity("I15", "Fractional shifts add up to whole pixels", instruments.check_fourier_shift, FEATURES),
+    Identity("I15", "They do not for a checkerboard", instruments.check_fourier_shift_at_nyquist, FEATURES, "I15"),
+    Identity("I16", "The aligner finds no error without aliasing", instruments.check_aligner, FEATURES),
+    Identity("I16", "Bilinear interpolation would find one", instruments.check_bilinear_aligner, FEATURES, "I16"),
     Identity("I17", "Shifts that differ by the total stride agree", phases.check_phases, LOGITS),
     Identity("I17", "Shifts that differ by one pixel do not", phases.check_different_phases, LOGITS, "I17"),
     Identity("I18", "All shifts at once equal each one alone", phases.check_tree, LOGITS),
     Identity("I18", "They do not equal the neighbouring shift", phases.check_wrong_leaf, LOGITS, "I18"),
-    Identity("I19", "One pass through unpadded layers holds all crops", crops.check_one_pass, LOGITS),
+    Identity("I19", "One pass through unpadded layers holds all crops", borders.check_one_pass, LOGITS),
     Identity("I20", "The same picture twice gives the same logits", phases.check_same_batch, EXACT, rounding=LOGITS),
-    Identity("I21", "Full zero padding: logits stay", crops.check_full_padding, EXACT, rounding=LOGITS),
-    Identity("I21", "They change at shifts by one pixel", crops.check_full_padding_out_of_phase, LOGITS, "I21"),
+    Identity("I21", "Full zero padding: logits stay", borders.check_full_padding, EXACT, rounding=LOGITS),
+    Identity("I21", "They change at shifts by one pixel", borders.check_full_padding_out_of_phase, LOGITS, "I21"),
 )
 
 

@@ -12,7 +12,7 @@ from analysis.shift.circular import CircularPadding
 from analysis.shift.features import shift_features
 
 BEYOND_ROUNDING = 1e-4
-GRID = 8
+NUM_SHIFTS = 8
 """Shifts each way for what holds at every shift."""
 
 
@@ -168,7 +168,8 @@ def check_adaptive_sampling(subject: Subject) -> Finding:
     subject.require_response()
     height, width = subject.inputs.shape[-2:]
     # Odd steps, so that every phase is met.
-    shifts = [(i * (width // GRID | 1), j * (height // GRID | 1)) for j in range(GRID) for i in range(GRID)]
+    steps = width // NUM_SHIFTS | 1, height // NUM_SHIFTS | 1
+    shifts = [(i * steps[0], j * steps[1]) for j in range(NUM_SHIFTS) for i in range(NUM_SHIFTS)]
     gaps: list[float] = []
     with ExitStack() as hooks:
         for part in subject.samplers:

@@ -12,8 +12,6 @@ from analysis.errors import UserError
 from models.networks.options import ArchitectureConfig, list_options
 from models.settings import check_choice
 
-Config = ArchitectureConfig
-
 _MAXIMA = ("max", "blur", "aps")
 """Poolings that take a maximum; what stands in for another one has a name that ends in "_stride"."""
 
@@ -27,30 +25,30 @@ class Change:
 
     title: str
     explanation: str
-    alter: Callable[[Config, int], Config] | None = None
+    alter: Callable[[ArchitectureConfig, int], ArchitectureConfig] | None = None
     redundant: str = ""
 
 
-def _change(config: Config, **options: Any) -> Config:
+def _change(config: ArchitectureConfig, **options: Any) -> ArchitectureConfig:
     """The configuration with other values for options that its kind of network has."""
     return replace(config, **options)
 
 
-def _wrap(config: Config, blur_size: int) -> Config:
+def _wrap(config: ArchitectureConfig, blur_size: int) -> ArchitectureConfig:
     if not hasattr(config, "padding_mode"):
         raise UserError("It pads nothing.")
     return _change(config, padding_mode="circular")
 
 
-def _blur(config: Config, blur_size: int) -> Config:
+def _blur(config: ArchitectureConfig, blur_size: int) -> ArchitectureConfig:
     return _change(config, pooling=_exchange(config, "blur"), blur_size=blur_size)
 
 
-def _sample(config: Config, blur_size: int) -> Config:
+def _sample(config: ArchitectureConfig, blur_size: int) -> ArchitectureConfig:
     return _change(config, pooling=_exchange(config, "aps"))
 
 
-def _exchange(config: Config, kind: str) -> str:
+def _exchange(config: ArchitectureConfig, kind: str) -> str:
     """The pooling of this kind that stands in for the network's own, under the name that this network knows."""
     if not hasattr(config, "pooling"):
         raise UserError("It has no downsampling.")
@@ -58,7 +56,7 @@ def _exchange(config: Config, kind: str) -> str:
     return kind if config.pooling in _MAXIMA or f"{kind}_stride" not in known else f"{kind}_stride"
 
 
-def _pool_globally(config: Config, blur_size: int) -> Config:
+def _pool_globally(config: ArchitectureConfig, blur_size: int) -> ArchitectureConfig:
     if not hasattr(config, "padding_mode"):
         raise UserError("It has no feature maps to average.")
     return _change(config, head="gap") if getattr(config, "head", None) == "flatten" else config
@@ -118,7 +116,7 @@ class Arm:
     name: str
     title: str
     explanation: str
-    config: Config | None
+    config: ArchitectureConfig | None
     obstacle: str = ""
 
     @property
@@ -127,12 +125,12 @@ class Arm:
         return "shift_augment" in ARMS[self.name]
 
 
-def list_arms(config: Config, *, blur_size: int = 3) -> tuple[Arm, ...]:
+def list_arms(config: ArchitectureConfig, *, blur_size: int = 3) -> tuple[Arm, ...]:
     """Every arm for a start model with this configuration, those that cannot be made with the reason."""
     return tuple(_make_arm(name, config, blur_size) for name in ARMS)
 
 
-def find_arm(name: str, config: Config, *, blur_size: int = 3) -> Arm:
+def find_arm(name: str, config: ArchitectureConfig, *, blur_size: int = 3) -> Arm:
     """One arm that can be made from a model with this configuration.
 
     Raises:
@@ -145,7 +143,7 @@ def find_arm(name: str, config: Config, *, blur_size: int = 3) -> Arm:
     return arm
 
 
-def _make_arm(name: str, config: Config, blur_size: int) -> Arm:
+def _make_arm(name: str, config: ArchitectureConfig, blur_size: int) -> Arm:
     changes = [CHANGES[change] for change in ARMS[name]]
     title = " + ".join(change.title for change in changes) or "as is"
     explanation = " ".join(change.explanation for change in changes) or "The same network, trained on."
@@ -156,7 +154,7 @@ def _make_arm(name: str, config: Config, blur_size: int) -> Arm:
         return Arm(name, title, explanation, None, obstacle=str(error))
 
 
-def _apply(changes: list[Change], config: Config, blur_size: int) -> Config:
+def _apply(changes: list[Change], config: ArchitectureConfig, blur_size: int) -> ArchitectureConfig:
     for change in changes:
         if change.alter is None:
             continue

@@ -17,7 +17,7 @@ from models.zoo.torchvision_zoo import torchvision_model, torchvision_names
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 
-BUNDLED: dict[str, Callable[[], nn.Module]] = {"efficientnet_lite0": build_untrained}
+BUNDLED_BACKBONES: dict[str, Callable[[], nn.Module]] = {"efficientnet_lite0": build_untrained}
 """Networks whose weights need no download; all others are torchvision's."""
 
 # The pretrained weights of the two expect this change of scale; their auxiliary classifiers are never trained here,
@@ -32,8 +32,8 @@ _BUILD_OPTIONS: dict[str, Callable[[ModelSpec], dict]] = {
 
 
 def list_backbones() -> tuple[str, ...]:
-    """Every name that :func:`build_backbone` knows; those of :data:`BUNDLED` come first."""
-    return (*BUNDLED, *torchvision_names())
+    """Every name that :func:`build_backbone` knows; those of :data:`BUNDLED_BACKBONES` come first."""
+    return (*BUNDLED_BACKBONES, *torchvision_names())
 
 
 class BackboneTitles(Mapping[str, str]):
@@ -45,11 +45,11 @@ class BackboneTitles(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         if name not in self:
             raise KeyError(name)
-        return f"{name} (no download)" if name in BUNDLED else name
+        return f"{name} (no download)" if name in BUNDLED_BACKBONES else name
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (
-            name in BUNDLED or name.partition(":")[0] in list_backbones()[len(BUNDLED) :]
+            name in BUNDLED_BACKBONES or name.partition(":")[0] in list_backbones()[len(BUNDLED_BACKBONES) :]
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -73,10 +73,10 @@ def find_backbone(name: object) -> ModelSpec:
     """
     if name not in BACKBONES:
         raise UserError(
-            f"There is no backbone {str(name)[:60]!r}; choose {' or '.join(BUNDLED)}, or a classifier of torchvision "
-            "such as mobilenet_v3_small or resnet18."
+            f"There is no backbone {str(name)[:60]!r}; choose {' or '.join(BUNDLED_BACKBONES)}, or a classifier of "
+            "torchvision such as mobilenet_v3_small or resnet18."
         )
-    return efficientnet_lite0() if name in BUNDLED else torchvision_model(name)
+    return efficientnet_lite0() if name in BUNDLED_BACKBONES else torchvision_model(name)
 
 
 def build_backbone(name: str) -> nn.Module:
@@ -92,7 +92,8 @@ def build_backbone(name: str) -> nn.Module:
     spec = find_backbone(name)
     on_meta = torch.get_default_device().type == "meta"
     with _PlansOnCPU() if on_meta else nullcontext():
-        network = BUNDLED[name]() if name in BUNDLED else _build_torchvision(name.partition(":")[0], spec)
+        build = BUNDLED_BACKBONES.get(name)
+        network = build() if build else _build_torchvision(name.partition(":")[0], spec)
     _remove_classifier(name, network)
     for module in network.modules():
         for table, buffer in list(module.named_buffers(recurse=False)):

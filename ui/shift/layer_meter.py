@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 import gradio as gr
 from markupsafe import Markup
 
-from analysis.equivariance.meter import LayerMeter, list_notes
+from analysis.equivariance.meter import LayerMeter, count_notes
 from analysis.figures.shift import plot_meter
 from lab.results import MeterReading
 from lab.shifts import measure_picture
@@ -130,7 +130,7 @@ def _show_rows(reading: MeterReading) -> Markup:
         )
         for meter in reading.layers
     )
-    return table_html(head, rows, "All layers") + notes_html(list_notes(reading.layers))
+    return table_html(head, rows, "All layers") + notes_html(count_notes(reading.layers))
 
 
 def _format(value: object, form: str) -> str:

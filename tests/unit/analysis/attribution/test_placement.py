@@ -14,7 +14,7 @@ from torchvision.ops import SqueezeExcitation
 
 from analysis.attribution import placement
 from analysis.attribution.methods import attribute
-from analysis.attribution.placement import Row, enlarge, find_centres, spread_evenly
+from analysis.attribution.placement import Spacing, enlarge, find_centres, spread_evenly
 
 
 def find_gradient(module: nn.Module, inputs: Tensor, layer: str, cell: tuple[int, int]) -> tuple[float, float]:
@@ -95,7 +95,7 @@ def test_cells_of_known_networks(name, layer, first, step) -> None:
 
     centres = find_centres(net, inputs, layer)
 
-    assert centres == (Row(first, step),) * 2
+    assert centres == (Spacing(first, step),) * 2
 
 
 def test_a_cell_of_resnet_lies_where_its_gradient_does_not_a_dozen_pixels_away() -> None:
@@ -117,7 +117,7 @@ def test_a_cell_of_resnet_lies_where_its_gradient_does_not_a_dozen_pixels_away()
 def test_what_scales_a_cell_by_the_whole_picture_does_not_move_it(norm) -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 3, 2), norm, nn.Conv2d(4, 4, 1)).eval()
 
-    assert find_centres(net, torch.rand(1, 1, 13, 13), "2") == (Row(1, 2), Row(1, 2))
+    assert find_centres(net, torch.rand(1, 1, 13, 13), "2") == (Spacing(1, 2), Spacing(1, 2))
 
 
 class Rearranged(nn.Module):
@@ -158,7 +158,7 @@ def test_even_cells_are_those_of_bilinear_enlarging(counts, size) -> None:
 
 
 def test_beyond_the_outermost_centres_a_map_stays_as_it_is() -> None:
-    drawn = enlarge(torch.tensor([[1.0, 3.0]]), (1, 7), (Row(0, 1), Row(2, 2)))
+    drawn = enlarge(torch.tensor([[1.0, 3.0]]), (1, 7), (Spacing(0, 1), Spacing(2, 2)))
 
     assert drawn.tolist() == [[1, 1, 1, 2, 3, 3, 3]]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.equivariance.causes import CAUSES, name_cause
-from analysis.equivariance.meter import LayerMeter, list_notes, measure_layers
+from analysis.equivariance.meter import LayerMeter, count_notes, measure_layers
 from analysis.network.layers import list_layers
 from analysis.shift.circular import CircularPadding
 from analysis.shift.scene import Scene
@@ -301,7 +301,7 @@ def test_causes_that_act_against_each_other_are_said_to():
 def test_every_sentence_of_the_notes_is_listed_once():
     notes = ("It is so. It is not.", "", "It is not. A third: so.")
     meters = [LayerMeter("a", 1, 3, 9, note=note) for note in notes]
-    assert list_notes(meters) == [
+    assert count_notes(meters) == [
         "It is so. (1 of 3 layers)",
         "It is not. (2 of 3 layers)",
         "A third: so. (1 of 3 layers)",

@@ -12,7 +12,7 @@ from analysis.figures.evaluation import (
     plot_depth_errors,
     plot_traces,
 )
-from analysis.figures.style import COLORS
+from analysis.figures.style import LINE_COLORS
 
 
 def read(figure) -> dict:
@@ -59,17 +59,17 @@ def test_models_without_points_leave_the_colours_of_the_others():
     some = model_with("c", "phase", (0, estimate(0.5)))
     models = [model_with("a", "phase"), model_with("b", "phase", (0, UNKNOWN)), some]
     (curve,) = read(plot_consistency(models, "phase"))["data"]
-    assert (curve["name"], curve["line"]["color"]) == ("c", COLORS[2])
+    assert (curve["name"], curve["line"]["color"]) == ("c", LINE_COLORS[2])
     assert plot_consistency(models[:2], "phase") is None
     assert plot_consistency([], "distance") is None
     assert plot_consistency([some], "distance") is None
 
 
 def test_more_models_than_colours_start_again():
-    models = [model_with(str(n), "distance", (1, estimate(0.5))) for n in range(len(COLORS) + 1)]
+    models = [model_with(str(n), "distance", (1, estimate(0.5))) for n in range(len(LINE_COLORS) + 1)]
     colors = [curve["line"]["color"] for curve in read(plot_consistency(models, "distance"))["data"]]
-    assert colors == [*COLORS, COLORS[0]]
-    assert len(set(COLORS)) == len(COLORS)
+    assert colors == [*LINE_COLORS, LINE_COLORS[0]]
+    assert len(set(LINE_COLORS)) == len(LINE_COLORS)
 
 
 # Layer errors.
@@ -124,7 +124,7 @@ def test_arms_that_were_not_measured_are_left_out():
         arm("c", estimate(0.5), estimate(0.25)),
     ]
     (point,) = read(plot_arms(arms))["data"]
-    assert (point["name"], point["marker"]["color"]) == ("c", COLORS[2])
+    assert (point["name"], point["marker"]["color"]) == ("c", LINE_COLORS[2])
     assert plot_arms(arms[:2]) is None
     assert plot_arms([]) is None
 
@@ -150,7 +150,7 @@ def test_layers_of_arms_are_drawn_over_the_depth():
     ]
     assert curves[0]["y"] == [0.25, 0.5, 0.75]
     assert curves[0]["text"] == ["conv1, stride 1", "conv2, stride 2", "conv3, stride 4, error at 1 px 0.5"]
-    assert [curve["line"]["color"] for curve in curves] == [COLORS[0], COLORS[1], COLORS[3]]
+    assert [curve["line"]["color"] for curve in curves] == [LINE_COLORS[0], LINE_COLORS[1], LINE_COLORS[3]]
     assert plot_arm_layers(arms[2:3]) is None
     assert plot_arm_layers([]) is None
 
@@ -178,8 +178,8 @@ def test_traces_are_drawn_step_by_step():
 
 
 def test_only_as_many_traces_are_drawn_as_there_are_colours():
-    rows = [{"picture": str(n), "shifts": [[0, 0]], "probabilities": [n / 100]} for n in range(len(COLORS) + 5)]
+    rows = [{"picture": str(n), "shifts": [[0, 0]], "probabilities": [n / 100]} for n in range(len(LINE_COLORS) + 5)]
     curves = read(plot_traces(rows, {row["picture"]: row["picture"] for row in rows}))["data"]
-    assert [curve["y"] for curve in curves] == [[n / 100] for n in range(len(COLORS))]
-    assert len({curve["line"]["color"] for curve in curves}) == len(COLORS)
+    assert [curve["y"] for curve in curves] == [[n / 100] for n in range(len(LINE_COLORS))]
+    assert len({curve["line"]["color"] for curve in curves}) == len(LINE_COLORS)
     assert read(plot_traces([], {}))["data"] == []

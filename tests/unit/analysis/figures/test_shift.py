@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from analysis.equivariance.align import LayerError
 from analysis.equivariance.meter import LayerMeter, PhaseErrors
 from analysis.figures.shift import (
-    CLASS_COLORS,
     COLORINGS,
+    MAP_COLORS,
     MAX_NAMED,
     Panel,
     plot_meter,
@@ -103,7 +103,7 @@ def test_every_class_has_one_colour_between_its_ticks():
         at = (number - axis["cmin"]) / (axis["cmax"] - axis["cmin"])
         below = [color for end, color in axis["colorscale"] if end <= at][-1]
         above = next(color for end, color in axis["colorscale"] if end >= at)
-        assert below == above == CLASS_COLORS[number]
+        assert below == above == MAP_COLORS[number]
 
 
 def test_rare_classes_share_the_last_colour():
@@ -113,7 +113,7 @@ def test_rare_classes_share_the_last_colour():
     names = [f"class {index}" for index in range(30)]
     figure = draw(make_panel(common, categories=names), color_by="class")
     ticks = figure["layout"]["coloraxis"]["colorbar"]["ticktext"]
-    assert len(ticks) == MAX_NAMED + 1 == len(CLASS_COLORS)
+    assert len(ticks) == MAX_NAMED + 1 == len(MAP_COLORS)
     assert ticks[-1] == "other classes" and set(ticks[:-1]) == set(names[:MAX_NAMED])
     (cells,) = heatmaps(figure)
     assert cells["z"][4][3] == cells["z"][4][4] == MAX_NAMED

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analysis.figures.curves import MAX_POINTS, Curve, decimate
-from analysis.figures.style import COLORS, HEIGHT, shorten
+from analysis.figures.style import HEIGHT, LINE_COLORS, shorten
 from analysis.figures.training import (
     LAYER_MEASURES,
     MAX_LAYERS,
@@ -155,7 +155,7 @@ def test_runs_are_laid_over_each_other_by_step(measure):
     figure = plot_runs(runs, measure)
     assert points(figure)["a"] == [(10, 0.5)]
     assert [x for x, _ in points(figure)["c"]] == [10, 20]
-    assert [curve["line"]["color"] for curve in read(figure)["data"]] == [COLORS[0], COLORS[2]]
+    assert [curve["line"]["color"] for curve in read(figure)["data"]] == [LINE_COLORS[0], LINE_COLORS[2]]
     assert plot_runs([("b", [])], measure) is None
 
 
@@ -171,7 +171,7 @@ def test_seeds_are_a_band_around_their_mean():
 def test_one_seed_is_a_line_and_an_arm_without_points_is_left_out():
     arms = [("none", [[], RECORDS]), ("no seeds", []), ("one", [RECORDS])]
     (line,) = read(plot_seed_bands(arms, "val_loss"))["data"]
-    assert (line["name"], line["y"], line["line"]["color"]) == ("one (1 seed)", [1.75, 1.25], COLORS[2])
+    assert (line["name"], line["y"], line["line"]["color"]) == ("one (1 seed)", [1.75, 1.25], LINE_COLORS[2])
     assert plot_seed_bands(arms[:2], "val_loss") is None
 
 

@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from analysis.network.health import ACTIVATIONS, LayerHealth, describe_health, measure_health
+from analysis.network.health import OUTPUT_RANGES, LayerHealth, describe_health, measure_health
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_channels_that_were_built_to_be_ill_are_found(activation, biases, dead, 
     found = measure_health(ill_net(activation, biases), torch.randn(8, 3, 10, 10))
     assert [layer.name for layer in found] == ["act"]
     assert (found[0].dead, found[0].saturated, found[0].channels) == (dead, saturated, 4)
-    assert found[0].activation in ACTIVATIONS
+    assert found[0].activation in OUTPUT_RANGES
     json.dumps(found[0].to_json(), allow_nan=False)
 
 

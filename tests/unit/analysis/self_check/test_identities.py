@@ -15,7 +15,7 @@ from torchvision import models
 
 from analysis.errors import Cancelled, UserError
 from analysis.network.layers import list_layers
-from analysis.self_check import identities, pictures, twin
+from analysis.self_check import identities, instruments, twin
 from analysis.self_check import phases as identity_phases
 from analysis.self_check import subject as identity_subject
 from analysis.self_check.findings import Finding
@@ -265,7 +265,7 @@ def test_zero_padding_fails_where_the_twin_is_not_one(name, monkeypatch):
 
 
 def test_an_aligner_that_is_off_by_a_cell_is_found(monkeypatch):
-    for module in (identity_subject, twin, pictures):
+    for module in (identity_subject, twin, instruments):
         broken = lambda maps, dx, dy, circular: shift_features(maps, dx + 1, dy, circular=circular)  # noqa: E731
         monkeypatch.setattr(module, "shift_features", broken)
     assert {"I1", "I2", "I7", "I12", "I16"} <= select(run(build(NETS["max-pooling"][0])), False)
@@ -273,7 +273,7 @@ def test_an_aligner_that_is_off_by_a_cell_is_found(monkeypatch):
 
 def test_an_aligner_that_rounds_to_whole_cells_is_found(monkeypatch):
     broken = lambda maps, dx, dy, circular: shift_features(maps, round(dx), round(dy), circular=circular)  # noqa: E731
-    monkeypatch.setattr(pictures, "shift_features", broken)
+    monkeypatch.setattr(instruments, "shift_features", broken)
     assert select(run(build(NETS["strided"][0])), False) == {"I16"}
 
 
@@ -314,7 +314,7 @@ def test_what_the_twin_refuses_says_nothing_and_other_errors_are_not_hidden(monk
     def stumble(*args, **options):
         raise UserError("An instrument is out of order.")
 
-    monkeypatch.setattr(pictures, "shift_pixels", stumble)
+    monkeypatch.setattr(instruments, "shift_pixels", stumble)
     with pytest.raises(UserError, match="out of order"):
         run(build(NETS["strided"][0]))
 
@@ -361,12 +361,12 @@ def test_controls_keep_two_cells_in_the_coarsest_layer():
 
 def test_shifts_with_a_wrong_sign_are_found(monkeypatch):
     broken = lambda pixels, dx, dy, boundary: shift_pixels(pixels, abs(dx), dy, boundary)  # noqa: E731
-    monkeypatch.setattr(pictures, "shift_pixels", broken)
+    monkeypatch.setattr(instruments, "shift_pixels", broken)
     assert "I14" in select(run(build(NETS["strided"][0])), False)
 
 
 def test_a_comparison_that_sees_nothing_fails_its_controls(monkeypatch):
-    for module in (identity_subject, twin, pictures, identity_phases):
+    for module in (identity_subject, twin, instruments, identity_phases):
         monkeypatch.setattr(module, "relative_error", lambda found, expected: 0.0)
     monkeypatch.setattr(identity_subject.Subject, "require_response", lambda subject: None)
     results = run(build(NETS["padded pooling"][0]))

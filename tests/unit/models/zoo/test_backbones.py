@@ -9,7 +9,7 @@ from models.data.samples import get_sample
 from models.registry import Registry
 from models.zoo.backbones import (
     BACKBONES,
-    BUNDLED,
+    BUNDLED_BACKBONES,
     build_backbone,
     find_backbone,
     list_backbones,
@@ -30,7 +30,7 @@ def seeded(build):
 def test_every_classifier_of_torchvision_is_a_backbone():
     from torchvision import models as zoo
 
-    assert set(zoo.list_models(module=zoo)) | set(BUNDLED) == set(list_backbones())
+    assert set(zoo.list_models(module=zoo)) | set(BUNDLED_BACKBONES) == set(list_backbones())
     assert len(list_backbones()) > 75
     assert list(BACKBONES) == list(list_backbones()) and all(BACKBONES.values())
 
