@@ -1,4 +1,4 @@
-"""Signs of trouble inside a network: channels that never fire or always saturate."""
+"""Signs of trouble inside a network: channels that never fire or always saturate, norms of weights and gradients."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -94,6 +94,29 @@ def measure_health(module: nn.Module, inputs: Tensor) -> list[LayerHealth]:
     with preserved(module), torch.no_grad(), trace_calls(parts.items()) as watch.running, OperationMode(watch.see):
         module(inputs)
     return watch.found
+
+
+@torch.no_grad()
+def measure_norms(module: nn.Module) -> list[dict]:
+    """Euclidean norms over the weight and bias of every layer that has some, in the order of the network.
+
+    Returns:
+        ``{name, weight_norm, gradient_norm}``; gradient_norm is None where nothing is trained, or norms are no
+        finite numbers.
+    """
+    found = []
+    for name, layer in module.named_modules():
+        own = list(layer.parameters(recurse=False))
+        if own:
+            gradients = [parameter.grad for parameter in own if parameter.grad is not None]
+            norms = [_measure_norm(own), _measure_norm(gradients) if gradients else None]
+            found.append({"name": name, "weight_norm": norms[0], "gradient_norm": norms[1]})
+    return found
+
+
+def _measure_norm(tensors: list[Tensor]) -> float | None:
+    norm = nn.utils.get_total_norm(tensors)
+    return norm.item() if norm.isfinite() else None
 
 
 def describe_health(layers: Sequence[LayerHealth]) -> tuple[str, ...]:

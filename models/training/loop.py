@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import Cancelled
-from analysis.network.health import measure_health
-from analysis.network.norms import measure_norms
+from analysis.network.health import measure_health, measure_norms
 from models.data.datasets import Split
 from models.training.frequent_validation import pick_sample, plan_validations, share_right
 from models.training.metrics import RunningSums, check_finite

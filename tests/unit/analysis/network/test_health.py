@@ -1,16 +1,18 @@
 """Layer health against networks built to be ill, plain loops over hooks, and torchvision."""
 
 import json
+import math
 from contextlib import nullcontext
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from analysis.network.health import OUTPUT_RANGES, LayerHealth, describe_health, measure_health
+from analysis.network.health import OUTPUT_RANGES, LayerHealth, describe_health, measure_health, measure_norms
 
 
 @pytest.fixture(autouse=True)
@@ -205,3 +207,64 @@ def test_a_healthy_network_gets_one_sentence_and_an_empty_one_none():
     healthy = [LayerHealth("relu", dead=0, saturated=None, channels=4, activation="relu")]
     assert describe_health(healthy) == ("No dead or saturated channels in 1 activations.",)
     assert describe_health([]) == ()
+
+
+# Norms of layers, against NumPy in float64.
+
+
+def build_trainable() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+        return nn.Sequential(body, nn.Linear(16, 5, bias=False))
+
+
+def by_numpy(tensors) -> float:
+    return math.sqrt(sum(float(np.square(tensor.detach().numpy().astype(np.float64)).sum()) for tensor in tensors))
+
+
+def test_every_layer_with_weights_is_measured_in_order():
+    net = build_trainable()
+    net(torch.randn(6, 3, 4, 4)).square().sum().backward()
+    found = measure_norms(net)
+    assert [line["name"] for line in found] == ["0.0", "0.1", "1"]
+    for line in found:
+        own = list(net.get_submodule(line["name"]).parameters(recurse=False))
+        assert line["weight_norm"] == pytest.approx(by_numpy(own), rel=1e-6)
+        assert line["gradient_norm"] == pytest.approx(by_numpy([p.grad for p in own]), rel=1e-6)
+        assert type(line["weight_norm"]) is type(line["gradient_norm"]) is float
+
+
+def test_what_is_not_trained_has_no_gradient_norm():
+    net = build_trainable()
+    assert all(line["gradient_norm"] is None for line in measure_norms(net))
+    net[0].requires_grad_(False)
+    net(torch.randn(6, 3, 4, 4)).sum().backward()
+    assert [line["gradient_norm"] is None for line in measure_norms(net)] == [True, True, False]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_norms_that_are_no_numbers_are_left_out(bad):
+    net = build_trainable()
+    net(torch.randn(6, 3, 4, 4)).sum().backward()
+    with torch.no_grad():
+        net[0][0].weight[0, 0, 0, 0] = bad
+        net[1].weight.grad[0, 0] = bad
+    conv, norm, linear = measure_norms(net)
+    assert conv["weight_norm"] is None and conv["gradient_norm"] is not None
+    assert linear["weight_norm"] is not None and linear["gradient_norm"] is None
+    assert norm["weight_norm"] == pytest.approx(2.0)  # four ones and four zeros
+
+
+def test_a_module_with_weights_of_its_own_at_the_root_has_an_empty_name():
+    assert [line["name"] for line in measure_norms(nn.Linear(2, 2))] == [""]
+    assert measure_norms(nn.ReLU()) == []
+
+
+def test_measuring_norms_changes_nothing():
+    net = build_trainable()
+    net(torch.randn(6, 3, 4, 4)).sum().backward()
+    before = [(p.detach().clone(), p.grad.clone()) for p in net.parameters()]
+    measure_norms(net)
+    for parameter, (weight, gradient) in zip(net.parameters(), before, strict=True):
+        assert torch.equal(parameter, weight) and torch.equal(parameter.grad, gradient)
