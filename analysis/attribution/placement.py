@@ -92,7 +92,7 @@ def enlarge(cells: Tensor, size: tuple[int, int], centres: Centres) -> Tensor:
 def _weigh(row: Spacing, num_cells: int, size: int) -> Tensor:
     """``(size, num_cells)``: the share of each cell in each pixel."""
     places = ((torch.arange(size, dtype=torch.float64) - row.first) / row.step).clamp(0, num_cells - 1)
-    return (1 - (places[:, None] - torch.arange(num_cells)).abs()).clamp(min=0)
+    return (1 - (places[:, None] - torch.arange(num_cells)).abs()).clamp(min=0)  # (size, 1) - (num_cells,)
 
 
 def _find_spacing(axis: Axis) -> Spacing | None:

@@ -16,6 +16,7 @@ from torch import nn
 from analysis.consistency.design import Framing, Settings
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import Progress, UserError, no_progress
+from analysis.network.chunks import run_in_chunks
 from analysis.network.hooks import preserved
 from analysis.network.predict import predict
 from analysis.shift.move import Extended
@@ -145,15 +146,11 @@ def diagonal_trace(
     if len(shifts) < 2:
         raise UserError("A trace needs at least two shifts.")
     windows = [picture.window(dx, dy) for dx, dy in shifts]
-    parts = []
     with preserved(module):
-        for start in range(0, len(windows), CHUNK):
-            progress(start, len(windows))
-            parts.append(predict(module, torch.stack(windows[start : start + CHUNK])))
-        probabilities = torch.cat(parts)
         if target is None:
             target = int(predict(module, picture.window(0, 0)[None]).argmax())
-    progress(len(windows), len(windows))
+        parts = run_in_chunks(lambda part: predict(module, torch.stack(list(part))), windows, CHUNK, progress)
+        probabilities = torch.cat([found for _, found in parts])
     return follow(probabilities, shifts, target)
 
 
@@ -165,8 +162,8 @@ def follow(probabilities: torch.Tensor, shifts: Sequence[tuple[int, int]], targe
     predictions = probabilities.argmax(1)
     others = probabilities.clone()
     others[:, target] = 0
-    confidences = probabilities.gather(1, predictions[:, None])[:, 0]
-    changes = probabilities[1:].gather(1, predictions[:-1, None])[:, 0] - confidences[:-1]
+    confidences = probabilities.gather(1, predictions[:, None])[:, 0]  # (S,)
+    changes = probabilities[1:].gather(1, predictions[:-1, None])[:, 0] - confidences[:-1]  # (S - 1,)
     return Trace(
         shifts=tuple((int(dx), int(dy)) for dx, dy in shifts),
         target=target,

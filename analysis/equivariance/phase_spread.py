@@ -51,7 +51,7 @@ def measure_phase_spread(pooled: Tensor, *, is_complete: bool) -> float | None:
     freedom = num_phases if is_complete else num_phases - 1
     if num_pictures < 2 or freedom == 0:
         return None
-    centres = pooled.mean(dim=1)
+    centres = pooled.mean(dim=1)  # (N, C)
     over_phases = float((pooled - centres[:, None]).square().sum(dim=(1, 2)).mean()) / freedom
     over_pictures = float(centres.var(dim=0).sum())
     if not is_complete:

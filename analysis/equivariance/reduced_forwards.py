@@ -103,7 +103,9 @@ class ReducedForwards:
         rows: dict[str, list[Tensor]] = {name: [] for name in self.names}
 
         def prepare(shifts: Sequence[tuple[int, tuple[int, int]]]) -> Tensor:
-            return torch.stack([inputs[index].roll((dy, dx), (-2, -1)) for index, (dx, dy) in shifts])
+            return torch.stack(
+                [inputs[index].roll((dy, dx), (-2, -1)) for index, (dx, dy) in shifts]
+            )  # (chunk, C, H, W)
 
         def reduce(name: str, shifts: Sequence, output: Tensor) -> list[Tensor]:
             return [to_double(maps).mean(dim=(-2, -1)).cpu() for maps in output]

@@ -1,13 +1,14 @@
 """Work in chunks, which get smaller as long as the device has too little memory for them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from analysis.errors import UserError, is_out_of_memory
+from analysis.errors import Progress, UserError, is_out_of_memory, no_progress
 
 log = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -36,3 +37,27 @@ def halve(chunk: int, least: int = 1) -> int:
     smaller = max(chunk // 2, least)
     log.warning("Out of memory: going on with chunks of %d.", smaller)
     return smaller
+
+
+def run_in_chunks(
+    compute: Callable[[Sequence[Item]], Result], items: Sequence[Item], chunk: int, progress: Progress = no_progress
+) -> Iterator[tuple[Sequence[Item], Result]]:
+    """One part of ``items`` after the other, each with what ``compute(part)`` gives.
+
+    A part has ``chunk`` items, and half as many from where memory is too little on. Progress counts the items that
+    are done.
+
+    Raises:
+        UserError: There is too little memory for one item.
+    """
+    done = 0
+    while done < len(items):
+        progress(done, len(items))
+        part = items[done : done + chunk]
+        found = unless_too_large(compute, part)
+        if found is None:
+            chunk = halve(chunk)
+            continue
+        yield part, found
+        done += len(part)
+    progress(len(items), len(items))

@@ -186,7 +186,7 @@ def _judge(name: str, operation: str, wanted: OutputRange, output: Tensor, chann
     saturated = None
     if wanted.saturates_at:
         reach = NEAR_BOUND * wanted.span
-        near = torch.stack([(output - bound).abs() <= reach for bound in wanted.saturates_at]).any(0)
+        near = torch.stack([(output - bound).abs() <= reach for bound in wanted.saturates_at]).any(0)  # as the output
         saturated = int((near.float().mean(others) > SATURATED_SHARE).sum())
     return LayerHealth(name, int(dead.sum()), saturated, len(high), activation=operation)
 

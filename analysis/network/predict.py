@@ -96,7 +96,7 @@ def _fold(name: str) -> str:
 
 def measure_margins(logits: Tensor, target: int) -> Tensor:
     """``(N,)``: the logit of ``target`` minus the best of the others, from logits ``(N, K)``; below 0 if it loses."""
-    best = logits.topk(min(2, logits.shape[1]), dim=1)
+    best = logits.topk(min(2, logits.shape[1]), dim=1)  # (N, 2)
     rivals = torch.where(best.indices[:, 0] == target, best.values[:, -1], best.values[:, 0])
     return logits[:, target] - rivals
 

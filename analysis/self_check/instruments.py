@@ -112,7 +112,7 @@ def _calibrate(subject: Subject, align: Callable[[Tensor, float, float], Tensor]
     batch = torch.cat([pixels, torch.roll(pixels, (dy, dx), (-2, -1))])
     with CircularPadding():
         maps = F.conv2d(batch.flatten(0, 1)[:, None], kernel[None, None], padding=1).view_as(batch)
-    original, moved = low_pass(maps, step)[..., ::step, ::step]
+    original, moved = low_pass(maps, step)[..., ::step, ::step]  # (2, C, h / step, w / step)
     error = relative_error(moved, align(original, dx / step, dy / step))
     return Finding(
         error, f"A convolution, an ideal low-pass and a stride of {step} on the picture, shift {OUT_OF_PHASE}."

@@ -99,7 +99,7 @@ def _count_pairs(pixels: Tensor) -> float:
     """
     side = 2 * REACH + 1
     rows, columns = (torch.linspace(0, size - 1, side).long() for size in pixels.shape[-2:])
-    logits = torch.cat([pixels, -pixels])[:, rows][:, :, columns].permute(1, 2, 0).cpu()
+    logits = torch.cat([pixels, -pixels])[:, rows][:, :, columns].permute(1, 2, 0).cpu()  # (side, side, 2 C)
     votes = logits.flatten(0, 1).argmax(dim=1).tolist()
     agreeing = [one == other for one, other in permutations(votes, 2)]
     return abs(to_shift_map(logits, REACH).consistency - sum(agreeing) / len(agreeing))

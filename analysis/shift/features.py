@@ -29,9 +29,9 @@ def shift_features(features: Tensor, dx: float, dy: float, *, circular: bool) ->
     rows, row_inside = _shift_matrix(features.shape[-2], dy, circular)
     columns, column_inside = _shift_matrix(features.shape[-1], dx, circular)
     if dy != 0:
-        features = rows.to(features) @ features
+        features = rows.to(features) @ features  # (h, h) @ (..., h, w)
     if dx != 0:
-        features = features @ columns.to(features).T
+        features = features @ columns.to(features).T  # (..., h, w) @ (w, w)
     return features, (row_inside[:, None] & column_inside).to(features.device)
 
 
@@ -46,7 +46,7 @@ def _shift_matrix(size: int, distance: float, circular: bool) -> tuple[Tensor, T
     elif circular:
         matrix = _fourier_matrix(size, distance)
     else:
-        matrix = _lanczos(sources[:, None] - torch.arange(size))
+        matrix = _lanczos(sources[:, None] - torch.arange(size))  # (size, size)
         total = matrix.sum(dim=1, keepdim=True)
         # Near the border some taps are missing: the others are scaled up, which is fit to be seen, not measured.
         matrix = torch.where(inside[:, None], matrix / torch.where(inside[:, None], total, 1.0), 0.0)
@@ -67,7 +67,7 @@ def lanczos_taps(start: float, size: int) -> tuple[Tensor, Tensor]:
         return sources.long(), torch.eye(size, dtype=torch.float64)
     first = math.floor(start) - LANCZOS_SIZE + 1
     samples = torch.arange(first, first + size + 2 * LANCZOS_SIZE - 1)
-    weights = _lanczos(sources[:, None] - samples)
+    weights = _lanczos(sources[:, None] - samples)  # (size, samples)
     return samples, weights / weights.sum(dim=1, keepdim=True)
 
 
@@ -76,7 +76,7 @@ def _fourier_matrix(size: int, distance: float) -> Tensor:
     phase = torch.exp(-2j * math.pi * frequencies * distance)
     if size % 2 == 0:
         phase[-1] = math.cos(math.pi * distance)  # the Nyquist term has to stay real
-    spectrum = torch.fft.rfft(torch.eye(size, dtype=torch.float64), dim=0)
+    spectrum = torch.fft.rfft(torch.eye(size, dtype=torch.float64), dim=0)  # (size // 2 + 1, size)
     return torch.fft.irfft(spectrum * phase[:, None], n=size, dim=0)
 
 

@@ -103,7 +103,7 @@ class Extended:
         columns, column_taps = lanczos_taps(self.left - dx, self.width)
         self._check(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1, dx, dy)
         source, real = self.pixels[..., rows, :][..., columns], self.is_real[rows][:, columns]
-        moved = row_taps.to(source) @ source @ column_taps.to(source).T
+        moved = row_taps.to(source) @ source @ column_taps.to(source).T  # (C, height, width)
         lost = (row_taps != 0).double() @ (~real).double() @ (column_taps != 0).double().T
         return ShiftedPixels(moved, lost == 0)
 
@@ -170,7 +170,7 @@ def extend(pixels: Tensor, margin: int, boundary: str, fill: Sequence[float] | N
         raise UserError(f"There is no boundary rule called {boundary}; there are {', '.join(BOUNDARIES)}.")
     height, width = pixels.shape[-2:]
     rows, columns = torch.arange(-margin, height + margin), torch.arange(-margin, width + margin)
-    inside = is_inside(rows, height)[:, None] & is_inside(columns, width)
+    inside = is_inside(rows, height)[:, None] & is_inside(columns, width)  # (H', W')
     find_source = _SOURCES[boundary]
     extended = pixels[..., find_source(rows, height), :][..., find_source(columns, width)]
     if boundary in _FILLED:

@@ -134,11 +134,11 @@ class PolyphaseTree(CircularPadding):
             (torch.arange(0, size, by)[:, None] + torch.arange(size)).flatten().to(x.device) % size
             for size, by in zip((h, w), step, strict=True)
         )
-        rolled = x.index_select(-2, rows).index_select(-1, columns)
+        rolled = x.index_select(-2, rows).index_select(-1, columns)  # (N, C, rolls * h, rolls * w)
         rolled = rolled.view(*phases, x.shape[1], h // step[0], h, w // step[1], w)
         self._reach(self.image_size)
         self.is_expanded = True
-        return rolled.permute(3, 0, 5, 1, 2, 4, 6).reshape(-1, x.shape[1], h, w)
+        return rolled.permute(3, 0, 5, 1, 2, 4, 6).reshape(-1, x.shape[1], h, w)  # (rolls * N, C, h, w)
 
     def _reach(self, stride: Size) -> None:
         self.levels.add(stride)
@@ -150,10 +150,12 @@ def _fold(x: Tensor, phases: Size, factors: Size) -> Tensor:
     if factors == (1, 1):
         return x
     (sy, sx), (_, channels, h, w) = factors, x.shape
-    split = x.view(*phases, channels, h // sy, sy, w // sx, sx)
+    split = x.view(*phases, channels, h // sy, sy, w // sx, sx)  # (py, px, C, h', sy, w', sx), N = py * px
     if x.is_contiguous(memory_format=torch.channels_last):
         return split.permute(4, 0, 6, 1, 3, 5, 2).reshape(-1, h // sy, w // sx, channels).permute(0, 3, 1, 2)
-    return split.permute(4, 0, 6, 1, 2, 3, 5).reshape(-1, channels, h // sy, w // sx)
+    return split.permute(4, 0, 6, 1, 2, 3, 5).reshape(
+        -1, channels, h // sy, w // sx
+    )  # (sy * py * sx * px, C, h', w')
 
 
 def _is_small(call: dict, sweeps: tuple[Sweep, Sweep]) -> bool:
@@ -176,6 +178,7 @@ def _convolve_small(call: dict, sweeps: tuple[Sweep, Sweep]) -> Tensor:
     ):
         cells = (torch.arange(size, device=x.device) * dilation - sweep.before) % sweep.size
         taps.append(wave[:, cells])
+    # Waves down and across (a, b): maps (a, b, N, C) times kernels (a, b, C, K).
     spectrum = torch.einsum("ah,bw,nchw->abnc", *waves, x) @ torch.einsum("ai,bj,kcij->abck", *taps, weight)
     result = torch.einsum("ah,bw,abnk->nkhw", *waves, spectrum) / (sweeps[0].size * sweeps[1].size)
     return result if bias is None else result + bias[:, None, None]

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from analysis.errors import Progress, UserError, no_progress
-from analysis.network.chunks import halve, unless_too_large
+from analysis.network.chunks import run_in_chunks
 from analysis.network.predict import TIE, find_ties, measure_margins
 from analysis.shift.move import Extended
 
@@ -125,18 +126,10 @@ def map_shifts(
     for distance in (-max_shift, max_shift):
         scene.window(distance, distance)  # is there room for the corners?
     drawing, cells = _Drawing(max_shift, fast_preview), _list_coarse_to_fine(max_shift)
-    chunk, done, total = _chunk_size(scene), 0, len(cells)
-    while done < total:
-        progress(done, total)
-        part = cells[done : done + chunk]
-        logits = unless_too_large(_predict, network, scene, part, fast_preview)
-        if logits is None:
-            chunk = halve(chunk)
-            continue
+    predict = partial(_predict, network, scene, fast_preview)
+    for part, logits in run_in_chunks(predict, cells, _chunk_size(scene), progress):
         drawing.add(part, logits)
-        done += len(part)
         yield drawing.snapshot()
-    progress(total, total)
 
 
 def to_shift_map(logits: Tensor, max_shift: int) -> ShiftMap:
@@ -225,7 +218,7 @@ def _chunk_size(scene: Extended) -> int:
     return min(max(pixels // (scene.height * scene.width), 1), MAX_CHUNK)
 
 
-def _predict(network: Callable, scene: Extended, cells: list[tuple[int, int]], fast: bool) -> Tensor:
+def _predict(network: Callable, scene: Extended, fast: bool, cells: Sequence[tuple[int, int]]) -> Tensor:
     """Logits ``(N, K)``."""
     shape = (len(cells), len(scene.pixels), scene.height, scene.width)
     layout = torch.channels_last if scene.pixels.stride(0) == 1 else torch.contiguous_format

@@ -79,7 +79,7 @@ def find_seeing_cells(
         circular: Whether maps wrap around, so that a source may lie on the other side.
     """
     rows, columns = (_find_along(*along, circular) for along in zip(axes, cells, before, now, (dy, dx), strict=True))
-    return rows[:, None] & columns
+    return rows[:, None] & columns  # (h, 1) and (w,): (h, w)
 
 
 def _measure_extent(is_real: Tensor) -> Extent:

@@ -36,7 +36,7 @@ class BlurPool2d(nn.Module):
         # Made here, not kept as a buffer: checkpoints are the same with every kind of downsampling. And made there,
         # by filling: a copy from the CPU cannot be part of a CUDA graph.
         taps = torch.stack([x.new_full((), tap) for tap in binomial_taps(self.size)])
-        kernel = torch.outer(taps, taps).expand(x.shape[1], 1, -1, -1)
+        kernel = torch.outer(taps, taps).expand(x.shape[1], 1, -1, -1)  # (C, 1, size, size)
         return F.conv2d(pad_same(x, self.size, self.padding_mode), kernel, stride=2, groups=x.shape[1])
 
     def extra_repr(self) -> str:

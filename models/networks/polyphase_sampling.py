@@ -21,9 +21,9 @@ def phase_energies(x: Tensor) -> Tensor:
     """
     wide = torch.float32 if x.device.type == "mps" else torch.float64  # mps has no double precision
     x = _even(x.detach())
-    energy = x.to(torch.promote_types(x.dtype, torch.float32)).square().sum(1, dtype=wide)
+    energy = x.to(torch.promote_types(x.dtype, torch.float32)).square().sum(1, dtype=wide)  # (N, H, W)
     num, height, width = energy.shape
-    return energy.view(num, height // 2, 2, width // 2, 2).sum((1, 3)).flatten(1)
+    return energy.view(num, height // 2, 2, width // 2, 2).sum((1, 3)).flatten(1)  # (N, 2, 2) to (N, 4)
 
 
 def phase_gap(x: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ def take_phase(x: Tensor, phase: Tensor) -> Tensor:
     """One component of each map: ``(N, C, H, W)`` and ``phase (N,)`` to ``(N, C, ceil(H / 2), ceil(W / 2))``."""
     x = _even(x)
     num, channels, height, width = x.shape
-    cells = x.reshape(num, channels, height // 2, 2, width // 2, 2)
-    return cells[torch.arange(num, device=x.device), :, :, phase // 2, :, phase % 2]
+    cells = x.reshape(num, channels, height // 2, 2, width // 2, 2)  # (N, C, h, i, w, j)
+    return cells[torch.arange(num, device=x.device), :, :, phase // 2, :, phase % 2]  # (N, C, h, w)
 
 
 def _even(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from analysis.errors import UserError
-from analysis.network.chunks import halve, unless_too_large
+from analysis.network.chunks import halve, run_in_chunks, unless_too_large
 from analysis.shift.polyphase import compute_all_shifts
 
 CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"
@@ -61,6 +61,22 @@ def test_the_least_chunk_is_the_end():
         halve(1)
     with pytest.raises(UserError, match="even for 2 pictures"):
         halve(2, least=2)
+
+
+@pytest.mark.parametrize("error", TOO_LARGE)
+def test_all_items_are_computed_in_chunks_that_get_smaller(error):
+    seen, reports = [], []
+
+    def double(part: list[int]) -> list[int]:
+        seen.append(len(part))
+        if len(part) > 3:
+            raise error
+        return [2 * item for item in part]
+
+    found = list(run_in_chunks(double, list(range(8)), 6, lambda *numbers: reports.append(numbers)))
+    assert seen == [6, 3, 3, 2]
+    assert found == [([0, 1, 2], [0, 2, 4]), ([3, 4, 5], [6, 8, 10]), ([6, 7], [12, 14])]
+    assert reports == [(0, 8), (0, 8), (3, 8), (6, 8), (8, 8)]
 
 
 @pytest.mark.parametrize("error", TOO_LARGE)
