@@ -61,6 +61,7 @@ class Evidence:
 
 
 def saliency(question: Question) -> Evidence:
+    """The gradient of the logit, with its sign."""
     from captum.attr import Saliency
 
     with _watched(question, 1) as forward:
@@ -68,6 +69,7 @@ def saliency(question: Question) -> Evidence:
 
 
 def input_x_gradient(question: Question) -> Evidence:
+    """The normalised input times that gradient."""
     from captum.attr import InputXGradient
 
     with _watched(question, 1) as forward:
@@ -158,6 +160,7 @@ def smoothgrad(question: Question, *, noise_level: float = 0.15, n_samples: int 
 
 
 def guided_backprop(question: Question) -> Evidence:
+    """The gradient, of which every ReLU lets through only what is positive."""
     with _watched(question, 1):
         return Evidence(_guide(question))
 
@@ -216,6 +219,7 @@ def grad_cam(question: Question) -> Evidence:
 
 
 def guided_grad_cam(question: Question) -> Evidence:
+    """The positive part of Grad-CAM times guided backpropagation."""
     with _watched(question, 2) as forward:
         drawn = _draw_cells(question, _weigh_maps(question, forward).clamp(min=0))
         return replace(drawn, values=drawn.values * _guide(question))

@@ -54,7 +54,7 @@ class MapPair:
         return cls(original, shifted, moved, cells, mean)
 
     def error(self, cells: Tensor | None = None) -> float | None:
-        """``|z' - A z|``; see :meth:`relative`."""
+        """``|z' - A z|`` over ``cells (h, w)``; see :meth:`relative`."""
         return self.relative(self.shifted - self.moved, cells)
 
     def relative(self, difference: Tensor, cells: Tensor | None = None) -> float | None:
@@ -234,5 +234,5 @@ def tiles(layer: MapLayer, size: Sequence[int]) -> bool:
 
 
 def to_double(maps: Tensor) -> Tensor:
-    """Float64, on the CPU where the device has no such numbers."""
+    """Maps of any shape in float64, on the CPU where the device has no such numbers."""
     return maps.double() if maps.device.type != "mps" else maps.cpu().double()

@@ -80,7 +80,7 @@ def list_coordinates(call: Call, axis: int) -> list[Tensor]:
 
 
 def count_cells(tensor: Tensor, dim: int) -> Tensor:
-    """The place along ``dim`` of every cell, laid out in memory as ``tensor`` is."""
+    """The place along ``dim`` of every cell, in the shape and the memory layout of ``tensor``."""
     device = _find_device(tensor)
     counts = torch.arange(tensor.shape[dim], dtype=torch.float32, device=device)
     return torch.empty_like(tensor, dtype=torch.float32, device=device).copy_(counts.reshape(-1, *[1] * (-dim - 1)))

@@ -62,7 +62,7 @@ def find_largest(errors: dict[str, float], shift: tuple[int, int], pixels: Tenso
 
 
 def frame(pixels: Tensor, margin: int) -> Tensor:
-    """Pictures whose outermost ``margin`` pixels are zero."""
+    """Pictures ``(N, C, H, W)`` whose outermost ``margin`` pixels are zero."""
     height, width = pixels.shape[-2:]
     if 2 * margin >= min(height, width):
         raise NotApplicable(f"The picture is too small for a margin of {margin} px.")
@@ -70,6 +70,6 @@ def frame(pixels: Tensor, margin: int) -> Tensor:
 
 
 def cut_even(pixels: Tensor) -> Tensor:
-    """Pictures without a last odd row or column."""
+    """Pictures ``(N, C, H, W)`` without a last odd row or column."""
     height, width = pixels.shape[-2:]
     return pixels[..., : height // 2 * 2, : width // 2 * 2]

@@ -135,6 +135,7 @@ class WrapConvolutions(CircularPadding):
     """Leaves the padding of pooling as it is."""
 
     def slide(self, func, call: dict) -> Tensor:
+        """Wraps around what has a weight only."""
         return super().slide(func, call) if "weight" in call else func(**call)
 
 

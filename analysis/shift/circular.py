@@ -113,7 +113,7 @@ def run_wrapped(func, call: dict, sweeps: tuple[Sweep, Sweep]) -> Tensor:
 
 
 def wrap(x: Tensor, dim: int, before: int, after: int) -> Tensor:
-    """Cells ``-before`` to ``size + after`` of ``x`` along ``dim``, continued periodically, as often as needed."""
+    """Cells ``-before`` to ``size + after`` of ``x (..., H, W)`` along ``dim``, continued as often as needed."""
     size = x.shape[dim]
     if before == after == 0:
         return x

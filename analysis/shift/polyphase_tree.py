@@ -80,7 +80,7 @@ class PolyphaseTree(CircularPadding):
         return rows, columns
 
     def is_map(self, x: Tensor) -> bool:
-        """Whether a tensor is a map of more than one position with its phases in the batch."""
+        """Whether a tensor is a map ``(N, C, h, w)`` of more than one position with its N phases in the batch."""
         if self.is_expanded or x.ndim != 4 or x.shape[-2:].numel() <= 1:
             return False
         (height, width), (h, w) = self.image_size, x.shape[-2:]
@@ -126,7 +126,10 @@ class PolyphaseTree(CircularPadding):
         return _fold(result, self.count_phases(before), (steps[0] // rows.stride, steps[1] // columns.stride))
 
     def expand(self, x: Tensor) -> Tensor:
-        """Adds the shifts by whole cells to the batch, in front of an operation that is tied to its positions."""
+        """Adds the shifts by whole cells to the batch, in front of an operation that is tied to its positions.
+
+        ``(N, C, h, w)`` with N phases to ``(rolls * N, C, h, w)``: a roll for each cell where a part may begin.
+        """
         stride = self.find_stride(x)
         phases, (h, w) = self.count_phases(stride), x.shape[-2:]
         step = [max(start // s, 1) for start, s in zip(self.start, stride, strict=True)]

@@ -34,7 +34,7 @@ class BothBranches(nn.Module):
         self.main, self.shortcut, self.sample = main, shortcut, sample
 
     def forward(self, x: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
-        """Two maps of the same height and width to two of half of it."""
+        """Two maps ``(N, C, H, W)`` of the same height and width to two of half of it."""
         x, shortcut = self.main(x), self.shortcut(shortcut)
         return (x, shortcut) if self.sample is None else self.sample(x, shortcut)
 

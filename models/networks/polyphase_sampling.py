@@ -71,6 +71,6 @@ class PairedPolyphaseSampling2d(_PolyphaseSampling):
     """Samples both branches of a residual block at the component that is the strongest in the first."""
 
     def forward(self, x: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
-        """Two maps of the same height and width to two of half of it."""
+        """Two maps ``(N, C, H, W)`` of the same height and width to two of half of it."""
         phase = strongest_phase(x)
         return take_phase(x, phase), take_phase(shortcut, phase)
