@@ -44,6 +44,8 @@ from models.training.loop import Trainer
 from models.training.optimization import OPTIMIZERS
 from models.training.precision import choose_precision
 from models.training.run import TrainingConfig, load_data
+from models.training.setup import prepared
+from models.training.steps import train_step
 
 DATA_ROOT = "data"
 ROUND_STEPS = 20
@@ -80,18 +82,20 @@ def own_steps(config: TrainingConfig, dataset: Dataset, folder: Path) -> Iterato
     """Steps of the real trainer, with everything it does at and between them; yields the seconds of each."""
     config = replace(config, max_steps=10**6, snapshots=False)
     run_dir = create_run(folder, "bench", config.to_dict())
-    with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
-        trainer = Trainer(config, dataset, config.device, writer, stop)
-        with trainer._accelerated():
-            trainer._prepare()
-            train_step = trainer._train_step
-            trainer.model.train()
-            while True:
-                started = time.perf_counter()
-                train_step(trainer.feed.index(trainer.step))
-                if trainer.meter.seconds_since_report >= 0.5:
-                    trainer._report_step()
-                yield time.perf_counter() - started
+    with (
+        RunWriter(run_dir) as writer,
+        StopRequest(run_dir) as stop,
+        prepared(config, dataset, config.device, writer, stop) as found,
+    ):
+        trainer = Trainer(found)
+        found.model.train()
+        while True:
+            started = time.perf_counter()
+            train_step(found, trainer.meter, trainer.step, found.rate(trainer.step))
+            trainer.step += 1
+            if trainer.meter.seconds_since_report >= 0.5:
+                trainer._report_step()
+            yield time.perf_counter() - started
 
 
 def resident_steps(config: TrainingConfig, dataset: Dataset) -> Iterator[float]:
@@ -223,13 +227,18 @@ def measure_own(config: TrainingConfig) -> list[tuple[float, float]]:
 
     def note(line: dict) -> None:
         if line["kind"] == "epoch":
-            found.append((clock.seconds, clock.pause(lambda: trainer._assess(trainer.test).accuracy)))
+            found.append((clock.seconds, clock.pause(lambda: trainer._assess(trainer.prepared.test).accuracy)))
 
     with tempfile.TemporaryDirectory() as folder:
         run_dir = create_run(Path(folder), "bench", config.to_dict())
-        with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop, reproducible(config.seed):
-            trainer = Trainer(config, load_data(config), config.device, writer, stop, note)
-            trainer.fit()
+        with (
+            RunWriter(run_dir) as writer,
+            StopRequest(run_dir) as stop,
+            reproducible(config.seed),
+            prepared(config, load_data(config), config.device, writer, stop) as ready,
+        ):
+            trainer = Trainer(ready, note)
+            trainer.run()
     return found
 
 

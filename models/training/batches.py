@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from analysis.errors import UserError
 from models.data.datasets import Split
 from models.data.preprocessing import Preprocessing
 from models.devices import send
@@ -12,6 +14,7 @@ from models.training.random_streams import Purpose, draw_generator
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Changes ``(N, C, H, W)`` uint8 pictures at random."""
+INDIVISIBLE = "A batch of {size} cannot be divided among {processes} processes; use larger batches or more pictures."
 
 
 class Normalize:
@@ -86,3 +89,56 @@ class Feed:
         for purpose, augment in self.augments.items():
             images = augment(images, draw_generator(self.seed, purpose, step, self.rank, part))
         return self.normalize(images), self.split.labels.index_select(0, index)
+
+
+def check_batches(feed: Feed, parts: int, core: nn.Module) -> None:
+    """Refuses batches that leave a process without a picture, or a batch normalisation with one value.
+
+    Args:
+        feed: The training pictures.
+        parts: In which each batch is computed.
+        core: What is trained, with as much of it free as ever; left in eval mode.
+
+    Raises:
+        UserError: They are too small.
+    """
+    size, processes = feed.batch_size, feed.num_processes
+    smallest = feed.smallest_part(parts)
+    if smallest < 1:
+        raise UserError(INDIVISIBLE.format(size=size, processes=processes))
+    if smallest > 1:  # two pictures are two values, however small their maps
+        return
+    if found := find_single_value(core.train(), feed.normalize(feed.split.images[:1])):
+        divided = f" in {parts} parts" * (parts > 1) + f" on {processes} processes" * (processes > 1)
+        raise UserError(
+            f"Batch normalisation needs at least 2 values at a time, but a batch of {size}{divided} gives the "
+            f"layer {found} 1 picture with 1 position; use larger batches, fewer parts, more or larger pictures, "
+            "or another normalisation."
+        )
+
+
+@torch.no_grad()
+def find_single_value(module: nn.Module, inputs: Tensor) -> str | None:
+    """The first batch normalisation that would meet a single value per channel, and so could not be trained.
+
+    Args:
+        module: In the mode in which it is trained; left in eval mode.
+        inputs: As many pictures as the smallest batch has.
+
+    Returns:
+        The layer's name, or None.
+    """
+    found: list[str] = []
+    layers = [(name, part) for name, part in module.named_modules() if isinstance(part, _BatchNorm) and part.training]
+    handles = [
+        part.register_forward_pre_hook(
+            lambda part, args, name=name: found.append(name) if args[0].numel() == args[0].shape[1] else None
+        )
+        for name, part in layers
+    ]
+    try:
+        module.eval()(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return next(iter(found), None)

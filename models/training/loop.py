@@ -6,22 +6,22 @@ It knows the run directory only through its journal, and nothing of who reads th
 import logging
 import math
 import time
-from contextlib import nullcontext
-
-import torch
-from torch import Tensor
 
 from analysis.errors import Cancelled
 from analysis.network.health import measure_health, measure_norms
-from models.data.datasets import Split
+from models.data.datasets import Dataset, Split
+from models.runs.run import RunWriter
+from models.runs.stop import StopRequest
+from models.training.acceleration import agree_on
+from models.training.config import TrainingConfig
 from models.training.frequent_validation import pick_sample, plan_validations, share_right
 from models.training.metrics import RunningSums, check_finite
-from models.training.optimization import add_l1_gradients
-from models.training.random_streams import Purpose, derive_seed, seed_generators
-from models.training.recorder import Journal, load_best, pick_candidates, snapshot_steps
+from models.training.recorder import Journal, MetricsListener, load_best, pick_candidates, snapshot_steps
 from models.training.resume import read_resume_point, refuse_resume_point
-from models.training.setup import PreparedTraining, choose_pictures
+from models.training.setup import Prepared, choose_pictures, prepared
+from models.training.steps import train_step
 from models.training.validate import Assessment, assess
+from models.training.warm_start import Start
 
 REPORT_SECONDS = 0.5
 HEALTH_PICTURES, HEALTH_VALUES = 256, 2**23
@@ -30,79 +30,101 @@ log = logging.getLogger(__name__)
 _RESULT = ("state", "val_accuracy", "test_accuracy", "seconds", "epochs", "weights_sha256")
 
 
-class Trainer(PreparedTraining):
-    """One training of one model; :meth:`fit` may be called once."""
+def fit(
+    config: TrainingConfig,
+    dataset: Dataset,
+    device: str,
+    writer: RunWriter,
+    stop: StopRequest,
+    on_metrics: MetricsListener | None = None,
+    start: Start | None = None,
+) -> dict:
+    """Trains, tests and saves, going on from the run's resume point if there is one.
 
-    keeps_records = True
+    Args:
+        config: What to train.
+        dataset: The data that it names.
+        device: "cpu", "cuda" or "mps".
+        writer: Of the run.
+        stop: Whether somebody asked it to end.
+        on_metrics: Told each line of metrics.
+        start: Weights to begin with.
 
-    def fit(self) -> dict:
-        """Trains, tests and saves, going on from the run's resume point if there is one.
+    Returns:
+        The fields of a TrainingResult other than its name.
 
-        Returns:
-            The fields of a TrainingResult other than its name.
+    Raises:
+        UserError: The loss is no longer a finite number, or what was saved before cannot be used.
+        OSError: The run directory cannot be written.
+    """
+    try:
+        with prepared(config, dataset, device, writer, stop, start) as found:
+            return Trainer(found, on_metrics).run()
+    except Cancelled:  # before the first step
+        return dict.fromkeys(_RESULT) | {"state": "stopped", "seconds": 0.0, "epochs": 0}
 
-        Raises:
-            UserError: The loss is no longer a finite number, or what was saved before cannot be used.
-            OSError: The run directory cannot be written.
-        """
-        with self._accelerated():
-            try:
-                self._start_together(True)
-                self._prepare()
-            except Cancelled:
-                return dict.fromkeys(_RESULT) | {"state": "stopped", "seconds": 0.0, "epochs": 0}
-            tested = None
-            try:
-                self._train()
-                if self.config.patience:
-                    self._take_best()
-                sha256 = self.journal.save_model(self.module)
-                self._keep_hard_examples()
-                tested = self._assess(self.test)
-            except Cancelled:
-                sha256 = self.journal.save_model(self.module) if self.step else None
-            return {
-                "state": "finished" if tested else "stopped",
-                "val_accuracy": self.val_accuracy if tested else None,
-                "test_accuracy": tested.accuracy if tested else None,
-                "seconds": self._seconds(),
-                "epochs": self.epoch,
-                "weights_sha256": sha256,
-            }
 
-    def _prepare(self) -> None:
-        """Everything until the first step, or the one to go on from."""
-        config, accelerator = self.config, self.accelerator
-        self.started = time.perf_counter()
-        augments = self._list_augments()
-        self._prepare_network(augments)
-        self._prepare_data(augments)
-        if self._can_record():
-            self._record_passes()
+class Trainer:
+    """The loop of one training from its first step on, or from the one to go on from; :meth:`run` is called once."""
+
+    def __init__(self, prepared: Prepared, on_metrics: MetricsListener | None = None):
+        self.prepared, self.module = prepared, prepared.module
+        self.config, self.accelerator, self.feed = prepared.config, prepared.accelerator, prepared.feed
+        self.total_steps, self.validation = prepared.total_steps, prepared.validation
+        config, accelerator, feed = self.config, self.accelerator, self.feed
         self.journal = Journal(
-            self.writer,
+            prepared.writer,
             config.architecture,
-            self.dataset,
-            self.preprocessing,
-            self.on_metrics,
-            is_silent=not (accelerator.is_main_process and self.keeps_records),
+            prepared.dataset,
+            prepared.preprocessing,
+            on_metrics,
+            is_silent=not accelerator.is_main_process,
         )
-        self.step, self.epoch, self.val_accuracy, self.best = 0, 0, None, None
+        self.step, self.epoch = 0, 0
+        self.val_accuracy: float | None = None
+        self.best: dict | None = None
         self.seconds_before, self.meter = 0.0, RunningSums(accelerator.device)
-        self.epochs = math.ceil(self.total_steps / self.feed.steps_per_epoch)
-        self.journal.save_provenance(self.device, accelerator.num_processes, accelerator.mixed_precision)
+        self.epochs = math.ceil(prepared.total_steps / feed.steps_per_epoch)
+        self.journal.save_provenance(accelerator.device.type, accelerator.num_processes, accelerator.mixed_precision)
         self._go_on()
         self.snapshots = self._plan_snapshots() if config.snapshots else frozenset()
-        self._plan_validations()
+        # Within epochs, on a sample; the epochs' own validations tell the accuracy on it, too.
+        self.sample = pick_sample(prepared.validation) if config.validate_often else None
+        self.validated_steps: frozenset[int] = frozenset()
+        if config.validate_often:
+            self.validated_steps = plan_validations(
+                prepared.total_steps, feed.steps_per_epoch, feed.batch_size, len(prepared.validation)
+            )
         self.journal.save_examples()
-        numbers = {"step": self.step, "total_steps": self.total_steps, "epoch": self.epoch, "epochs": self.epochs}
-        self.writer.update(state="running", message="", **numbers)
+        numbers = {"total_steps": prepared.total_steps, "epoch": self.epoch, "epochs": self.epochs}
+        prepared.writer.update(state="running", message="", step=self.step, **numbers)
         if self.step == 0:
             self._keep_snapshot()
 
+    def run(self) -> dict:
+        """See :func:`fit`."""
+        prepared, tested = self.prepared, None
+        try:
+            self._train()
+            if prepared.config.patience:
+                self._take_best()
+            sha256 = self.journal.save_model(prepared.module)
+            self._keep_hard_examples()
+            tested = self._assess(prepared.test)
+        except Cancelled:
+            sha256 = self.journal.save_model(prepared.module) if self.step else None
+        return {
+            "state": "finished" if tested else "stopped",
+            "val_accuracy": self.val_accuracy if tested else None,
+            "test_accuracy": tested.accuracy if tested else None,
+            "seconds": self._seconds(),
+            "epochs": self.epoch,
+            "weights_sha256": sha256,
+        }
+
     def _go_on(self) -> None:
         """Puts everything back to the last resume point, if there is one."""
-        found = read_resume_point(self.writer.run_dir, self.module, self.optimizer)
+        found = read_resume_point(self.prepared.writer.run_dir, self.module, self.prepared.optimizer)
         if found is None:
             self.journal.go_on(0, 0)
             return
@@ -112,15 +134,15 @@ class Trainer(PreparedTraining):
         try:
             self.meter.restore(sums, progress["meter_seconds"])
         except (KeyError, RuntimeError) as error:
-            raise refuse_resume_point(self.writer.run_dir) from error
+            raise refuse_resume_point(self.prepared.writer.run_dir) from error
         since_epoch = self.step - self.epoch * self.feed.steps_per_epoch
         is_state = 0 <= since_epoch <= self.feed.steps_per_epoch and (since_epoch > 0) == (self.meter.count > 0)
         if not is_state or not 0 <= self.step <= self.total_steps:
-            raise refuse_resume_point(self.writer.run_dir)
+            raise refuse_resume_point(self.prepared.writer.run_dir)
         if self.accelerator.scaler is not None and progress["scaler"]:
             self.accelerator.scaler.load_state_dict(progress["scaler"])
         self.journal.go_on(self.step, self.epoch)
-        self._meet()  # before one of several processes saves the next one
+        self.prepared.meet()  # before one of several processes saves the next one
 
     def _plan_snapshots(self) -> frozenset[int]:
         size, every = sum(tensor.nbytes for tensor in self.module.state_dict().values()), self.config.snapshot_every
@@ -131,15 +153,6 @@ class Trainer(PreparedTraining):
             elif every and len(steps) < math.ceil(self.total_steps / every) + 1:
                 log.warning("Weights are kept every %d steps: more often, they would be too many.", sorted(steps)[1])
         return steps
-
-    def _plan_validations(self) -> None:
-        """Within epochs, on a sample; the epochs' own ones tell the accuracy on it, too."""
-        self.sample, self.validated_steps = None, frozenset()
-        if self.config.validate_often:
-            self.sample, feed = pick_sample(self.validation), self.feed
-            self.validated_steps = plan_validations(
-                self.total_steps, feed.steps_per_epoch, feed.batch_size, len(self.validation)
-            )
 
     def _is_over(self) -> bool:
         patience = self.config.patience
@@ -158,56 +171,23 @@ class Trainer(PreparedTraining):
 
     def _train_epoch(self) -> None:
         """What is left of an epoch, or of the steps."""
-        self.model.train()
+        self.prepared.model.train()
         end = min(self.total_steps, (self.epoch + 1) * self.feed.steps_per_epoch)
         while self.step < end:
-            if self._must_stop():
+            if self.prepared.must_stop():
                 if self.meter.count:
                     self._report_step()
                 raise Cancelled
             # Before a step and not after it: a training that goes on from here has yet to do it.
             if self.step in self.validated_steps:
                 self._validate_sample()
-            self._train_step(self.feed.index(self.step))
-            if self.step in self.snapshots:
-                self._keep_snapshot()
+            train_step(self.prepared, self.meter, self.step, self.prepared.rate(self.step))
+            self.step += 1
+            self._keep_snapshot()
             if self.meter.seconds_since_report >= REPORT_SECONDS:
                 self._report_step()
             if self.step < end and self.journal.resume_points.is_due():
                 self._save_resume_point()
-
-    def _train_step(self, index: Tensor) -> None:
-        config, accelerator = self.config, self.accelerator
-        seed = derive_seed(config.seed, Purpose.FORWARD, self.step, accelerator.process_index)
-        seed_generators(accelerator.device, seed)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(self.step) * group["rate_factor"]
-        self.approach.before_step(self.step, self.total_steps)
-        self.torch_optimizer.zero_grad()
-        parts = index.chunk(config.accumulate)
-        for number, part in enumerate(parts):
-            is_last = number == len(parts) - 1
-            with nullcontext() if is_last else accelerator.no_sync(self.model):
-                self._add_gradients(part, number)
-        if config.clip_norm is not None:  # in half precision this takes the loss scale out of the gradients
-            accelerator.clip_grad_norm_(self.module.parameters(), config.clip_norm)
-        elif config.l1:
-            accelerator.unscale_gradients(self.optimizer)
-        if config.l1:
-            add_l1_gradients(self.module.parameters(), config.l1)
-        (self.optimizer if accelerator.scaler else self.torch_optimizer).step()
-        self.step += 1
-
-    def _add_gradients(self, index: Tensor, part: int) -> None:
-        inputs, labels = self.feed.batch(index, self.step, part)
-        with self.accelerator.autocast():
-            logits = self.model(inputs)
-        losses = self.loss(logits.float(), labels, self.config.label_smoothing)
-        # Gradients are averaged over processes, whose shares of a batch may differ by a picture.
-        loss = losses.sum() * (self.accelerator.num_processes / self.feed.batch_size)
-        scaler = self.accelerator.scaler
-        (scaler.scale(loss) if scaler else loss).backward()
-        self.meter.add(losses.detach(), logits.detach(), labels, self.step)
 
     def _finish_epoch(self) -> None:
         """Measures, reports and saves; where it is stopped, nothing has changed."""
@@ -215,7 +195,7 @@ class Trainer(PreparedTraining):
         found = self._assess(self.validation)
         self.epoch += 1
         check_finite(found.loss, self.step, metrics["learning_rate"], self.accelerator.mixed_precision)
-        self.val_accuracy = self._agree_on(found.accuracy)
+        self.val_accuracy = agree_on(self.accelerator, found.accuracy)
         if self.config.patience and (self.best is None or self.val_accuracy > self.best["val_accuracy"]):
             self.best = {"epoch": self.epoch, "val_accuracy": self.val_accuracy}
             self.journal.save_best(self.module)
@@ -243,7 +223,8 @@ class Trainer(PreparedTraining):
         """Dead and saturated channels of every activation, on some of the validation pictures."""
         images = self.validation.images
         count = min(HEALTH_PICTURES, max(1, HEALTH_VALUES // images[0].numel()))
-        return [layer.to_json() for layer in measure_health(self.approach.core, self.feed.normalize(images[:count]))]
+        found = measure_health(self.prepared.approach.core, self.feed.normalize(images[:count]))
+        return [layer.to_json() for layer in found]
 
     def _report_step(self) -> None:
         self._report({"kind": "step", **self._measure()})
@@ -252,9 +233,9 @@ class Trainer(PreparedTraining):
     def _measure(self) -> dict:
         loss, accuracy = self.meter.read()
         # Not the optimiser's own: after a restart that has nothing left to train, it has none of the last step.
-        rate = self._rate(self.step - 1) * self.optimizer.param_groups[0]["rate_factor"]
+        rate = self.prepared.rate(self.step - 1) * self.prepared.optimizer.param_groups[0]["rate_factor"]
         if (bad_step := self.meter.bad_step) is not None:
-            check_finite(math.nan, bad_step + 1, self._rate(bad_step), self.accelerator.mixed_precision)
+            check_finite(math.nan, bad_step + 1, self.prepared.rate(bad_step), self.accelerator.mixed_precision)
         return {
             "epoch": math.ceil(self.step / self.feed.steps_per_epoch),
             "step": self.step,
@@ -277,17 +258,17 @@ class Trainer(PreparedTraining):
 
     def _assess(self, split: Split) -> Assessment:
         return assess(
-            *(self.approach.core, split, self.feed.normalize),
-            lambda logits, labels: self.loss(logits, labels, 0.0),
+            *(self.prepared.approach.core, split, self.feed.normalize),
+            lambda logits, labels: self.prepared.loss(logits, labels, 0.0),
             self.feed.batch_size,
-            self._check_stop,
+            self.prepared.check_stop,
         )
 
     def _keep_hard_examples(self) -> None:
         """Keeps the training pictures that the finished network finds hardest, as they are without augmentation."""
         index = pick_candidates(self.feed.split, self.config.seed, self.step * self.feed.batch_size)
         found = self._assess(self.feed.split.take(index))
-        self.journal.save_hard_examples(choose_pictures(self.config, self.dataset), index, found.logits)
+        self.journal.save_hard_examples(choose_pictures(self.config, self.prepared.dataset), index, found.logits)
 
     def _keep_snapshot(self) -> None:
         if self.step in self.snapshots:
@@ -304,32 +285,13 @@ class Trainer(PreparedTraining):
             "meter_seconds": self.meter.seconds,
             "scaler": None if scaler is None else scaler.state_dict(),
         }
-        self.journal.save_resume_point(self.module, self.optimizer, self.meter.sums, progress)
+        self.journal.save_resume_point(self.module, self.prepared.optimizer, self.meter.sums, progress)
 
     def _take_best(self) -> None:
-        self._meet()  # one of several processes writes it
-        load_best(self.writer.run_dir, self.module)
+        self.prepared.meet()  # one of several processes writes it
+        load_best(self.prepared.writer.run_dir, self.module)
         self.journal.save_predictions(self._assess(self.validation).logits)
         self.val_accuracy = self.best["val_accuracy"]
 
-    def _agree_on(self, value: float) -> float:
-        """That of the first process: running statistics, and so accuracies, differ a little between several."""
-        if self.accelerator.num_processes == 1:
-            return value
-        from accelerate.utils import broadcast
-
-        return broadcast(torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)).item()
-
     def _seconds(self) -> float:
-        return self.seconds_before + time.perf_counter() - self.started
-
-    def _rate(self, step: int) -> float:
-        return self.config.learning_rate * self.schedule(step, self.total_steps)
-
-    def _must_stop(self) -> bool:
-        # All processes leave the loop at the same step, or the others would wait forever.
-        return self._any(self.stop.requested)
-
-    def _check_stop(self) -> None:
-        if self._must_stop():
-            raise Cancelled
+        return self.seconds_before + time.perf_counter() - self.prepared.started

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from analysis.errors import Cancelled
+from models.data.datasets import Dataset
 from models.determinism import reproducible
 from models.devices import resolve_device
 from models.runs.job import Job, Listener
@@ -16,8 +17,10 @@ from models.runs.queue import device_turn
 from models.runs.run import RunWriter
 from models.runs.stop import StopRequest
 from models.training.config import TrainingConfig
-from models.training.loop import Trainer
+from models.training.metrics import RunningSums
 from models.training.run import prepare_data
+from models.training.setup import prepared
+from models.training.steps import train_step
 
 STEPS = 100
 LOWEST, HIGHEST = 1e-6, 10.0
@@ -75,28 +78,31 @@ def read_losses(losses: list[float]) -> RangeTest:
     return RangeTest(rates, tuple(smoothed), float(f"{rates[steepest]:.2g}") if falls else None)
 
 
-class RangeTester(Trainer):
-    """The steps of a training at the rates of the test; keeps nothing in the run directory."""
+def measure_losses(
+    config: TrainingConfig, dataset: Dataset, device: str, writer: RunWriter, stop: StopRequest
+) -> list[float]:
+    """Trains at the rates of the test, and keeps nothing in the run directory.
 
-    keeps_records = False
+    Returns:
+        The loss of every step until it is no number any more.
 
-    def measure(self) -> list[float]:
-        """The loss of every step until it is no number any more; raises Cancelled if it was asked to stop."""
-        losses: list[float] = []
-        with self._accelerated():
-            self._prepare()
-            self.model.train()
-            while self.step < self.total_steps and (not losses or math.isfinite(losses[-1])):
-                self.stop.check()
-                before = self.meter.sums["loss"].item()
-                index = self.feed.index(self.step)
-                self._train_step(index)
-                losses.append((self.meter.sums["loss"].item() - before) / len(index))
-                self.writer.update(step=self.step)
-        return losses
-
-    def _rate(self, step: int) -> float:
-        return rate_at(step, self.total_steps)
+    Raises:
+        Cancelled: It was asked to stop.
+        UserError: As for a training.
+    """
+    losses: list[float] = []
+    with prepared(config, dataset, device, writer, stop) as found:
+        meter, total = RunningSums(found.accelerator.device), found.total_steps
+        epochs = math.ceil(total / found.feed.steps_per_epoch)
+        writer.update(state="running", message="", step=0, total_steps=total, epoch=0, epochs=epochs)
+        found.model.train()
+        while len(losses) < total and (not losses or math.isfinite(losses[-1])):
+            stop.check()
+            step, before = len(losses), meter.sums["loss"].item()
+            train_step(found, meter, step, rate_at(step, total))
+            losses.append((meter.sums["loss"].item() - before) / len(found.feed.index(step)))
+            writer.update(step=step + 1)
+    return losses
 
 
 def _test_rates(config: TrainingConfig, writer: RunWriter, stop: StopRequest, listen: Listener) -> RangeTest:
@@ -109,7 +115,7 @@ def _test_rates(config: TrainingConfig, writer: RunWriter, stop: StopRequest, li
             raise Cancelled
         with reproducible(config.seed), torch.enable_grad():
             dataset = prepare_data(config, writer, stop)
-            return read_losses(RangeTester(config, dataset, device, writer, stop).measure())
+            return read_losses(measure_losses(config, dataset, device, writer, stop))
 
 
 JOB = Job(

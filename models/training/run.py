@@ -17,8 +17,9 @@ from models.runs.job import Job, Listener, ignore, open_job
 from models.runs.queue import device_turn
 from models.runs.run import Run, RunWriter, SilentWriter, check_name, create_run, find_process, read_json, read_run
 from models.runs.stop import StopRequest
+from models.training.acceleration import decline
 from models.training.config import TrainingConfig
-from models.training.loop import Trainer
+from models.training.loop import fit
 from models.training.precision import choose_precision
 from models.training.recorder import MetricsListener, forget_way
 from models.training.setup import choose_pictures
@@ -112,7 +113,7 @@ def _train_in_turn(config, writer: RunWriter, stop: StopRequest, on_metrics) -> 
     writer.update(device=device)
     with device_turn(writer.run_dir, device, stop) as my_turn:
         if not my_turn:
-            Trainer(config, None, device, writer, stop).decline()
+            decline(config, device, writer.run_dir)
             return _stopped_early(name)
         # Inside, because loading a set may import libraries that draw random numbers.
         with reproducible(config.seed):
@@ -135,10 +136,9 @@ def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_
             used = choose_pictures(replace(config, label_noise=0.0), dataset)
             _warn_of_copies(replace(dataset, train=used), writer, stop)
     except Cancelled:
-        Trainer(config, None, device, writer, stop).decline()
+        decline(config, device, writer.run_dir)
         return _stopped_early(writer.run_dir.name)
-    trainer = Trainer(config, dataset, device, writer, stop, on_metrics, start=start)
-    return TrainingResult(writer.run_dir.name, **trainer.fit())
+    return TrainingResult(writer.run_dir.name, **fit(config, dataset, device, writer, stop, on_metrics, start))
 
 
 def _stopped_early(name: str) -> TrainingResult:

@@ -13,11 +13,14 @@ from models.networks.parts import HEADS, NORMS, POOLING
 from models.runs.run import RunWriter, create_run, read_run
 from models.runs.stop import StopRequest
 from models.training import loop
+from models.training import setup as training_setup
 from models.training.cuda_graphs import record_passes
-from models.training.loop import Trainer
+from models.training.metrics import RunningSums
 from models.training.precision import choose_precision
 from models.training.resume import read_resume_point
 from models.training.run import TrainingConfig, load_data, resume, train
+from models.training.setup import prepared
+from models.training.steps import train_step
 from tests.unit.models.training.test_resuming import break_off, saved_always, without_times  # noqa: F401 (a fixture)
 
 pytestmark = [
@@ -93,19 +96,21 @@ def test_a_broken_off_training_keeps_its_loss_scale(tmp_path, monkeypatch, at_st
 def test_a_step_does_not_wait_for_the_device(tmp_path, options):
     wanted = config(**options)
     run_dir = create_run(tmp_path, "a", wanted.to_dict())
-    with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
-        found = Trainer(wanted, load_data(wanted), "cuda", writer, stop)
-        with found._accelerated():
-            found._prepare()
-            found.model.train()
-            found._train_step(found.feed.index(0))  # the first one looks for algorithms
-            torch.cuda.set_sync_debug_mode("error")
-            try:
-                for step in range(1, 4):
-                    found._train_step(found.feed.index(step))
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-            assert found.meter.count == 80 and found.meter.bad_step is None
+    with (
+        RunWriter(run_dir) as writer,
+        StopRequest(run_dir) as stop,
+        prepared(wanted, load_data(wanted), "cuda", writer, stop) as found,
+    ):
+        meter = RunningSums(found.accelerator.device)
+        found.model.train()
+        train_step(found, meter, 0, 0.1)  # the first one looks for algorithms
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for step in range(1, 4):
+                train_step(found, meter, step, 0.1)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert meter.count == 80 and meter.bad_step is None
 
 
 SMALL = {"channels": [8, 12]}
@@ -127,7 +132,7 @@ def test_replayed_steps_are_those_that_python_asks_for(tmp_path, monkeypatch, ca
     with caplog.at_level("INFO"):
         replayed = train(wanted, tmp_path / "replayed")
     assert "not recorded" not in caplog.text
-    monkeypatch.setattr(Trainer, "_can_record", lambda self: False)
+    monkeypatch.setattr(training_setup, "_can_record", lambda found: False)
     assert train(wanted, tmp_path / "asked").weights_sha256 == replayed.weights_sha256
 
 

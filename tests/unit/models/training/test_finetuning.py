@@ -14,8 +14,7 @@ from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.networks.transfer import TransferConfig, TransferNet, load_backbone_weights
 from models.runs.run import RunWriter, read_run, request_stop
-from models.training import finetuning, loop, recorder
-from models.training import setup as training_setup
+from models.training import acceleration, finetuning, loop, recorder
 from models.training.config import TrainingConfig
 from models.training.feature_cache import CACHE_FOLDER
 from models.training.finetuning import APPROACHES, TransferLearning, WholeNetwork, find_approach
@@ -192,13 +191,13 @@ def test_first_the_head_then_everything(tmp_path, configure, pretrained):
 
 def test_frozen_with_augmentation_goes_through_pictures(tmp_path, configure, pretrained, monkeypatch):
     shapes = []
-    step = loop.Trainer._add_gradients
+    train_step = loop.train_step
 
-    def listen(self, index, part):
-        shapes.append(tuple(self.feed.batch(index, self.step, part)[0].shape))
-        step(self, index, part)
+    def listen(prepared, meter, step, rate):
+        shapes.append(tuple(prepared.feed.batch(prepared.feed.index(step), step)[0].shape))
+        train_step(prepared, meter, step, rate)
 
-    monkeypatch.setattr(loop.Trainer, "_add_gradients", listen)
+    monkeypatch.setattr(loop, "train_step", listen)
     augmented = train(configure("frozen", augment={"flip": 1.0, "noise": 0.5}), tmp_path / "a")
     assert set(shapes) == {(8, 3, 64, 64)}
     assert changed(tmp_path / "a", pretrained) == set()
@@ -240,9 +239,9 @@ def test_stop_while_features_are_computed(tmp_path, configure, monkeypatch):
 
 def test_half_precision_is_not_chosen_for_backbones(tmp_path, configure, monkeypatch):
     asked = []
-    choose = training_setup.choose_precision
+    choose = acceleration.choose_precision
     monkeypatch.setattr(
-        training_setup, "choose_precision", lambda *a, **options: asked.append(options) or choose(*a, **options)
+        acceleration, "choose_precision", lambda *a, **options: asked.append(options) or choose(*a, **options)
     )
     train(configure("frozen", max_steps=1), tmp_path / "a")
     assert asked == [{"half_on_cpu": False}]

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from analysis.network.health import measure_health
 from models.checkpoints import load_run_model
 from models.data.datasets import Split, load_dataset
-from models.runs.run import SilentWriter, read_run, write_json
-from models.runs.stop import StopRequest
+from models.runs.run import read_run, write_json
 from models.training import loop, recorder
 from models.training import setup as training_setup
+from models.training.acceleration import accelerated
 from models.training.batches import Feed
 from models.training.recorder import BEST
 from models.training.resume import FILE as RESUME_POINT
@@ -366,8 +366,5 @@ def test_what_is_not_kept_is_said(tmp_path, monkeypatch, caplog, bounds, kept, w
 def test_processes_wait_for_each_other_as_long_as_a_queue_may_last(tmp_path):
     """The first one stands in the line for its device; PyTorch would end the others after half an hour."""
     (tmp_path / "a").mkdir()
-    prepared = training_setup.PreparedTraining(
-        tiny(), None, "cpu", SilentWriter(tmp_path / "a"), StopRequest(tmp_path / "a")
-    )
-    with prepared._accelerated():
-        assert prepared.accelerator.init_handler.timeout >= timedelta(days=7)
+    with accelerated(tiny(), "cpu", tmp_path / "a") as accelerator:
+        assert accelerator.init_handler.timeout >= timedelta(days=7)

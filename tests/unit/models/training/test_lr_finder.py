@@ -16,8 +16,9 @@ from models.runs.run import RunWriter, create_run, read_run, request_stop
 from models.runs.stop import StopRequest
 from models.training import lr_finder
 from models.training.config import TrainingConfig
-from models.training.lr_finder import HIGHEST, JOB, LOWEST, STEPS, RangeTester, rate_at, read_losses
+from models.training.lr_finder import HIGHEST, JOB, LOWEST, STEPS, measure_losses, rate_at, read_losses
 from models.training.run import train
+from models.training.steps import train_step
 from tests.device import DEVICE
 
 TINY = {
@@ -148,23 +149,22 @@ def test_the_optimiser_gets_the_rates_of_the_test_and_the_losses_are_means(tmp_p
     """So small rates change nothing: the losses are those of the untrained network on each batch."""
     monkeypatch.setattr(lr_finder, "HIGHEST", 1e-6)
     config = TrainingConfig.from_dict(TINY | {"model": {"channels": [8, 12], "norm": "none"}, "max_steps": 7})
-    rates = []
-    step = RangeTester._train_step
+    rates, trained = [], []
 
-    def listen(self, index):
-        step(self, index)
-        rates.append(self.optimizer.param_groups[0]["lr"])
+    def listen(prepared, *arguments):
+        train_step(prepared, *arguments)
+        rates.append(prepared.optimizer.param_groups[0]["lr"])
+        trained.append(prepared)
 
-    monkeypatch.setattr(RangeTester, "_train_step", listen)
+    monkeypatch.setattr(lr_finder, "train_step", listen)
     run_dir = create_run(tmp_path, "rate", config.to_dict(), "range_test")
     data = load_dataset("shapes", data_root="", seed=0, shapes=config.shapes)
     with RunWriter(run_dir) as writer, StopRequest(run_dir) as stop:
-        tester = RangeTester(config, data, "cpu", writer, stop)
-        losses = tester.measure()
+        losses = measure_losses(config, data, "cpu", writer, stop)
     assert rates == pytest.approx([1e-6] * 7) and len(losses) == 7
     with torch.no_grad():
-        images = tester.preprocessing.normalize(data.train.images.float() / 255)
-        expected = torch.nn.functional.cross_entropy(tester.module(images), data.train.labels).item()
+        images = trained[0].preprocessing.normalize(data.train.images.float() / 255)
+        expected = torch.nn.functional.cross_entropy(trained[0].module(images), data.train.labels).item()
     assert sum(losses) / 7 == pytest.approx(expected, rel=1e-3)  # 7 batches of 20 are all 140 pictures
 
 
@@ -184,14 +184,13 @@ def test_what_belongs_to_the_training_alone_is_left_out(tmp_path):
 
 def test_stop_ends_it_without_a_result(tmp_path, monkeypatch):
     run_dir = create_run(tmp_path, "rate", TINY, "range_test")
-    step = RangeTester._train_step
 
-    def step_and_stop(self, index):
-        step(self, index)
-        if self.step == 5:
+    def step_and_stop(prepared, meter, step, rate):
+        train_step(prepared, meter, step, rate)
+        if step == 4:
             request_stop(run_dir)
 
-    monkeypatch.setattr(RangeTester, "_train_step", step_and_stop)
+    monkeypatch.setattr(lr_finder, "train_step", step_and_stop)
     assert JOB.run(run_dir) is None
     run = read_run(tmp_path, "rate")
     assert (run.state, run.status["step"], run.document) == ("stopped", 5, None)

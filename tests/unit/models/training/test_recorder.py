@@ -477,7 +477,7 @@ def test_a_stop_while_hard_examples_are_looked_for_is_heard_and_the_run_goes_on(
     keep = loop.Trainer._keep_hard_examples
 
     def stop_first(self):
-        request_stop(self.writer.run_dir)
+        request_stop(self.prepared.writer.run_dir)
         keep(self)
 
     with monkeypatch.context() as patch:

@@ -21,7 +21,6 @@ from models.ordinary_files import read_json
 from models.runs import changes as run_changes
 from models.runs.run import RunWriter, create_run, read_run, record_process, write_json
 from models.training import loop, recorder, throttle
-from models.training.loop import Trainer
 from models.training.resume import FILE, read_resume_point, save_resume_point
 from models.training.run import TrainingConfig, resume, train
 from tests.device import DEVICE
@@ -48,15 +47,15 @@ class Killed(BaseException):
 
 def break_off(monkeypatch, config, run_dir, at_step: int) -> None:
     """Runs until ``at_step`` and leaves the run as a killed process would."""
-    train_step = Trainer._train_step
+    train_step = loop.train_step
 
-    def step_or_die(self, index):
-        if self.step == at_step:
+    def step_or_die(prepared, meter, step, rate):
+        if step == at_step:
             raise Killed
-        train_step(self, index)
+        train_step(prepared, meter, step, rate)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_step", step_or_die)
+        patch.setattr(loop, "train_step", step_or_die)
         die(config, run_dir)
 
 
@@ -197,14 +196,14 @@ def test_a_stop_after_early_stopping_goes_on_to_the_best_epoch(tmp_path, monkeyp
 
 
 def kill_in_test(patch) -> None:
-    assess = Trainer._assess
+    assess = loop.Trainer._assess
 
     def assess_or_die(self, split):
-        if split is self.test:
+        if split is self.prepared.test:
             raise Killed
         return assess(self, split)
 
-    patch.setattr(Trainer, "_assess", assess_or_die)
+    patch.setattr(loop.Trainer, "_assess", assess_or_die)
 
 
 def kill_before_finished(patch) -> None:
@@ -238,12 +237,12 @@ def test_a_run_that_is_resumed_stands_at_the_end_of_the_line(tmp_path, monkeypat
     record_process(tmp_path / "other", os.getpid())
     seen = []
 
-    def look(self):
+    def look(*arguments):
         seen.extend(read_run(tmp_path, name).status["submitted"] for name in ("other", "a"))
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "fit", look)
+        patch.setattr("models.training.run.fit", look)
         patch.setattr("models.runs.queue._is_first", lambda run_dir, device: True)
         with pytest.raises(Killed):
             resume(tmp_path / "a")

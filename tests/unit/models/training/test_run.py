@@ -139,8 +139,13 @@ def test_training_goes_on_from_another_model(tmp_path):
 
 def test_random_shifts_do_not_change_which_pictures_a_step_sees(tmp_path, monkeypatch):
     seen = []
-    step = loop.Trainer._train_step
-    monkeypatch.setattr(loop.Trainer, "_train_step", lambda self, index: (seen.append(index), step(self, index)))
+    train_step = loop.train_step
+
+    def note(prepared, meter, step, rate):
+        seen.append(prepared.feed.index(step))
+        train_step(prepared, meter, step, rate)
+
+    monkeypatch.setattr(loop, "train_step", note)
     options = {"max_steps": 12}
     hashes = [
         train(tiny(**options, **more), tmp_path / name).weights_sha256
