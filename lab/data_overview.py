@@ -26,7 +26,7 @@ CACHE_BYTES = 64 * 2**20
 _CHUNK_VALUES = 2**24
 """Numbers that are added up at a time: eight times as many bytes."""
 
-_RECENT = RecentResults(CACHE_BYTES)
+_RECENT: "RecentResults[DataOverview]" = RecentResults(CACHE_BYTES)
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,14 @@ def describe_data(
     key = (str(name_or_path), version, str(data_root), seed, image_size or spec.image_size, shapes, per_class)
     if (known := cache.get(key)) is not None:
         return known
-    options = {"data_root": data_root, "seed": seed, "image_size": image_size, "shapes": shapes}
-    dataset = load_dataset(name_or_path, **options, progress=_percent(progress, 0, 75))
+    dataset = load_dataset(
+        name_or_path,
+        data_root=data_root,
+        seed=seed,
+        image_size=image_size,
+        shapes=shapes,
+        progress=_percent(progress, 0, 75),
+    )
     class_means = measure_class_means(dataset.train, len(dataset.categories), progress=_percent(progress, 75, 80))
     duplicates = None
     if spec.check_duplicates:
@@ -154,6 +160,7 @@ def _summarize(
     }
     preview = dataset.train.take(_spread(dataset.train.labels, num_classes, per_class))
     preprocessing = dataset.preprocessing()
+    assert preview.ids is not None  # those of the split that it was taken from
     return DataOverview(
         name=dataset.name,
         categories=dataset.categories,

@@ -38,9 +38,9 @@ def read_rows(run: Run) -> list[dict]:
     from lab.schemas import ROWS
 
     experiment, rows = run.config.get("experiment"), run.status.get("rows") or []
-    if rows and (not isinstance(experiment, str) or experiment not in ROWS):
-        raise UserError(f"{short_name(run.path / SETTINGS)} is damaged: it names no experiment.")
     if rows:
+        if not isinstance(experiment, str) or experiment not in ROWS:
+            raise UserError(f"{short_name(run.path / SETTINGS)} is damaged: it names no experiment.")
         _check(run.path / "status.json", ROWS[experiment], rows)
     return rows
 

@@ -2,9 +2,12 @@
 
 import threading
 from collections import OrderedDict
+from typing import Generic, TypeVar
+
+Result = TypeVar("Result")
 
 
-class RecentResults:
+class RecentResults(Generic[Result]):
     """The most recently used results by key; many threads may ask at once.
 
     Args:
@@ -13,13 +16,13 @@ class RecentResults:
 
     def __init__(self, max_bytes: int):
         self.max_bytes = max_bytes
-        self._kept: OrderedDict[tuple, tuple[object, int]] = OrderedDict()
+        self._kept: OrderedDict[tuple, tuple[Result, int]] = OrderedDict()
         self._guard = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, key: tuple) -> object | None:
+    def get(self, key: tuple) -> Result | None:
         """The result, or None."""
         with self._guard:
             if key not in self._kept:
@@ -27,7 +30,7 @@ class RecentResults:
             self._kept.move_to_end(key)
             return self._kept[key][0]
 
-    def keep(self, key: tuple, result: object, num_bytes: int) -> None:
+    def keep(self, key: tuple, result: Result, num_bytes: int) -> None:
         """Remembers a result of this size, and forgets those not asked for longest where there is no room."""
         with self._guard:
             self._kept.pop(key, None)

@@ -3,7 +3,7 @@
 Whatever else a document has is not looked at. Imported where it is first needed, as pydantic takes its time.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import BaseModel, Discriminator, TypeAdapter, model_validator
@@ -274,7 +274,7 @@ class TracesRow(BaseModel):
     probabilities: list[Number]
 
 
-DOCUMENTS = {
+DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "evaluation": TypeAdapter(Evaluation),
     "repair": TypeAdapter(Repair),
     "arms": TypeAdapter(Comparison),
@@ -282,7 +282,7 @@ DOCUMENTS = {
     "experiment": TypeAdapter(dict),
 }
 """Kind of work -> what its result.json has; the page shows only a note of an experiment's."""
-ROWS = {
+ROWS: dict[str, TypeAdapter[Any]] = {
     "red_green": TypeAdapter(list[RedGreenRow]),
     "location_bias": TypeAdapter(list[LocationBiasRow]),
     "traces": TypeAdapter(list[TracesRow]),
@@ -334,7 +334,7 @@ class Traced(BaseModel):
     mean_absolute_change: Number
 
 
-MEASUREMENTS = {
+MEASUREMENTS: dict[str, TypeAdapter[Any]] = {
     "red_green": TypeAdapter(list[RedGreenMeasurement]),
     "location_bias": TypeAdapter(list[LocationBiasMeasurement]),
     "traces": TypeAdapter(list[Traced | Unread]),

@@ -249,8 +249,7 @@ class Lab:
     def obstacles(self, model: str) -> dict[str, str]:
         """The explanation methods that cannot work on a model, each with the reason."""
         with self.use(model) as (loaded, facts):
-            self._check_methods(loaded, facts)
-            return facts.obstacles
+            return self._check_methods(loaded, facts)
 
     def default_layer(self, model: str) -> str | None:
         """The last feature map that Grad-CAM can use."""
@@ -283,11 +282,12 @@ class Lab:
                 self._facts[key] = Facts(list_layers(loaded.module, _blank_inputs(loaded)))
             yield loaded, self._facts[key]
 
-    def _check_methods(self, loaded: LoadedModel, facts: Facts) -> None:
+    def _check_methods(self, loaded: LoadedModel, facts: Facts) -> dict[str, str]:
         if facts.obstacles is None:
             inputs = _blank_inputs(loaded)
             facts.default_layer = explainability.default_layer(loaded.module, inputs)
             facts.obstacles = methods.find_obstacles(loaded.module, inputs)
+        return facts.obstacles
 
     def _classify_chunk(
         self, paths: Sequence[str | Path], model: str, top: int, progress: Progress

@@ -140,11 +140,13 @@ def measure_picture(
         prep = loaded.spec.preprocessing
         x, y = check_distance(dx, dy, prep.crop_size, boundary)
         scene = Scene(prep.to_canvas(image), prep.crop_size, boundary, loaded.to_inputs, prep.mean)
-        known = {"reference": load_references(loaded), "levels": facts.find_levels(loaded, twin=twin)}
+        reference, levels = load_references(loaded), facts.find_levels(loaded, twin=twin)
         layers = [layer for layer in facts.layers if layer.is_feature_map and _computes(layer)]
         with CircularPadding() if twin else nullcontext():
-            (meters,) = measure_layers(loaded.module, [scene], x, y, layers, **known, progress=progress)
-            phases = measure_down_the_network(loaded.module, scene, layers, **known)
+            (meters,) = measure_layers(
+                loaded.module, [scene], x, y, layers, reference=reference, levels=levels, progress=progress
+            )
+            phases = measure_down_the_network(loaded.module, scene, layers, reference=reference, levels=levels)
     return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases, prep.list_notes(image))
 
 

@@ -114,7 +114,7 @@ def match_mlp(base: TrainingConfig, num_hidden: int, facts: DataFacts) -> dict:
     def count(width: int) -> int:
         # Not through a config: one that is too large cannot be made.
         widths = (facts.in_channels * facts.image_size**2, *[width] * num_hidden, facts.num_classes)
-        per_unit = 1 if FLAT_NORMS.get(options.get("norm")) else 0
+        per_unit = 1 if FLAT_NORMS.get(options.get("norm", "")) else 0
         return sum((a + 1) * b for a, b in pairwise(widths)) + per_unit * width * num_hidden
 
     wanted = network.num_parameters

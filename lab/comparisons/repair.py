@@ -8,6 +8,7 @@ arms.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from analysis.errors import Cancelled, Progress
 from lab.comparisons.repair_config import RepairConfig
@@ -53,6 +54,7 @@ def plan_repair(config: RepairConfig, run_dir: Path) -> tuple[Treatment, ...]:
     treatments = []
     for name in config.arms:
         arm = find_arm(name, network, blur_size=config.blur_size)
+        assert arm.config is not None  # it has no obstacle
         shifts = "none" if not arm.shifts_pictures else "circular" if config.boundary == "circular" else "zero"
         training = replace(common, model=arm.config.chosen, shift_augment=shifts)
         treatments.append(Treatment(arm, f"{run_dir.name}-{name}", training))
@@ -95,7 +97,7 @@ def run_repair(
 
 def _common_training(config: RepairConfig, start: Start, runs_root: Path) -> TrainingConfig:
     """What all arms share. A run's own division of the data is kept, so that no arm has met the test pictures."""
-    known = {}
+    known: dict[str, Any] = {}
     if start.name.startswith(RUN_PREFIX):
         run, _, _ = start.name.removeprefix(RUN_PREFIX).partition("@")
         before = TrainingConfig.from_dict(read_json(read_run(runs_root, run).path / "config.json"))
@@ -142,7 +144,7 @@ def _compare(
 
 
 def _work(config: RepairConfig, writer: RunWriter, stop: StopRequest, listen: Listener) -> dict:
-    lab = Lab(device=config.device, data_root=config.data_root, runs_root=writer.run_dir.parent)
+    lab = Lab(device=config.device, data_root=Path(config.data_root), runs_root=writer.run_dir.parent)
     return run_repair(lab, config, writer.run_dir, stop=stop, report=writer.update)
 
 

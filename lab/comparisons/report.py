@@ -213,7 +213,8 @@ def _gather(
     values: dict[str, dict[int, dict]] = {arm["name"]: {} for arm in arms}
     for network in measurements:
         readings = {name: _read(network, name) for name in MEASURES}
-        readings["gap"] = readings["train_accuracy"].minus(readings["val_accuracy"], MEASURES["gap"].high)
+        train, validation = readings["train_accuracy"], readings["val_accuracy"]
+        readings["gap"] = train and validation and train.minus(validation, MEASURES["gap"].high)
         readings["steps"] = found.steps.get((network["arm"], network["seed"]))
         values[network["arm"]][network["seed"]] = readings
     return values, found

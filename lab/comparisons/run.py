@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from analysis.errors import Cancelled, UserError
 from lab.comparisons.config import Arm, ArmsConfig, DataFacts
@@ -163,10 +164,11 @@ class _Comparison:
             module, _, preprocessing = load_run_model(self.root / treatment.run)
             module = module.to(device).eval()
             pictures = choose_pictures(treatment.training, dataset)
-            options = {"batch_size": treatment.training.batch_size, "progress": self.stop.check}
-            found = {"train_accuracy": measure_accuracy(module, preprocessing, pictures, **options)}
+            size, check = treatment.training.batch_size, self.stop.check
+            share = measure_accuracy(module, preprocessing, pictures, batch_size=size, progress=check)
+            found: dict[str, Any] = {"train_accuracy": share}
             if self.config.shifts:
-                moved = measure_translation(module, preprocessing, dataset.test, **options)
+                moved = measure_translation(module, preprocessing, dataset.test, batch_size=size, progress=check)
                 found |= {"consistency": moved.consistency, "shifted_accuracy": moved.accuracy}
             return found | {"counted": count_answers(len(pictures), len(dataset.validation), len(dataset.test))}
 

@@ -55,7 +55,9 @@ def find_steps(arms: Sequence[Mapping], measurements: Sequence[Mapping], guessin
         measurements: Trained networks with ``arm``, ``seed``, ``curve`` and perhaps ``samples``.
         guessing: What a common accuracy has to be clearly above; None for no such condition.
     """
-    steps, targets, reasons = {}, {}, []
+    steps: dict[tuple[str, int], Reading] = {}
+    targets: dict[int, float] = {}
+    reasons = []
     for seed in dict.fromkeys(network["seed"] for network in measurements):
         networks = {network["arm"]: network for network in measurements if network["seed"] == seed}
         curves = _read_curves(networks)
@@ -67,7 +69,10 @@ def find_steps(arms: Sequence[Mapping], measurements: Sequence[Mapping], guessin
         if guessing is not None and targets[seed] < guessing.clearly_above:
             title = next(arm["title"] for arm in arms if arm["name"] == worst)
             reasons.append(_explain(title, seed, targets[seed], guessing))
-        steps |= {(arm, seed): find_crossing(curve, targets[seed]) for arm, curve in curves.items()}
+        for arm, curve in curves.items():
+            crossing = find_crossing(curve, targets[seed])
+            assert crossing is not None  # all reach what the worst of them reaches
+            steps[arm, seed] = crossing
     # All or none: the seeds that an arm has learned nothing with are not left out of a mean.
     return StepsFound({}, targets, reasons[0]) if reasons else StepsFound(steps, targets)
 

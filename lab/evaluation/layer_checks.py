@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
-from analysis.consistency.statistics import Table, estimate, interval
+from analysis.consistency.statistics import Ratio, Table, estimate, interval
 from analysis.equivariance.meter import LayerMeter, measure_layers
 from analysis.errors import UserError
 from analysis.network.layers import outline
@@ -20,6 +21,7 @@ from models.data.images import ImageError
 from models.data.labelled import EvaluationData
 
 NUM_PICTURES = 32
+Number = TypeVar("Number", float, np.ndarray)
 ERRORS = ("error", "unaligned", "stride_error", "padding_error", "new_content_error")
 
 
@@ -42,7 +44,7 @@ def check_model(
         twin: Whether to measure the layers of the circular twin.
         seed: Of the bootstrap.
     """
-    result = {"identities": [], "layers": [], "check_notes": []}
+    result: dict[str, list] = {"identities": [], "layers": [], "check_notes": []}
     with lab.use(model) as (loaded, facts):
         prep = loaded.spec.preprocessing
         if boundary == "crop":  # room for one pixel on every side
@@ -87,26 +89,31 @@ def _join(meters: tuple[LayerMeter, ...], seed: int) -> dict:
     measured = {name: np.array([getattr(meter, name) for meter in meters], float) for name in (*ERRORS, "cosine")}
     measured |= {name: measured[name] ** 2 for name in ERRORS}
     known = {name: np.isfinite(values) * energy for name, values in measured.items()}  # None has become NaN
-    ratios = {name: (np.nan_to_num(values) * known[name], known[name]) for name, values in measured.items()}
+    ratios: dict[str, Ratio | None] = {
+        name: (np.nan_to_num(values) * known[name], known[name]) for name, values in measured.items()
+    }
     found = estimate(Table(ratios, None, np.arange(len(meters)), np.ones(len(meters))), seed)
-    roots = {name: (_root(found.values[name]), _root(found.replicates[name])) for name in ERRORS}
+    values = {name: _root(found.values[name]) for name in ERRORS}
+    replicates = {name: _root(found.replicates[name]) for name in ERRORS}
     first = meters[0]
     return {
         "name": first.name,
         "stride": first.stride,
         "num_images": int((energy > 0).sum()),
-        **{name: interval(*roots[name]) for name in ERRORS},
-        "skill": interval(*(_skill(*pair) for pair in zip(roots["error"], roots["unaligned"], strict=True))),
+        **{name: interval(values[name], replicates[name]) for name in ERRORS},
+        "skill": interval(
+            _skill(values["error"], values["unaligned"]), _skill(replicates["error"], replicates["unaligned"])
+        ),
         "cosine": found.to_json("cosine"),
         "phase_spread": first.phase_spread,
     }
 
 
-def _root(squares: float | np.ndarray | None) -> float | np.ndarray | None:
+def _root(squares: Number | None) -> Number | None:
     return None if squares is None else squares**0.5
 
 
-def _skill(error: float | np.ndarray | None, unaligned: float | np.ndarray | None) -> float | np.ndarray | None:
+def _skill(error: Number | None, unaligned: Number | None) -> Number | None:
     if error is None or unaligned is None or not np.all(unaligned):
         return None
     return 1 - error / unaligned

@@ -60,7 +60,7 @@ class Chunk:
     def to_bytes(self) -> bytes:
         """An npz file without pickles."""
         file = io.BytesIO()
-        np.savez(file, problems=self.problems, **self.votes.arrays())
+        np.savez(file, allow_pickle=False, problems=self.problems, **self.votes.arrays())
         return file.getvalue()
 
     @staticmethod

@@ -110,7 +110,7 @@ def find_published(config: EvaluationConfig, model: str, classes: Sequence[int])
 def describe_protocol(name: str, boundary: str) -> dict:
     """The part ``protocol`` of the document: the rule in words."""
     protocol = PROTOCOLS[name]
-    description = " ".join(type(protocol).__doc__.split())
+    description = " ".join((type(protocol).__doc__ or "").split())
     return {"name": name, "title": protocol.title, "description": description, "boundary": boundary}
 
 
@@ -124,7 +124,7 @@ def describe_environment(device: torch.device, threads: int, processes: int, see
         "python": platform.python_version(),
         "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
         "dtype": "float32",
-        "tf32": is_cuda and torch.backends.cudnn.conv.fp32_precision == "tf32",
+        "tf32": is_cuda and torch.backends.cudnn.conv.fp32_precision == "tf32",  # type: ignore[attr-defined]  # no stub
         "threads": threads,
         "processes": processes,
         "seed": seed,

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
         UserError: A model or the data cannot be used.
         UserError: The protocol cannot be applied.
     """
-    start = time.perf_counter()
+    start, boundary = time.perf_counter(), _boundary(config)
     for name in config.models:  # what cannot be done is said before the data are loaded
         PROTOCOLS[config.protocol].frame(_settings(config, lab.registry.get(name).preprocessing))
     with (
@@ -68,16 +68,14 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
         results = [task.run(number) for number in range(len(config.models))]
         document = {}
         if processes.is_main:
-            models, pairs, problems = report(results, config.seed)
+            models, pairs, problems = report([votes for votes in results if votes is not None], config.seed)
             if config.checks:
                 for model in models:
                     model |= check_model(
-                        *(lab, model["model"], data, rows.tolist(), config.boundary),
-                        twin=config.twin,
-                        seed=config.seed,
+                        lab, model["model"], data, rows.tolist(), boundary, twin=config.twin, seed=config.seed
                     )
             document = {
-                "protocol": describe_protocol(config.protocol, config.boundary),
+                "protocol": describe_protocol(config.protocol, boundary),
                 "data": {
                     "name": data.name,
                     "num_images": len(rows),
@@ -132,7 +130,7 @@ class _Task:
                 chunk = self._vote(voter, number, folder)
             except OSError as error:
                 raise UserError(f"The evaluation cannot be stored in {self.work_dir} ({error.strerror}).") from error
-        if not self.processes.is_main:
+        if chunk is None:
             return None
         described = {
             "model": name,
@@ -182,7 +180,7 @@ def _settings(config: EvaluationConfig, prep: Preprocessing) -> Settings:
     return Settings(
         window=prep.crop_size,
         resize=prep.resize_size,
-        boundary=config.boundary,
+        boundary=_boundary(config),
         max_shift=config.max_shift,
         num_shifts=config.shifts,
         seed=config.seed,
@@ -191,7 +189,12 @@ def _settings(config: EvaluationConfig, prep: Preprocessing) -> Settings:
     )
 
 
-def _open(config: EvaluationConfig):
+def _boundary(config: EvaluationConfig) -> str:
+    assert config.boundary is not None  # the protocol's own was put in its place
+    return config.boundary
+
+
+def _open(config: EvaluationConfig) -> AbstractContextManager[EvaluationData]:
     return open_evaluation_data(config.data, data_root=config.data_root, seed=config.split_seed, shapes=config.shapes)
 
 
@@ -243,7 +246,7 @@ def _evaluate_in_turn(config: EvaluationConfig, writer: RunWriter, stop: StopReq
         if not my_turn:
             raise Cancelled
         writer.update(state="preparing")
-        lab = Lab(device=config.device, data_root=config.data_root, runs_root=writer.run_dir.parent)
+        lab = Lab(device=config.device, data_root=Path(config.data_root), runs_root=writer.run_dir.parent)
         return evaluate(lab, config, writer.run_dir / "chunks", report_chunk)
 
 

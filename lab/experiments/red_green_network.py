@@ -8,7 +8,7 @@ class also has its own half of the picture. A network that learns the half fails
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class Convolution:
 
     title: str
     padding: int
-    padding_mode: str
+    padding_mode: Literal["zeros", "circular"]
     is_invariant: bool
     similar: tuple[float, float]
     dissimilar: tuple[float, float]
@@ -100,10 +100,12 @@ class RedGreenNet(nn.Module):
     def __init__(self, convolution: str):
         super().__init__()
         kind = CONVOLUTIONS[convolution]
-        layers = []
+        layers: list[nn.Module] = []
         for in_channels, out_channels, stride in ((3, 32, 1), (32, 32, 2), (32, 64, 2), (64, 64, 2)):
-            options = {"stride": stride, "padding": kind.padding, "padding_mode": kind.padding_mode}
-            layers += [nn.Conv2d(in_channels, out_channels, 3, bias=False, **options), nn.ReLU()]
+            conv = nn.Conv2d(
+                in_channels, out_channels, 3, stride, kind.padding, bias=False, padding_mode=kind.padding_mode
+            )
+            layers += [conv, nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 2))
 
@@ -172,7 +174,7 @@ def train_red_green(
         on_epoch: Told the number of each finished epoch, from 1; what it raises ends the training.
     """
     with reproducible(seed):
-        net = RedGreenNet(convolution).to(device, memory_format=torch.channels_last)
+        net = RedGreenNet(convolution).to(device).to(memory_format=torch.channels_last)
         optimizer = OPTIMIZERS[config.optimizer](net.parameters(), lr=config.learning_rate)
         train, validation = (_to_batches(split, config.batch_size, device) for split in (data.train, data.validation))
         best_loss, best_epoch, best_weights = float("inf"), 0, copy.deepcopy(net.state_dict())
@@ -202,8 +204,8 @@ def measure_red_green(net: RedGreenNet, test: Split, *, batch_size: int = 200) -
     with torch.inference_mode():
         pairs = [(net(images), net(move_to_other_half(images))) for images, _ in batches]
     similar, dissimilar = (torch.cat(logits) for logits in zip(*pairs, strict=True))
-    accuracies = ((logits.argmax(1) == test.labels).double().mean().item() for logits in (similar, dissimilar))
-    return RedGreenResult(*accuracies, max_logit_difference=(similar - dissimilar).abs().max().item())
+    first, second = ((logits.argmax(1) == test.labels).double().mean().item() for logits in (similar, dissimilar))
+    return RedGreenResult(first, second, (similar - dissimilar).abs().max().item())
 
 
 def _to_batches(split: Split, batch_size: int, device) -> list[tuple[Tensor, Tensor]]:

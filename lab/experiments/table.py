@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from analysis.errors import Cancelled, Progress, UserError, no_progress
 from lab.documents import read_measurements
@@ -88,7 +89,8 @@ class Experiment:
             UserError: The models, data or settings cannot be used.
             UserError: Pictures and model do not fit.
         """
-        started, measured = time.perf_counter(), []
+        started = time.perf_counter()
+        measured: list[dict] = []
 
         def report(done: int, total: int) -> None:
             if should_stop():
@@ -174,7 +176,7 @@ class ExperimentConfig:
     """Which experiment with which settings: the config.json of a run; ``settings`` may be given as a dictionary."""
 
     experiment: str
-    settings: object = field(default_factory=dict)
+    settings: Any = field(default_factory=dict)
 
     def __post_init__(self):
         check_choice("experiment", self.experiment, EXPERIMENTS)
@@ -208,7 +210,7 @@ def configure(experiment: str, settings: dict, *, full: bool = False) -> Experim
     return ExperimentConfig(experiment, (EXPERIMENTS[experiment].full if full else {}) | settings)
 
 
-def _to_plain(settings: object) -> dict:
+def _to_plain(settings: Any) -> dict:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -107,14 +108,12 @@ def _found(lab, config: TracesConfig) -> Iterator[list[_Picture]]:
         return
     with open_evaluation_data(config.data, data_root=config.data_root) as data:
         chosen = np.sort(np.random.default_rng(config.seed).permutation(len(data))[: config.limit])
-        yield [
-            _Picture(data.image_ids[i], lambda i=i: data.picture(i), data.categories[data.labels[i]]) for i in chosen
-        ]
+        yield [_Picture(data.image_ids[i], partial(data.picture, i), data.categories[data.labels[i]]) for i in chosen]
 
 
 def _own_pictures(lab, config: TracesConfig) -> list[_Picture]:
     names = find_pictures(config.pictures)
-    return [_Picture(name, lambda name=name: lab.open_image(name)) for name in names[: config.limit]]
+    return [_Picture(name, partial(lab.open_image, name)) for name in names[: config.limit]]
 
 
 def summarize(config: TracesConfig, measured: list[dict]) -> dict:

@@ -123,8 +123,9 @@ def _text(value: object) -> str:
 
 def _number(value: object, high: float) -> float | None:
     """The value if it is a number from 0 to ``high``."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and 0 <= value <= high else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value <= high else None
 
 
 def _flatten(values: Mapping, prefix: str = "", depth: int = 0) -> dict[str, str]:

@@ -31,8 +31,9 @@ def read_corrections(run: Run) -> tuple[Correction, ...]:
     except (ValueError, RecursionError, LookupError, TypeError):
         return ()
     names = open_errors(run).confusion.categories
-    found = tuple(_read_row(row, names) for row in rows) if isinstance(rows, list) else ()
-    return () if None in found or len(found) > MAX_KEPT else found
+    read = [_read_row(row, names) for row in rows] if isinstance(rows, list) else []
+    found = tuple(row for row in read if row is not None)
+    return () if len(found) < len(read) or len(found) > MAX_KEPT else found
 
 
 def add_correction(run: Run, view: ErrorView, index: int, label: int | None) -> None:

@@ -32,7 +32,7 @@ CORRECTED = "-corrected"
 """In the name of a run that another one's corrections have led to."""
 _CORRECTED_NAME = re.compile(rf"{CORRECTED}-[0-9]+$")
 
-_VIEWS = RecentResults(MAX_KEPT_BYTES)
+_VIEWS: "RecentResults[ErrorView]" = RecentResults(MAX_KEPT_BYTES)
 
 
 class Correction(NamedTuple):
@@ -189,10 +189,10 @@ def contrast_picture(
         answers = [
             attribute(loaded.module, inputs, target, method, progress=progress) for target in (predicted, other)
         ]
-    maps, remarks = zip(*((answer.values, " ".join(answer.remarks)) for answer in answers), strict=True)
-    difference = maps[0] - maps[1]
-    scale = measure_scale(*maps, difference, sign="signed")
-    return PictureContrast(predicted, other, *maps, difference, float(scale), remarks)
+    first, second = (answer.values for answer in answers)
+    remarks = (" ".join(answers[0].remarks), " ".join(answers[1].remarks))
+    scale = measure_scale(first, second, first - second, sign="signed")
+    return PictureContrast(predicted, other, first, second, first - second, float(scale), remarks)
 
 
 def correct(view: ErrorView, trail: Sequence[Correction], index: int, label: int | None) -> tuple[Correction, ...]:

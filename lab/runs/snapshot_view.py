@@ -29,7 +29,7 @@ MAX_MAPS = 64
 MAX_KEPT_BYTES = 128 * 2**20
 """Of the pictures of runs that are kept in memory."""
 
-_EXAMPLES = RecentResults(MAX_KEPT_BYTES)
+_EXAMPLES: RecentResults[Examples] = RecentResults(MAX_KEPT_BYTES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class SnapshotConsistency:
     boundary: str
 
 
-_RESULTS = RecentResults(MAX_KEPT_BYTES)
+_RESULTS: RecentResults[Any] = RecentResults(MAX_KEPT_BYTES)
 
 
 def snapshot_model(run: Run, step: int | None) -> str:

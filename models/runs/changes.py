@@ -52,7 +52,8 @@ def rename_run(root: str | Path, old: str, new: str) -> None:
     if os.path.lexists(target):
         raise UserError(f"There is already a run named {new}; choose another name or delete it first.")
     config = {} if run.state == "damaged" else read_json(run.path / "config.json")
-    moved = _with_paths_moved(config, f"{run.path}{os.sep}", f"{target}{os.sep}")
+    paths = f"{run.path}{os.sep}", f"{target}{os.sep}"
+    moved = {name: _with_paths_moved(value, *paths) for name, value in config.items()}
     try:
         if moved != config:
             write_json(run.path / "config.json", moved)

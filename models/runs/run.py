@@ -322,5 +322,6 @@ def _without_places(value: object) -> object:
         return {name: _without_places(part) for name, part in value.items() if name not in PLACES}
     if isinstance(value, list):
         return [_without_places(part) for part in value]
-    is_path = isinstance(value, str) and PurePath(value).is_absolute()
-    return PurePath(value).name if is_path else value
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return value

@@ -3,6 +3,7 @@
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 from analysis.errors import Cancelled
 
@@ -15,7 +16,7 @@ class StopRequest:
     def __init__(self, run_dir: Path):
         self._file = run_dir / "stop"
         self._signalled = False
-        self._handlers = {}
+        self._handlers: dict[signal.Signals, Any] = {}
 
     @property
     def signalled(self) -> bool:

@@ -55,7 +55,7 @@ class Launcher:
         """Only stores what the launcher will import and its environment variables; :meth:`start` starts it."""
         self.modules, self.environment = tuple(modules), dict(environment)
         self._process: subprocess.Popen | None = None
-        self._socket: socket.socket | None = None
+        self._socket: socket.socket  # there is one as long as there is a process
         self._received = b""
         self._is_ready = False
         self._guard = threading.Lock()
@@ -91,7 +91,7 @@ class Launcher:
             try:
                 self._socket.settimeout(ANSWER_SECONDS)
                 self._socket.sendall(json.dumps(request).encode() + b"\n")
-                answer = self._receive(ANSWER_SECONDS)
+                answer: dict | None = self._receive(ANSWER_SECONDS)
             except (OSError, ValueError):
                 answer = self._end()
                 self._start()  # for the next one
@@ -159,7 +159,7 @@ class Launcher:
         with suppress(OSError, ValueError):
             answer = self._receive(END_SECONDS)
         self._socket.close()
-        self._process = self._socket = None
+        self._process = None
         self._is_ready = False
         return answer if answer and "pid" in answer else None
 
@@ -216,7 +216,7 @@ def _start_child(request: dict, connection: socket.socket, stream) -> None:
 
 def _be_child(request: dict, gate: int, log: BinaryIO) -> None:
     """The life of a child: never returns."""
-    status = 1
+    status: str | int | None = 1
     try:
         is_wanted = os.read(gate, 1) == GO
         os.close(gate)
