@@ -2,7 +2,6 @@
 
 import json
 import sys
-import threading
 from dataclasses import replace
 
 import pytest
@@ -10,14 +9,13 @@ import torch
 
 import cli
 from analysis.errors import UserError
-from lab.comparisons import train as arm_training
 from lab.comparisons.repair import JOB, plan_repair
 from lab.comparisons.repair_config import RepairConfig
 from lab.comparisons.repair_measure import measure_circular_error
 from lab.documents import read_document
 from lab.session import Lab
 from models.registry import Registry
-from models.runs.run import RunWriter, create_run, read_json, read_run, request_stop
+from models.runs.run import RunWriter, create_run, read_json, read_run
 from models.training.run import TrainingConfig, train
 from tests.device import DEVICE
 
@@ -121,25 +119,16 @@ def test_a_run_of_the_same_name_is_left_alone(bench):
     assert read_run(root, "second").state == "failed" and read_run(root, "second-as_is").config == {"mine": True}
 
 
-def test_a_stop_ends_the_arm_and_the_bench_which_can_go_on(bench, monkeypatch):
+def test_a_stop_ends_the_arm_and_the_bench_which_can_go_on(bench, stopped_in_training):
     root, _ = bench
     config = replace(CONFIG, arms=("as_is", "circular"), steps=100_000)
-    trained = threading.Event()
-    real = arm_training.train
-
-    def train_and_tell(*args, **options):
-        trained.set()
-        return real(*args, **options)
-
-    monkeypatch.setattr(arm_training, "train", train_and_tell)
-    stopper = threading.Thread(target=lambda: trained.wait(30) and request_stop(root / "third"))
-    stopper.start()
-    with pytest.raises(UserError, match="goes on from the arms that were finished"):
+    with (
+        stopped_in_training(root / "third"),
+        pytest.raises(UserError, match="goes on from the arms that were finished"),
+    ):
         JOB.start(config, root / "third")
-    stopper.join()
     assert [read_run(root, name).state for name in ("third", "third-as_is")] == ["stopped", "stopped"]
     assert not (root / "third-circular").exists()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stop third")]
 
 
 def test_error_of_a_network_against_a_loop(bench):

@@ -4,7 +4,6 @@ import itertools
 import json
 import shutil
 import sys
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -259,23 +258,10 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(comparison, monk
         JOB.start(configure(shifts=True), root / "heads")
 
 
-def test_a_stop_ends_the_arm_and_the_comparison_which_goes_on(tmp_path, monkeypatch):
-    config = configure(base={"epochs": 400})
-    trained = threading.Event()
-    real = arm_training.train
-
-    def train_and_tell(*args, **options):
-        trained.set()
-        return real(*args, **options)
-
-    monkeypatch.setattr(arm_training, "train", train_and_tell)
-    stopper = threading.Thread(target=lambda: trained.wait(30) and request_stop(tmp_path / "long"))
-    stopper.start()
-    with pytest.raises(UserError, match="goes on with what was trained"):
-        JOB.start(config, tmp_path / "long")
-    stopper.join()
+def test_a_stop_ends_the_arm_and_the_comparison_which_goes_on(tmp_path, stopped_in_training):
+    with stopped_in_training(tmp_path / "long"), pytest.raises(UserError, match="goes on with what was trained"):
+        JOB.start(configure(base={"epochs": 400}), tmp_path / "long")
     assert [read_run(tmp_path, name).state for name in ("long", "long-flatten-3")] == ["stopped", "stopped"]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stop long")]
 
 
 def test_a_broken_off_arm_goes_on_to_the_same_weights(comparison, tmp_path, monkeypatch):
