@@ -91,7 +91,7 @@ def _find_device(tensor: Tensor) -> torch.device:
     return torch.device("cpu") if tensor.is_meta else tensor.device
 
 
-def fit(call: Call, coordinates: list[Tensor]) -> Geometry | None:
+def fit_grid(call: Call, coordinates: list[Tensor]) -> Geometry | None:
     """The geometry of an output of ``call`` whose cells hold these row and column numbers of the source."""
     axes, dims = [], []
     for axis, places, before in zip(call.axes, coordinates, call.dims, strict=True):

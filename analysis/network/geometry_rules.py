@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from analysis.network.geometry_calls import Call, count_cells, fit, list_coordinates
+from analysis.network.geometry_calls import Call, count_cells, fit_grid, list_coordinates
 from analysis.network.windows import UNKNOWN, WHOLE_PICTURE, Axis, Geometry, pair
 
 Rule = Callable[[Call, int], Geometry | None]
@@ -37,7 +37,7 @@ def _move(call: Call, index: int) -> Geometry | None:
         moved = [list_coordinates(call, axis)[index] for axis in range(2)]
     except (RuntimeError, IndexError, TypeError):  # moved to places that are themselves computed
         return UNKNOWN
-    return fit(call, moved)
+    return fit_grid(call, moved)
 
 
 def _move_along(place: int) -> Rule:
@@ -153,7 +153,7 @@ def _reduce(call: Call, index: int) -> Geometry | None:
     if reduced & set(call.dims):
         return UNKNOWN
     keeps = call.outputs[index].ndim == source.ndim
-    return fit(call, [count_cells(source, d).amax(tuple(reduced), keepdim=keeps) for d in call.dims])
+    return fit_grid(call, [count_cells(source, d).amax(tuple(reduced), keepdim=keeps) for d in call.dims])
 
 
 def _pad(call: Call, index: int) -> Geometry | None:

@@ -6,11 +6,11 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-PaddingMode = Literal["zeros", "circular", "reflect", "replicate"]
-PADDING_MODES: tuple[PaddingMode, ...] = get_args(PaddingMode)
+_Mode = Literal["zeros", "circular", "reflect", "replicate"]
+PADDING_MODES: tuple[_Mode, ...] = get_args(_Mode)
 
 
-def find_mode(name: str) -> PaddingMode:
+def find_mode(name: str) -> _Mode:
     """A padding mode by its name, as ``nn.Conv2d`` takes it."""
     return PADDING_MODES[PADDING_MODES.index(name)]
 
