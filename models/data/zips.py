@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from analysis.errors import UserError
 from models.data.class_layout import check_file_count
@@ -102,13 +103,13 @@ class ZipSource:
         return path
 
     def _check_member(self, member: zipfile.ZipInfo, name: PurePosixPath) -> None:
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(f"{self.title} has the symbolic link {_show(name)}; pack the pictures themselves.")
-        if member.flag_bits & _ENCRYPTED:
-            raise UserError(f"{self.title} is encrypted; pack it without a password.")
-        # The decoders of other methods cannot be told to stop after so many bytes.
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise UserError(f"{self.title} uses an unusual compression; pack it as an ordinary zip.")
+        words = {
+            "link": f"has the symbolic link {_show(name)}; pack the pictures themselves.",
+            "encrypted": "is encrypted; pack it without a password.",
+            "compression": "uses an unusual compression; pack it as an ordinary zip.",
+        }
+        if obstacle := find_obstacle(member):
+            raise UserError(f"{self.title} {words[obstacle]}")
 
     def read_head(self, name: PurePosixPath) -> bytes:
         """How a file begins; ImageError if it is damaged."""
@@ -136,12 +137,8 @@ class ZipSource:
             self.free_folders.append(folder)
 
     def _chunks(self, name: PurePosixPath, num_bytes: int = _COPY_BYTES) -> Iterator[bytes]:
-        try:
-            with self.archive.open(self.files[name]) as member:
-                while data := member.read(num_bytes):
-                    yield data
-        except ZIP_ERRORS as error:
-            raise ImageError(f"{name.name} is damaged inside the zip.") from error
+        damaged = ImageError(f"{name.name} is damaged inside the zip.")
+        yield from read_member(self.archive, self.files[name], damaged, num_bytes)
 
     def _check_size(self, name: PurePosixPath, size: int, added: int) -> None:
         self.bytes_left -= added
@@ -171,6 +168,28 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         raise UserError(f"{make_readable(path.name)} is not a zip file, or it is damaged.") from error
     with archive:
         yield archive
+
+
+def find_obstacle(member: zipfile.ZipInfo) -> Literal["link", "encrypted", "compression"] | None:
+    """Why a member cannot be read, or not without risk."""
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "link"
+    if member.flag_bits & _ENCRYPTED:
+        return "encrypted"
+    # The decoders of other methods cannot be told to stop after so many bytes.
+    return None if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else "compression"
+
+
+def read_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, damaged: Exception, num_bytes: int = _COPY_BYTES
+) -> Iterator[bytes]:
+    """A member in pieces of so many bytes; raises ``damaged`` where it cannot be read to its end."""
+    try:
+        with archive.open(member) as file:
+            while data := file.read(num_bytes):
+                yield data
+    except ZIP_ERRORS as error:
+        raise damaged from error
 
 
 def _decode_names(members) -> tuple[list[str], str | None]:

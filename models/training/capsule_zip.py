@@ -1,18 +1,18 @@
 """Zips whose files have fixed names: written the same way each time, read without believing anything they say."""
 
 import os
-import stat
 import struct
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from analysis.errors import UserError
-from models.data.zips import ZIP_ERRORS, open_zip
+from models.data.zips import find_obstacle, open_zip, read_member
 
 MAX_DIRECTORY_BYTES = 64 * 2**10
 """Of the table of contents at the end of a zip, which is read as a whole before anything else."""
-_COPY_BYTES = 2**20
+_END, _END_BYTES = b"PK\x05\x06", 22
+"""How the last record of a zip begins, and its size without a comment."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -66,8 +66,8 @@ def _check_directory_size(zip_path: Path) -> None:
             tail = file.read()
     except OSError as error:
         raise UserError(f"{title} cannot be read ({error.strerror}).") from error
-    end = tail.rfind(zipfile.stringEndArchive)
-    if end < 0 or len(tail) < end + zipfile.sizeEndCentDir:
+    end = tail.rfind(_END)
+    if end < 0 or len(tail) < end + _END_BYTES:
         raise UserError(f"{title} is not a zip file, or it is damaged.")
     (directory_bytes,) = struct.unpack_from("<L", tail, end + 12)
     # The marker of the format for huge zips, which has another place for the size.
@@ -83,13 +83,13 @@ def _check_members(
         shown = repr(member.filename[:80])
         if member.filename not in allowed:
             raise UserError(f"{title} is not a capsule, or it was changed: no capsule has a file {shown}.")
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(f"{title} is no safe capsule: {shown} is a symbolic link.")
-        if member.flag_bits & 0x1:
-            raise UserError(f"{title} is encrypted; capsules are not.")
-        # The decoders of other methods cannot be told to stop after so many bytes.
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise UserError(f"{title} is not a capsule: it uses an unusual compression.")
+        words = {
+            "link": f"is no safe capsule: {shown} is a symbolic link.",
+            "encrypted": "is encrypted; capsules are not.",
+            "compression": "is not a capsule: it uses an unusual compression.",
+        }
+        if obstacle := find_obstacle(member):
+            raise UserError(f"{title} {words[obstacle]}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UserError(f"{title} is no safe capsule: it has the file {twice[0]} twice.")
@@ -99,19 +99,10 @@ def _check_members(
 
 
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, limit: int, title: str) -> None:
-    size = 0
+    size, damaged = 0, UserError(f"{member.filename} is damaged inside {title}.")
     with path.open("wb") as copy:
-        for data in _chunks(archive, member, title):
+        for data in read_member(archive, member, damaged):
             size += len(data)
             if size > limit:
                 raise UserError(f"{member.filename} in {title} has more than {limit // 2**20} MB, as no capsule's.")
             copy.write(data)
-
-
-def _chunks(archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str) -> Iterator[bytes]:
-    try:
-        with archive.open(member) as file:
-            while data := file.read(_COPY_BYTES):
-                yield data
-    except ZIP_ERRORS as error:
-        raise UserError(f"{member.filename} is damaged inside {title}.") from error
