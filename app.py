@@ -39,7 +39,7 @@ _YES = ("1", "true", "yes")
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The launch options; all but --open can also be set as ``CONVSCOPE_<OPTION>`` in the environment."""
 
-    def default(name: str, otherwise: str | None) -> str | None:
+    def default(name: str, otherwise: str) -> str:
         return os.environ.get(f"CONVSCOPE_{name}", otherwise)
 
     parser = argparse.ArgumentParser(description="ConvScope: a lab for image classifiers in your browser.")

@@ -44,9 +44,10 @@ def _run_command() -> int:
     except typer.TyperException as error:
         problem = error.format_message()
     except MAYBE_PROBLEMS as error:
-        problem = describe_problem(error)
-        if problem is None:
+        described = describe_problem(error)
+        if described is None:
             raise
+        problem = described
     return _refuse(problem)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-BoundaryName = StrEnum("BoundaryName", {name: name for name in BOUNDARIES})
+if TYPE_CHECKING:
+    BoundaryName = str
+else:
+    BoundaryName = StrEnum("BoundaryName", {name: name for name in BOUNDARIES})
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="A name that `models` lists, or run/NAME.")]

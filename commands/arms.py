@@ -44,10 +44,10 @@ def arms(
     if isinstance(settings.get("dataset"), str):
         settings["dataset"] = full_path(settings["dataset"])
     settings = inherit_network(settings, runs_root())
-    if (preset is None) == (variation is None):
-        raise UserError("Give either --preset or --vary, which say what to compare.")
-    if preset is not None:
+    if preset is not None and variation is None:
         config = configure_preset(preset, seeds, settings)
+    elif preset is not None or variation is None:
+        raise UserError("Give either --preset or --vary, which say what to compare.")
     else:
         varied, is_pair, values = variation.partition("=")
         if not is_pair:

@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +26,10 @@ from models.data.samples import find_pictures
 from models.names import readable_path
 from models.registry import DEFAULT_MODEL
 
-MethodName = StrEnum("MethodName", {name: name for name in METHODS})
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = StrEnum("MethodName", {name: name for name in METHODS})
 
 
 @app.command()
@@ -80,7 +83,7 @@ def shift(
     model: ModelOption = DEFAULT_MODEL,
     dx: Annotated[float, typer.Option(help="Network-input pixels to the right; fractions are interpolated.")] = 3,
     dy: Annotated[float, typer.Option(help="Network-input pixels down.")] = 0,
-    boundary: Annotated[BoundaryName, typer.Option(help="What fills the uncovered border.")] = BoundaryName.zero,
+    boundary: Annotated[BoundaryName, typer.Option(help="What fills the uncovered border.")] = "zero",
     twin: Annotated[bool, typer.Option("--twin", help="Ask the circular twin of the model.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,7 +112,7 @@ def explain(
     image: ImageArgument,
     out: Annotated[Path | None, typer.Option(help="Where to write the overlay (PNG).")] = None,
     model: ModelOption = DEFAULT_MODEL,
-    method: Annotated[MethodName, typer.Option(help="How to explain.")] = MethodName.saliency,
+    method: Annotated[MethodName, typer.Option(help="How to explain.")] = "saliency",
     target: Annotated[str, typer.Option(help="Name or index of a class, or auto for the predicted one.")] = "auto",
     layer: Annotated[str | None, typer.Option(help="Layer for Grad-CAM; the last one if not given.")] = None,
     raw: Annotated[Path | None, typer.Option(help="Where to write the signed map (npy, (C, H, W)).")] = None,

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +27,7 @@ def resume(name: RunArgument, as_json: JsonOption = False) -> None:
 def runs(as_json: JsonOption = False) -> None:
     """List all runs, newest first; `before` counts the jobs before one that waits, `silence` is for one at work."""
     everything = list_runs(runs_root())
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "name": run.name,
             "kind": run.kind,
@@ -97,11 +97,11 @@ def capsule(
 
     run = read_run(runs_root(), name)
     path = pack_capsule(run.path, out, build_run_report(run.path), pictures=pictures)
-    document = {"run": run.name, "path": str(path), "num_bytes": path.stat().st_size}
+    num_bytes = path.stat().st_size
     if as_json:
-        print_json(document)
+        print_json({"run": run.name, "path": str(path), "num_bytes": num_bytes})
         return
-    typer.echo(f"{path}: {document['num_bytes'] / 1e6:.1f} MB")
+    typer.echo(f"{path}: {num_bytes / 1e6:.1f} MB")
 
 
 @app.command("open-capsule")

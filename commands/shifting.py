@@ -34,7 +34,7 @@ def shift_map(
     image: ImageArgument,
     model: ModelOption = DEFAULT_MODEL,
     max_shift: Annotated[int, typer.Option(help="Network-input pixels in each direction.")] = 8,
-    boundary: BoundaryOption = BoundaryName.zero,
+    boundary: BoundaryOption = "zero",
     twin: TwinOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,13 +42,14 @@ def shift_map(
     lab = make_lab()
     picture, report = lab.open_image(image), _show("shifts", as_json)
     result = None
-    if twin and boundary == BoundaryName.circular:
+    if twin and boundary == "circular":
         with contextlib.suppress(UserError):  # networks that cannot be followed are asked shift by shift
             parts = _show("parts", as_json)
             result = map_all_circular_shifts(lab, picture, model, max_shift, progress=parts, loading=show_download)
     if result is None:
-        rules = {"twin": twin, "progress": report, "loading": show_download}
-        *_, result = map_picture(lab, picture, model, max_shift, str(boundary), **rules)
+        *_, result = map_picture(
+            lab, picture, model, max_shift, str(boundary), twin=twin, progress=report, loading=show_download
+        )
     if as_json:
         print_json(result.to_json())
         return
@@ -68,7 +69,7 @@ def meter(
     model: ModelOption = DEFAULT_MODEL,
     dx: Annotated[float, typer.Option(help="Network-input pixels to the right.")] = 1.0,
     dy: Annotated[float, typer.Option(help="Network-input pixels down.")] = 0.0,
-    boundary: BoundaryOption = BoundaryName.zero,
+    boundary: BoundaryOption = "zero",
     twin: TwinOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -4,7 +4,7 @@ import os
 import shutil
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,7 +36,10 @@ from models.training.run import train as start_training
 from models.training.trackers import TRACKERS
 from models.training.warm_start import inherit_network
 
-ArmName = StrEnum("ArmName", {name: name for name in ARMS})
+if TYPE_CHECKING:
+    ArmName = str
+else:
+    ArmName = StrEnum("ArmName", {name: name for name in ARMS})
 
 
 NETWORK_OPTIONS = {
@@ -162,7 +165,7 @@ def repair(
     dataset: Annotated[str, typer.Option(help="A name, or a folder or zip of pictures.")] = RepairConfig.dataset,
     arm: Annotated[list[ArmName] | None, typer.Option(help="A cure to try; repeat for several.")] = None,
     settings: Annotated[dict, setting_options(RepairConfig)],
-    boundary: Annotated[BoundaryName, typer.Option(help="What fills the border.")] = BoundaryName.circular,
+    boundary: Annotated[BoundaryName, typer.Option(help="What fills the border.")] = "circular",
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:

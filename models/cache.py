@@ -99,7 +99,7 @@ class ModelCache:
     def _load(self, spec: ModelSpec, progress: Progress) -> LoadedModel:
         if spec.weights is not None:
             download(spec.weights, progress)
-        module = spec.build().to(self.device, memory_format=spec.memory_format)
+        module = spec.build().to(self.device).to(memory_format=spec.memory_format)
         return LoadedModel(spec=spec, module=module, device=self.device)
 
     def _evict(self, keep: str) -> None:

@@ -6,6 +6,7 @@ Both files may come from anyone, so every value is checked before it decides how
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,9 +27,10 @@ def describe_model(
     model: nn.Module, architecture: str, categories: tuple[str, ...], preprocessing: Preprocessing
 ) -> dict:
     """The content of model.json."""
+    config: Any = model.config
     return {
         "architecture": architecture,
-        "config": asdict(model.config),
+        "config": asdict(config),
         "categories": list(categories),
         "preprocessing": preprocessing.to_dict(),
     }
@@ -68,8 +70,7 @@ def read_model_card(json_path: str | Path) -> ModelCard:
     """
     values = read_json(Path(json_path))
     try:
-        architecture = values.get("architecture")
-        check_choice("architecture", architecture, ARCHITECTURES)
+        architecture = check_choice("architecture", values.get("architecture"), ARCHITECTURES)
         config_class, model_class = ARCHITECTURES[architecture]
         config = build_config(config_class, values.get("config"))
         categories = _read_categories(values.get("categories"), config.num_classes)

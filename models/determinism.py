@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,19 +24,20 @@ def reproducible(seed: int) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    filling = torch.utils.deterministic.fill_uninitialized_memory
+    options: Any = torch.utils.deterministic  # a module that takes the place of itself, which no checker can follow
+    filling = options.fill_uninitialized_memory
     benchmark = torch.backends.cudnn.benchmark
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         try:
             torch.manual_seed(seed)
             torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False
+            options.fill_uninitialized_memory = False
             torch.backends.cudnn.benchmark = False
             yield
         finally:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-            torch.utils.deterministic.fill_uninitialized_memory = filling
+            options.fill_uninitialized_memory = filling
             torch.backends.cudnn.benchmark = benchmark
             random.setstate(python_state)
             np.random.set_state(numpy_state)

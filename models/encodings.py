@@ -89,7 +89,7 @@ def choose_encoding(names: Collection[bytes]) -> str | None:
         return None
     found = {encoding: cost for encoding in _RULES if (cost := _surprise(names, encoding)) is not None}
     num_bytes = sum(byte >= 0x80 for name in names for byte in name)
-    best = min(found, key=found.get, default=None)
+    best = min(found, key=lambda encoding: found[encoding], default=None)
     return best if best and found[best] <= _MOST_SURPRISING * num_bytes else None
 
 
@@ -101,8 +101,8 @@ def choose_encodings(names: Collection[bytes]) -> dict[bytes, str | None]:
 
 def _choose_own(name: bytes, common: str | None) -> str | None:
     own = choose_encoding([name])
-    others = common and _surprise([name], common)
-    return own if own and (others is None or _surprise([name], own) + _FAR_BETTER < others) else None
+    mine, others = (_surprise([name], encoding) if encoding else None for encoding in (own, common))
+    return own if mine is not None and (others is None or mine + _FAR_BETTER < others) else None
 
 
 def decode_name(name: bytes, encoding: str | None = None) -> str:

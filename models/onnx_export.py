@@ -150,8 +150,7 @@ def _translate(subject: nn.Module, preprocessing: Preprocessing, categories: Seq
             dynamic_shapes={INPUT: {0: "batch"}},
             verbose=False,
         )
-        if program is None:
-            raise RuntimeError("PyTorch gives no program.")
+        assert program is not None  # as ever with dynamo
         _clean(program.model)
         program.model.metadata_props.update(_metadata(preprocessing, categories))
         return program.model_proto.SerializeToString()

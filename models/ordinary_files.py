@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from analysis.errors import UserError
 from models.encodings import is_utf8
@@ -53,7 +53,8 @@ def open_ordinary(path: Path, flags: int = os.O_RDONLY, mode: str = "rb") -> Bin
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no ordinary file")
-    return os.fdopen(descriptor, mode)
+    file: Any = os.fdopen(descriptor, mode)  # whose type depends on the mode
+    return file
 
 
 def is_ordinary(path: Path) -> bool:

@@ -68,8 +68,8 @@ def load_cifar10(
     for number, path in enumerate(paths):
         progress(number / len(paths), "Reading CIFAR-10")
         batches.append(_read(path))
-    train = tuple(np.concatenate(parts) for parts in zip(*batches[:-1], strict=True))
-    return train, batches[-1]
+    images, labels = (np.concatenate(parts) for parts in zip(*batches[:-1], strict=True))
+    return (images, labels), batches[-1]
 
 
 def load_test(data_root: str | Path) -> Arrays:
@@ -185,7 +185,7 @@ def _read_pickle(data: bytes) -> Arrays:
     comes_next = in_labels = False
     for opcode, argument, _ in pickletools.genops(data):
         if in_labels and opcode.name in _INTEGER_OPCODES:
-            labels.append(int(argument))
+            labels.append(int(argument or 0))
         elif comes_next and opcode.name == "EMPTY_LIST":
             comes_next, in_labels = False, True
         elif opcode.name not in _LIST_OPCODES:
@@ -198,6 +198,5 @@ def _read_pickle(data: bytes) -> Arrays:
             pixels = argument if isinstance(argument, bytes) else argument.encode("latin-1")
     if pixels is None:
         raise ValueError("there are no pixels")
-    order = "F" if is_column_major else "C"
-    array = np.frombuffer(pixels, np.uint8).reshape((-1, _PIXELS), order=order)
+    array = np.frombuffer(pixels, np.uint8).reshape((-1, _PIXELS), order="F" if is_column_major else "C")
     return np.ascontiguousarray(array), np.array(labels, np.int64)

@@ -44,10 +44,16 @@ class Source(Protocol):
     """
 
     title: str
-    files: Mapping[PurePosixPath, object]
-    folders: Collection[PurePosixPath]
-    problems: Mapping[PurePosixPath, str]
     notes: tuple[str, ...]
+
+    @property
+    def files(self) -> Mapping[PurePosixPath, object]: ...
+
+    @property
+    def folders(self) -> Collection[PurePosixPath]: ...
+
+    @property
+    def problems(self) -> Mapping[PurePosixPath, str]: ...
 
     def read_head(self, name: PurePosixPath) -> bytes: ...
 

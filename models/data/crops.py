@@ -4,7 +4,7 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -28,7 +28,7 @@ _SMALL_BYTES = 16 * 2**10
 Opener = Callable[[], AbstractContextManager[Path]]
 
 
-def read_squares(openers: Sequence[Opener], side: int) -> Iterator[np.ndarray | ImageError]:
+def read_squares(openers: Sequence[Opener], side: int) -> Generator[np.ndarray | ImageError, None, None]:
     """Yields each picture as ``(3, side, side)`` uint8, or why it cannot be read, in the order given.
 
     Files are opened one after the other in the caller's thread, so that a zip is unpacked in order; decoding and
@@ -71,7 +71,8 @@ def _end_when(left: threading.Event, done: int, total: int) -> None:
 
 
 def _begin(pool: ThreadPoolExecutor, opener: Opener, read: Callable[[Path], np.ndarray]) -> tuple[Future, ExitStack]:
-    files, done = ExitStack(), Future()
+    files = ExitStack()
+    done: Future = Future()
     try:
         path = files.enter_context(opener())
         if not _is_small(path):

@@ -2,8 +2,9 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from analysis.errors import MessageProgress, UserError
 from models.data.contrast import describe_plain
 from models.data.division import divide, hold_out
-from models.data.preprocessing import Preprocessing
+from models.data.preprocessing import Preprocessing, measure_channels, resize_all
 from models.data.shapes import SHAPES, ShapesConfig, make_shapes
 from models.names import describe_skipped, find_path, make_readable, readable_path
 from models.settings import check_integer
@@ -21,7 +22,6 @@ VALIDATION = 5000
 """Pictures of an official train set that are held out for validation."""
 MAX_BYTES = 4 * 2**30
 """What the resized pictures of a set may take in memory."""
-_RESIZED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Split:
 
     images: Tensor
     labels: Tensor
-    ids: Tensor | None = None
+    ids: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __post_init__(self):
-        if self.ids is None:
+        if not len(self.ids):
             object.__setattr__(self, "ids", torch.arange(len(self.labels), device=self.labels.device))
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class Dataset:
 
     def preprocessing(self) -> Preprocessing:
         """The steps that lead from any picture to this set's input, with the train set's mean and std."""
-        mean, std = _channel_statistics(self.train.images)
+        mean, std = measure_channels(self.train.images)
         return Preprocessing(crop_size=self.image_size, resize_size=self.image_size, mean=mean, std=std)
 
 
@@ -199,8 +199,8 @@ def _load_fashion_mnist(name: str, *, data_root, seed, image_size, progress, **r
     from models.data.fashion_mnist import CATEGORIES, load_fashion_mnist
 
     progress(0.0, "Reading Fashion-MNIST")
-    official = [(images[:, None], labels) for images, labels in load_fashion_mnist(data_root)]
-    return _keep_test(name, CATEGORIES, *official, seed, image_size, rest["augmentations"])
+    train, test = ((images[:, None], labels) for images, labels in load_fashion_mnist(data_root))
+    return _keep_test(name, CATEGORIES, train, test, seed, image_size, rest["augmentations"])
 
 
 def _load_shapes(name: str, *, seed, image_size, shapes, progress, **rest) -> Dataset:
@@ -216,7 +216,8 @@ def _load_digits(name: str, *, seed, image_size, progress, **rest) -> Dataset:
 
     progress(0.0, "Reading digits")
     images, labels = load_digits()
-    images = _resize(images[:, None], image_size, name).numpy()
+    _check_memory(len(images), 1, image_size, name)
+    images = resize_all(images[:, None], image_size).numpy()
     return _split_three_ways(name, CATEGORIES, images, labels, seed, augmentations=rest["augmentations"])
 
 
@@ -271,14 +272,15 @@ def _keep_test(name, categories, train, test, seed, image_size, augmentations) -
     kept, held_out = hold_out(train[1].astype(np.int64), min(VALIDATION, num_train // 6), seed)
 
     def part(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Split:
-        return Split(_resize(images, image_size, name), torch.tensor(labels.astype(np.int64)), torch.tensor(ids))
+        _check_memory(len(images), images.shape[1], image_size, name)
+        return Split(resize_all(images, image_size), torch.tensor(labels.astype(np.int64)), torch.tensor(ids))
 
     return Dataset(
         name=name,
         categories=categories,
         train=part(train[0][kept], train[1][kept], kept),
         validation=part(train[0][held_out], train[1][held_out], held_out),
-        test=part(*test, num_train + np.arange(len(test[1]))),
+        test=part(test[0], test[1], num_train + np.arange(len(test[1]))),
         augmentations=augmentations,
         source_parts=(("train", num_train), ("test", len(test[1]))),
     )
@@ -286,25 +288,11 @@ def _keep_test(name, categories, train, test, seed, image_size, augmentations) -
 
 def _split_three_ways(name, categories, images, labels, seed, parts=None, **rest) -> Dataset:
     found = divide(labels, parts or [None] * len(labels), seed)
-    splits = {
+    splits: dict[str, Any] = {
         part: Split(torch.from_numpy(images[index]), torch.from_numpy(labels[index]), torch.from_numpy(index))
         for part, index in found.items()
     }
     return Dataset(name=name, categories=categories, **splits, **rest)
-
-
-def _resize(images: np.ndarray, image_size: int, name: str) -> Tensor:
-    """Images ``(N, C, H, W)`` uint8 at another size, a bounded number at once."""
-    from torchvision.transforms.v2.functional import resize
-
-    if image_size == images.shape[-1]:
-        return torch.tensor(images)
-    _check_memory(len(images), images.shape[1], image_size, name)
-    resized = torch.empty((*images.shape[:2], image_size, image_size), dtype=torch.uint8)
-    for start in range(0, len(images), _RESIZED_AT_ONCE):
-        chunk = torch.tensor(images[start : start + _RESIZED_AT_ONCE])
-        resized[start : start + _RESIZED_AT_ONCE] = resize(chunk, [image_size, image_size], antialias=True)
-    return resized
 
 
 def _check_memory(count: int, channels: int, image_size: int, name: str) -> None:
@@ -314,17 +302,3 @@ def _check_memory(count: int, channels: int, image_size: int, name: str) -> None
             f"{count} pictures of {image_size} x {image_size} pixels from {name} take {num_bytes / 2**30:.1f} GB of "
             f"memory; at most {MAX_BYTES / 2**30:g} GB are possible, so choose a smaller image size."
         )
-
-
-def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of each channel in [0, 1], exactly, from counts of the 256 values."""
-    values = torch.arange(256, dtype=torch.float64) / 255
-    means, stds = [], []
-    for channel in range(images.shape[1]):
-        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()
-        share /= share.sum()
-        mean = (share * values).sum()
-        means.append(round(mean.item(), 6))
-        # Pictures of one colour only must not divide by zero.
-        stds.append(round(max((share * (values - mean) ** 2).sum().sqrt().item(), 1e-3), 6))
-    return tuple(means), tuple(stds)

@@ -65,8 +65,8 @@ def find_files(data_root: str | Path) -> tuple[Path, ...] | None:
     data_root = Path(data_root)
     for folder in (data_root / "FashionMNIST" / "raw", data_root, SYSTEM_FOLDER):
         found = [_first_existing(folder / name, folder / f"{name}.gz") for name in FILES]
-        if all(found):
-            return tuple(found)
+        if len(paths := tuple(path for path in found if path)) == len(FILES):
+            return paths
     return None
 
 
@@ -85,7 +85,9 @@ def _download(data_root: Path) -> tuple[Path, ...]:
             f"{', '.join(name + '.gz' for name in FILES)} into {data_root}, or install the Debian package "
             "dataset-fashion-mnist, or choose the data set shapes, which needs no files."
         ) from error
-    return find_files(data_root)
+    if (paths := find_files(data_root)) is None:
+        raise UserError(f"The download of Fashion-MNIST left no files in {data_root}; try again.")
+    return paths
 
 
 def _first_line(error: Exception) -> str:

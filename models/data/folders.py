@@ -65,10 +65,10 @@ def load_folder(
     Raises:
         UserError: No usable layout, too few pictures, or a zip that is damaged, encrypted or unsafe.
     """
-    progress = _Patient(progress)
-    with open_source(path, lambda: progress(0.0, "Listing files")) as source:
-        layout = sort_into_classes(source, lambda: progress(0.0, "Listing files"))
-        return _read(source, layout, image_size, progress)
+    patient = _Patient(progress)
+    with open_source(path, lambda: patient(0.0, "Listing files")) as source:
+        layout = sort_into_classes(source, lambda: patient(0.0, "Listing files"))
+        return _read(source, layout, image_size, patient)
 
 
 @contextmanager
@@ -92,11 +92,11 @@ def open_source(path: Path, tell: Callable[[], None] = lambda: None) -> Iterator
         raise UserError(f"There is no folder or zip file {make_readable(path.name)}.")
 
 
-def _read(source: Source, layout: Layout, image_size: int, progress: MessageProgress) -> FolderImages:
+def _read(source: Source, layout: Layout, image_size: int, progress: "_Patient") -> FolderImages:
     members, skipped = layout.members, list(layout.skipped)
     _check_memory(source.title, len(members), image_size)
     images = np.empty((len(members), 3, image_size, image_size), dtype=np.uint8)
-    read = []
+    read: list[Member] = []
     squares = read_squares([partial(source.open, member.name) for member in members], image_size)
     with closing(squares):
         for done, (member, square) in enumerate(zip(members, squares, strict=True)):
@@ -172,7 +172,9 @@ def _is_trained_on(member: Member) -> bool:
 def _check_counts(title: str, layout: Layout, counts: Counter, skipped: Sequence[str]) -> None:
     parts = {member.part for member in layout.members}
     if parts.isdisjoint({None, "train"}):
-        raise UserError(f"{title} has pictures for {join_words(sorted(parts))} but no folder train to train on.")
+        raise UserError(
+            f"{title} has pictures for {join_words(sorted(filter(None, parts)))} but no folder train to train on."
+        )
     where = " for training" if "train" in parts else ""
     for category in layout.categories:
         if counts[category] < MIN_IMAGES_PER_CLASS:
@@ -218,8 +220,11 @@ class FolderSource:
 
     def _walk(self, tell) -> tuple[list[PurePosixPath], list[PurePosixPath], dict[PurePosixPath, str]]:
         """Files, folders and problems under their real names; of a hidden folder only what lies directly in it."""
-        files, folders, problems = [], [], {}
-        waiting = [(PurePosixPath(), (_identify(self.path),))]
+        files: list[PurePosixPath] = []
+        folders: list[PurePosixPath] = []
+        problems: dict[PurePosixPath, str] = {}
+        outermost: tuple[tuple[int, int], ...] = (_identify(self.path),)
+        waiting = [(PurePosixPath(), outermost)]
         while waiting:
             inside, around = waiting.pop()
             for entry in self._list(inside, problems):

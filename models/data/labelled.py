@@ -139,8 +139,8 @@ def _from_arrays(name: str, categories: tuple[str, ...], images: np.ndarray, lab
         return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
 
     ids = tuple(f"{name}/{index}" for index in range(len(labels)))
-    version = hashlib.sha256(np.ascontiguousarray(images))
-    version.update(np.asarray(labels, np.int64))
+    version = hashlib.sha256(np.ascontiguousarray(images).data)
+    version.update(np.ascontiguousarray(labels, np.int64).data)
     return EvaluationData(name, categories, np.asarray(labels, np.int64), ids, picture, version.hexdigest())
 
 

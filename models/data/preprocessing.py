@@ -8,13 +8,16 @@ Torchvision is imported where it is used: it brings a compiler along that takes 
 
 from dataclasses import asdict, dataclass
 from math import ceil
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from models.data.images import list_notes
 
+_RESIZED_AT_ONCE = 4096
 MAX_ASPECT = 8
 """Longer canvases are cut to this ratio around their centre after resizing: nothing looks further."""
 MAX_RESIZED_PIXELS = 64_000_000
@@ -45,7 +48,8 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, values: dict) -> "Preprocessing":
         """The inverse of :meth:`to_dict`; lists become tuples."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**tuples)
 
     def to_dict(self) -> dict:
         """A JSON-ready dictionary."""
@@ -112,3 +116,30 @@ def _cut_middle(image: Image.Image, limit: int, multiple: int = 2) -> Image.Imag
     if not left and not top:
         return image
     return image.crop((left, top, image.width - left, image.height - top))
+
+
+def resize_all(images: np.ndarray, image_size: int) -> Tensor:
+    """Images ``(N, C, H, W)`` uint8 at another size, a bounded number at once."""
+    from torchvision.transforms.v2.functional import resize
+
+    if image_size == images.shape[-1]:
+        return torch.tensor(images)
+    resized = torch.empty((*images.shape[:2], image_size, image_size), dtype=torch.uint8)
+    for start in range(0, len(images), _RESIZED_AT_ONCE):
+        chunk = torch.tensor(images[start : start + _RESIZED_AT_ONCE])
+        resized[start : start + _RESIZED_AT_ONCE] = resize(chunk, [image_size, image_size], antialias=True)
+    return resized
+
+
+def measure_channels(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of each channel in [0, 1], exactly, from counts of the 256 values."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+        share /= share.sum()
+        mean = (share * values).sum()
+        means.append(round(mean.item(), 6))
+        # Pictures of one colour only must not divide by zero.
+        stds.append(round(max((share * (values - mean) ** 2).sum().sqrt().item(), 1e-3), 6))
+    return tuple(means), tuple(stds)

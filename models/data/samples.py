@@ -40,7 +40,8 @@ class Sample:
 @cache
 def list_samples() -> dict[str, Sample]:
     """Photographs of scikit-image first, then one garment and one shape of each class, by name."""
-    photographs = Path(find_spec("skimage").origin).parent / "data"
+    found_spec = find_spec("skimage")  # without importing it
+    photographs = Path(found_spec.origin if found_spec and found_spec.origin else "skimage").parent / "data"
     found = [Sample(name, title, photographs / file) for name, (title, file) in _PHOTOGRAPHS.items()]
     for folder in _FOLDERS:
         for path in sorted((_ASSETS / folder).glob("*.png")):

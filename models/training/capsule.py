@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from analysis.errors import UserError
 from models.checkpoints import MAX_JSON_BYTES, load_checkpoint, read_json
@@ -213,7 +214,8 @@ def _check_files(folder: Path, sha256: str, besides: Collection[str] = ()) -> No
                 member.check(folder / name)
     load_checkpoint(folder / "model.json", folder / "weights.safetensors")
     with open_ordinary(folder / "weights.safetensors") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        weights: Any = file  # buffered, which its type does not say
+        found = hashlib.file_digest(weights, "sha256").hexdigest()
     if found != sha256:
         raise UserError(f"the weights are not those of the result: SHA-256 {found[:12]}..., not {sha256[:12]}...")
 

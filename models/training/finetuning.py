@@ -67,6 +67,7 @@ class TransferLearning(WholeNetwork):
     """
 
     freezes = True
+    module: TransferNet
     half_on_cpu = False  # depthwise convolutions, which most backbones have, take twice as long in it
 
     def __init__(self, module: TransferNet, *, augments: bool):

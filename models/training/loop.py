@@ -7,6 +7,8 @@ import logging
 import math
 import time
 
+from torch import Tensor
+
 from analysis.errors import Cancelled
 from analysis.network.health import measure_health, measure_norms
 from models.data.datasets import Dataset, Split
@@ -89,9 +91,10 @@ class Trainer:
         self._go_on()
         self.snapshots = self._plan_snapshots() if config.snapshots else frozenset()
         # Within epochs, on a sample; the epochs' own validations tell the accuracy on it, too.
-        self.sample = pick_sample(prepared.validation) if config.validate_often else None
+        self.sample: Tensor | None = None
         self.validated_steps: frozenset[int] = frozenset()
         if config.validate_often:
+            self.sample = pick_sample(prepared.validation)
             self.validated_steps = plan_validations(
                 prepared.total_steps, feed.steps_per_epoch, feed.batch_size, len(prepared.validation)
             )
@@ -104,6 +107,7 @@ class Trainer:
     def run(self) -> dict:
         """See :func:`fit`."""
         prepared, tested = self.prepared, None
+        sha256: str | None
         try:
             self._train()
             if prepared.config.patience:
@@ -214,6 +218,8 @@ class Trainer:
                 self._save_resume_point()
 
     def _validate_sample(self) -> None:
+        if self.sample is None:
+            return
         found = self._assess(self.validation.take(self.sample))
         self._report(
             {"kind": "sample", "epoch": self.epoch + 1, "step": self.step, "sample_accuracy": found.accuracy}
@@ -291,7 +297,8 @@ class Trainer:
         self.prepared.meet()  # one of several processes writes it
         load_best(self.prepared.writer.run_dir, self.module)
         self.journal.save_predictions(self._assess(self.validation).logits)
-        self.val_accuracy = self.best["val_accuracy"]
+        if self.best is not None:
+            self.val_accuracy = self.best["val_accuracy"]
 
     def _seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.prepared.started

@@ -72,10 +72,11 @@ def read_losses(losses: list[float]) -> RangeTest:
     slopes = {
         step: smoothed[step + 1] - smoothed[step - 1] for step in range(min(EDGE, len(smoothed)), len(smoothed) - 1)
     }
-    steepest = min(slopes, key=slopes.get, default=None)
-    falls = steepest is not None and slopes[steepest] < -LEAST_FALL * abs(smoothed[0])
-    rates = tuple(rate_at(step) for step in range(len(smoothed)))
-    return RangeTest(rates, tuple(smoothed), float(f"{rates[steepest]:.2g}") if falls else None)
+    steepest = min(slopes, key=lambda step: slopes[step], default=None)
+    rates, suggestion = tuple(rate_at(step) for step in range(len(smoothed))), None
+    if steepest is not None and slopes[steepest] < -LEAST_FALL * abs(smoothed[0]):
+        suggestion = float(f"{rates[steepest]:.2g}")
+    return RangeTest(rates, tuple(smoothed), suggestion)
 
 
 def measure_losses(

@@ -25,8 +25,8 @@ def choose_precision(name: str, device: str, *, half_on_cpu: bool = True) -> str
     """
     if name == "float16" and device != "cuda":
         raise UserError("float16 needs a CUDA device; use bfloat16 or float32.")
-    if name != "auto":
-        return PRECISIONS[name]
+    if (chosen := PRECISIONS[name]) is not None:
+        return chosen
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return "bf16" if device == "cpu" and half_on_cpu and _is_native() else "no"

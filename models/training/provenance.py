@@ -129,8 +129,8 @@ def is_sha256(value: object) -> bool:
 def _describe_split(split: Split, num_classes: int) -> dict:
     images, labels = split.images.cpu().contiguous(), split.labels.cpu().contiguous()
     digest = hashlib.sha256(f"{tuple(images.shape)} {images.dtype} {labels.dtype}\n".encode())
-    digest.update(images.numpy())
-    digest.update(labels.numpy())
+    digest.update(images.numpy().data)
+    digest.update(labels.numpy().data)
     return {
         "count": len(labels),
         "per_class": torch.bincount(labels, minlength=num_classes).tolist(),

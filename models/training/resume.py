@@ -6,6 +6,7 @@ Random numbers are no part of it: they depend on the seed and the step alone (:m
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def read_resume_point(
     num_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     try:
         with open_tensors(path, MOST_COPIES * num_bytes + MAX_HEADER_BYTES, MAX_HEADER_BYTES) as file:
-            progress = parse_json((file.metadata() or {})["progress"].encode(), refuse_number)
+            progress: Any = parse_json((file.metadata() or {})["progress"].encode(), refuse_number)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
         module.load_state_dict(_part(tensors, _MODEL))
         _restore_optimizer(optimizer, _part(tensors, _OPTIMIZER), progress.pop("optimizer"))
@@ -100,7 +101,7 @@ def refuse_resume_point(run_dir: Path) -> UserError:
     return UserError(f"{short_name(run_dir / FILE)} is damaged, so the training cannot go on; start it anew.")
 
 
-def _check_types(values: dict, types: Mapping[str, object]) -> None:
+def _check_types(values: dict, types: Mapping[str, Any]) -> None:
     for name, kind in types.items():
         if not isinstance(values[name], kind):
             raise TypeError(f"{name} is {values[name]!r}")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from analysis.errors import Cancelled, MessageProgress, UserError
 from models.data.datasets import Dataset, find_spec, load_dataset
@@ -206,7 +207,7 @@ def _correct(dataset: Dataset, corrections: dict) -> Dataset:
     """The data with pictures relabelled or left out, in whichever split they are."""
     if not corrections:
         return dataset
-    splits = {
+    splits: dict[str, Any] = {
         name: apply_corrections(getattr(dataset, name), corrections, len(dataset.categories))
         for name in ("train", "validation", "test")
     }

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -40,13 +41,13 @@ def read_start(name: str, runs_root: str | Path) -> Start:
     """
     spec = Registry(runs_root).get(name)
     if name in BUILDERS:
-        if not spec.is_cached:
+        if spec.weights and not spec.is_cached:
             raise UserError(
                 f"The weights of {name} are not here; use the model once with a connection, or put "
                 f"{spec.weights.path.name} into {spec.weights.path.parent}."
             )
-        config = ResNetConfig(builder=name, image_size=spec.preprocessing.crop_size)
-        return Start(name, "resnet", config, spec.preprocessing, lambda: spec.build().state_dict())
+        resnet = ResNetConfig(builder=name, image_size=spec.preprocessing.crop_size)
+        return Start(name, "resnet", resnet, spec.preprocessing, lambda: spec.build().state_dict())
     if name == "fashion_cnn":
         card_path = ASSETS / "fashion_cnn.json"
     elif name.startswith(RUN_PREFIX):
@@ -54,7 +55,7 @@ def read_start(name: str, runs_root: str | Path) -> Start:
         card_path = Path(runs_root) / run / "model.json"
     else:
         raise UserError(f"{name} cannot be changed; start from a run, fashion_cnn, {' or '.join(BUILDERS)}.")
-    config = read_model_card(card_path).module.config
+    config: Any = read_model_card(card_path).module.config
     architecture = next(key for key, (kind, _) in ARCHITECTURES.items() if isinstance(config, kind))
     return Start(name, architecture, config, spec.preprocessing, lambda: spec.build().state_dict())
 

@@ -94,8 +94,8 @@ def count_bytes(image: Image.Image, *, reduction: int = 1, scans: int = 1, chunk
         chunk_bytes: The largest strip or tile of a TIFF.
     """
     pixels = ceil(image.width / reduction) * ceil(image.height / reduction)
-    decoder = pixels * _DECODER_BYTES.get(image.format, 0) + chunk_bytes
-    if scans > 1:
+    decoder = pixels * _DECODER_BYTES.get(image.format or "", 0) + chunk_bytes
+    if scans > 1 and isinstance(image, JpegImageFile):
         decoder += _count_coefficients(image)
     copy = 4 * pixels  # converted to colour or turned upright, when the decoder is done
     return pixels * _SAMPLE_BYTES.get(image.mode, 4) + max(decoder, copy)

@@ -119,7 +119,8 @@ def read_directory(data: bytes) -> Directory:
     (count,) = struct.unpack_from(order + count_code, data, start)
     start += struct.calcsize(order + count_code)
     header = struct.Struct(order + entry)
-    size, entries = header.size + inline, {}
+    size = header.size + inline
+    entries: dict[int, tuple[int, int, int]] = {}
     count = min(count, 2**16, max(0, len(data) - start) // size)  # EXIF data are often cut short
     for position in range(start, start + count * size, size):
         tag, kind, number = header.unpack_from(data, position)

@@ -141,7 +141,7 @@ def test_a_size_that_does_not_fit_in_memory_is_refused(monkeypatch):
 
 def test_resizing_in_parts_is_resizing_at_once(monkeypatch):
     whole = load_dataset("digits", data_root="unused", seed=0).train.images
-    monkeypatch.setattr("models.data.datasets._RESIZED_AT_ONCE", 100)
+    monkeypatch.setattr("models.data.preprocessing._RESIZED_AT_ONCE", 100)
     assert torch.equal(load_dataset("digits", data_root="unused", seed=0).train.images, whole)
 
 
