@@ -46,8 +46,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     in_a_space = "SPACE_ID" in os.environ  # Hugging Face expects a server that can be reached from outside
     parser.add_argument("--host", default=default("HOST", "0.0.0.0" if in_a_space else "127.0.0.1"))
     parser.add_argument("--port", type=int, default=default("PORT", "7860"))
-    parser.add_argument("--share", action="store_true", default=(default("SHARE", None) or "").lower() in _YES)
-    parser.add_argument("--auth", metavar="USER:PASSWORD", default=default("AUTH", None))
+    parser.add_argument("--share", action="store_true", default=default("SHARE", "").lower() in _YES)
+    parser.add_argument("--auth", metavar="USER:PASSWORD", default=os.environ.get("CONVSCOPE_AUTH"))
     parser.add_argument("--device", default=default("DEVICE", "auto"), help="auto, cpu, cuda or mps")
     parser.add_argument("--data-root", type=Path, default=default("DATA_ROOT", "data"))
     parser.add_argument("--runs-root", type=Path, default=default("RUNS_ROOT", "runs"))

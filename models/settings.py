@@ -211,7 +211,7 @@ class Text(Setting):
 
 
 @dataclass(frozen=True, eq=False)
-class Table(Setting):
+class Nested(Setting):
     """Settings of their own, or a dictionary with them, as files have it."""
 
     config_class: type

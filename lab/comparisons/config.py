@@ -15,7 +15,7 @@ from models.settings import (
     Choice,
     Flag,
     Integer,
-    Table,
+    Nested,
     Text,
     build_config,
     check_choice,
@@ -204,7 +204,7 @@ class ArmsConfig:
     tested on moved pictures. ``dataset``, if given, takes the place of the base's.
     """
 
-    base: Annotated[TrainingConfig, Table(TrainingConfig)]
+    base: Annotated[TrainingConfig, Nested(TrainingConfig)]
     arms: Annotated[tuple[Arm, ...], PlainValidator(_read_arms)]
     seeds: Annotated[int, Integer(1, MAX_SEEDS)] = 3
     question: Annotated[str, Choice(QUESTIONS)] = "accuracy"

@@ -25,7 +25,7 @@ from models.runs.queue import device_turn
 from models.runs.run import RunWriter, read_run
 from models.runs.stop import StopRequest
 from models.training.run import TrainingConfig
-from models.training.warm_start import Start, read_start
+from models.training.warm_start import Start, find_start
 
 SUMMARY = ("arm", "run", "circular_logit_error")
 """What status.json has of each arm in the end."""
@@ -48,7 +48,7 @@ def plan_repair(config: RepairConfig, run_dir: Path) -> tuple[Treatment, ...]:
     Raises:
         UserError: The start model cannot be used, or has no use for one of the arms.
     """
-    start = read_start(config.start_from, run_dir.parent)
+    start = find_start(config.start_from, run_dir.parent)
     common = _common_training(config, start, run_dir.parent)
     network = start.config if common.image_size is None else replace(start.config, image_size=common.image_size)
     treatments = []

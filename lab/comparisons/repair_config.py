@@ -10,7 +10,7 @@ from analysis.errors import UserError
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
 from models.networks.repairs import ARMS
-from models.settings import Choice, Integer, Number, Table, Text, build_config, check_choice, checked_dataclass
+from models.settings import Choice, Integer, Nested, Number, Text, build_config, check_choice, checked_dataclass
 
 BOUNDARIES = PROTOCOLS["exact"].boundaries
 
@@ -48,7 +48,7 @@ class RepairConfig:
     seed: Annotated[int, Integer(0, 2**32 - 1, help="")] = 0
     blur_size: Annotated[int, Integer(2, 5, help="Taps of the low-pass filter, 2 to 5.")] = 3
     image_size: Annotated[int | None, Integer(8, 256, help="Side in pixels; the start model's if not given.")] = None
-    shapes: Annotated[ShapesConfig | None, Table(ShapesConfig)] = None
+    shapes: Annotated[ShapesConfig | None, Nested(ShapesConfig)] = None
     limit: Annotated[int | None, Integer(1, 10**9, help="How many test pictures are shifted.")] = 1000
     max_shift: Annotated[int, Integer(1, 512, help="Longest shift in pixels.")] = 4
     shifts: Annotated[int, Integer(2, 2048, help="Shifts per picture.")] = 8

@@ -10,7 +10,7 @@ from analysis.errors import UserError
 from analysis.shift.move import BOUNDARIES
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
-from models.settings import Choice, Flag, Integer, Number, Table, Text, build_config, checked_dataclass
+from models.settings import Choice, Flag, Integer, Nested, Number, Text, build_config, checked_dataclass
 
 
 def _read_models(models: object) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class EvaluationConfig:
         None
     )
     data_root: Annotated[str, Text("the path of a folder")] = "data"
-    shapes: Annotated[ShapesConfig, Table(ShapesConfig)] = field(default_factory=ShapesConfig)
+    shapes: Annotated[ShapesConfig, Nested(ShapesConfig)] = field(default_factory=ShapesConfig)
     split_seed: Annotated[int, Integer(0, 2**32 - 1, help="Shapes: the seed of the training.")] = 0
     checks: Annotated[bool, Flag()] = False
 

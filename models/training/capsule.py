@@ -34,7 +34,7 @@ _ACCURACIES = ("val_accuracy", "test_accuracy")
 
 
 @dataclass(frozen=True)
-class Member:
+class CapsuleFile:
     """A table entry: how large a file of a capsule may be, whether each capsule has it, and whether a run keeps it.
 
     ``pictures`` marks what shows them; ``check`` raises UserError for the file's content.
@@ -259,19 +259,19 @@ def _check_text(path: Path) -> None:
 
 
 MEMBERS = {
-    "capsule.json": Member(MAX_JSON_BYTES, check=_check_json),
-    "report.html": Member(32 * 2**20, required=False, kept=False),
-    "reproduce.py": Member(2**20, required=False, kept=False),
-    "config.json": Member(MAX_JSON_BYTES, check=_check_json),
-    "environment.json": Member(MAX_JSON_BYTES, required=False, check=_check_json),
-    "data.json": Member(32 * 2**20, required=False, check=_check_data),
-    "metrics.jsonl": Member(MAX_METRICS_BYTES, check=_check_metrics),
-    "notes.txt": Member(2**20, required=False, check=_check_text),
-    "model.json": Member(MAX_JSON_BYTES, check=_check_json),
-    "weights.safetensors": Member(MAX_WEIGHTS_BYTES),
-    "examples.safetensors": Member(256 * 2**20, required=False, pictures=True),
-    "predictions.safetensors": Member(256 * 2**20, required=False, pictures=True),
-    "hard_examples.safetensors": Member(64 * 2**20, required=False, pictures=True),
+    "capsule.json": CapsuleFile(MAX_JSON_BYTES, check=_check_json),
+    "report.html": CapsuleFile(32 * 2**20, required=False, kept=False),
+    "reproduce.py": CapsuleFile(2**20, required=False, kept=False),
+    "config.json": CapsuleFile(MAX_JSON_BYTES, check=_check_json),
+    "environment.json": CapsuleFile(MAX_JSON_BYTES, required=False, check=_check_json),
+    "data.json": CapsuleFile(32 * 2**20, required=False, check=_check_data),
+    "metrics.jsonl": CapsuleFile(MAX_METRICS_BYTES, check=_check_metrics),
+    "notes.txt": CapsuleFile(2**20, required=False, check=_check_text),
+    "model.json": CapsuleFile(MAX_JSON_BYTES, check=_check_json),
+    "weights.safetensors": CapsuleFile(MAX_WEIGHTS_BYTES),
+    "examples.safetensors": CapsuleFile(256 * 2**20, required=False, pictures=True),
+    "predictions.safetensors": CapsuleFile(256 * 2**20, required=False, pictures=True),
+    "hard_examples.safetensors": CapsuleFile(64 * 2**20, required=False, pictures=True),
 }
 """Every file that a capsule may have, in this order; status.json is written anew from capsule.json's result.
 

@@ -13,7 +13,7 @@ from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
 from models.networks.options import FROM_DATA
 from models.networks.table import ARCHITECTURES
-from models.settings import Choice, Flag, Integer, Number, Table, Text, build_config, check_choice, checked_dataclass
+from models.settings import Choice, Flag, Integer, Nested, Number, Text, build_config, check_choice, checked_dataclass
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS
 from models.training.trackers import TRACKERS
@@ -104,7 +104,7 @@ class TrainingConfig:
         int | None,
         Integer(8, 512, help="Side in pixels; if not given, that of --start-from or the data set's own."),
     ] = None
-    shapes: Annotated[ShapesConfig, Table(ShapesConfig)] = field(default_factory=ShapesConfig)
+    shapes: Annotated[ShapesConfig, Nested(ShapesConfig)] = field(default_factory=ShapesConfig)
     train_limit: Annotated[int | None, Integer(1, 10**9, help="Use only so many training pictures.")] = None
     start_from: Annotated[
         str | None,

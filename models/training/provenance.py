@@ -22,7 +22,7 @@ MAX_IDS = 10**9
 _RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
 
 
-def describe_data(dataset: Dataset) -> dict:
+def identify_data(dataset: Dataset) -> dict:
     """The content of data.json: name, category names, SHA-256, and for each split its size and ids.
 
     The hash of a split is that of its pictures and labels in their order, with their shape; the hash of the whole

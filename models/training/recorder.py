@@ -17,10 +17,9 @@ from models.data.datasets import Dataset, Split
 from models.data.preprocessing import Preprocessing
 from models.runs.run import RunWriter, read_lines, write_bytes, write_json
 from models.runs.status import as_number
-from models.training.provenance import describe_data, describe_environment
+from models.training.provenance import describe_environment, identify_data
 from models.training.random_streams import Purpose, draw_generator
-from models.training.resume import FILE as RESUME_POINT
-from models.training.resume import save_resume_point
+from models.training.resume import RESUME_FILE, save_resume_point
 from models.training.throttle import Pace
 
 MetricsListener = Callable[[dict], None]
@@ -76,12 +75,12 @@ def load_best(run_dir: Path, module: nn.Module) -> None:
 
 def forget_way(run_dir: Path) -> None:
     """Removes what only an unfinished training needs; for when its state says that it is finished."""
-    for name in (RESUME_POINT, BEST):
+    for name in (RESUME_FILE, BEST):
         with suppress(OSError):  # what stays costs only room
             (run_dir / name).unlink(missing_ok=True)
 
 
-def pick_examples(split: Split) -> Tensor:
+def pick_kept_examples(split: Split) -> Tensor:
     """Indices of the validation pictures that are kept with the run, evenly spread where not all of them can be."""
     per_image = split.images[0].numel()
     count = min(len(split), max(1, MAX_EXAMPLE_BYTES // per_image))
@@ -126,7 +125,7 @@ class Journal:
     ):
         self.writer, self.listener, self.is_silent = writer, listener, is_silent
         self.architecture, self.dataset, self.preprocessing = architecture, dataset, preprocessing
-        self._examples = pick_examples(dataset.validation)
+        self._examples = pick_kept_examples(dataset.validation)
         self.epochs, self.resume_points = Pace(EPOCH_SECONDS, is_due=True), Pace(RESUME_SECONDS)
 
     @property
@@ -191,7 +190,7 @@ class Journal:
         Raises:
             UserError: The run began with other data.
         """
-        path, found = self.run_dir / "data.json", describe_data(self.dataset)
+        path, found = self.run_dir / "data.json", identify_data(self.dataset)
         if path.exists() and read_json(path, MAX_DATA_BYTES).get("sha256") != found["sha256"]:
             raise UserError("The data have changed since this training began, so it cannot go on; start it anew.")
         if not self.is_silent:

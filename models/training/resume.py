@@ -16,7 +16,7 @@ from analysis.errors import UserError
 from models.ordinary_files import open_tensors, parse_json, short_name
 from models.runs.files import refuse_number, write_bytes
 
-FILE = "resume.safetensors"
+RESUME_FILE = "resume.safetensors"
 MAX_HEADER_BYTES = 2**24
 MOST_COPIES = 6
 """An optimiser keeps fewer tensors for each parameter: the file is at most so many times as large as the network."""
@@ -59,7 +59,7 @@ def save_resume_point(
                 numbers[key] = value
     tensors |= {_METER + name: tensor for name, tensor in meter.items()}
     packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(run_dir / FILE, save(packed, {"progress": json.dumps({"optimizer": numbers, **progress})}))
+    write_bytes(run_dir / RESUME_FILE, save(packed, {"progress": json.dumps({"optimizer": numbers, **progress})}))
 
 
 def read_resume_point(
@@ -78,7 +78,7 @@ def read_resume_point(
     Raises:
         UserError: The file is damaged, or that of another network.
     """
-    path = run_dir / FILE
+    path = run_dir / RESUME_FILE
     if not path.exists():
         return None
     num_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
@@ -98,7 +98,7 @@ def read_resume_point(
 
 def refuse_resume_point(run_dir: Path) -> UserError:
     """The refusal of a training to go on from what is no state of it."""
-    return UserError(f"{short_name(run_dir / FILE)} is damaged, so the training cannot go on; start it anew.")
+    return UserError(f"{short_name(run_dir / RESUME_FILE)} is damaged, so the training cannot go on; start it anew.")
 
 
 def _check_types(values: dict, types: Mapping[str, Any]) -> None:

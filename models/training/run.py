@@ -25,7 +25,7 @@ from models.training.precision import choose_precision
 from models.training.recorder import MetricsListener, forget_way
 from models.training.setup import choose_pictures
 from models.training.trackers import check_installed
-from models.training.warm_start import read_start
+from models.training.warm_start import find_start
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _take_part(config: TrainingConfig, run_dir: Path) -> TrainingResult:
 
 
 def _load_and_fit(config, device: str, writer: RunWriter, stop: StopRequest, on_metrics) -> TrainingResult:
-    start = config.start_from and read_start(config.start_from, writer.run_dir.parent)
+    start = config.start_from and find_start(config.start_from, writer.run_dir.parent)
     try:
         dataset = prepare_data(config, writer, stop)
         if find_spec(config.dataset).check_duplicates and not _is_helper():

@@ -33,7 +33,7 @@ class Start:
         return replace(preprocessing, mean=self.preprocessing.mean, std=self.preprocessing.std)
 
 
-def read_start(name: str, runs_root: str | Path) -> Start:
+def find_start(name: str, runs_root: str | Path) -> Start:
     """The model called ``name``: "run/NAME" or "run/NAME@STEP", "fashion_cnn", or a cached ResNet of torchvision.
 
     Raises:
@@ -72,12 +72,12 @@ def inherit_network(settings: dict, runs_root: str | Path) -> dict:
         its pictures, each only where it is not given. Without ``start_from`` there is nothing to add.
 
     Raises:
-        UserError: As for :func:`read_start`.
+        UserError: As for :func:`find_start`.
     """
     name, model = settings.get("start_from"), settings.get("model") or {}
     if not isinstance(name, str) or not isinstance(model, dict):  # which a TrainingConfig refuses
         return settings
-    start = read_start(name, runs_root)
+    start = find_start(name, runs_root)
     own = {"architecture": start.architecture, "image_size": start.preprocessing.crop_size}
     found = own | {key: value for key, value in settings.items() if value is not None}
     if found["architecture"] == start.architecture:

@@ -14,7 +14,7 @@ from models.networks.repairs import list_arms
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
 from models.training.foreign_runs import find_dataset
-from models.training.warm_start import read_start
+from models.training.warm_start import find_start
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors
@@ -69,7 +69,7 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
     def fit(model: str, chosen: list[str] | None) -> tuple[Update, Markup]:
         """Offers the cures that the model of the sidebar can have, and says why it cannot have the others."""
         try:
-            found = list_arms(read_start(model, services.lab.runs_root).config)
+            found = list_arms(find_start(model, services.lab.runs_root).config)
         except UserError as error:
             return gr.update(choices=[], value=[]), empty_html(str(error))
         names = [arm.name for arm in found if not arm.obstacle]

@@ -11,7 +11,7 @@ from lab.jobs import JobManager
 from models.ordinary_files import is_ordinary
 from models.registry import RUN_PREFIX
 from models.runs.run import BROKEN_OFF, MAX_NOTES, UNFINISHED, Run
-from models.training.resume import FILE as RESUME_FILE
+from models.training.resume import RESUME_FILE
 from ui.services import Services
 from ui.widgets.errors import inform, shows_errors
 from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Update

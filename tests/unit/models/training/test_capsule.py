@@ -252,7 +252,7 @@ def test_unusual_zips_are_refused(root, packed, tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "weights.safetensors"])
 def test_bombs_are_stopped_at_the_limit(root, packed, tmp_path, monkeypatch, name):
-    monkeypatch.setitem(capsule.MEMBERS, name, capsule.Member(2**20, check=MEMBERS[name].check))
+    monkeypatch.setitem(capsule.MEMBERS, name, capsule.CapsuleFile(2**20, check=MEMBERS[name].check))
     path = write_zip(tmp_path / "a.zip", read_zip(packed) | {name: bytes(20 * 2**20)})
     refused(path, root, f"{name} in a.zip has more than 1 MB")
 

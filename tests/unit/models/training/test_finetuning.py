@@ -18,7 +18,7 @@ from models.training import acceleration, finetuning, loop, recorder
 from models.training.config import TrainingConfig
 from models.training.feature_cache import CACHE_FOLDER
 from models.training.finetuning import APPROACHES, TransferLearning, WholeNetwork, find_approach
-from models.training.resume import FILE as RESUME_POINT
+from models.training.resume import RESUME_FILE
 from models.training.run import resume, train
 from tests.device import DEVICE
 from tests.unit.models.training.test_resuming import break_off
@@ -215,7 +215,7 @@ def test_it_goes_on_after_being_killed(tmp_path, configure, monkeypatch, mode):
     for at_step in (1, 4) if mode == "frozen" else (4,):
         run_dir = tmp_path / f"killed-{at_step}"
         break_off(monkeypatch, config, run_dir, at_step)
-        assert (run_dir / RESUME_POINT).exists()
+        assert (run_dir / RESUME_FILE).exists()
         found = resume(run_dir)
         assert (found.weights_sha256, found.test_accuracy) == (expected.weights_sha256, expected.test_accuracy)
 

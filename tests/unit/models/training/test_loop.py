@@ -19,7 +19,7 @@ from models.training import setup as training_setup
 from models.training.acceleration import accelerated
 from models.training.batches import Feed
 from models.training.recorder import BEST
-from models.training.resume import FILE as RESUME_POINT
+from models.training.resume import RESUME_FILE
 from models.training.run import TrainingConfig, load_data, resume, train
 from tests.device import DEVICE
 from tests.unit.models.training.test_resuming import Killed
@@ -84,7 +84,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
     )
     assert again.weights_sha256 == result.weights_sha256
     assert again.test_accuracy == result.test_accuracy
-    assert not {path.name for path in (tmp_path / "a").iterdir()} & {BEST, RESUME_POINT}
+    assert not {path.name for path in (tmp_path / "a").iterdir()} & {BEST, RESUME_FILE}
 
 
 def test_patience_that_never_runs_out_still_keeps_the_best_epoch(tmp_path):

@@ -16,9 +16,9 @@ from models.training.provenance import (
     SPLITS,
     check_data,
     describe_config,
-    describe_data,
     describe_environment,
     format_ids,
+    identify_data,
     is_sha256,
     read_ranges,
 )
@@ -37,7 +37,7 @@ def dataset() -> Dataset:
 
 
 def test_the_hash_is_that_of_pictures_and_labels(dataset):
-    found = describe_data(dataset)
+    found = identify_data(dataset)
     train = found["splits"]["train"]
     header = b"(6, 3, 4, 4) torch.uint8 torch.int64\n"
     images, labels = dataset.train.images.numpy().tobytes(), dataset.train.labels.numpy().tobytes()
@@ -70,25 +70,25 @@ CHANGES = {
 @pytest.mark.parametrize("part", SPLITS)
 @pytest.mark.parametrize("change", CHANGES)
 def test_any_change_shows(dataset, part, change):
-    before = describe_data(dataset)
-    after = describe_data(replace(dataset, **{part: CHANGES[change](getattr(dataset, part))}))
+    before = identify_data(dataset)
+    after = identify_data(replace(dataset, **{part: CHANGES[change](getattr(dataset, part))}))
     assert after["sha256"] != before["sha256"]
     for other in SPLITS:
         assert (after["splits"][other]["sha256"] != before["splits"][other]["sha256"]) is (other == part)
-    assert describe_data(replace(dataset, categories=("ant", "wasp")))["sha256"] != before["sha256"]
-    assert describe_data(replace(dataset, name="other"))["sha256"] == before["sha256"]
+    assert identify_data(replace(dataset, categories=("ant", "wasp")))["sha256"] != before["sha256"]
+    assert identify_data(replace(dataset, name="other"))["sha256"] == before["sha256"]
 
 
 def test_the_layout_in_memory_does_not_matter(dataset):
     images = dataset.train.images.contiguous(memory_format=torch.channels_last)
     changed = replace(dataset, train=replace(dataset.train, images=images))
-    assert describe_data(changed) == describe_data(dataset)
+    assert identify_data(changed) == identify_data(dataset)
 
 
 def test_the_splits_of_a_real_set_are_told_apart():
     shapes = ShapesConfig(num_images=120)
     load = {"data_root": "data", "image_size": 16, "shapes": shapes}
-    first, again, other = (describe_data(load_dataset("shapes", seed=seed, **load)) for seed in (0, 0, 1))
+    first, again, other = (identify_data(load_dataset("shapes", seed=seed, **load)) for seed in (0, 0, 1))
     assert first == again and first["sha256"] != other["sha256"]
     check_data(first)
     ids = [set(expand(first["splits"][part]["ids"])) for part in SPLITS]
@@ -139,7 +139,7 @@ def test_huge_ranges_are_counted_without_being_unfolded():
 )
 def test_contradictions_are_refused(dataset, change, message):
     with pytest.raises(UserError, match=message):
-        check_data(describe_data(dataset) | change)
+        check_data(identify_data(dataset) | change)
 
 
 @pytest.mark.parametrize("value", [None, 1, "", "A" * 64, "0" * 63, ["0"] * 64])

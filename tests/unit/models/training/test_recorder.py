@@ -29,10 +29,10 @@ from models.training.recorder import (
     forget_way,
     load_best,
     pick_candidates,
-    pick_examples,
+    pick_kept_examples,
     snapshot_steps,
 )
-from models.training.resume import FILE as RESUME_POINT
+from models.training.resume import RESUME_FILE
 from models.training.run import load_data, resume, train
 from models.training.setup import choose_pictures
 from tests.unit.models.training.test_resuming import break_off, tiny
@@ -139,7 +139,7 @@ def test_examples_are_different_pictures_within_the_bound(num, room):
     split = Split(torch.zeros(num, 1, 2, 2, dtype=torch.uint8), torch.zeros(num, dtype=torch.int64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recorder, "MAX_EXAMPLE_BYTES", 4 * room)
-        picked = pick_examples(split).tolist()
+        picked = pick_kept_examples(split).tolist()
     assert len(picked) == len(set(picked)) == min(num, room) and picked == sorted(picked)
     assert picked[0] == 0 and (len(picked) == 1 or picked[-1] == num - 1)
     gaps = [after - before for before, after in pairwise(picked)]
@@ -150,7 +150,7 @@ def test_one_example_is_kept_however_large():
     split = Split(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recorder, "MAX_EXAMPLE_BYTES", 1)
-        assert pick_examples(split).tolist() == [0]
+        assert pick_kept_examples(split).tolist() == [0]
 
 
 def lines_of(epochs: int, steps_per_epoch: int) -> list[dict]:
@@ -198,7 +198,7 @@ def test_lines_are_not_repeated_where_a_training_died_before_its_first_resume_po
     monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)  # a line for every step
     monkeypatch.setattr(recorder, "RESUME_SECONDS", 1e9)
     break_off(monkeypatch, tiny(epochs=1), tmp_path / "a", 5)
-    assert not (tmp_path / "a" / RESUME_POINT).exists()
+    assert not (tmp_path / "a" / RESUME_FILE).exists()
     assert len(read_run(tmp_path, "a").metrics) == 5
     resume(tmp_path / "a")
     steps = [line["step"] for line in read_run(tmp_path, "a").metrics if line["kind"] == "step"]
@@ -210,7 +210,7 @@ def test_a_silent_journal_writes_nothing(make, dataset):
     entry = make(is_silent=True, listener=heard.append)
     path = entry.run_dir / "metrics.jsonl"
     path.write_bytes(b'{"kind": "step", "step": 9}\n')
-    for name in (RESUME_POINT, BEST):
+    for name in (RESUME_FILE, BEST):
         (entry.run_dir / name).write_bytes(b"of another process")
     before, net = files(entry.run_dir), network()
     entry.report({"kind": "step", "step": 1}, {"step": 1})
@@ -272,7 +272,7 @@ def test_only_what_an_unfinished_training_needs_is_forgotten(make):
     before = set(files(entry.run_dir))
     forget_way(entry.run_dir)
     forget_way(entry.run_dir)
-    assert before - set(files(entry.run_dir)) == {RESUME_POINT, BEST}
+    assert before - set(files(entry.run_dir)) == {RESUME_FILE, BEST}
 
 
 def test_other_data_are_refused(make, dataset):
@@ -369,7 +369,7 @@ def test_short_epochs_are_reported_but_not_all_kept(tmp_path, monkeypatch):
     found = {path.name for path in (tmp_path / "a").iterdir()}
     assert {"weights.safetensors", "model.json", "predictions.safetensors", "examples.safetensors"} <= found
     assert {"data.json", "environment.json", "snapshots", "metrics.jsonl"} <= found
-    assert not found & {RESUME_POINT, BEST}
+    assert not found & {RESUME_FILE, BEST}
     snapshots = [path.name for path in sorted((tmp_path / "a" / "snapshots").iterdir())]
     assert snapshots[0] == "0000000.safetensors" and snapshots[-1] == "0000028.safetensors"
     last = load_file(tmp_path / "a" / "snapshots" / snapshots[-1])

@@ -21,7 +21,7 @@ from models.ordinary_files import read_json
 from models.runs import changes as run_changes
 from models.runs.run import RunWriter, create_run, read_run, record_process, write_json
 from models.training import loop, recorder, throttle
-from models.training.resume import FILE, read_resume_point, save_resume_point
+from models.training.resume import RESUME_FILE, read_resume_point, save_resume_point
 from models.training.run import TrainingConfig, resume, train
 from tests.device import DEVICE
 
@@ -223,11 +223,11 @@ def test_a_kill_after_the_last_step_leaves_what_is_needed_to_finish(tmp_path, mo
     with monkeypatch.context() as patch:
         kill(patch)
         die(tiny(), tmp_path / "a")
-    assert (tmp_path / "a" / FILE).exists()
+    assert (tmp_path / "a" / RESUME_FILE).exists()
     result = resume(tmp_path / "a")
     assert (result.weights_sha256, result.test_accuracy) == (expected.weights_sha256, expected.test_accuracy)
     assert without_times(read_run(tmp_path, "a").metrics) == lines
-    assert not (tmp_path / "a" / FILE).exists()
+    assert not (tmp_path / "a" / RESUME_FILE).exists()
 
 
 def test_a_run_that_is_resumed_stands_at_the_end_of_the_line(tmp_path, monkeypatch):
@@ -274,7 +274,7 @@ def test_kill_9_and_the_command_line(tmp_path, uninterrupted):
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "killed" / FILE).exists() and time.monotonic() < deadline:
+        while not (tmp_path / "killed" / RESUME_FILE).exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     finally:
@@ -307,7 +307,7 @@ def test_what_cannot_be_resumed(tmp_path):
 
 def test_a_damaged_resume_point_is_a_failed_run_and_says_so(tmp_path, monkeypatch):
     break_off(monkeypatch, tiny(), tmp_path / "a", 9)
-    path = tmp_path / "a" / FILE
+    path = tmp_path / "a" / RESUME_FILE
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(UserError, match="damaged, so the training cannot go on"):
         resume(tmp_path / "a")
@@ -317,7 +317,7 @@ def test_a_damaged_resume_point_is_a_failed_run_and_says_so(tmp_path, monkeypatc
 def test_a_resume_point_without_a_part_or_with_another_is_damaged(tmp_path, monkeypatch, saved_always):
     """As somebody leaves it who edits it by hand."""
     break_off(monkeypatch, tiny(patience=2), tmp_path / "a", 17)
-    path = tmp_path / "a" / FILE
+    path = tmp_path / "a" / RESUME_FILE
     with safe_open(path, "pt") as file:
         progress = json.loads(file.metadata()["progress"])
     tensors = load(path.read_bytes())

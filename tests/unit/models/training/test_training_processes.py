@@ -21,7 +21,7 @@ from models.checkpoints import load_run_model
 from models.data.shapes import ShapesConfig
 from models.runs.run import create_run, find_process, read_run, record_process, request_stop
 from models.training.config import TrainingConfig
-from models.training.resume import FILE as RESUME_POINT
+from models.training.resume import RESUME_FILE
 from models.training.run import train
 from tests.forked import join_all, start_together
 
@@ -178,12 +178,12 @@ def test_a_stopped_training_goes_on_with_two_processes(tmp_path):
     finish(start(tmp_path, "train", "--name", "whole", *options))
     processes = start(tmp_path, "train", "--name", "a", *options)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "a" / RESUME_POINT).exists() and time.monotonic() < deadline and processes[0].is_alive():
+    while not (tmp_path / "a" / RESUME_FILE).exists() and time.monotonic() < deadline and processes[0].is_alive():
         time.sleep(0.02)
     request_stop(tmp_path / "a")
     finish(processes)
     stopped = read_run(tmp_path, "a")
-    assert stopped.state == "stopped" and stopped.has_model and (tmp_path / "a" / RESUME_POINT).exists()
+    assert stopped.state == "stopped" and stopped.has_model and (tmp_path / "a" / RESUME_FILE).exists()
     assert 0 < stopped.status["step"] < 210
     finish(start(tmp_path, "resume", "a"))
     run, whole = read_run(tmp_path, "a"), read_run(tmp_path, "whole")

@@ -12,7 +12,7 @@ from models.data.preprocessing import Preprocessing
 from models.networks.resnet import ResNet, ResNetConfig
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
-from models.training.warm_start import Start, adopt_weights, inherit_network, read_start
+from models.training.warm_start import Start, adopt_weights, find_start, inherit_network
 from models.zoo.torchvision_zoo import torchvision_model
 
 
@@ -21,7 +21,7 @@ def small(**options) -> SmallCNN:
 
 
 def test_the_bundled_network_is_a_start(tmp_path):
-    start = read_start("fashion_cnn", tmp_path)
+    start = find_start("fashion_cnn", tmp_path)
     assert (start.architecture, start.config.channels) == ("small_cnn", (32, 64, 128))
     model = ARCHITECTURES["small_cnn"][1](start.config)
     assert adopt_weights(model, start.load_weights()) == []
@@ -31,7 +31,7 @@ def test_the_bundled_network_is_a_start(tmp_path):
 
 def test_a_run_is_a_start(tmp_path, make_run):
     module = make_run(tmp_path)
-    start = read_start("run/tiny", tmp_path)
+    start = find_start("run/tiny", tmp_path)
     assert start.config == module.config
     for name, tensor in module.state_dict().items():
         assert torch.equal(tensor, start.load_weights()[name])
@@ -42,7 +42,7 @@ def test_a_snapshot_is_a_start(tmp_path, make_run):
     weights = {name: torch.full_like(tensor, 3) for name, tensor in module.state_dict().items()}
     (tmp_path / "tiny" / "snapshots").mkdir()
     save_file(weights, tmp_path / "tiny" / "snapshots" / "0000008.safetensors")
-    start = read_start("run/tiny@8", tmp_path)
+    start = find_start("run/tiny@8", tmp_path)
     assert start.config == module.config
     assert all(torch.equal(tensor, weights[name]) for name, tensor in start.load_weights().items())
 
@@ -52,13 +52,13 @@ def test_a_torchvision_network_is_a_start_once_its_weights_are_here(tmp_path, mo
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"weights of resnet18 are not here.*resnet18-f37072fd\.pth"):
-        read_start("resnet18", tmp_path)
+        find_start("resnet18", tmp_path)
     weights = get_model("resnet18", weights=None).state_dict()
     path = torchvision_model("resnet18").weights.path
     assert Path(tmp_path) in path.parents
     path.parent.mkdir(parents=True)
     torch.save(weights, path)
-    start = read_start("resnet18", tmp_path)
+    start = find_start("resnet18", tmp_path)
     assert (start.architecture, start.config) == ("resnet", ResNetConfig(builder="resnet18"))
     model = ResNet(ResNetConfig(num_classes=5, pooling="aps", padding_mode="circular"))
     assert adopt_weights(model, start.load_weights()) == ["fc.bias", "fc.weight"]
@@ -76,7 +76,7 @@ def test_a_torchvision_network_is_a_start_once_its_weights_are_here(tmp_path, mo
 )
 def test_other_models_are_refused_in_words(tmp_path, name, words):
     with pytest.raises(UserError, match=words):
-        read_start(name, tmp_path)
+        find_start(name, tmp_path)
 
 
 def test_a_head_of_another_shape_keeps_all_of_its_own_values():
@@ -117,7 +117,7 @@ def test_mean_and_std_stay_those_of_the_start():
 
 def test_a_training_inherits_what_is_not_given(tmp_path, make_run):
     module = make_run(tmp_path)
-    side = read_start("run/tiny", tmp_path).preprocessing.crop_size
+    side = find_start("run/tiny", tmp_path).preprocessing.crop_size
     found = inherit_network(
         {"start_from": "run/tiny", "epochs": 3, "architecture": None, "image_size": None}, tmp_path
     )

@@ -14,7 +14,7 @@ from lab.session import Lab
 from models import onnx_export
 from models.registry import DEFAULT_MODEL
 from models.runs.run import STATES, create_run, read_run, write_bytes, write_json
-from models.training.resume import FILE as RESUME_FILE
+from models.training.resume import RESUME_FILE
 from tests.device import DEVICE
 from tests.panels import refresh
 from tests.unit.ui.widgets.test_html import EVIL, Reader
