@@ -9,12 +9,9 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-
-import psutil
 
 from analysis.errors import UserError
 from models.data.datasets import find_spec, full_path
@@ -23,12 +20,12 @@ from models.runs.changes import rename_run, requeue_run, write_notes
 from models.runs.files import open_to_add
 from models.runs.job import Job
 from models.runs.memory import keep_freed_memory
+from models.runs.process import end_process
 from models.runs.run import (
     UNFINISHED,
     Run,
     create_run,
     delete_run,
-    find_process,
     list_runs,
     next_name,
     read_run,
@@ -42,7 +39,6 @@ from models.terminal import printable_output
 from models.training.run import TrainingConfig, check_here
 
 MAX_WAITING = 8
-KILL_SECONDS = 10
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin while they wait would slow down the page
 ENTRY = "lab.jobs"
 """This module, as a process is started with it."""
@@ -97,36 +93,33 @@ class JobManager:
         """
         find_spec(config.dataset)
         check_here(config)
-        with self._starting:
-            name = name or next_name(self.runs_root, config.dataset)
-            config = _with_full_paths(config)
-            kept = self.runs_root / name / _kept_name(config.dataset) if is_upload else None
-            settings = replace(config, dataset=readable_path(kept) if kept else config.dataset).to_dict()
-            run_dir = self._create("training", name, settings)
-            if kept:
-                _keep(Path(config.dataset), kept)
-            self._launch(run_dir)
-        return name
+        upload = "dataset" if is_upload else None
+        return self.start_program("training", _with_full_paths(config).to_dict(), config.dataset, upload, name)
 
-    def start_program(self, kind: str, config: dict, title: str, upload: str | None = None) -> str:
-        """Starts another process that works long.
+    def start_program(
+        self, kind: str, config: dict, title: str, upload: str | None = None, name: str | None = None
+    ) -> str:
+        """Starts a process that works long.
 
         Args:
             kind: A key of ``JOBS``.
             config: The config.json that it will read.
             title: What the run's name is made from.
             upload: Key of ``config`` with the path of a file that may vanish: the run then keeps a copy.
+            name: The run's name, where it has one already.
 
         Returns:
             The run's name: ``title``, made fit for a folder name, with the next free number.
 
         Raises:
-            UserError: Too many runs wait, or the run cannot be stored or started.
+            UserError: The name is bad or taken, too many runs wait, or the run cannot be stored or started.
         """
         with self._starting:
-            name = next_name(self.runs_root, title)
+            name = name or next_name(self.runs_root, title)
             kept = self.runs_root / name / _kept_name(config[upload]) if upload else None
-            run_dir = self._create(kind, name, config | ({upload: readable_path(kept)} if kept else {}))
+            self._check_queue()
+            settings = config | ({upload: readable_path(kept)} if kept else {})
+            run_dir = create_run(self.runs_root, name, settings, kind)
             if kept:
                 _keep(Path(config[upload]), kept)
             self._launch(run_dir)
@@ -165,24 +158,8 @@ class JobManager:
             UserError: No such run, or the process cannot be ended.
         """
         run = self.read(name)
-        process = find_process(run.path)
-        if run.state not in UNFINISHED or process is None or process.pid == os.getpid():
+        if run.state not in UNFINISHED or not end_process(run.path):
             return
-        try:
-            family = [*process.children(recursive=True), process]
-            for member in family:
-                with suppress(psutil.NoSuchProcess):
-                    member.kill()
-        except psutil.NoSuchProcess:
-            return
-        except psutil.Error as error:
-            raise UserError(f"The process of the run {name} cannot be ended ({error}).") from error
-        deadline = time.monotonic() + KILL_SECONDS
-        # Not process.wait: a dead process stays listed where nobody collects it.
-        while find_process(run.path) is not None:
-            if time.monotonic() > deadline:
-                raise UserError(f"The process of the run {name} has not ended after {KILL_SECONDS} s; try again.")
-            time.sleep(0.01)
         ended = {"state": "stopped", "message": "Killed; what it had written by then is kept."}
         try:
             write_json(run.path / "status.json", {**self.read(name).status, **ended})
@@ -221,10 +198,6 @@ class JobManager:
     def list(self, *kinds: str) -> list[Run]:
         """All runs, or those of some kinds, newest first."""
         return [run for run in list_runs(self.runs_root) if not kinds or run.kind in kinds]
-
-    def _create(self, kind: str, name: str, config: dict) -> Path:
-        self._check_queue()
-        return create_run(self.runs_root, name, config, kind)
 
     def _check_queue(self) -> None:
         # One of the unfinished is the one that runs.

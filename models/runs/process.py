@@ -5,8 +5,10 @@ together with the start of the system that they count from; where a system does 
 ordinary clock has to do.
 """
 
+import os
 import shutil
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from models.runs.files import write_json
 
 LOG_TAIL_BYTES = 4000
 FULL_DISK_BYTES = 2**20
+KILL_SECONDS = 10
 LAUNCH_SECONDS = 60
 """How long a run may stay without a process while that is being started."""
 CREATED_SECONDS = 5
@@ -66,6 +69,35 @@ def find_process(run_dir: Path) -> psutil.Process | None:
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (UserError, psutil.Error, KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def end_process(run_dir: Path) -> bool:
+    """Ends the process that works on a run, with its children, at once.
+
+    Returns:
+        Whether there was one; this very process is none.
+
+    Raises:
+        UserError: It cannot be ended.
+    """
+    process = find_process(run_dir)
+    if process is None or process.pid == os.getpid():
+        return False
+    try:
+        for member in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error as error:
+        raise UserError(f"The process of the run {run_dir.name} cannot be ended ({error}).") from error
+    deadline = time.monotonic() + KILL_SECONDS
+    # Not process.wait: a dead process stays listed where nobody collects it.
+    while find_process(run_dir) is not None:
+        if time.monotonic() > deadline:
+            raise UserError(f"The process of the run {run_dir.name} has not ended after {KILL_SECONDS} s; try again.")
+        time.sleep(0.01)
+    return True
 
 
 def is_abandoned(run_dir: Path, status: dict) -> bool:
