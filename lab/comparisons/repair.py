@@ -156,7 +156,6 @@ JOB = Job(
     kind="repair",
     read_config=RepairConfig.from_dict,
     work=_work,
-    to_document=lambda document: document,
     summarize=_summarize,
     describe=lambda document: "finished",
     stopped="Stopped; the arms that were finished are kept.",

@@ -285,7 +285,6 @@ JOB = Job(
     kind="arms",
     read_config=ArmsConfig.from_dict,
     work=run_arms,
-    to_document=lambda document: document,
     summarize=lambda document: {"result": {name: document[name] for name in ("seconds", "sentence")}},
     describe=lambda document: document["sentence"],
     stopped="Stopped; what was trained is kept, and it can go on.",

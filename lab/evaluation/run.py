@@ -254,7 +254,6 @@ JOB = Job(
     kind="evaluation",
     read_config=EvaluationConfig.from_dict,
     work=_evaluate_in_turn,
-    to_document=lambda document: document,
     summarize=lambda document: {"result": {name: document[name] for name in ("seconds", "pairs")}},
     describe=lambda document: f"finished in {document['seconds']:.1f} s",
     stopped="Stopped; the chunks that were finished are kept.",

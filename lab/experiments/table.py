@@ -65,7 +65,6 @@ class Experiment:
         config: object,
         run_dir: Path,
         progress: Progress = no_progress,
-        should_stop: Callable[[], bool] = lambda: False,
         publish: Publish = lambda measurement, make_document: None,
         known: Sequence[dict] = (),
     ) -> dict:
@@ -76,7 +75,6 @@ class Experiment:
             config: Of the class ``config``.
             run_dir: Trained models become runs beside it, named after it.
             progress: Called between epochs and pictures; may raise Cancelled, which stops the experiment.
-            should_stop: Asked as often.
             publish: Told each measurement that is not among the known.
             known: Measurements of an earlier run with the same settings.
 
@@ -92,11 +90,6 @@ class Experiment:
         started = time.perf_counter()
         measured: list[dict] = []
 
-        def report(done: int, total: int) -> None:
-            if should_stop():
-                raise Cancelled
-            progress(done, total)
-
         def document(state: str) -> dict:
             facts = {"experiment": self.name, "title": self.title, "config": _to_plain(config), "state": state}
             found = self.summarize(config, measured)
@@ -106,7 +99,7 @@ class Experiment:
 
         try:
             earlier = {self._find_key(measurement): measurement for measurement in known}
-            for measurement in self.measure(lab, config, run_dir, report, earlier):
+            for measurement in self.measure(lab, config, run_dir, progress, earlier):
                 measured.append(measurement)
                 if self._find_key(measurement) not in earlier:
                     publish(measurement, lambda: document("running"))
@@ -243,6 +236,7 @@ def _run_in_turn(config: ExperimentConfig, writer: RunWriter, stop: StopRequest,
             writer.update(**_show(make_document()))
 
     def report(done: int, total: int) -> None:
+        stop.check()
         if may_report():
             left = (time.monotonic() - started) / done * (total - done) if done else None
             writer.update(step=done, total_steps=total, seconds_left=left)
@@ -254,7 +248,7 @@ def _run_in_turn(config: ExperimentConfig, writer: RunWriter, stop: StopRequest,
         lab = Lab(device=config.settings.device, runs_root=writer.run_dir.parent)
         run = EXPERIMENTS[config.experiment].run
         # After a stop in the queue it ends at its first report, with an empty table.
-        return run(lab, config.settings, writer.run_dir, report, lambda: stop.requested, keep, known)
+        return run(lab, config.settings, writer.run_dir, report, keep, known)
 
 
 class _Sometimes:
@@ -283,7 +277,6 @@ JOB = Job(
     kind="experiment",
     read_config=ExperimentConfig.from_dict,
     work=_run_in_turn,
-    to_document=lambda document: document,
     summarize=_summarize,
     describe=lambda document: f"{document['state']} in {document['seconds']:.1f} s. {document['sentence']}",
 )

@@ -56,7 +56,7 @@ class Job(Generic[Config, Result]):
     work: Callable[[Config, RunWriter, StopRequest, Listener], Result]
     describe: Callable[[Result], str]
     summarize: Callable[[Result], dict[str, Any]] = lambda result: {}
-    to_document: Callable[[Result], dict] | None = None
+    to_document: Callable[[Any], dict] | None = lambda document: document
     stopped: str = ""
     go_on: str = ""
     listen: Listener = ignore

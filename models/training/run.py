@@ -252,6 +252,7 @@ JOB = _TrainingJob(
     kind="training",
     read_config=TrainingConfig.from_dict,
     work=_train_in_turn,
+    to_document=None,
     summarize=_summarize,
     describe=lambda result: f"{result.state}: test accuracy {result.test_accuracy}, {result.seconds:.1f} s",
     listen=_print_epoch,

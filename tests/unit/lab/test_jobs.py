@@ -275,7 +275,7 @@ def test_every_kind_has_its_job(kind, tmp_path):
 
 def test_a_job_that_succeeds_is_described(tmp_path, monkeypatch, capsys):
     run_dir, seen = create_run(tmp_path, "a", {"epochs": 2}), []
-    job = Job(kind="sum", read_config=seen.append, work=lambda *_: 12, describe="result {}".format)
+    job = Job(kind="sum", read_config=seen.append, work=lambda *_: 12, describe="result {}".format, to_document=None)
     monkeypatch.setattr(jobs, "find_job", lambda run_dir: job)
     assert main([str(tmp_path / "x" / ".." / "a")]) == 0
     assert seen == [{"epochs": 2}] and capsys.readouterr() == ("result 12\n", "")
