@@ -64,6 +64,20 @@ def write_json(path: Path, values: dict) -> None:
     write_bytes(path, json.dumps(values, indent=1, allow_nan=False).encode())
 
 
+def overwrite_json(path: Path, values: dict) -> None:
+    """Changes a JSON file in its place, which a full disk allows where it has blocks enough.
+
+    Raises:
+        OSError: It has not, or there is no such file.
+    """
+    data = json.dumps(values, indent=1, allow_nan=False).encode()
+    with open_ordinary(path, os.O_RDWR, "rb+") as file:
+        if len(data) > 512 * getattr(os.fstat(file.fileno()), "st_blocks", 0):  # half of it would be no JSON
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.write(data)
+        file.truncate()
+
+
 def append_line(path: Path, values: dict) -> None:
     """Adds one object to a JSON Lines file; half a line at its end, left by a crash, spoils no other."""
     line = json.dumps(values, allow_nan=False).encode() + b"\n"

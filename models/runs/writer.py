@@ -7,7 +7,7 @@ from types import TracebackType
 
 from analysis.errors import UserError
 from models.ordinary_files import read_json
-from models.runs.files import append_line, write_json
+from models.runs.files import append_line, overwrite_json, write_json
 from models.runs.process import read_clock, record_process
 
 
@@ -19,19 +19,29 @@ class RunWriter:
         self._status = read_json(run_dir / "status.json")
 
     def __enter__(self) -> "RunWriter":
-        record_process(self.run_dir, os.getpid())
+        try:
+            record_process(self.run_dir, os.getpid())
+        except OSError as error:
+            self._note_failure(error)
+            raise
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
-            # On a full disk the error itself is what matters: it goes on into the log.
-            with suppress(OSError):
-                self.update(state="failed", message=_describe(error)[:2000])
+            self._note_failure(error)
 
     def update(self, **values: object) -> None:
         """Changes these entries of status.json and keeps the others; says by the way that the process is alive."""
         self._status |= values | {"heard": read_clock()}
         write_json(self.run_dir / "status.json", self._status)
+
+    def _note_failure(self, error: BaseException) -> None:
+        try:
+            self.update(state="failed", message=_describe(error)[:2000])
+        except OSError:
+            # On a full disk the error itself is what matters: it goes on into the log.
+            with suppress(OSError):
+                overwrite_json(self.run_dir / "status.json", self._status)
 
     def add_metrics(self, values: dict) -> None:
         """Appends one line to metrics.jsonl."""

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.errors import UserError
+from models.ordinary_files import read_json
 from models.runs import process as run_process
 from models.runs import run as runs
 from models.runs import writer as run_writer
+from models.runs.files import overwrite_json
 from models.runs.run import (
     RunWriter,
     SilentWriter,
@@ -384,12 +386,35 @@ def test_the_log_is_read_from_its_end(tmp_path):
     assert read_run(tmp_path, "a").log_tail.endswith("the end") and len(read_run(tmp_path, "a").log_tail) == 4000
 
 
+def refuse(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_noted_where_the_status_lies(tmp_path, monkeypatch):
+    """It has no room for another file; and what is noted stays true when it has again."""
+    for name, at in (("a", "write_json"), ("b", "record_process")):
+        path = create_run(tmp_path, name, {})
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+            patch.setattr(run_writer, "write_json", refuse)
+            patch.setattr(run_writer, at, refuse)
+            with RunWriter(path) as writer:
+                writer.update(state="running")
+        run = read_run(tmp_path, name)
+        assert run.state == "failed" and "No space left" in run.message and run.status["submitted"]
+
+
+def test_what_does_not_fit_in_its_place_leaves_the_file_as_it_was(tmp_path):
+    write_json(tmp_path / "a", {"step": 1})
+    with pytest.raises(OSError, match="No space left"):
+        overwrite_json(tmp_path / "a", {"step": 1, "message": "x" * 100_000})
+    assert read_json(tmp_path / "a") == {"step": 1}
+    overwrite_json(tmp_path / "a", {})
+    assert read_json(tmp_path / "a") == {}
+
+
 def test_the_cause_is_not_lost_when_the_disk_is_full(tmp_path, monkeypatch):
     path = create_run(tmp_path, "a", {})
-
-    def refuse(*_):
-        raise OSError(28, "No space left on device")
-
+    monkeypatch.setattr(run_writer, "overwrite_json", refuse)
     with pytest.raises(ValueError, match="the cause"), RunWriter(path):
         monkeypatch.setattr(run_writer, "write_json", refuse)
         raise ValueError("the cause")
