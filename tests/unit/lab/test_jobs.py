@@ -56,6 +56,24 @@ def manager(tmp_path):
         manager.kill(run.name)
 
 
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory):
+    """What the page forks its runs from, loaded once."""
+    first = JobManager(tmp_path_factory.mktemp("first"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "READY_SECONDS", PATIENCE)
+        first.warm_up()
+        yield first._launcher
+        first.close()
+
+
+@pytest.fixture
+def warm(manager, launcher):
+    """A manager whose runs begin at once."""
+    manager._launcher = launcher
+    return manager
+
+
 def is_training(manager: JobManager, name: str) -> bool:
     run = manager.read(name)
     assert run.state in ("queued", "preparing", "running"), run.message + run.log_tail
@@ -89,19 +107,19 @@ def test_a_training_outlives_its_manager_and_obeys_another(manager):
 @pytest.mark.parametrize(
     ("number", "state"), [(signal.SIGTERM, "stopped"), (signal.SIGKILL, "failed")], ids=["term", "kill"]
 )
-def test_signals_from_outside(manager, number, state):
-    name = manager.start(long_config(), "a")
-    wait_for(lambda: is_training(manager, name), "the first model")
-    pid = find_process(manager.read(name).path).pid
+def test_signals_from_outside(warm, number, state):
+    name = warm.start(long_config(), "a")
+    wait_for(lambda: is_training(warm, name), "the first model")
+    pid = find_process(warm.read(name).path).pid
     os.kill(pid, number)
-    wait_for(lambda: manager.read(name).state == state, state)
-    run = manager.read(name)
+    wait_for(lambda: warm.read(name).state == state, state)
+    run = warm.read(name)
     assert run.has_model
     load_run_model(run.path)
     wait_for(lambda: not psutil.pid_exists(pid), "the zombie to be collected")
     if state == "failed":
         assert "without saying why" in run.message
-        manager.delete(name)
+        warm.delete(name)
 
 
 def test_a_run_found_after_a_restart_can_be_killed_with_its_children(manager, tmp_path, monkeypatch):
@@ -185,23 +203,23 @@ def test_a_process_that_cannot_be_noted_is_ended(manager, monkeypatch):
     wait_for(lambda: not {child.pid for child in psutil.Process().children()} - before, "the end")
 
 
-def test_queue_in_order_with_stop_and_kill(manager):
+def test_queue_in_order_with_stop_and_kill(warm):
     first, second, third = (
-        manager.start(long_config(epochs=n), name) for name, n in zip("abc", (1000, 2, 2), strict=True)
+        warm.start(long_config(epochs=n), name) for name, n in zip("abc", (1000, 2, 2), strict=True)
     )
     with pytest.raises(UserError, match="already a run named b"):
-        manager.start(long_config(), "b")
-    fourth = manager.start(long_config(), "d")
-    wait_for(lambda: is_training(manager, first), "the first run")
-    assert {manager.read(name).state for name in (second, third, fourth)} == {"queued"}
-    manager.stop(fourth)
-    wait_for(lambda: manager.read(fourth).state == "stopped", "the stop of a waiting run")
-    assert not manager.read(fourth).has_model
-    manager.kill(first)
-    assert manager.read(first).state == "stopped" and manager.read(first).has_model
+        warm.start(long_config(), "b")
+    fourth = warm.start(long_config(), "d")
+    wait_for(lambda: is_training(warm, first), "the first run")
+    assert {warm.read(name).state for name in (second, third, fourth)} == {"queued"}
+    warm.stop(fourth)
+    wait_for(lambda: warm.read(fourth).state == "stopped", "the stop of a waiting run")
+    assert not warm.read(fourth).has_model
+    warm.kill(first)
+    assert warm.read(first).state == "stopped" and warm.read(first).has_model
     for name in (second, third):
-        wait_for(lambda name=name: manager.read(name).state == "finished", f"run {name}")
-    started = [(manager.read(name).path / "model.json").stat().st_mtime for name in (second, third)]
+        wait_for(lambda name=name: warm.read(name).state == "finished", f"run {name}")
+    started = [(warm.read(name).path / "model.json").stat().st_mtime for name in (second, third)]
     assert started == sorted(started)
 
 
@@ -292,36 +310,36 @@ def test_wrong_arguments_and_unknown_runs_are_one_line(tmp_path, capsys):
         assert out == "" and words in err and err.count("\n") == 1
 
 
-def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(manager, upload):
-    stopped = manager.start_program("evaluation", evaluation_of(upload), upload.name, upload="data")
+def test_evaluations_of_an_upload_finish_and_resume_where_they_were_stopped(warm, upload):
+    stopped = warm.start_program("evaluation", evaluation_of(upload), upload.name, upload="data")
     assert stopped == "my-garments-1"
-    wait_for(lambda: manager.read(stopped).status.get("step", 0) >= 2, "two chunks")
-    manager.stop(stopped)
-    whole = manager.start_program("evaluation", evaluation_of(upload), upload.name, upload="data")
+    wait_for(lambda: warm.read(stopped).status.get("step", 0) >= 2, "two chunks")
+    warm.stop(stopped)
+    whole = warm.start_program("evaluation", evaluation_of(upload), upload.name, upload="data")
     assert whole == "my-garments-2"
     upload.unlink()  # both have a copy
-    wait_for(lambda: manager.read(stopped).state == "stopped", "the stop")
-    run = manager.read(stopped)
+    wait_for(lambda: warm.read(stopped).state == "stopped", "the stop")
+    run = warm.read(stopped)
     assert run.kind == "evaluation" and run.document is None
     assert 2 <= run.status["step"] < run.status["total_steps"] == 10
     assert len(list(run.path.rglob("*.npz"))) >= run.status["step"]
 
-    manager.resume(stopped)
+    warm.resume(stopped)
     with pytest.raises(UserError, match=f"The run {stopped} is [a-z]+ and cannot be resumed"):
-        manager.resume(stopped)
+        warm.resume(stopped)
     for name in (stopped, whole):
-        wait_for(lambda name=name: manager.read(name).state not in UNFINISHED, f"the end of {name}")
-        ended = manager.read(name)
+        wait_for(lambda name=name: warm.read(name).state not in UNFINISHED, f"the end of {name}")
+        ended = warm.read(name)
         assert ended.state == "finished", ended.message + ended.log_tail
         assert ended.config["data"] == str(ended.path / "upload" / upload.name)
         assert ended.result["seconds"] > 0 and not list(ended.path.rglob("*.npz"))
-    resumed, document = manager.read(stopped).document, manager.read(whole).document
+    resumed, document = warm.read(stopped).document, warm.read(whole).document
     assert resumed["models"] == document["models"]
     assert document["models"][0]["num_images"] == document["models"][0]["num_labelled"] == 320
     assert 0 < document["models"][0]["statistics"]["consistency"]["value"] < 1
     with pytest.raises(UserError, match=f"The run {whole} is finished and cannot be resumed"):
-        manager.resume(whole)
-    assert [run.name for run in manager.list("evaluation", "repair")] == [stopped, whole]
+        warm.resume(whole)
+    assert [run.name for run in warm.list("evaluation", "repair")] == [stopped, whole]
 
 
 def test_a_program_gets_its_settings_and_its_own_copy_of_an_upload(idle, upload):
