@@ -92,11 +92,10 @@ def capsule(
     as_json: JsonOption = False,
 ) -> None:
     """Pack a finished training as one zip: settings, data hash, metrics, weights, report, reproduce.py."""
-    from lab.runs.report import build_run_report
-    from models.training.capsule import pack_capsule
+    from lab.runs.report import write_capsule
 
     run = read_run(runs_root(), name)
-    path = pack_capsule(run.path, out, build_run_report(run.path), pictures=pictures)
+    path = write_capsule(run, out, pictures=pictures)
     num_bytes = path.stat().st_size
     if as_json:
         print_json({"run": run.name, "path": str(path), "num_bytes": num_bytes})

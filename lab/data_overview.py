@@ -10,10 +10,13 @@ from torch import Tensor
 
 from analysis.errors import Progress, no_progress
 from lab.lru import RecentResults
+from models.data import cifar10
 from models.data.datasets import DATASETS, Dataset, Split, find_spec, load_dataset
 from models.data.duplicates import NearDuplicates, find_near_duplicates
+from models.data.fashion_mnist import find_files
 from models.data.folders import hash_files, list_files
 from models.data.shapes import ShapesConfig
+from models.names import find_path
 from models.settings import check_integer
 
 SPLITS = ("train", "validation", "test")
@@ -201,3 +204,19 @@ def _warn(dataset: Dataset, counts: tuple[int, ...], duplicates: NearDuplicates 
 def _percent(progress: Progress, start: int, end: int) -> Callable[[float, str], None]:
     """A callback for fractions that counts from ``start`` to ``end`` percent."""
     return lambda fraction, message: progress(round(start + fraction * (end - start)), 100)
+
+
+def is_quick(dataset: str, data_root: Path) -> bool:
+    """Whether a data set can be shown without being asked to."""
+    return dataset in IS_QUICK and IS_QUICK[dataset](find_path(data_root))
+
+
+IS_QUICK: dict[str, Callable[[Path], bool]] = {
+    "shapes": lambda data_root: True,
+    "digits": lambda data_root: True,
+    "fashion_mnist": lambda data_root: find_files(data_root) is not None,
+    "cifar10": lambda data_root: any(
+        (data_root / path).is_file() for path in (cifar10.TEST_FILE, cifar10.PYTHON_FOLDER / cifar10.TEST_NAME)
+    ),
+}
+"""Data set -> whether it can be shown within seconds, given the data root; all others wait for the button."""

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from starlette.middleware import Middleware
 
 from analysis.errors import UserError
-from models.data.samples import get_sample, list_samples
+from models.data.samples import get_sample
 from models.registry import DEFAULT_MODEL
 from models.settings import show_value
 from ui.api import add_endpoints
@@ -145,8 +145,9 @@ def _restore_links(
     def restore_picture(request: gr.Request) -> tuple:
         """Shows the sample that the address names."""
         wanted, _ = _read_link(services, request.query_params, {})
-        sample = list_samples().get(wanted.get("sample", ""))
-        return (str(sample.path), sample.name) if sample else (gr.skip(), gr.skip())
+        if "sample" not in wanted:
+            return gr.skip(), gr.skip()
+        return str(get_sample(wanted["sample"]).path), wanted["sample"]
 
     outputs = [bench.model, bench.card, bench.compare, bench.tab, tabs, first]
     outputs += [component for component, _ in linked.values()]

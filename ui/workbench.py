@@ -7,7 +7,7 @@ import gradio as gr
 import PIL.Image
 from markupsafe import Markup
 
-from models.data.samples import get_sample, list_samples
+from models.data.samples import list_samples
 from models.registry import DEFAULT_MODEL
 from models.zoo.spec import ModelSpec
 from ui.entry import read_position
@@ -38,7 +38,7 @@ def build_workbench(services: Services) -> Workbench:
     """Lays out the sidebar and wires what happens inside it."""
     with gr.Sidebar(width=340, elem_id="workbench"):
         image = Picture(
-            value=str(get_sample(DEFAULT_SAMPLE).path),
+            value=str(list_samples()[DEFAULT_SAMPLE].path),
             type="filepath",
             image_mode=None,
             format="png",

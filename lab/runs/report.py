@@ -16,10 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from analysis.confusion import Confusion, measure_confusion, select_classes
-from analysis.errors import UserError
+from analysis.errors import Progress, UserError, no_progress
 from lab.runs.examples import read_examples, read_predictions
 from models.checkpoints import ModelCard, read_json, read_model_card
 from models.runs.run import Run, read_run
+from models.training.capsule import pack_capsule
 from models.training.provenance import describe_config
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -65,6 +66,15 @@ def build_run_report(run_dir: str | Path) -> str:
             ("Environment", _read_environment(run_dir)),
         ],
     )
+
+
+def write_capsule(
+    run: Run, out_path: str | Path, *, pictures: bool = False, progress: Progress = no_progress
+) -> Path:
+    """Packs a finished training with its report; see :func:`models.training.capsule.pack_capsule`."""
+    page = build_run_report(run.path)
+    progress(1, 3)
+    return pack_capsule(run.path, out_path, page, pictures=pictures)
 
 
 @cache

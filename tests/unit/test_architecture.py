@@ -78,6 +78,7 @@ ORDER = (
     ("training",),
 )
 """What is in models, from the ground up."""
+MAX_PAST_THE_LAB = 40
 MAY_USE = {"comparisons": {"evaluation"}, "experiments": {"evaluation", "comparisons"}}
 """Rooms of lab that may use others."""
 
@@ -154,6 +155,19 @@ def test_rooms_of_the_lab_stand_apart():
         if top == "lab" and inside in rooms:
             others = {other.split(".")[1] for other in used(path) if other.startswith("lab.")}
             assert (others & rooms) - {inside} <= MAY_USE.get(inside, set()), name
+
+
+def test_the_page_reaches_past_the_lab_for_little_but_tables_and_types():
+    """What somebody can do, the lab does; a function of the rooms below it is called by the page in few places."""
+    past = []
+    for path in ROOT.glob("ui/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(("models.", "analysis.")):
+                found = [(node.module, alias.name) for alias in node.names]
+                # Functions and modules have small letters, tables and types do not.
+                past += [(path.name, *name) for name in found if name[1].islower()]
+    past = [name for name in past if not name[1].startswith(("analysis.figures", "analysis.errors"))]
+    assert len(past) < MAX_PAST_THE_LAB, past
 
 
 def test_only_the_table_of_jobs_names_other_modules_in_strings():

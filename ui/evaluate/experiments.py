@@ -8,6 +8,7 @@ from analysis.consistency.traces import PATHS
 from analysis.errors import UserError
 from lab.documents import read_document, read_rows
 from lab.experiments.table import EXPERIMENTS, configure
+from lab.own_pictures import list_folders
 from models.data.samples import list_samples
 from models.runs.run import Run
 from ui.evaluate.experiment_tables import show_rows
@@ -17,7 +18,7 @@ from ui.widgets.errors import shows_errors
 from ui.widgets.events import PRIVATE, Update
 from ui.widgets.html import explain_this, note_html, sentence_html
 from ui.widgets.job_view import JobView, Result, build_job_view
-from ui.widgets.own_data import find_own_data, list_folders
+from ui.widgets.own_data import find_own_data
 from ui.workbench import Workbench
 
 PICTURES = {"The picture on the left": "one", "All sample photographs": "samples"}
@@ -31,7 +32,7 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
             False, label="Full size", info="As published, which takes long", elem_id="experiment-full", min_width=200
         )
         source = gr.Dropdown(
-            [*PICTURES.items(), *((f"Folder {name}", name) for name in list_folders(services))],
+            [*PICTURES.items(), *((f"Folder {name}", name) for name in list_folders(services.lab.data_root))],
             value="one",
             label="Pictures for traces",
             elem_id="experiment-pictures",

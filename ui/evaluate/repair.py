@@ -9,12 +9,10 @@ from markupsafe import Markup
 from analysis.errors import UserError
 from analysis.figures.evaluation import plot_arm_layers, plot_arms
 from lab.comparisons.repair_config import RepairConfig
+from lab.comparisons.repair_start import find_data, list_cures
 from lab.documents import read_document
-from models.networks.repairs import list_arms
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
-from models.training.foreign_runs import find_dataset
-from models.training.warm_start import find_start
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors
@@ -69,7 +67,7 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
     def fit(model: str, chosen: list[str] | None) -> tuple[Update, Markup]:
         """Offers the cures that the model of the sidebar can have, and says why it cannot have the others."""
         try:
-            found = list_arms(find_start(model, services.lab.runs_root).config)
+            found = list_cures(model, services.lab.runs_root)
         except UserError as error:
             return gr.update(choices=[], value=[]), empty_html(str(error))
         names = [arm.name for arm in found if not arm.obstacle]
@@ -87,7 +85,7 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
         dataset = find_own_data(services, values[upload], values[folder]) if data == OWN else data
         config = RepairConfig(
             start_from=model,
-            dataset=_find_data(services, model) if data == SAME else dataset,
+            dataset=find_data(model, services.lab.runs_root) if data == SAME else dataset,
             arms=tuple(chosen),
             steps=values[steps],
             blur_size=int(values[blur_size]),
@@ -108,15 +106,6 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
     offer: Listener = {"fn": fit, "inputs": [bench.model, arms], "outputs": [arms, note], **HIDDEN}
     bench.model.change(**offer)
     return replace(view, on_open=offer)
-
-
-def _find_data(services: Services, model: str) -> str:
-    """What a model was trained on."""
-    if model == "fashion_cnn":
-        return "fashion_mnist"
-    if not model.startswith(RUN_PREFIX):
-        raise UserError(f"Choose the pictures that {model} shall be trained further on.")
-    return find_dataset(services.jobs.read(model.removeprefix(RUN_PREFIX).partition("@")[0]))
 
 
 def _build_result(services: Services) -> Result:

@@ -1,17 +1,13 @@
 """Choosing own pictures: an uploaded zip, a folder below the server's data root, or boxes to drop them into."""
 
-import tempfile
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
 
 import gradio as gr
 
 from analysis.errors import UserError
-from models.data.class_boxes import save_class_boxes
-from models.data.system_files import is_system_file
-from models.names import find_path, list_readable, simplify
+from lab.own_pictures import BoxStore, list_folders
+from models.names import simplify
 from ui.services import Services
 from ui.widgets.events import QUICK, Field
 
@@ -19,16 +15,14 @@ OWN = "own"
 """The choice that stands for own pictures among named data sets."""
 SOURCES = {"files": "A zip, or a folder on the server", "boxes": "Class boxes to drop pictures into"}
 FIRST_BOXES, MAX_BOXES = 2, 6
-MAX_WRAPPERS = 4
-"""Folders inside each other that are looked into for class folders."""
-MAX_KEPT_ZIPS = 16
-"""Packed boxes kept at a time; a run that trains on one has its own copy."""
 
 
 def build_own_data(services: Services, elem_id: str) -> tuple[gr.File, gr.Dropdown]:
     """The two controls; :func:`find_own_data` reads them."""
     upload = gr.File(file_types=[".zip"], label="A zip with one folder of pictures per class", height=120)
-    folder = gr.Dropdown(list_folders(services), value=None, label="or a folder in the data root", elem_id=elem_id)
+    folder = gr.Dropdown(
+        list_folders(services.lab.data_root), value=None, label="or a folder in the data root", elem_id=elem_id
+    )
     return upload, folder
 
 
@@ -40,33 +34,9 @@ def find_own_data(services: Services, upload: str | None, folder: str | None) ->
     """
     if upload:
         return upload
-    if folder in list_folders(services):
+    if folder in list_folders(services.lab.data_root):
         return str(services.lab.data_root.absolute() / folder)
     raise UserError("Upload a zip with one folder of pictures per class, or choose a folder.")
-
-
-def list_folders(services: Services) -> list[str]:
-    """Readable names of the folders in the data root in which there are several folders, perhaps inside of one."""
-    root = find_path(services.lab.data_root)
-    try:
-        names = list_readable(root)
-    except OSError:  # not there, or not to be read
-        return []
-    return sorted(shown for name, shown in names.items() if not name.startswith(".") and _has_folders(root / name))
-
-
-def _has_folders(path: Path) -> bool:
-    """Whether a folder, or a link to one, holds several folders, or one that does."""
-    try:
-        for _ in range(MAX_WRAPPERS):
-            inner = [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
-            inner = [child for child in inner if not is_system_file(PurePath(child.name))]
-            if len(inner) != 1:
-                return len(inner) > 1
-            path = inner[0]
-    except OSError:  # not a folder, or not to be read
-        pass
-    return False
 
 
 @dataclass(frozen=True)
@@ -135,32 +105,6 @@ def read_boxes(values: Mapping) -> dict[str, list[str]]:
 def count_boxes(values: Mapping) -> int:
     """How many boxes have pictures in them."""
     return sum(bool(values[f"box_files_{number}"]) for number in range(1, MAX_BOXES + 1))
-
-
-class BoxStore:
-    """Packed class boxes: the same pictures are the same file, and only the last ones are kept."""
-
-    def __init__(self, max_kept: int = MAX_KEPT_ZIPS):
-        self.max_kept = max_kept
-        self._folder: tempfile.TemporaryDirectory | None = None
-        self._kept: list[Path] = []
-        self._guard = threading.Lock()
-
-    def pack(self, files_by_class: Mapping[str, list[str]]) -> Path:
-        """The zip of these pictures.
-
-        Raises:
-            UserError: Too few or too many classes or pictures, or no space left.
-        """
-        with self._guard:
-            if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="convscope-boxes-")
-        path = save_class_boxes(files_by_class, self._folder.name)
-        with self._guard:
-            self._kept = [kept for kept in self._kept if kept != path] + [path]
-            while len(self._kept) > self.max_kept:
-                self._kept.pop(0).unlink(missing_ok=True)
-        return path
 
 
 def _build_boxes(elem_id: str) -> dict[str, Field]:

@@ -105,12 +105,9 @@ def _maker(services: Services, file: RunFile) -> Callable[[str | None, Progress]
 
 def _capsule_writer(pictures: bool) -> Callable[[Services, Run, Path, Progress], str]:
     def write(services: Services, run: Run, path: Path, report: Progress) -> str:
-        from lab.runs.report import build_run_report
-        from models.training.capsule import pack_capsule
+        from lab.runs.report import write_capsule
 
-        page = build_run_report(run.path)
-        report(1, 3)
-        pack_capsule(run.path, path, page, pictures=pictures)
+        write_capsule(run, path, pictures=pictures, progress=report)
         extra = "with the pictures that it keeps" if pictures else "without pictures"
         return f"settings, data hash, metrics, weights, report and reproduce.py of {run.name}, {extra}."
 

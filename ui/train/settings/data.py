@@ -9,18 +9,19 @@ from torch import Tensor
 
 from analysis.errors import Cancelled, Progress
 from analysis.figures.classes import plot_class_balance
-from lab.data_overview import DataOverview, describe_data
+from lab.data_overview import DataOverview, describe_data, is_quick
 from lab.network_summary import DataKind
+from lab.own_pictures import list_folders
 from models.data.datasets import DATASETS, OWN_PICTURES
 from models.data.shapes import COLORS, MAX_OCCLUSION, POSITIONS, ShapesConfig
 from models.training.config import TrainingConfig
 from ui.services import Services, Superseded
 from ui.train.settings.data_preview import describe_overview, draw_classes
-from ui.train.settings.data_values import Samples, find_subject, is_quick, read_data, read_kind
+from ui.train.settings.data_values import Samples, find_subject, read_data, read_kind
 from ui.widgets.errors import answers_errors, clears_on_errors
 from ui.widgets.events import PRIVATE, QUICK, Field, Listener, Manner, Update, Work
 from ui.widgets.html import empty_html
-from ui.widgets.own_data import OWN, OwnPictures, build_own_pictures, list_folders
+from ui.widgets.own_data import OWN, OwnPictures, build_own_pictures
 
 VIEW = "data-preview"
 SIDES = (16, 28, 32, 48, 64, 96, 128, 160, 192, 224, 256)
@@ -121,7 +122,7 @@ def build_data_panel(services: Services) -> DataPanel:
     def open_panel(request: gr.Request, progress: gr.Progress = gr.Progress(), *inputs: Any) -> tuple:
         """Lists the folders that there are by now, and looks if that is quick."""
         update = follow(request, progress, *inputs)
-        folders = gr.update(choices=list_folders(services))
+        folders = gr.update(choices=list_folders(services.lab.data_root))
         return (folders, *(update if isinstance(update, tuple) else (gr.skip(),) * len(outputs)))
 
     inputs = [*fields.values(), about, shown]

@@ -2,37 +2,20 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from analysis.errors import UserError
-from lab.data_overview import DataOverview, describe_data
+from lab.data_overview import DataOverview, describe_data, is_quick
 from lab.network_summary import DataKind, find_kind
-from models.data import cifar10
-from models.data.fashion_mnist import find_files
 from models.data.shapes import ShapesConfig
-from models.names import find_path
 from ui.widgets.own_data import OWN, OwnPictures, count_boxes
 
 SHAPES_KEYS = ("position", "color", "clutter", "min_size", "max_size", "occlusion", "num_images")
-IS_QUICK: dict[str, Callable[[Path], bool]] = {
-    "shapes": lambda data_root: True,
-    "digits": lambda data_root: True,
-    "fashion_mnist": lambda data_root: find_files(data_root) is not None,
-    "cifar10": lambda data_root: any(
-        (data_root / path).is_file() for path in (cifar10.TEST_FILE, cifar10.PYTHON_FOLDER / cifar10.TEST_NAME)
-    ),
-}
-"""Data set -> whether it can be shown within seconds, given the data root; all others wait for the button."""
 SAMPLES, SAMPLED_SHAPES, MAX_SAMPLES_KEPT = 3, 60, 32
-
-
-def is_quick(dataset: str, data_root: Path) -> bool:
-    """Whether a data set can be shown without being asked to."""
-    return dataset in IS_QUICK and IS_QUICK[dataset](find_path(data_root))
 
 
 def find_subject(values: Mapping) -> Hashable:

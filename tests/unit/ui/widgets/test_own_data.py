@@ -1,21 +1,20 @@
 """Pictures dropped into class boxes become a data set."""
 
 import os
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from PIL import Image
 
 from analysis.errors import UserError
+from lab.own_pictures import list_folders
 from lab.session import Lab
 from models.data.datasets import load_dataset
 from models.names import find_path
 from models.training.config import TrainingConfig
 from tests.own_pictures import make_folder
 from tests.own_pictures import pictures as pictures_of
-from ui.widgets.own_data import MAX_BOXES, BoxStore, count_boxes, find_own_data, list_folders, read_boxes
+from ui.widgets.own_data import MAX_BOXES, count_boxes, find_own_data, read_boxes
 
 
 def make_values(**boxes) -> dict:
@@ -25,15 +24,6 @@ def make_values(**boxes) -> dict:
     for number, (name, files) in enumerate(boxes.items(), start=1):
         values |= {f"box_name_{number}": name, f"box_files_{number}": files}
     return values
-
-
-@pytest.fixture
-def pictures(tmp_path):
-    files = []
-    for number in range(5):
-        files.append(str(tmp_path / f"{number}.png"))
-        Image.new("RGB", (9, 9), (number, 0, 0)).save(files[-1])
-    return files
 
 
 def test_boxes_without_pictures_are_left_out():
@@ -50,21 +40,6 @@ def test_a_box_needs_a_name_of_its_own():
         read_boxes(values | {"box_name_2": " cats"})
 
 
-def test_the_same_boxes_are_one_file_and_only_the_last_are_kept(pictures):
-    store = BoxStore(max_kept=2)
-    first = store.pack({"a": pictures, "b": pictures})
-    assert store.pack({"a": pictures, "b": pictures}) == first
-    with zipfile.ZipFile(first) as archive:
-        assert len(archive.namelist()) == 10
-    second, third = (store.pack({"a": pictures, name: pictures}) for name in "cd")
-    assert not first.exists() and second.exists() and third.exists()
-
-
-def test_too_few_pictures_are_refused(pictures):
-    with pytest.raises(UserError, match="1 classes"):
-        BoxStore().pack({"a": pictures})
-
-
 @pytest.fixture
 def services(tmp_path):
     return SimpleNamespace(lab=SimpleNamespace(data_root=tmp_path / "data"))
@@ -72,7 +47,7 @@ def services(tmp_path):
 
 def test_folders_in_the_data_root(services, tmp_path, monkeypatch):
     """Several folders, perhaps in one around them, or behind a link; readable, whatever their bytes are."""
-    assert list_folders(services) == []
+    assert list_folders(services.lab.data_root) == []
     root, korean = services.lab.data_root, os.fsdecode("사진".encode("cp949"))
     for path in ("pets/cats", "pets/dogs", "around/pets/cats", "around/pets/dogs", "one/cats", ".git/a", ".git/b"):
         (root / path).mkdir(parents=True)
@@ -91,7 +66,7 @@ def test_folders_in_the_data_root(services, tmp_path, monkeypatch):
         return read(path)
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    assert list_folders(services) == ["around", "link", "pets", "사진"]
+    assert list_folders(services.lab.data_root) == ["around", "link", "pets", "사진"]
     assert find_path(find_own_data(services, None, "사진")) == root / korean
     assert find_own_data(services, None, "link") == str(root / "link")
     for missing in (None, "none", "../elsewhere", korean):
@@ -105,7 +80,7 @@ def test_a_data_root_whose_own_name_is_not_utf8(tmp_path):
     for name in ("cats", "dogs"):
         make_folder(root / "pets", pictures_of(name))
     services = SimpleNamespace(lab=Lab("cpu", data_root=root / "data" / "..", runs_root=tmp_path / "runs"))
-    assert str(services.lab.data_root) == str(tmp_path / "사진") and list_folders(services) == ["pets"]
+    assert str(services.lab.data_root) == str(tmp_path / "사진") and list_folders(services.lab.data_root) == ["pets"]
     path = find_own_data(services, None, "pets")
     assert TrainingConfig(path, data_root=str(services.lab.data_root)).to_dict()["dataset"].encode()
     loaded = load_dataset(path, data_root=services.lab.data_root, seed=0, image_size=16)

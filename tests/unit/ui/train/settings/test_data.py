@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from analysis.errors import UserError
-from lab.data_overview import describe_data
+from lab.data_overview import IS_QUICK, describe_data, is_quick
 from lab.jobs import JobManager
 from lab.session import Lab
 from models.data.datasets import DATASETS
@@ -19,7 +19,7 @@ from tests.device import DEVICE
 from ui.services import Services
 from ui.train.settings.data import build_data_panel
 from ui.train.settings.data_preview import GAP, describe_overview, draw_classes, draw_grid
-from ui.train.settings.data_values import IS_QUICK, find_subject, is_quick
+from ui.train.settings.data_values import find_subject
 from ui.widgets.own_data import OWN
 
 

@@ -1,0 +1,33 @@
+"""Class boxes become a data set, and stay one file while they are the same."""
+
+import zipfile
+
+import pytest
+from PIL import Image
+
+from analysis.errors import UserError
+from lab.own_pictures import BoxStore
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    files = []
+    for number in range(5):
+        files.append(str(tmp_path / f"{number}.png"))
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(files[-1])
+    return files
+
+
+def test_the_same_boxes_are_one_file_and_only_the_last_are_kept(pictures):
+    store = BoxStore(max_kept=2)
+    first = store.pack({"a": pictures, "b": pictures})
+    assert store.pack({"a": pictures, "b": pictures}) == first
+    with zipfile.ZipFile(first) as archive:
+        assert len(archive.namelist()) == 10
+    second, third = (store.pack({"a": pictures, name: pictures}) for name in "cd")
+    assert not first.exists() and second.exists() and third.exists()
+
+
+def test_too_few_pictures_are_refused(pictures):
+    with pytest.raises(UserError, match="1 classes"):
+        BoxStore().pack({"a": pictures})
