@@ -30,10 +30,7 @@ MAX_CLASSES = 15
 """In the confusion matrix; of more classes those that are confused most."""
 MAX_VALUE_LENGTH = 300
 MAX_DATA_BYTES = 32 * 2**20
-_CHARTS = {
-    "Loss": ("train_loss", "val_loss"),
-    "Accuracy": ("train_accuracy", "val_accuracy"),
-}
+_CHARTS = {"Loss": ("train_loss", "val_loss"), "Accuracy": ("train_accuracy", "val_accuracy")}
 _COLORS = {"train": "#b45309", "val": "#1d4ed8"}
 _LABELS = {"train": "training", "val": "validation"}
 _RIGHT, _WRONG = "29, 78, 216", "220, 38, 38"

@@ -10,11 +10,7 @@ from ui.widgets.events import Tab, Values
 from ui.widgets.job_view import offer_runs
 from ui.workbench import Workbench
 
-PANELS = {
-    "Data set": build_evaluation_panel,
-    "Repair": build_repair_panel,
-    "Experiments": build_experiments_panel,
-}
+PANELS = {"Data set": build_evaluation_panel, "Repair": build_repair_panel, "Experiments": build_experiments_panel}
 
 
 def build_evaluate_tab(services: Services, bench: Workbench) -> Tab:

@@ -137,9 +137,7 @@ def _wire_parts(run: gr.Dropdown, part: gr.State, panels: dict[str, Panel], tabs
     for name, panel in panels.items():
         others = [other for other in panels.values() if other is not panel]
         opened = tabs[name].select(
-            lambda name=name, others=others: {part: name, **_stop(others)},
-            *(None, [part, *_stop(others)]),
-            **QUICK,
+            lambda name=name, others=others: {part: name, **_stop(others)}, *(None, [part, *_stop(others)]), **QUICK
         )
         opened.then(panel.refresh, set(panel.inputs), panel.outputs, **HIDDEN)
         run.change(_refresh_if_open(name, part, panel), {part, *panel.inputs}, panel.outputs, **QUICK)

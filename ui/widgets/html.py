@@ -135,10 +135,7 @@ def progress_html(share: float) -> Markup:
 
 
 def table_html(
-    headings: Iterable[str],
-    rows: Iterable[Iterable[object]],
-    label: str = "Table",
-    attributes: Markup = Markup(""),
+    headings: Iterable[str], rows: Iterable[Iterable[object]], label: str = "Table", attributes: Markup = Markup("")
 ) -> Markup:
     """A table that scrolls, by keyboard too.
 

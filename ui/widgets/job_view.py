@@ -45,12 +45,7 @@ class JobView:
     on_open: Listener | None = None
 
 
-def build_job_view(
-    services: Services,
-    kind: str,
-    empty: str,
-    build_result: Callable[[], Result],
-) -> JobView:
+def build_job_view(services: Services, kind: str, empty: str, build_result: Callable[[], Result]) -> JobView:
     """Lays out the view of one kind of run and wires it.
 
     Args:

@@ -25,9 +25,7 @@ FORGET_SECONDS = 5
 
 
 def build_rate_panel(
-    services: Services,
-    fields: Mapping[str, Field],
-    read: Callable[[Mapping], TrainingConfig],
+    services: Services, fields: Mapping[str, Field], read: Callable[[Mapping], TrainingConfig]
 ) -> None:
     """Lays out a button and what it finds; the suggestion goes into the field ``learning_rate``.
 
@@ -63,11 +61,7 @@ def build_rate_panel(
         return sentence_html(text, "good"), shown, suggestion
 
     find.click(
-        test,
-        list(fields.values()),
-        [finding, plot, fields["learning_rate"]],
-        **PRIVATE,
-        show_progress_on=finding,
+        test, list(fields.values()), [finding, plot, fields["learning_rate"]], **PRIVATE, show_progress_on=finding
     )
 
 
