@@ -11,6 +11,8 @@ run: $(VENV)/.run-ready
 test: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	find ui -name '*.pyi' -delete  # by gradio, without types
+	$(BIN)/mypy analysis models lab ui commands app.py cli.py
 	$(BIN)/python -m tests.browser.chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/app
 	$(BIN)/python -m pytest tests/browser  # by themselves: a starved page shows nothing but that

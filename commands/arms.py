@@ -55,6 +55,8 @@ def arms(
         number = {} if seeds is None else {"seeds": seeds}
         config = vary(build_config(TrainingConfig, settings), varied.strip(), values.split(","), **number)
     document = JOB.start(config, runs_root() / check_name(name))
+    if document is None:  # stopped, as one of several processes
+        return
     if as_json:
         print_json(document)
         return

@@ -153,6 +153,8 @@ def experiment(
     settings = {key: value for key, value in given.items() if value is not None} | _read_settings(more or [])
     config = configure(experiment, settings, full=full)
     document = JOB.start(config, place_run(runs_root(), config, name), _show_measurement)
+    if document is None:  # stopped, as one of several processes
+        return
     if as_json:
         print_json(document)
         return

@@ -182,6 +182,8 @@ def repair(
         **settings,
     )
     document = JOB.start(config, runs_root() / check_name(name))
+    if document is None:  # stopped, as one of several processes
+        return
     if as_json:
         print_json(document)
         return

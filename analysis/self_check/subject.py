@@ -276,7 +276,7 @@ class Subject:
 class _HeadMode(TorchFunctionMode):
     """Notes the name of the last function that made an output without positions of one with them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.name: str | None = None
 

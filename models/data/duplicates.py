@@ -135,9 +135,9 @@ def find_near_duplicates(
 class _Nearest:
     """The nearest pairs of all that are added, their number, and the ids in them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.pairs: list[DuplicatePair] = []
-        self.count, self.ids = 0, set()
+        self.count, self.ids = 0, set[int]()
 
     def add(self, one: str, other: str, ids: np.ndarray, other_ids: np.ndarray, distances: np.ndarray) -> tuple:
         """Adds pairs of two splits; returns the ids in each as sets."""

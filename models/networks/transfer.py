@@ -65,7 +65,8 @@ class TransferConfig(ArchitectureConfig):
     title: ClassVar[str] = "Transfer learning"
     max_parameters: ClassVar[int] = 700_000_000
 
-    image_size: Annotated[int | None, Integer(8, 1024, title="Side of the picture in pixels")] = None
+    # None only until __post_init__, which asks the backbone.
+    image_size: Annotated[int | None, Integer(8, 1024, title="Side of the picture in pixels")] = None  # type: ignore[assignment]
     # A name that is not there gets a sentence without all those that are.
     backbone: Annotated[str, Choice(BACKBONES, title="Backbone"), BeforeValidator(_check_backbone)] = DEFAULT_BACKBONE
     mode: Annotated[str, Choice(MODES, title="What is trained")] = "frozen"
