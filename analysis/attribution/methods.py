@@ -9,19 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from analysis.attribution import captum_methods
-from analysis.attribution.obstacles import ForwardTrace, default_layer, list_feature_maps, trace_forward
+from analysis.attribution.obstacles import ForwardTrace, trace_forward
 from analysis.errors import Progress, UserError, no_progress
 from analysis.network.hooks import preserved
-
-__all__ = [
-    "METHODS",
-    "Attribution",
-    "Method",
-    "attribute",
-    "default_layer",
-    "find_obstacles",
-    "list_feature_maps",
-]
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,6 @@ def default_layer(module: nn.Module, inputs: Tensor) -> str | None:
     return trace_forward(module, inputs).default_layer
 
 
-def list_feature_maps(module: nn.Module, inputs: Tensor) -> list[str]:
-    """Returns the names of all modules with a feature map ``(1, C, h, w)``, in the order of execution."""
-    return list(trace_forward(module, inputs).feature_maps)
-
-
 class _Recorder:
     """Notes feature maps and calls of ReLU modules."""
 

@@ -13,8 +13,6 @@ from analysis.network.geometry_calls import Call, iterate_tensors
 from analysis.network.geometry_rules import MAKERS, find_rule
 from analysis.network.windows import UNKNOWN, Axis, Geometry, merge
 
-__all__ = ["UNKNOWN", "Axis", "Geometry", "GeometryMode"]
-
 
 class GeometryMode(TorchFunctionMode):
     """Follows geometry from ``inputs (N, C, H, W)`` through everything computed inside the ``with`` block.

@@ -74,22 +74,6 @@ def _spread_along(place: int, default: int | None = None) -> Rule:
     return rule
 
 
-def _normalize_layer(call: Call, index: int) -> Geometry | None:
-    return _spread(call, index, range(-len(call.get("normalized_shape", 1)), 0))
-
-
-def _normalize_groups(call: Call, index: int) -> Geometry | None:
-    return _spread(call, index, None)
-
-
-def _normalize_instances(call: Call, index: int) -> Geometry | None:
-    return _spread(call, index, None if call.get("use_input_stats", 5, True) else ())
-
-
-def _normalize_batch(call: Call, index: int) -> Geometry | None:
-    return _spread(call, index, None if call.get("training", 5, False) else ())
-
-
 def _mix_last(call: Call, index: int) -> Geometry | None:
     """A linear layer, which mixes everything along its last dimension."""
     return UNKNOWN if -1 in call.dims else _keep(call, index)
@@ -110,18 +94,6 @@ def _convolve(call: Call, index: int) -> Geometry | None:
         spans = (d * (k - 1) for k, d in zip(kernel, pair(dilation), strict=True))
         padding = (0, 0) if padding == "valid" else tuple(span // 2 for span in spans)
     return _slide(call, kernel, call.get("stride", 3, 1), padding, dilation)
-
-
-def _pool_max(call: Call, index: int) -> Geometry | None:
-    return _pool(call, 1, dilation=call.get("dilation", 4, 1))
-
-
-def _pool_average(call: Call, index: int) -> Geometry | None:
-    return _pool(call, 1)
-
-
-def _pool_power(call: Call, index: int) -> Geometry | None:
-    return _pool(call, 2, padding=0)
 
 
 def _pool(call: Call, place: int, *, padding=None, dilation=1) -> Geometry | None:
@@ -170,15 +142,18 @@ _RULES: dict[str, Rule] = {
     "conv2d": _convolve,
     "linear": _mix_last,
     "pad": _pad,
-    "layer_norm": _normalize_layer,
-    "group_norm": _normalize_groups,
-    "instance_norm": _normalize_instances,
-    "batch_norm": _normalize_batch,
+    "layer_norm": lambda call, index: _spread(call, index, range(-len(call.get("normalized_shape", 1)), 0)),
+    "group_norm": lambda call, index: _spread(call, index, None),
+    "instance_norm": lambda call, index: _spread(call, index, None if call.get("use_input_stats", 5, True) else ()),
+    "batch_norm": lambda call, index: _spread(call, index, None if call.get("training", 5, False) else ()),
     "normalize": _spread_along(2, 1),
     "topk": _spread_along(2, -1),
-    "lp_pool2d": _pool_power,
-    "avg_pool2d": _pool_average,
-    **_share(_pool_max, "max_pool2d _max_pool2d max_pool2d_with_indices"),
+    "lp_pool2d": lambda call, index: _pool(call, 2, padding=0),
+    "avg_pool2d": lambda call, index: _pool(call, 1),
+    **_share(
+        lambda call, index: _pool(call, 1, dilation=call.get("dilation", 4, 1)),
+        "max_pool2d _max_pool2d max_pool2d_with_indices",
+    ),
     **_share(_pool_adaptively, "adaptive_avg_pool2d adaptive_max_pool2d adaptive_max_pool2d_with_indices"),
     **_share(_spread_along(1), "softmax log_softmax softmin cumsum cumprod"),
     **_share(_spread_along(1, -1), "sort argsort glu"),

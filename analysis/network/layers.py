@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import UserError
-from analysis.network.geometry import Axis, GeometryMode
+from analysis.network.geometry import GeometryMode
 from analysis.network.hooks import watch_outputs
-from analysis.network.windows import Size
+from analysis.network.windows import Axis, Size
 
 HANDS_ON = ("Identity", "Dropout")
 """Modules whose output, in eval mode, is their input."""

@@ -6,9 +6,10 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from analysis.network.geometry import Axis, GeometryMode
+from analysis.network.geometry import GeometryMode
 from analysis.network.hooks import watch_outputs
 from analysis.network.layers import Layer
+from analysis.network.windows import Axis
 from analysis.shift.features import LANCZOS_SIZE
 
 Axes = tuple[Axis, Axis]

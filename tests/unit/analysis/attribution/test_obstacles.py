@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torchvision.models.maxvit import MaxVit
 
 from analysis.attribution.methods import attribute, find_obstacles
-from analysis.attribution.obstacles import default_layer, list_feature_maps, trace_forward
+from analysis.attribution.obstacles import default_layer, trace_forward
 from analysis.attribution.placement import enlarge, find_centres
 
 GUIDED = {"guided_backprop", "guided_grad_cam"}
@@ -118,14 +118,14 @@ def test_a_pooling_layer_is_no_default_but_can_be_chosen() -> None:
     image = torch.randn(1, 1, 8, 8)
 
     assert default_layer(model, image) == "0.1"
-    assert list_feature_maps(model, image) == ["0.0", "0.1", "0.2", "0"]
+    assert list(trace_forward(model, image).feature_maps) == ["0.0", "0.1", "0.2", "0"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(24, 40), (33, 17)])
 def test_oblong_images_have_feature_maps_too(height, width) -> None:
     model = tv.mobilenet_v2(width_mult=0.1)
 
-    assert "features.6" in list_feature_maps(model, torch.randn(1, 3, height, width))
+    assert "features.6" in trace_forward(model, torch.randn(1, 3, height, width)).feature_maps
 
 
 class FunctionalNet(nn.Module):

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from torchvision import models as zoo
 from torchvision.models.googlenet import BasicConv2d
 
-from analysis.network.geometry import Geometry, GeometryMode
+from analysis.network.geometry import GeometryMode
+from analysis.network.windows import Geometry
 
 SIDE = 37
 

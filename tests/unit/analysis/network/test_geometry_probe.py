@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision import models as zoo
 
-from analysis.network.geometry import Axis
 from analysis.network.hooks import watch_outputs
 from analysis.network.layers import Layer, list_layers
+from analysis.network.windows import Axis
 
 SIDE = 64
 """Of the pictures for networks that take one size only."""

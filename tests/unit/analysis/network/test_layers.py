@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from torchvision import models as zoo
 
 from analysis.errors import UserError
-from analysis.network.geometry import Axis
 from analysis.network.layers import extract_features, find_layer, is_feature_map, list_layers, outline
+from analysis.network.windows import Axis
 
 BUILDERS = {
     "resnet18": lambda: zoo.resnet18(weights=None),

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from analysis.network.geometry import Axis
 from analysis.network.layers import list_layers
+from analysis.network.windows import Axis
 from analysis.shift.move import BOUNDARIES, shift_pixels
 from analysis.shift.valid_region import find_seeing_cells, find_valid_cells, trace_axes
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from analysis.attribution.methods import default_layer
+from analysis.attribution.obstacles import default_layer
 from analysis.errors import Cancelled, UserError
 from lab.runs.mistakes import (
     LINEAR,
