@@ -41,7 +41,7 @@ def job(monkeypatch):
     processes = []
 
     def become(state: str, result: dict | None = None, *, alive: bool = False, **status) -> None:
-        def launch(manager, run_dir, kind):
+        def launch(manager, run_dir):
             known = read_run(run_dir.parent, run_dir.name).status
             write_json(run_dir / "status.json", known | {"state": state} | status)
             if result:
