@@ -286,7 +286,7 @@ def _read_settings(run: Run) -> dict:
 
 def _find_time(path: Path) -> int | None:
     try:
-        return path.stat().st_mtime_ns
+        return path.lstat().st_mtime_ns
     except OSError:
         return None
 

@@ -81,7 +81,7 @@ def open_examples(run: Run) -> Examples:
         UserError: Missing, damaged, or not what the network takes.
     """
     try:
-        times = [(run.path / name).stat().st_mtime_ns for name in ("examples.safetensors", "model.json")]
+        times = [(run.path / name).lstat().st_mtime_ns for name in ("examples.safetensors", "model.json")]
     except OSError as error:
         raise UserError(f"The run {run.name} has kept no pictures to show its network at work on.") from error
     key = (str(run.path.absolute()), *times)

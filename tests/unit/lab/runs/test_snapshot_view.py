@@ -15,6 +15,7 @@ from analysis.figures.drawing import draw_filters
 from lab.lru import RecentResults
 from lab.runs import snapshots
 from lab.runs.examples import list_snapshots
+from lab.runs.mistakes import find_version
 from lab.runs.snapshot_view import (
     MAX_FILTERS,
     draw_filters_on,
@@ -108,6 +109,15 @@ def test_what_does_not_exist_is_said(lab, run, step, index, layer, error, words)
 def test_a_run_without_pictures_says_so(lab, run):
     (run.path / "examples.safetensors").unlink()
     with pytest.raises(UserError, match="kept no pictures"):
+        open_examples(run)
+
+
+def test_a_link_to_nowhere_is_a_link_and_no_missing_file(run):
+    path = run.path / "examples.safetensors"
+    path.unlink()
+    path.symlink_to("/nowhere")
+    assert find_version(run)[0] is not None
+    with pytest.raises(UserError, match="it is a link"):
         open_examples(run)
 
 
