@@ -1,12 +1,15 @@
-"""Browser tests share one server and one Chromium; each test has a page of its own."""
+"""Browser tests share one server and one Chromium, those of a module also a page."""
+
+from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Error, Page, expect
 
 from tests.browser.chromium import ARGUMENTS, MISSING, find_chromium
 from tests.server import Server, run_server
 
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 30_000
+SCREEN = {"width": 1400, "height": 1000}
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +23,7 @@ def browser_type_launch_args(browser_type_launch_args):
 
 @pytest.fixture(scope="session")
 def browser_context_args(browser_context_args):
-    return {**browser_context_args, "viewport": {"width": 1400, "height": 1000}}
+    return {**browser_context_args, "viewport": SCREEN}
 
 
 @pytest.fixture(scope="session")
@@ -29,24 +32,67 @@ def server(tmp_path_factory, browser_type_launch_args) -> Server:
         yield running
 
 
-@pytest.fixture
-def lab_page(page: Page, server: Server) -> Page:
-    """The page as a visitor first sees it; fails the test if a script on it fails."""
+@pytest.fixture(scope="module")
+def page(browser: Browser, browser_context_args) -> Iterator[Page]:
+    """One for all tests of a module: gradio's scripts are loaded and compiled once."""
+    context = browser.new_context(**browser_context_args)
+    context.set_default_timeout(TIMEOUT_MS)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def whole_scripts(page: Page) -> Iterator[None]:
+    """Fails the test if a script on the page fails."""
     failures: list[str] = []
-    page.on("pageerror", lambda error: failures.append(str(error)))
-    page.set_default_timeout(TIMEOUT_MS)
-    page.goto(server.url)
-    expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
-    yield page
+
+    def note(error: Error) -> None:
+        failures.append(str(error))
+
+    page.on("pageerror", note)
+    yield
+    page.remove_listener("pageerror", note)
     assert not failures
 
 
 @pytest.fixture
-def open_tab(lab_page: Page):
-    """Opens a tab of ``lab_page`` by its title."""
+def visit(page: Page, server: Server) -> Iterator[Callable[..., Page]]:
+    """Opens the page anew, as a link with this query does; it is left blank, so that nothing of it is used again."""
 
-    def open_named(title: str) -> Page:
-        lab_page.get_by_role("tab", name=title, exact=True).click()
-        return lab_page
+    def open_link(query: str = "") -> Page:
+        page.goto(f"{server.url}/?{query}")
+        return page
 
-    return open_named
+    yield open_link
+    page.set_viewport_size(SCREEN)
+    page.goto("about:blank")
+
+
+@pytest.fixture
+def first_page(visit) -> Page:
+    """The page as a visitor first sees it."""
+    page = visit()
+    expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
+    return page
+
+
+@pytest.fixture
+def used_page(page: Page, server: Server) -> Page:
+    """The same as an earlier test with it has left it: for those that change nothing but the picture."""
+    if page.url != f"{server.url}/":
+        page.goto(server.url)
+        expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
+    page.evaluate("document.querySelectorAll('[data-testid=toast-close]').forEach((button) => button.click())")
+    return page
+
+
+@pytest.fixture
+def open_train(visit) -> Callable[[], Page]:
+    """Opens the Train tab; it shows the newest run."""
+
+    def open_tab() -> Page:
+        page = visit("tab=train")
+        expect(page.locator("#train-start")).to_be_visible()
+        return page
+
+    return open_tab

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from models.data.samples import get_sample, list_samples
 
@@ -29,73 +29,92 @@ def upload(page: Page, name: str, data: bytes) -> None:
     )
 
 
+def wait_for_silence(page: Page) -> None:
+    """Waits until what is under way has ended; fails where the page goes on asking at least every 2.5 seconds."""
+    requests: list[str] = []
+
+    def note(request: Request) -> None:
+        if "queue/join" in request.url:
+            requests.append(request.url)
+
+    page.on("request", note)
+    for _ in range(10):
+        requests.clear()
+        page.wait_for_timeout(2500)
+        if not requests:
+            break
+    page.remove_listener("request", note)
+    assert not requests
+
+
 def png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, format="PNG")
     return file.getvalue()
 
 
-def test_the_first_screen_shows_a_classified_sample_with_its_bars(lab_page):
-    bars = lab_page.locator("#classify-result .bars li")
+def test_the_first_screen_shows_a_classified_sample_with_its_bars(first_page):
+    bars = first_page.locator("#classify-result .bars li")
     expect(bars).to_have_count(5)
-    expect(lab_page.locator("#classify-result .card")).to_contain_text("4.7 million parameters")
+    expect(first_page.locator("#classify-result .card")).to_contain_text("4.7 million parameters")
 
 
-def test_a_sample_is_classified_on_click(lab_page):
+def test_a_sample_is_classified_on_click(used_page):
     index = list(list_samples()).index("coffee")
-    lab_page.locator("#samples button").nth(index).click()
-    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso, 95 %")
+    used_page.locator("#samples button").nth(index).click()
+    expect(used_page.locator("#classify-result .finding")).to_contain_text("espresso, 95 %")
 
 
-def test_an_upload_is_classified(lab_page):
-    upload(lab_page, "cup.png", get_sample("coffee").path.read_bytes())
-    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso")
+def test_an_upload_is_classified(used_page):
+    upload(used_page, "cup.png", get_sample("coffee").path.read_bytes())
+    expect(used_page.locator("#classify-result .finding")).to_contain_text("espresso")
 
 
-def test_a_tiff_is_classified_and_shown(lab_page):
+def test_a_tiff_is_classified_and_shown(used_page):
     """No browser shows a TIFF: a small PNG stands for it, while the model sees the file's own pixels."""
     file = io.BytesIO()
     Image.open(get_sample("coffee").path).resize((1800, 1200)).save(file, "TIFF")
-    upload(lab_page, "cup.tif", file.getvalue())
-    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso")
-    shown = lab_page.locator("#image img")
+    upload(used_page, "cup.tif", file.getvalue())
+    expect(used_page.locator("#classify-result .finding")).to_contain_text("espresso")
+    shown = used_page.locator("#image img")
     expect(shown).to_have_attribute("src", re.compile(r"cup\.tif\.preview\.png$"))
     expect(shown).to_have_js_property("naturalWidth", 1024)
-    lab_page.get_by_role("tab", name="Shift", exact=True).click()  # it finds the picture behind the preview
-    expect(lab_page.locator("#shift-view .finding")).to_contain_text("espresso")
+    used_page.get_by_role("tab", name="Shift", exact=True).click()  # it finds the picture behind the preview
+    expect(used_page.locator("#shift-view .finding")).to_contain_text("espresso")
+    used_page.get_by_role("tab", name="Classify", exact=True).click()
 
 
-def test_what_was_done_to_a_picture_is_said_beside_its_result(lab_page):
+def test_what_was_done_to_a_picture_is_said_beside_its_result(used_page):
     file, values = io.BytesIO(), np.asarray(Image.open(get_sample("coffee").path).convert("L"), np.float32)
     Image.fromarray(values).save(file, "TIFF")
-    upload(lab_page, "deep.tif", file.getvalue())
-    expect(lab_page.locator("#classify-result .note").first).to_contain_text("scaled by their own range")
+    upload(used_page, "deep.tif", file.getvalue())
+    expect(used_page.locator("#classify-result .note").first).to_contain_text("scaled by their own range")
 
 
-def test_two_models_are_compared(lab_page):
+def test_two_models_are_compared(first_page):
     index = list(list_samples()).index("ankle_boot")
-    lab_page.locator("#samples button").nth(index).click()
-    choose(lab_page, "compare", "fashion_cnn")
-    lab_page.keyboard.press("Escape")
-    expect(lab_page.locator("#classify-result .card")).to_have_count(2)
-    expect(lab_page.locator("#classify-result .card").nth(1)).to_contain_text("ankle boot")
-    expect(lab_page.locator("#classify-result .finding")).to_contain_text("The others: fashion_cnn: ankle boot")
+    first_page.locator("#samples button").nth(index).click()
+    choose(first_page, "compare", "fashion_cnn")
+    first_page.keyboard.press("Escape")
+    expect(first_page.locator("#classify-result .card")).to_have_count(2)
+    expect(first_page.locator("#classify-result .card").nth(1)).to_contain_text("ankle boot")
+    expect(first_page.locator("#classify-result .finding")).to_contain_text("The others: fashion_cnn: ankle boot")
 
 
-def test_many_files_give_a_table_and_a_csv(lab_page):
-    lab_page.get_by_text("Many pictures at once").click()
+def test_many_files_give_a_table_and_a_csv(first_page):
+    first_page.get_by_text("Many pictures at once").click()
     files = [
         {"name": "cup.png", "mimeType": "image/png", "buffer": get_sample("coffee").path.read_bytes()},
         {"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\nno more"},
         {"name": "cat.png", "mimeType": "image/png", "buffer": get_sample("chelsea").path.read_bytes()},
     ]
-    lab_page.locator("#batch-files input[type=file]").set_input_files(files)
-    expect(lab_page.locator("#batch-files")).to_contain_text("cat")
-    lab_page.locator("#batch-run").click()
-    expect(lab_page.locator("#batch-table")).to_contain_text("espresso")
-    expect(lab_page.locator("#batch-table")).to_contain_text("broken.png is damaged or cut short")
-    with lab_page.expect_download() as download:
-        lab_page.locator("#batch-csv").click()
+    first_page.locator("#batch-files input[type=file]").set_input_files(files)
+    expect(first_page.locator("#batch-files")).to_contain_text("cat")
+    first_page.locator("#batch-run").click()
+    expect(first_page.locator("#batch-table")).to_contain_text("espresso")
+    expect(first_page.locator("#batch-table")).to_contain_text("broken.png is damaged or cut short")
+    with first_page.expect_download() as download:
+        first_page.locator("#batch-csv").click()
     lines = download.value.path().read_text(encoding="utf-8-sig").splitlines()
     assert lines[0] == "file,model,class,probability,second,third,ms,problem"
     assert lines[1].startswith("cup.png,efficientnet_lite0,espresso,0.95")
@@ -113,41 +132,43 @@ NOT_PICTURES = {
 
 
 @pytest.mark.parametrize("name", NOT_PICTURES)
-def test_a_bad_file_gives_one_sentence_and_the_next_picture_works(lab_page, server, name):
+def test_a_bad_file_gives_one_sentence_and_the_next_picture_works(used_page, server, name):
     data, message = NOT_PICTURES[name]
-    upload(lab_page, name, data)
-    expect(lab_page.get_by_test_id("toast-body").first).to_contain_text(message)
-    lab_page.locator("#samples button").nth(list(list_samples()).index("coffee")).click()
-    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso")
+    upload(used_page, name, data)
+    expect(used_page.get_by_test_id("toast-body").first).to_contain_text(message)
+    used_page.locator("#samples button").nth(list(list_samples()).index("coffee")).click()
+    expect(used_page.locator("#classify-result .finding")).to_contain_text("espresso")
     assert server.is_alive
 
 
-def test_a_turned_photograph_is_seen_upright(lab_page):
+def test_a_turned_photograph_is_seen_upright(used_page):
     exif = Image.Exif()
     exif[274] = 6  # the camera was held sideways
     file = io.BytesIO()
     Image.open(get_sample("coffee").path).rotate(90, expand=True).save(file, format="JPEG", quality=95, exif=exif)
-    upload(lab_page, "turned.jpg", file.getvalue())
-    expect(lab_page.locator("#classify-result .finding")).to_contain_text("espresso")
+    upload(used_page, "turned.jpg", file.getvalue())
+    expect(used_page.locator("#classify-result .finding")).to_contain_text("espresso")
 
 
-def test_a_model_without_its_weights_says_what_to_do_and_the_rest_goes_on(lab_page):
-    choose(lab_page, "model", "squeezenet1_1")
-    expect(lab_page.locator("#model-card")).to_contain_text("5 MB to download")
-    toast = lab_page.get_by_test_id("toast-body").first
+def test_a_model_without_its_weights_says_what_to_do_and_the_rest_goes_on(first_page):
+    choose(first_page, "model", "squeezenet1_1")
+    expect(first_page.locator("#model-card")).to_contain_text("5 MB to download")
+    toast = first_page.get_by_test_id("toast-body").first
     expect(toast).to_contain_text("squeezenet1_1-b8a52dc0.pth")
     expect(toast).to_contain_text("hub/checkpoints")
-    choose(lab_page, "model", "fashion_cnn")
-    expect(lab_page.locator("#classify-result .finding")).to_contain_text("fashion_cnn sees")
+    choose(first_page, "model", "fashion_cnn")
+    expect(first_page.locator("#classify-result .finding")).to_contain_text("fashion_cnn sees")
 
 
-def test_without_a_picture_the_page_says_what_to_do(lab_page):
-    lab_page.locator("#image").get_by_label("Remove Image").click()
-    expect(lab_page.locator("#classify-result .empty")).to_contain_text("Choose a picture")
+def test_without_a_picture_the_page_says_what_to_do(used_page):
+    used_page.locator("#image").get_by_label("Remove Image").click()
+    expect(used_page.locator("#classify-result .empty")).to_contain_text("Choose a picture")
+    used_page.locator("#samples button").first.click()
+    expect(used_page.locator("#classify-result .finding")).to_be_visible()
 
 
-def test_a_link_restores_sample_model_tab_and_shift(page, server):
-    page.goto(f"{server.url}/?sample=ankle_boot&model=fashion_cnn&tab=shift&dx=-2&dy=1&boundary=circular&x=<script>")
+def test_a_link_restores_sample_model_tab_and_shift(visit, server):
+    page = visit("sample=ankle_boot&model=fashion_cnn&tab=shift&dx=-2&dy=1&boundary=circular&x=<script>")
     expect(page.locator("#shift-view .finding")).to_contain_text("Shifted 2 px left and 1 px down: still ankle boot")
     page.locator("#copy-link").click()
     expect(page).to_have_url(
@@ -156,15 +177,15 @@ def test_a_link_restores_sample_model_tab_and_shift(page, server):
     )
 
 
-@pytest.mark.parametrize("query", ["model=nothing", "tab=nothing", "dx=far", "sample=../../etc/passwd", "dx=99999"])
-def test_a_broken_link_opens_the_page_all_the_same(page, server, query):
-    page.goto(f"{server.url}/?{query}")
+@pytest.mark.parametrize("query", ["model=nothing&tab=nothing&dx=far&sample=../../etc/passwd", "dx=99999"])
+def test_a_broken_link_opens_the_page_all_the_same(visit, query):
+    page = visit(query)
     expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
 
 
-def test_on_a_phone_nothing_is_wider_than_the_screen(page, server):
+def test_on_a_phone_nothing_is_wider_than_the_screen(page, visit):
     page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(server.url)
+    visit()
     expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
     for title, result in (
         ("Shift", "#shift-view .pair"),
@@ -176,12 +197,8 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, server):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_link_with_picture_and_model_comes_to_rest(page, server):
+def test_a_link_with_picture_and_model_comes_to_rest(visit):
     """Gradio's page can send both changes again and again."""
-    page.goto(f"{server.url}/?tab=shift&model=fashion_cnn&sample=sneaker")
+    page = visit("tab=shift&model=fashion_cnn&sample=sneaker")
     expect(page.locator("#shift-view .finding")).to_contain_text("sneaker")
-    page.wait_for_timeout(3000)  # what is still under way
-    requests = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.wait_for_timeout(2500)
-    assert not [url for url in requests if "queue/join" in url]
+    wait_for_silence(page)

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from models.data.shapes import SHAPES
 from models.runs.run import read_run
 from tests.browser.test_classify import choose
-from tests.browser.test_train import open_part, train_shapes
+from tests.browser.test_train import finish_run, open_part
 
 
 def show_run(page: Page, name: str) -> None:
@@ -15,9 +15,9 @@ def show_run(page: Page, name: str) -> None:
     page.get_by_role("option", name=name, exact=True).click()
 
 
-def test_a_relabelled_training_picture_is_trained_with_anew(open_tab, server):
-    page = open_tab("Train")
-    first = train_shapes(page, 2)
+def test_a_relabelled_training_picture_is_trained_with_anew(open_train, server):
+    first = finish_run(server, "relabelled", epochs=2)
+    page = open_train()
     open_part(page, "Errors")
     page.get_by_label("training, the largest losses", exact=True).check()
     expect(page.locator("#errors-heading")).to_contain_text("The training pictures with the largest losses")
@@ -46,9 +46,9 @@ def test_a_relabelled_training_picture_is_trained_with_anew(open_tab, server):
     expect(page.locator("#errors-corrections")).to_contain_text(f"1 correction to {first}, all trained with.")
 
 
-def test_corrections_stay_with_their_run_and_survive_a_reload(open_tab, server):
-    page = open_tab("Train")
-    first, second = train_shapes(page, 2), train_shapes(page, 3)
+def test_corrections_stay_with_their_run_and_survive_a_reload(open_train, server):
+    first, second = (finish_run(server, f"corrected-{epochs}", epochs=epochs) for epochs in (2, 3))
+    page = open_train()
     open_part(page, "Errors")
     listed = page.locator("#errors-corrections")
     finding = page.locator("#errors-finding")
@@ -62,15 +62,14 @@ def test_corrections_stay_with_their_run_and_survive_a_reload(open_tab, server):
         expect(listed).to_contain_text(shown)
         expect(listed.locator("td")).to_have_count(5 if shown else 0)
     page.reload()
-    page.get_by_role("tab", name="Train", exact=True).click()
     open_part(page, "Errors")
     expect(finding).to_contain_text(f"{second}:")  # the newest
     expect(listed).to_contain_text(f"1 correction to {second}, not trained with yet.")
 
 
-def test_a_cell_of_the_matrix_opens_validation_pictures_whichever_are_shown(open_tab):
-    page = open_tab("Train")
-    train_shapes(page, 2)
+def test_a_cell_of_the_matrix_opens_validation_pictures_whichever_are_shown(open_train, server):
+    finish_run(server, "matrix", epochs=3)
+    page = open_train()
     open_part(page, "Errors")
     page.get_by_label("training, the largest losses", exact=True).check()
     expect(page.locator("#errors-heading")).to_contain_text("training pictures")

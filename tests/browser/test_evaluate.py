@@ -15,16 +15,10 @@ PARTS = {"Data set": "#eval-start", "Repair": "#repair-start", "Experiments": "#
 
 
 @pytest.fixture
-def evaluate(lab_page: Page) -> Page:
-    choose(lab_page, "model", "fashion_cnn")
-    expect(lab_page.locator("#classify-result .finding")).to_contain_text("fashion_cnn sees")
-    open_evaluate(lab_page)
-    return lab_page
-
-
-def open_evaluate(page: Page) -> None:
-    page.get_by_role("tab", name="Evaluate", exact=True).click()
+def evaluate(visit) -> Page:
+    page = visit("tab=evaluate&model=fashion_cnn")
     expect(page.locator("#eval-start")).to_be_visible()
+    return page
 
 
 def set_number(page: Page, label: str, value: int) -> None:
@@ -65,7 +59,6 @@ def test_an_evaluation_survives_a_reload_and_goes_on_after_a_stop(evaluate, serv
     expect(status).to_contain_text("running", timeout=LONG_MS)
     name = run_name(evaluate, "evaluation")
     evaluate.reload()
-    open_evaluate(evaluate)
     expect(status).to_contain_text(f"{name}: running", timeout=LONG_MS)
     evaluate.locator("#evaluation-stop").click()
     expect(status).to_contain_text(f"{name}: stopped", timeout=LONG_MS)
@@ -90,8 +83,8 @@ def test_cures_are_offered_when_the_tab_is_opened(evaluate):
     expect(evaluate.locator("#repair-arms label").first).to_be_visible()
 
 
-def test_a_repair_bench_makes_a_model_of_every_arm(page, server):
-    page.goto(f"{server.url}/?tab=evaluate&model=fashion_cnn")
+def test_a_repair_bench_makes_a_model_of_every_arm(evaluate, visit):
+    page = evaluate
     page.get_by_role("tab", name="Repair", exact=True).click()
     arms = page.locator("#repair-arms label")
     expect(arms.first).to_be_visible()
@@ -109,7 +102,7 @@ def test_a_repair_bench_makes_a_model_of_every_arm(page, server):
     models = [f"run/{arm['run']}" for arm in document["arms"]]
     assert len(models) == 2
     expect(page.locator("#repair-finding tbody tr td:last-child")).to_have_text(models)
-    page.goto(server.url)
+    visit()
     expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
     for model in models:
         choose(page, "model", model)
@@ -125,12 +118,13 @@ def test_traces_of_the_picture_are_drawn_on_one_click(evaluate):
     assert len(document["rows"]) == 1
 
 
-@pytest.mark.parametrize(("part", "start"), PARTS.items())
-def test_on_a_phone_no_part_is_wider_than_the_screen(page, server, part, start):
+def test_on_a_phone_no_part_is_wider_than_the_screen(page, visit):
     page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{server.url}/?tab=evaluate&model=fashion_cnn")
-    page.get_by_role("tab", name=part, exact=True).click()
-    expect(page.locator(start)).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    boxes = "[...document.querySelectorAll('.block:has(> .checkbox-container)')]"
-    assert page.evaluate(f"{boxes}.filter((box) => box.scrollWidth > box.clientWidth).length") == 0  # none is cut off
+    visit("tab=evaluate&model=fashion_cnn")
+    for part, start in PARTS.items():
+        page.get_by_role("tab", name=part, exact=True).click()
+        expect(page.locator(start)).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        boxes = "[...document.querySelectorAll('.block:has(> .checkbox-container)')]"
+        cut_off = page.evaluate(f"{boxes}.filter((box) => box.scrollWidth > box.clientWidth).length")
+        assert cut_off == 0

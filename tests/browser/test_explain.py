@@ -12,8 +12,8 @@ FINDING = "#explain-view .finding"
 
 
 @pytest.fixture
-def explain(open_tab) -> Page:
-    page = open_tab("Explain")
+def explain(visit) -> Page:
+    page = visit("tab=explain")
     expect(page.locator(FINDING)).to_contain_text("Grad-CAM for tiger cat")
     return page
 
@@ -27,7 +27,10 @@ def test_every_method_runs_on_one_click(explain):
         expect(explain.locator("#explain-view figure img")).to_have_count(3)
 
 
-def test_another_class_can_be_explained(explain):
+def test_another_class_can_be_explained_and_evidence_that_is_not_there_gives_a_message(explain):
+    choose(explain, "explain-sign", "Against the class")
+    expect(explain.locator(FINDING)).to_contain_text("No pixel speaks against this class")
+    choose(explain, "explain-sign", "For the class")
     choose(explain, "explain-target", "Egyptian cat")
     expect(explain.locator(FINDING)).to_contain_text("Grad-CAM for Egyptian cat (36 %, not the predicted class)")
 
@@ -45,17 +48,11 @@ def test_overlay_and_signed_map_can_be_downloaded(explain):
     assert values.min() < 0 < values.max()
 
 
-def test_feature_maps_and_first_filters_are_shown(explain):
+def test_feature_maps_and_first_filters_are_shown_and_follow_the_model(explain):
+    explain.get_by_text("Filters of the first layer").click()
+    expect(explain.locator("#filters-view figure")).to_have_count(32)
     explain.get_by_text("Feature maps of a layer").click()
     expect(explain.locator("#features-view figure")).to_have_count(48)
-    explain.get_by_text("Filters of the first layer").click()
-    expect(explain.locator("#filters-view figure")).to_have_count(32)
-
-
-def test_open_panels_follow_the_model(explain):
-    explain.get_by_text("Filters of the first layer").click()
-    expect(explain.locator("#filters-view figure")).to_have_count(32)
-    explain.get_by_text("Feature maps of a layer").click()
     expect(explain.locator("#features-view .finding")).to_contain_text("bn2: 1280 x 7 x 7")
     choose(explain, "model", "fashion_cnn")
     expect(explain.locator("#features-view .finding")).to_contain_text("128 x 7 x 7")
@@ -70,11 +67,6 @@ def test_a_late_result_of_the_old_model_does_not_replace_the_new_one(explain):
     expect(explain.locator("#explain-view figure").first).to_contain_text("What the network sees")
     explain.wait_for_timeout(4000)  # as long as the old explanation would have taken
     expect(explain.locator(FINDING)).to_contain_text("Saliency")
-
-
-def test_evidence_that_is_not_there_gives_a_message(explain):
-    choose(explain, "explain-sign", "Against the class")
-    expect(explain.locator(FINDING)).to_contain_text("No pixel speaks against this class")
 
 
 def test_a_long_method_can_be_cancelled(explain):

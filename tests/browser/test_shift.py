@@ -17,13 +17,10 @@ STARTS = {
 """Part of the tab -> what starts it, and what appears then."""
 
 
-def open_small(page: Page, sample: str = "sneaker") -> Page:
-    """Opens the Shift tab with the small network and a sample, on a page that shows the Classify tab."""
-    choose(page, "model", "fashion_cnn")
-    expect(page.locator("#classify-result .finding")).to_contain_text("fashion_cnn sees")
-    choose_sample(page, sample)
-    expect(page.locator("#classify-result .finding")).to_contain_text(f"fashion_cnn sees: {sample}")
-    page.get_by_role("tab", name="Shift", exact=True).click()
+def open_small(visit, sample: str = "sneaker") -> Page:
+    """Opens the Shift tab with the small network and a sample."""
+    page = visit(f"tab=shift&model=fashion_cnn&sample={sample}")
+    expect(page.locator(FINDING)).to_contain_text(sample)
     expect(page.locator("#shift-maps .finding")).to_contain_text("relative error")
     return page
 
@@ -34,67 +31,48 @@ def choose_sample(page: Page, name: str) -> None:
 
 
 @pytest.fixture
-def shift(open_tab) -> Page:
-    page = open_tab("Shift")
-    expect(page.locator("#shift-view .finding")).to_contain_text("Shifted 3 px right: still tiger cat")
-    return page
+def shift(first_page: Page) -> Page:
+    first_page.get_by_role("tab", name="Shift", exact=True).click()
+    expect(first_page.locator(FINDING)).to_contain_text("Shifted 3 px right: still tiger cat")
+    return first_page
 
 
-def test_both_pictures_predictions_and_maps_are_shown(shift):
+def test_both_pictures_predictions_maps_and_a_chart_of_every_layer_are_shown(shift):
     expect(shift.locator("#shift-view figure img")).to_have_count(2)
     expect(shift.locator("#shift-view .bars")).to_have_count(2)
     expect(shift.locator("#shift-maps figure img")).to_have_count(3)
     expect(shift.locator("#shift-maps .scale")).to_have_count(1)
     expect(shift.locator("#shift-maps .finding")).to_contain_text("relative error")
-
-
-def test_the_slider_moves_the_picture_when_it_is_released(shift):
-    slider = shift.locator("#shift-dy input[type=range]")
-    slider.focus()
-    slider.press("ArrowRight")
-    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 3 px right and 1 px down")
-
-
-def test_buttons_move_by_one_pixel(shift):
-    shift.locator("#nudge-left").click()
-    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 2 px right")
-    shift.locator("#nudge-up").click()
-    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 2 px right and 1 px up")
-    shift.locator("#nudge-zero").click()
-    expect(shift.locator("#shift-view .finding")).to_contain_text("Not shifted")
-
-
-def test_arrow_keys_move_the_focused_view(shift):
-    shift.locator("#shift-view [role=group]").focus()
-    for key, text in (("ArrowRight", "4 px right"), ("ArrowDown", "4 px right and 1 px down"), ("ArrowLeft", "3 px")):
-        shift.keyboard.press(key)
-        expect(shift.locator("#shift-view .finding")).to_contain_text(f"Shifted {text}")
-
-
-def test_boundary_and_layer_can_be_chosen(shift):
-    choose(shift, "shift-boundary", "Wrap around")
-    expect(shift.locator("#shift-view .note")).to_contain_text("comes back on the other")
-    choose(shift, "shift-layer", "blocks.0 ")
-    expect(shift.locator("#shift-maps .finding")).to_contain_text("Layer blocks.0")
-
-
-def test_an_example_runs_on_the_first_click(shift):
-    shift.get_by_role("button", name="As far right as it goes").click()
-    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 56 px right")
-    choose(shift, "model", "fashion_cnn")
-    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 7 px right")
-    shift.get_by_role("button", name="1 px down").click()
-    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 1 px down")
-    shift.get_by_role("button", name="As far right as it goes").click()
-    expect(shift.locator("#shift-view .finding")).to_contain_text("Shifted 7 px right")
-
-
-def test_the_chart_has_every_layer(shift):
     shift.get_by_text("Error at every layer").click()
     expect(shift.locator("#shift-layers .js-plotly-plot .scatterlayer .point").first).to_be_visible()
 
 
-def test_a_shift_without_surroundings_says_how_far_it_can_go(shift):
+def test_slider_buttons_and_arrow_keys_move_the_picture(shift):
+    slider = shift.locator("#shift-dy input[type=range]")
+    slider.focus()
+    slider.press("ArrowRight")  # the slider is released
+    expect(shift.locator(FINDING)).to_contain_text("Shifted 3 px right and 1 px down")
+    shift.locator("#nudge-left").click()
+    expect(shift.locator(FINDING)).to_contain_text("Shifted 2 px right and 1 px down")
+    shift.locator("#nudge-up").click()
+    expect(shift.locator(FINDING)).to_contain_text("Shifted 2 px right:")
+    shift.locator("#nudge-zero").click()
+    expect(shift.locator(FINDING)).to_contain_text("Not shifted")
+    shift.locator("#shift-view [role=group]").focus()
+    for key, text in (
+        ("ArrowRight", "1 px right"),
+        ("ArrowDown", "1 px right and 1 px down"),
+        ("ArrowLeft", "1 px "),
+    ):
+        shift.keyboard.press(key)
+        expect(shift.locator(FINDING)).to_contain_text(f"Shifted {text}")
+
+
+def test_boundary_and_layer_can_be_chosen_and_a_boundary_says_how_far_it_can_go(shift):
+    choose(shift, "shift-boundary", "Wrap around")
+    expect(shift.locator("#shift-view .note")).to_contain_text("comes back on the other")
+    choose(shift, "shift-layer", "blocks.0 ")
+    expect(shift.locator("#shift-maps .finding")).to_contain_text("Layer blocks.0")
     choose(shift, "shift-boundary", "Real surroundings")
     slider = shift.locator("#shift-dy input[type=number]")
     slider.fill("40")
@@ -102,19 +80,26 @@ def test_a_shift_without_surroundings_says_how_far_it_can_go(shift):
     expect(shift.get_by_test_id("toast-body").first).to_contain_text("dy from -16 to 16")
 
 
-def test_another_model_brings_its_own_limits(shift):
+def test_an_example_runs_on_the_first_click_within_the_limits_of_the_model(shift):
+    shift.get_by_role("button", name="As far right as it goes").click()
+    expect(shift.locator(FINDING)).to_contain_text("Shifted 56 px right")
     choose(shift, "model", "fashion_cnn")
+    expect(shift.locator(FINDING)).to_contain_text("Shifted 7 px right")
     expect(shift.locator("#shift-dx input[type=range]")).to_have_attribute("max", "7")
     expect(shift.locator("#shift-maps .finding")).to_contain_text("features.")
+    shift.get_by_role("button", name="1 px down").click()
+    expect(shift.locator(FINDING)).to_contain_text("Shifted 1 px down")
+    shift.get_by_role("button", name="As far right as it goes").click()
+    expect(shift.locator(FINDING)).to_contain_text("Shifted 7 px right")
 
 
 @pytest.fixture
-def small(lab_page: Page) -> Page:
-    return open_small(lab_page)
+def small(visit) -> Page:
+    return open_small(visit)
 
 
-def test_the_ends_of_the_sliders_follow_a_link(page, server):
-    page.goto(f"{server.url}/?tab=shift&model=fashion_cnn")
+def test_the_ends_of_the_sliders_follow_a_link(visit):
+    page = visit("tab=shift&model=fashion_cnn")
     for slider in ("#shift-dx", "#shift-dy"):
         expect(page.locator(f"{slider} input[type=range]")).to_have_attribute("max", "7")
     expect(page.locator(FINDING)).to_contain_text("Shifted 3 px right")
@@ -139,7 +124,8 @@ def test_a_step_of_a_quarter_moves_the_picture_by_a_quarter(small):
     expect(small.locator(FINDING)).to_contain_text("Shifted 3 px right and 0.25 px up")
 
 
-def test_the_circular_twin_is_called_another_network(small):
+def test_the_margin_says_how_close_a_change_is_and_the_circular_twin_is_called_another_network(small):
+    expect(small.locator(FINDING)).to_have_text(re.compile(r"margin \+[\d.]+ → [+-][\d.]+\.$"))
     expect(small.locator("#shift-view .note")).not_to_contain_text("twin")
     choose(small, "shift-padding", "Circular twin")
     expect(small.locator("#shift-view .note")).to_contain_text(
@@ -147,8 +133,8 @@ def test_the_circular_twin_is_called_another_network(small):
     )
 
 
-def test_a_link_restores_the_circular_twin(page, server):
-    page.goto(f"{server.url}/?tab=shift&model=fashion_cnn&dx=4&boundary=circular&padding=circular")
+def test_a_link_restores_the_circular_twin(visit):
+    page = visit("tab=shift&model=fashion_cnn&dx=4&boundary=circular&padding=circular")
     expect(page.locator("#shift-view .note")).to_contain_text("circular twin")
     # The total stride is 4 and nothing has a border: the logits stay, and so does the margin.
     expect(page.locator(FINDING)).to_have_text(re.compile(r"margin ([+-][\d.e-]+) → \1\.$"))
@@ -156,18 +142,12 @@ def test_a_link_restores_the_circular_twin(page, server):
     expect(page).to_have_url(re.compile("dx=4.*padding=circular"))
 
 
-def test_the_margin_says_how_close_a_change_is(small):
-    margin = re.compile(r"margin \+[\d.]+ → [+-][\d.]+\.$")
-    expect(small.locator(FINDING)).to_have_text(margin)
-
-
-@pytest.mark.parametrize("part", STARTS)
-def test_on_a_phone_no_part_is_wider_than_the_screen(page, server, part):
+def test_on_a_phone_no_part_is_wider_than_the_screen(page, visit):
     page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{server.url}/?tab=shift&model=fashion_cnn")
+    visit("tab=shift&model=fashion_cnn")
     expect(page.locator("#shift-maps .finding")).to_contain_text("relative error")
-    page.get_by_role("tab", name=part, exact=True).click()
-    button, result = STARTS[part]
-    page.locator(button).click()
-    expect(page.locator(result)).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for part, (button, result) in STARTS.items():
+        page.get_by_role("tab", name=part, exact=True).click()
+        page.locator(button).click()
+        expect(page.locator(result)).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390

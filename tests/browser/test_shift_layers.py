@@ -13,8 +13,8 @@ from tests.browser.test_shift_map import download
 
 
 @pytest.fixture
-def small(lab_page: Page) -> Page:
-    return open_small(lab_page)
+def small(visit) -> Page:
+    return open_small(visit)
 
 
 def measure(page: Page) -> None:

@@ -9,16 +9,32 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
 from models.runs.run import list_runs, read_run
-from tests.browser.test_classify import choose
+from models.training.config import TrainingConfig
+from models.training.run import train as run_training
+from tests.browser.test_classify import choose, wait_for_silence
+from tests.server import Server
 
 STATUS = "#train-status"
 
 
+SMALL = {
+    "dataset": "shapes",
+    "shapes": {"num_images": 400, "clutter": 0.0, "color": "by_class"},
+    "model": {"channels": [8, 12]},
+    "batch_size": 20,
+    "device": "cpu",
+}
+
+
 @pytest.fixture
-def train(open_tab) -> Page:
-    page = open_tab("Train")
-    expect(page.locator("#train-start")).to_be_visible()
-    return page
+def train(open_train) -> Page:
+    return open_train()
+
+
+def finish_run(server: Server, name: str, **options) -> str:
+    """Trains a small network here, in less than a second: a run for the page to look into."""
+    run_training(TrainingConfig.from_dict(SMALL | options), server.runs_root / name)
+    return name
 
 
 def make_zip(*paths: str) -> bytes:
@@ -45,16 +61,6 @@ def set_epochs(page: Page, number: int) -> None:
     epochs.press("Enter")
 
 
-def train_shapes(page: Page, epochs: int) -> str:
-    """Trains on drawn shapes to the end; returns the run's name."""
-    page.get_by_role("tab", name="Data", exact=True).click()
-    choose(page, "train-dataset", "Drawn shapes")
-    set_epochs(page, epochs)
-    page.locator("#train-start").click()
-    expect(page.locator(STATUS)).to_contain_text(f"finished after {epochs} epochs", timeout=120_000)
-    return page.locator("#train-run input").input_value()
-
-
 def open_part(page: Page, title: str) -> None:
     page.locator("#train-results").get_by_role("tab", name=title, exact=True).click()
 
@@ -67,42 +73,45 @@ def upload_zip(page: Page, name: str, data: bytes) -> None:
     expect(page.get_by_text(name.removesuffix(".zip"))).to_be_visible()
 
 
-def start_long_training(page: Page) -> str:
-    """Starts many epochs on drawn shapes; returns the run's name once steps are being made."""
+def choose_little(page: Page) -> None:
+    """A thousand drawn shapes and a small network."""
     choose(page, "train-dataset", "Drawn shapes")
-    set_epochs(page, 50)
+    pictures = page.get_by_label("number input for Pictures")
+    pictures.fill("1000")
+    pictures.press("Enter")
+    page.get_by_role("tab", name="Network", exact=True).click()
+    page.get_by_label("Channels, one number per block").first.fill("8, 12")
+    expect(page.locator("#network-summary")).not_to_contain_text("47,")
+
+
+def start_training(page: Page, epochs: int) -> None:
+    set_epochs(page, epochs)
     page.locator("#train-start").click()
-    expect(page.locator(STATUS)).to_contain_text("pictures a second", timeout=60_000)
-    return page.locator("#train-run input").input_value()
 
 
-def test_training_survives_a_reload_and_a_second_browser_and_stop_stops_it(train, server, browser: Browser):
-    name = start_long_training(train)
+def test_training_survives_a_reload_and_a_second_browser_which_stops_it_and_goes_on(train, server, browser: Browser):
+    status = train.locator(STATUS)
+    choose(train, "train-dataset", "Drawn shapes")
+    start_training(train, 50)
+    expect(status).to_contain_text("pictures a second", timeout=60_000)
+    name = train.locator("#train-run input").input_value()
     train.reload()
-    train.get_by_role("tab", name="Train", exact=True).click()
-    expect(train.locator(STATUS)).to_contain_text(f"{name}: running")
+    expect(status).to_contain_text(f"{name}: running")
     other = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
-    other.goto(server.url)
-    other.get_by_role("tab", name="Train", exact=True).click()
-    expect(other.locator(STATUS)).to_contain_text(f"{name}: running", timeout=30_000)
+    other.goto(f"{server.url}/?tab=train")
+    expect(other.locator(STATUS)).to_contain_text(f"{name}: running")
     other.locator("#train-stop").click()
     for page in (other, train):
-        expect(page.locator(STATUS)).to_contain_text(f"{name}: stopped", timeout=30_000)
-    assert read_run(server.runs_root, name).state == "stopped"
+        expect(page.locator(STATUS)).to_contain_text(f"{name}: stopped")
     other.context.close()
-
-
-def test_a_stopped_training_goes_on_from_where_it_was(train, server):
-    name = start_long_training(train)
-    train.locator("#train-stop").click()
-    expect(train.locator(STATUS)).to_contain_text(f"{name}: stopped", timeout=30_000)
     before = read_run(server.runs_root, name)
+    assert before.state == "stopped"
     train.locator("#train-resume").click()
-    expect(train.locator(STATUS)).to_contain_text(f"{name}: running", timeout=30_000)
-    expect(train.locator(STATUS)).to_contain_text("pictures a second", timeout=60_000)
+    expect(status).to_contain_text(f"{name}: running")
+    expect(status).to_contain_text("pictures a second", timeout=60_000)
     train.wait_for_timeout(1500)
     train.locator("#train-stop").click()
-    expect(train.locator(STATUS)).to_contain_text(f"{name}: stopped", timeout=30_000)
+    expect(status).to_contain_text(f"{name}: stopped")
     run = read_run(server.runs_root, name)
     epochs = [line["epoch"] for line in run.metrics if line["kind"] == "epoch"]
     assert run.status["step"] > before.status["step"] and epochs == list(range(1, len(epochs) + 1))
@@ -112,7 +121,10 @@ def test_a_stopped_training_goes_on_from_where_it_was(train, server):
 
 
 def test_a_finished_model_is_used_in_the_other_tabs(train):
-    name = train_shapes(train, 3)
+    choose_little(train)
+    start_training(train, 2)
+    expect(train.locator(STATUS)).to_contain_text("finished after 2 epochs", timeout=120_000)
+    name = train.locator("#train-run input").input_value()
     expect(train.locator("#train-accuracy .js-plotly-plot")).to_be_visible()
     train.locator("#train-use").click()
     expect(train.locator("#model input")).to_have_value(f"run/{name}")
@@ -161,11 +173,7 @@ def test_a_comparison_is_followed_again_after_a_visit_to_another_tab(train):
 def test_leaving_the_tab_ends_the_polling(train):
     train.get_by_role("tab", name="Classify", exact=True).click()
     expect(train.locator("#classify-result .finding")).to_be_visible()
-    train.wait_for_timeout(1500)  # what was under way
-    requests = []
-    train.on("request", lambda request: requests.append(request.url))
-    train.wait_for_timeout(2500)
-    assert not [url for url in requests if "heartbeat" not in url]
+    wait_for_silence(train)
 
 
 def test_settings_that_cannot_work_are_refused_in_one_sentence(train):
@@ -196,7 +204,7 @@ def test_data_and_augmentation_are_seen_before_training(train):
 
 
 def test_a_learning_rate_is_found(train):
-    choose(train, "train-dataset", "Drawn shapes")
+    choose_little(train)
     train.get_by_role("tab", name="Training", exact=True).click()
     train.locator("#train-find-rate").click()
     expect(train.locator("#train-rate-finding")).to_contain_text("Suggested peak", timeout=120_000)
@@ -204,8 +212,9 @@ def test_a_learning_rate_is_found(train):
     assert 1e-4 < found < 10
 
 
-def test_a_confusion_cell_opens_its_pictures_and_time_can_be_scrubbed(train):
-    train_shapes(train, 3)
+def test_a_confusion_cell_opens_its_pictures_and_time_can_be_scrubbed(open_train, server):
+    finish_run(server, "scrubbed", epochs=3)
+    train = open_train()
     open_part(train, "Errors")
     expect(train.locator("#errors-finding")).to_contain_text("validation pictures")
     expect(train.locator("#errors-confusion .js-plotly-plot")).to_be_visible()
@@ -221,8 +230,9 @@ def test_a_confusion_cell_opens_its_pictures_and_time_can_be_scrubbed(train):
     expect(train.locator("#train-results")).to_contain_text("After step 0: accuracy")
 
 
-def test_two_runs_are_compared_and_a_capsule_comes_back(train, server, tmp_path):
-    first, second = train_shapes(train, 2), train_shapes(train, 3)
+def test_two_runs_are_compared_and_a_capsule_comes_back(open_train, server, tmp_path):
+    first, second = (finish_run(server, f"trained-{epochs}", epochs=epochs) for epochs in (2, 3))
+    train = open_train()
     open_part(train, "Runs")
     table = train.locator("#runs-table")
     for name in (first, second):
@@ -249,15 +259,16 @@ def test_two_runs_are_compared_and_a_capsule_comes_back(train, server, tmp_path)
     )
 
 
-def test_the_slider_through_training_measures_the_run_that_is_chosen(train, server):
+def test_the_slider_through_training_measures_the_run_that_is_chosen(open_train, server):
     """Of two runs with equally many moments nothing else changes with the run: neither slider, picture nor layer."""
-    first, second = train_shapes(train, 5), train_shapes(train, 6)
+    first, second = (finish_run(server, f"every-{n}", max_steps=10 * n, snapshot_every=n) for n in (5, 6))
     moments = [len(list((server.runs_root / name / "snapshots").iterdir())) for name in (first, second)]
-    assert first != second and moments[0] == moments[1]
+    assert moments[0] == moments[1] > 1
+    train = open_train()
     open_part(train, "Time")
     measured = train.locator("#time-measures [data-moment]")
     expect(measured).to_have_count(1, timeout=60_000)
-    expect(measured).to_contain_text("After step 126:")
+    expect(measured).to_contain_text("After step 60:")
     train.locator("#train-run input").click()
     train.get_by_role("option", name=first, exact=True).click()
-    expect(measured).to_contain_text("After step 105:", timeout=60_000)
+    expect(measured).to_contain_text("After step 50:", timeout=60_000)
