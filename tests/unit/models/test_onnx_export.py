@@ -18,6 +18,7 @@ from models.networks.small_cnn import POOLING, SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.onnx_export import INPUT, OUTPUT, TOLERANCE, export_onnx
 from models.zoo.lite0 import efficientnet_lite0
+from tests.nightly import mostly_nightly
 
 SMALL = {
     "mlp": {"hidden": (9, 8)},
@@ -70,7 +71,7 @@ def test_every_architecture(tmp_path, name):
     check(build(name, **SMALL.get(name, {})), PREPROCESSING, tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize("pooling", POOLING)
+@pytest.mark.parametrize("pooling", mostly_nightly(POOLING, {"max", "blur_stride", "aps"}))
 def test_every_pooling_with_an_odd_side(tmp_path, pooling):
     config = SmallCNNConfig(num_classes=3, in_channels=1, image_size=9, channels=(4, 5), pooling=pooling)
     preprocessing = Preprocessing(crop_size=9, resize_size=9, mean=(0.3,), std=(0.2,))

@@ -16,6 +16,7 @@ from models.zoo.backbones import (
     load_pretrained,
     measure_backbone,
 )
+from tests.nightly import FAMILIES, mostly_nightly
 
 NOT_IN_THE_BACKBONE = {"inception_v3": 3_326_696, "maxvit_t": -1000}
 """Parameters of the auxiliary classifier; MaxViT's classifier has no bias."""
@@ -35,7 +36,7 @@ def test_every_classifier_of_torchvision_is_a_backbone():
     assert list(BACKBONES) == list(list_backbones()) and all(BACKBONES.values())
 
 
-@pytest.mark.parametrize("name", list_backbones())
+@pytest.mark.parametrize("name", mostly_nightly(list_backbones(), {*FAMILIES, *BUNDLED_BACKBONES}))
 def test_features_are_what_the_classifier_took(name):
     spec = find_backbone(name)
     state = torch.get_rng_state()
