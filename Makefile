@@ -1,21 +1,27 @@
-# make run: start the app in your browser.   make test: check everything.
+# make run: start the app in your browser.   make test: check everything.   make test-all: and all that is like it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test bench clean
+.PHONY: run test test-all coverage bench clean
 
 run: $(VENV)/.run-ready
 	$(BIN)/python app.py --open
 
-test: $(VENV)/.test-ready
+# Two processes; all that needs the browser is done by one of them, which begins early.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+CASES := not nightly
+test-all: CASES := nightly or not nightly
+test test-all: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	find ui -name '*.pyi' -delete  # by gradio, without types
 	$(BIN)/mypy analysis models lab ui commands app.py cli.py
 	$(BIN)/python -m tests.browser.chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/app
-	$(BIN)/python -m pytest tests/browser  # by themselves: a starved page shows nothing but that
+	$(PYTEST) -m "$(CASES)"
+
+coverage: $(VENV)/.test-ready
+	$(PYTEST) -m "$(CASES)" --cov --cov-report term:skip-covered tests/unit tests/app
 
 bench: $(VENV)/.test-ready
 	$(BIN)/python benchmarks/bench_latency.py
