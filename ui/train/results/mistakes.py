@@ -120,7 +120,7 @@ class _Errors:
         ]
         followed: set[Any] = {run, part, true, predicted, self.compare, self.seen}
         self.timer.tick(self.follow, followed, outputs, **QUICK)
-        return Panel(self.refresh, [run], outputs, [self.timer])
+        return Panel(self.refresh, [run, self.seen], outputs, [self.timer])
 
     def no_picture(self) -> Values:
         """No picture is shown large."""
@@ -178,7 +178,10 @@ class _Errors:
         }
 
     def refresh(self, values: Values) -> Values:
-        """Everything about a run, from its files; the pictures with the largest losses to begin with."""
+        """Everything about a run, from its files; the pictures with the largest losses to begin with.
+
+        Where it is shown as it is now, only what other runs change: somebody may have chosen pictures already.
+        """
         name = values[self.run]
         if not name:
             return self.clear(NO_RUN)
@@ -190,21 +193,23 @@ class _Errors:
             view, corrected = open_errors(current), self.corrections.show(current)
         except UserError as error:
             return self.clear(str(error))
-        names = [(category, index) for index, category in enumerate(view.confusion.categories)]
+        renewed = {**corrected, self.timer: gr.update(active=follows), self.seen: version}
         trainings = self.services.jobs.list("training")
         others = [found for found in trainings if found.name != name and has_errors(found)]
+        choices = [other.name for other in others]
+        if values.get(self.seen) == version:
+            return renewed | {self.compare: gr.update(choices=choices)}
+        names = [(category, index) for index, category in enumerate(view.confusion.categories)]
         first = getattr(find_uncorrected(current, others), "name", None)
         return {
             **self.draw(current, "validation", ANY, ANY, first),
             **self.no_picture(),
-            **corrected,
+            **renewed,
             # gradio alters each update, so that there must be two
             **{each: gr.update(choices=[("Any", ANY), *names], value=ANY) for each in (self.true, self.predicted)},
             self.part: "validation",
             self.corrections.label: gr.update(choices=names, value=None),
-            self.compare: gr.update(choices=[other.name for other in others], value=first),
-            self.timer: gr.update(active=follows),
-            self.seen: version,
+            self.compare: gr.update(choices=choices, value=first),
         }
 
     def follow(self, values: Values) -> Values | Update:
