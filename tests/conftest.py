@@ -6,28 +6,12 @@ import json
 import pytest
 import torch
 from PIL import Image
-from xdist.scheduler import LoadScopeScheduling
 
 from models.checkpoints import describe_model, pack_weights
 from models.data.preprocessing import Preprocessing
 from models.data.samples import get_sample
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.run import create_run, write_bytes, write_json
-
-BROWSER = "tests/browser/"
-
-
-class OneBrowser(LoadScopeScheduling):
-    """What one process of several runs at a time: a module, or all that needs a browser."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        module = nodeid.partition("::")[0]
-        return BROWSER if module.startswith(BROWSER) else module
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log) -> LoadScopeScheduling:
-    """That of ``make test``; ``--dist`` does not matter."""
-    return OneBrowser(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -57,8 +57,8 @@ def by_id(components, values) -> dict:
 
 
 def show(view, **given) -> tuple:
-    """What the tab sends, given some of: opened tab, whether arms are compared, part, run, compared, page."""
-    first = dict.fromkeys(["tab", "is_comparing", "part", "run", "compared"]) | {"page": 0} | given
+    """What the tab sends, given some of: opened tab, whether arms are compared, part, run, seen, compared, page."""
+    first = dict.fromkeys(["tab", "is_comparing", "part", "run", "seen", "compared"]) | {"page": 0} | given
     return refresh(view, *first.values())
 
 
