@@ -2,6 +2,7 @@
 
 import gc
 import json
+import warnings
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from models.runs.run import create_run, write_bytes, write_json
 @pytest.fixture(scope="module", autouse=True)
 def little_to_search_for_garbage():
     """Every training ends with a search, which would take longer than the training itself."""
-    gc.collect()
+    with warnings.catch_warnings(action="ignore"):  # about what other modules have left behind
+        gc.collect()
     gc.freeze()
 
 

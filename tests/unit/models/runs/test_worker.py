@@ -37,7 +37,9 @@ def main(arguments):
     }
     print("printed")
     print("said", file=sys.stderr)
-    Path(arguments[0], "report.json").write_text(json.dumps(report))
+    part = Path(arguments[0], "report.part")  # whoever waits for the report wants all of it
+    part.write_text(json.dumps(report))
+    part.rename(part.with_name("report.json"))
     return 0
 """,
     "probe_fail": "def main(arguments):\n    raise RuntimeError('too hot')\n",
