@@ -24,6 +24,31 @@ MAX_SHIFT = 64
 """Pixels; a map has ``(2 * MAX_SHIFT + 1) ** 2`` cells at most."""
 
 
+def open_scene(
+    lab: Lab, image: Image.Image, model: str, boundary: str = "zero", *, loading: Progress = no_progress
+) -> Extended:
+    """A picture at the size a network sees it, with the surroundings that a border rule gives it; values in [0, 1].
+
+    Args:
+        lab: Where the model is.
+        image: The picture.
+        model: A model name.
+        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
+        loading: Counts the bytes of weights that have to be downloaded.
+    """
+    with lab.use(model, loading) as (loaded, _):
+        prep = loaded.spec.preprocessing
+    canvas = prep.to_canvas(image)
+    if boundary == "crop":
+        return extend_crop(canvas, prep.crop_size)
+    return extend(prep.crop(canvas), find_reach(prep.crop_size), boundary, prep.mean)
+
+
+def find_reach(*sides: int) -> int:
+    """How far pictures of these sides are moved at most, in pixels: a quarter of the smallest."""
+    return max(1, min(sides) // 4)
+
+
 def map_picture(
     lab: Lab,
     image: Image.Image,

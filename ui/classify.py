@@ -9,9 +9,9 @@ from analysis.errors import UserError
 from analysis.figures.drawing import draw_pixels
 from lab.session import Classification, FileResult
 from lab.spreadsheet import to_csv
-from ui.services import Services
+from ui.services import Action, Services
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.errors import clears_on_errors, shows_errors
+from ui.widgets.errors import shows_errors
 from ui.widgets.events import PRIVATE, Tab, Values
 from ui.widgets.html import (
     bars_html,
@@ -52,18 +52,12 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
         download = ResultFiles(services, "batch", {"csv": "Download as CSV"})
     explain_this(EXPLANATION)
 
-    looks_at: list[gr.Image | gr.Dropdown] = [bench.image, bench.model, bench.compare]
-
-    @clears_on_errors(empty_html)
-    def classify(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Markup:
+    def classify(values: Values, action: Action) -> Values:
         """Classifies the picture with the model and those it is compared with."""
-        image, model, compare = (values[each] for each in looks_at)
-        if image is None:
-            return empty_html("Choose a picture on the left: upload one, take one, paste one, or click a sample.")
-        names = list(dict.fromkeys([model, *(compare or [])]))
-        with services.watch(request, progress, "Downloading weights", "classify") as report:
-            picture = open_picture(services, image, request, progress)
-            return _show([services.lab.classify(picture, name, progress=report) for name in names])
+        picture = open_picture(services, bench.find_picture(values), action)
+        report = action.report("Downloading weights")
+        found = [services.lab.classify(picture, name, progress=report) for name in bench.list_models(values)]
+        return {result: _show(found)}
 
     @shows_errors
     def classify_batch(
@@ -80,7 +74,14 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
 
     outputs = [table, *download.outputs]
     run.click(classify_batch, [files, bench.model], outputs, **PRIVATE)
-    return Tab(classify, looks_at, [result], looks_at=looks_at)
+    return Tab(
+        classify,
+        (),
+        [result],
+        lambda message: {result: empty_html(message)},
+        looks_at=[bench.image, bench.model, bench.compare],
+        is_kept=True,
+    )
 
 
 def _show(results: list[Classification]) -> Markup:

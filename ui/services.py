@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -31,18 +31,34 @@ class Superseded(Cancelled):
 
 
 @dataclass(eq=False)
-class _Action:
-    """Something a visitor has started; ``reason`` is set once it is to end."""
+class Action:
+    """Something a visitor has started; ``reason`` is set once it is to end.
 
-    view: str
-    is_refresh: bool
+    ``source`` is the component whose event it answers, where that matters.
+    """
+
+    session: str
+    progress: Bar
+    view: str = ""
     subject: object = None
+    source: Any = None
     reason: type[Cancelled] | None = None
 
+    def report(self, what: str) -> Progress:
+        """A progress callback that moves the bar, with these words, and raises ``Cancelled`` once that is asked."""
+
+        def report(done: int, total: int) -> None:
+            self.check()
+            self.progress((done, total), desc=what)
+
+        return report
+
     def end(self, reason: type[Cancelled]) -> None:
+        """Asks it to end; the first reason stays."""
         self.reason = self.reason or reason
 
     def check(self) -> None:
+        """Raises ``Cancelled`` if it is to end."""
         if self.reason is not None:
             raise self.reason
 
@@ -53,7 +69,7 @@ class Services:
 
     lab: Lab
     jobs: JobManager
-    _running: dict[str, set[_Action]] = field(default_factory=lambda: defaultdict(set))
+    _running: dict[str, set[Action]] = field(default_factory=lambda: defaultdict(set))
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _scratch: tempfile.TemporaryDirectory[str] = field(
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="convscope-")
@@ -61,42 +77,28 @@ class Services:
     _files: deque[Path] = field(default_factory=deque)
 
     @contextmanager
-    def watch(
-        self,
-        request: gr.Request,
-        progress: Bar,
-        what: str,
-        view: str = "",
-        is_refresh: bool = False,
-        subject: object = None,
-    ) -> Iterator[Progress]:
-        """Lends a progress callback for one action of one visitor.
-
-        It moves the bar on the page and raises ``Cancelled`` once the visitor has asked for that.
+    def act(
+        self, request: gr.Request, progress: Bar, view: str = "", subject: object = None, source: Any = None
+    ) -> Iterator[Action]:
+        """Lends an action of one visitor, which ends with ``Cancelled`` once the visitor has asked for that.
 
         Args:
             request: Whose action it is.
             progress: The bar.
-            what: What is being done, for the bar.
             view: Where the result will be shown. An older action for the same view is superseded: it ends at
                 its next report, or at the latest here, so that its result never replaces the newer one.
-            is_refresh: Whether the action also fits the view's controls to the model; only another refresh
-                supersedes it.
             subject: What the result will be about, for :meth:`supersede`.
+            source: The component whose event it answers, where that matters.
         """
-        session, action = request.session_hash or "", _Action(view, is_refresh, subject)
-
-        def report(done: int, total: int) -> None:
-            action.check()
-            progress((done, total), desc=what)
-
+        session = request.session_hash or ""
+        action = Action(session, progress, view, subject, source)
         with self._guard:
             for older in self._running[session]:
-                if view and older.view == view and (is_refresh or not older.is_refresh):
+                if view and older.view == view:
                     older.end(Superseded)
             self._running[session].add(action)
         try:
-            yield report
+            yield action
             action.check()
         finally:
             with self._guard:
@@ -104,10 +106,18 @@ class Services:
                 if not self._running[session]:
                     del self._running[session]
 
-    def supersede(self, request: gr.Request, view: str, subject: object) -> None:
+    @contextmanager
+    def watch(
+        self, request: gr.Request, progress: Bar, what: str, view: str = "", subject: object = None
+    ) -> Iterator[Progress]:
+        """As :meth:`act`, for an action that is a single piece of work."""
+        with self.act(request, progress, view, subject) as action:
+            yield action.report(what)
+
+    def supersede(self, session: str, view: str, subject: object) -> None:
         """Ends what a visitor has under way for a view, unless it is about ``subject``, which is chosen now."""
         with self._guard:
-            for older in self._running.get(request.session_hash or "", ()):
+            for older in self._running.get(session, ()):
                 if older.view == view and older.subject != subject:
                     older.end(Superseded)
 

@@ -1,19 +1,20 @@
 """The sidebar: one picture and one model, which every tab looks at."""
 
+import base64
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import gradio as gr
-import PIL.Image
 from markupsafe import Markup
+from PIL import Image, ImageOps
 
-from models.data.samples import list_samples
+from models.data.samples import get_sample, list_samples
 from models.registry import DEFAULT_MODEL
 from models.zoo.spec import ModelSpec
-from ui.entry import read_position
-from ui.services import Services
+from ui.services import Action, Services
 from ui.widgets.errors import shows_errors
-from ui.widgets.events import HIDDEN, QUICK, Update
+from ui.widgets.events import QUICK, Block, Values
 from ui.widgets.html import format_count, join_html, note_html
 from ui.widgets.picture import Picture, make_preview
 
@@ -24,14 +25,51 @@ THUMBNAIL_SIDE = 72
 
 @dataclass(frozen=True)
 class Workbench:
-    """The components that tabs read. ``tab`` holds the id of the open tab, ``sample`` the sample shown."""
+    """The components that tabs read; ``sample`` holds the name of the sample shown, or nothing."""
 
     image: Picture
+    sample: gr.HTML
     model: gr.Dropdown
     compare: gr.Dropdown
     card: gr.HTML
-    sample: gr.State
-    tab: gr.State
+
+    @property
+    def picture(self) -> tuple[gr.HTML, Picture]:
+        """What decides which picture is looked at: the browser sends a sample's name at once, its file later."""
+        return self.sample, self.image
+
+    @property
+    def inputs(self) -> tuple[Block, ...]:
+        """All that can be chosen here."""
+        return *self.picture, self.model, self.compare
+
+    def find_picture(self, values: Values) -> str | None:
+        """The path of the picture that is looked at, if there is one.
+
+        Raises:
+            UserError: No such sample.
+        """
+        name = values[self.sample]
+        return str(get_sample(name).path) if name else values[self.image]
+
+    def list_models(self, values: Values) -> list[str]:
+        """The model and those that it is compared with."""
+        return list(dict.fromkeys([values[self.model], *(values[self.compare] or [])]))
+
+    def take_over(self, services: Services, source: Block, values: Values, action: Action) -> Values:
+        """What a picture of one's own changes in the sidebar: no sample is shown, and perhaps a preview.
+
+        Args:
+            services: The lab and what goes with it.
+            source: The component in which something has been chosen.
+            values: Of ``inputs``.
+            action: Whose progress the opening of a picture is.
+        """
+        if source is not self.image:
+            return {}
+        preview = make_preview(services.lab, values[self.image], action.report("Opening the picture"))
+        shown: Values = {self.image: preview} if preview else {}
+        return shown | {self.sample: ""}
 
 
 def build_workbench(services: Services) -> Workbench:
@@ -50,18 +88,7 @@ def build_workbench(services: Services) -> Workbench:
             alt_text="The picture that all tabs look at",
         )
         gr.HTML(note_html("Or click a sample:"))
-        gallery = gr.Gallery(
-            value=[(_make_thumbnail(s.path), s.title) for s in list_samples().values()],
-            label="Samples",
-            show_label=False,
-            columns=6,
-            height="auto",
-            allow_preview=False,
-            object_fit="cover",
-            format="png",
-            buttons=[],
-            elem_id="samples",
-        )
+        sample = gr.HTML(DEFAULT_SAMPLE, html_template=_list_samples(), js_on_load=_CHOOSE, elem_id="samples")
         # The page fills in all models when it is opened; listing them here would delay the start.
         model = gr.Dropdown([DEFAULT_MODEL], value=DEFAULT_MODEL, label="Model", elem_id="model")
         card = gr.HTML(elem_id="model-card")
@@ -74,30 +101,21 @@ def build_workbench(services: Services) -> Workbench:
             info="Shown beside the model when classifying and in maps of shifts.",
             elem_id="compare",
         )
-    bench = Workbench(image, model, compare, card, gr.State(DEFAULT_SAMPLE), gr.State("classify"))
 
-    def choose_sample(event: gr.EventData) -> tuple[str, str]:
+    @shows_errors
+    def show_sample(name: str) -> str:
         """Puts the sample that was clicked into the picture."""
-        samples = list(list_samples().values())
-        sample = samples[read_position(event, samples)]
-        return str(sample.path), sample.name
+        return str(get_sample(name).path)
 
     @shows_errors
     def show_card(name: str) -> Markup:
         """Describes the chosen model."""
         return describe_model(services.lab.registry.get(name))
 
-    @shows_errors
-    def show_preview(path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> str | Update:
-        """Shows a TIFF, which no browser can."""
-        with services.watch(request, progress, "Opening the picture") as report:
-            return make_preview(services.lab, path, report) or gr.skip()
-
-    gallery.select(choose_sample, None, [image, bench.sample], **HIDDEN)
-    image.upload(show_preview, image, image, **HIDDEN)
-    image.input(lambda: "", None, bench.sample, **QUICK)
-    model.change(show_card, model, card, **HIDDEN)
-    return bench
+    # At once: what the open tab makes of the choice may take longer.
+    sample.select(show_sample, sample, image, **QUICK)
+    model.input(show_card, model, card, **QUICK)
+    return Workbench(image, sample, model, compare, card)
 
 
 def list_model_choices(services: Services) -> list[tuple[str, str]]:
@@ -131,9 +149,35 @@ def _label(spec: ModelSpec) -> str:
     return f"{spec.name} ({size} download)" if size else spec.name
 
 
-def _make_thumbnail(path: Path) -> PIL.Image.Image:
-    with PIL.Image.open(path) as image:
+def _list_samples() -> Markup:
+    """A button with a thumbnail for each sample."""
+    button = Markup('<button type="button" data-name="{}" title="{}"><img src="{}" alt="{}"></button>')
+    buttons = (button.format(s.name, s.title, _draw_thumbnail(s.path), s.title) for s in list_samples().values())
+    return Markup('<div role="group" aria-label="Samples">{}</div>').format(join_html(buttons))
+
+
+def _draw_thumbnail(path: Path) -> str:
+    with Image.open(path) as image:
         image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
-        thumbnail = image.convert("RGB")
-    thumbnail.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
-    return thumbnail
+        thumbnail = ImageOps.fit(image.convert("RGB"), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    file = BytesIO()
+    thumbnail.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+# The browser itself marks the sample that is shown, and sends its name with whatever is chosen next.
+_CHOOSE = """
+const mark = () => {
+    for (const button of element.querySelectorAll("button"))
+        button.setAttribute("aria-pressed", button.dataset.name === props.value);
+};
+element.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    props.value = button.dataset.name;
+    mark();
+    trigger("select");
+});
+watch("value", mark);
+mark();
+"""

@@ -1,6 +1,7 @@
 """What all interactive charts (plotly) share, readable on light and dark pages."""
 
 import itertools
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,6 +42,12 @@ def build_figure(y_title: str, x_title: str) -> "Figure":
 def with_colors(items: Iterable[Item]) -> Iterator[tuple[Item, str]]:
     """Each item with a colour of its own, as long as there are some; then they start again."""
     return zip(items, itertools.cycle(LINE_COLORS), strict=False)
+
+
+def class_color(name: str) -> str:
+    """The colour of a class, the same wherever it is shown: a CSS and plotly colour made from its name."""
+    number = zlib.crc32(name.encode())
+    return f"hsl({number % 360}, {55 + number // 360 % 3 * 15}%, {38 + number // 1080 % 4 * 8}%)"
 
 
 def draw_line(figure: "Figure", x: Sequence, y: Sequence, color: str, hover: str, **more) -> None:

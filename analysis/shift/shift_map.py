@@ -17,6 +17,7 @@ CHUNK_PIXELS = {"cpu": 4 * 224 * 224}
 DEVICE_CHUNK_PIXELS = 128 * 224 * 224
 """Pixels per forward pass. More do not make a CPU faster: the feature maps no longer fit its caches."""
 MAX_CHUNK = 512
+TOP = 5
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class ShiftMap:
         margin: ``(n, n)`` float32: logit of the target minus the best other one; below 0 after a flip.
         is_tie: ``(n, n)`` bool: the two best logits are too close to call (``prediction.TIE``).
         is_computed: ``(n, n)`` bool.
+        best: ``(n, n, k)`` int64: the most probable classes, ``TOP`` of them where there are as many.
+        best_probability: ``(n, n, k)`` float32: theirs.
         is_preview: Whether it was computed in bfloat16: good to look at, not to report.
     """
 
@@ -43,6 +46,8 @@ class ShiftMap:
     margin: Tensor
     is_tie: Tensor
     is_computed: Tensor
+    best: Tensor
+    best_probability: Tensor
     is_preview: bool = False
 
     @property
@@ -155,6 +160,8 @@ class _Drawing:
         self.top1 = torch.zeros(side, side, dtype=torch.int64)
         self.probability, self.margin = torch.zeros(side, side), torch.zeros(side, side)
         self.is_tie, self.is_computed = (torch.zeros(side, side, dtype=torch.bool) for _ in range(2))
+        self.best = torch.zeros(side, side, 0, dtype=torch.int64)
+        self.best_probability = torch.zeros(side, side, 0)
 
     def add(self, cells: Sequence[tuple[int, int]], logits: Tensor) -> None:
         """Enters the logits ``(N, K)`` of these shifts; the first of all is (0, 0)."""
@@ -163,12 +170,16 @@ class _Drawing:
             raise UserError("The model gives no finite numbers for this picture; its weights are broken.")
         best, top1 = logits.max(dim=1)
         if self.target < 0:
-            self.target = int(top1[0])
+            self.target, known = int(top1[0]), min(TOP, logits.shape[1])
+            self.best, self.best_probability = (
+                array.new_zeros(*array.shape[:2], known) for array in (self.best, self.best_probability)
+            )
         top1[best - logits[:, self.target] <= TIE * logits.norm(dim=1)] = self.target
-        probability = logits.softmax(dim=1)[:, self.target]
-        values = (top1, probability, measure_margins(logits, self.target), find_ties(logits))
+        probabilities = logits.softmax(dim=1)
+        tops = probabilities.topk(self.best.shape[-1])  # (N, k)
+        found = (top1, probabilities[:, self.target], measure_margins(logits, self.target), find_ties(logits))
         rows, columns = (torch.tensor([cell[axis] for cell in cells]) + self.max_shift for axis in (1, 0))
-        for array, value in zip(self._arrays, values, strict=True):
+        for array, value in zip(self._arrays, (*found, tops.indices, tops.values), strict=True):
             array[rows, columns] = value
         self.is_computed[rows, columns] = True
 
@@ -176,13 +187,13 @@ class _Drawing:
         """The map so far, the gaps filled from the coarser grids."""
         rows, columns = self._find_nearest()
         distances = tuple(range(-self.max_shift, self.max_shift + 1))
-        top1, probability, margin, is_tie = (array[rows, columns] for array in self._arrays)
-        arrays = top1, probability, margin, is_tie, self.is_computed.clone()
+        top1, probability, margin, is_tie, best, shares = (array[rows, columns] for array in self._arrays)
+        arrays = top1, probability, margin, is_tie, self.is_computed.clone(), best, shares
         return ShiftMap(distances, self.target, *arrays, is_preview=self.is_preview)
 
     @property
-    def _arrays(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.top1, self.probability, self.margin, self.is_tie
+    def _arrays(self) -> tuple[Tensor, ...]:
+        return self.top1, self.probability, self.margin, self.is_tie, self.best, self.best_probability
 
     def _find_nearest(self) -> tuple[Tensor, Tensor]:
         """Row and column, each ``(n, n)``, of the computed cell that stands for each cell."""

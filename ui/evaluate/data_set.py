@@ -15,10 +15,9 @@ from models.names import describe_skipped
 from models.runs.run import Run
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.errors import shows_errors
-from ui.widgets.events import PRIVATE, QUICK, Update, Values
+from ui.widgets.events import QUICK, Values
 from ui.widgets.html import describe_estimate, explain_this, join_html, sentence_html, table_html
-from ui.widgets.job_view import JobView, Result, build_job_view
+from ui.widgets.job_view import JobView, Result
 from ui.widgets.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench
 
@@ -81,11 +80,10 @@ def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
         upload, folder = build_own_data(services, "eval-folder")
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Evaluate", variant="primary", elem_id="eval-start", min_width=160, scale=0)
-    view = build_job_view(services, "evaluation", EMPTY, lambda: _build_result(services))
+    view = JobView(services, "evaluation", EMPTY, lambda: _build_result(services))
     explain_this(EXPLANATION)
 
-    @shows_errors
-    def begin(values: Values) -> Update:
+    def begin(values: Values) -> str:
         """Starts an evaluation in the background."""
         is_own, rule = values[data] == OWN, values[boundary]
         chosen = find_own_data(services, values[upload], values[folder]) if is_own else values[data]
@@ -105,13 +103,12 @@ def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
         )
         title = f"evaluate-{Path(chosen).stem}"
         is_upload = is_own and chosen == values[upload]
-        name = services.jobs.start_program("evaluation", config.to_dict(), title, "data" if is_upload else None)
-        return gr.update(choices=view.choices(), value=name)
+        return services.jobs.start_program("evaluation", config.to_dict(), title, "data" if is_upload else None)
 
     inputs = {bench.model, bench.compare, data, upload, folder, protocol, boundary, limit, shifts, max_shift, seed}
-    start.click(begin, {*inputs, twin}, view.run, **PRIVATE)
-    data.change(lambda name: gr.update(visible=name == OWN), data, own, **QUICK)
-    protocol.change(
+    view.wire_start(start, begin, {*inputs, twin})
+    data.input(lambda name: gr.update(visible=name == OWN), data, own, **QUICK)
+    protocol.input(
         lambda name: gr.update(choices=_list_boundaries(name), value=PROTOCOLS_OWN_BOUNDARY),
         protocol,
         boundary,

@@ -14,10 +14,9 @@ from models.runs.run import Run
 from ui.evaluate.experiment_tables import show_rows
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.errors import shows_errors
-from ui.widgets.events import PRIVATE, Update
+from ui.widgets.events import Values
 from ui.widgets.html import explain_this, note_html, sentence_html
-from ui.widgets.job_view import JobView, Result, build_job_view
+from ui.widgets.job_view import JobView, Result
 from ui.widgets.own_data import find_own_data
 from ui.workbench import Workbench
 
@@ -46,24 +45,24 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
             name: gr.Button(experiment.title, elem_id=f"experiment-{name}", min_width=260)
             for name, experiment in EXPERIMENTS.items()
         }
-    view = build_job_view(services, "experiment", EMPTY, lambda: _build_result(services))
+    view = JobView(services, "experiment", EMPTY, lambda: _build_result(services))
     explain_this("\n\n".join(f"**{e.title}.** {e.explanation}" for e in EXPERIMENTS.values()))
 
     def starter(experiment: str) -> Callable:
-        @shows_errors
-        def begin(model: str, image: str | None, full: bool, source: str, path: str) -> Update:
+        def begin(values: Values) -> str:
             """Starts the experiment in the background."""
             settings = {"device": services.lab.models.device.type}
             if experiment == "traces":
-                settings |= {"model": model, "protocol": path, **_find_pictures(services, source, image)}
-            config = configure(experiment, settings, full=full)
-            name = services.jobs.start_program("experiment", config.to_dict(), experiment)
-            return gr.update(choices=view.choices(), value=name)
+                image = bench.find_picture(values)
+                settings |= {"model": values[bench.model], "protocol": values[path]}
+                settings |= _find_pictures(services, values[source], image)
+            config = configure(experiment, settings, full=values[full])
+            return services.jobs.start_program("experiment", config.to_dict(), experiment)
 
         return begin
 
     for name, button in buttons.items():
-        button.click(starter(name), [bench.model, bench.image, full, source, path], view.run, **PRIVATE)
+        view.wire_start(button, starter(name), {bench.model, *bench.picture, full, source, path})
     return view
 
 

@@ -1,6 +1,5 @@
 """The repair bench: known cures for shift sensitivity, each trained equally long, and what they cost and bring."""
 
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -15,10 +14,9 @@ from models.registry import RUN_PREFIX
 from models.runs.run import Run
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.errors import shows_errors
-from ui.widgets.events import HIDDEN, PRIVATE, Listener, Update, Values
+from ui.widgets.events import Values
 from ui.widgets.html import describe_estimate, empty_html, explain_this, sentence_html, table_html
-from ui.widgets.job_view import JobView, Result, build_job_view
+from ui.widgets.job_view import JobView, Result
 from ui.widgets.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench
 
@@ -61,23 +59,25 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Start the repair bench", variant="primary", elem_id="repair-start", min_width=260, scale=0)
     note = gr.HTML(elem_id="repair-note")
-    view = build_job_view(services, "repair", EMPTY, lambda: _build_result(services))
+    view = JobView(services, "repair", EMPTY, lambda: _build_result(services))
     explain_this(EXPLANATION)
 
-    def fit(model: str, chosen: list[str] | None) -> tuple[Update, Markup]:
+    def fit(values: Values) -> Values:
         """Offers the cures that the model of the sidebar can have, and says why it cannot have the others."""
         try:
-            found = list_cures(model, services.lab.runs_root)
+            found = list_cures(values[bench.model], services.lab.runs_root)
         except UserError as error:
-            return gr.update(choices=[], value=[]), empty_html(str(error))
+            return {arms: gr.update(choices=[], value=[]), note: empty_html(str(error))}
         names = [arm.name for arm in found if not arm.obstacle]
-        kept = [name for name in chosen or RepairConfig.arms if name in names]
+        kept = [name for name in values[arms] or RepairConfig.arms if name in names]
         obstacles = [[arm.title, arm.obstacle] for arm in found if arm.obstacle]
         choices = [(arm.title, arm.name) for arm in found if not arm.obstacle]
-        return gr.update(choices=choices, value=kept), table_html(["not for this model", "why"], obstacles)
+        return {
+            arms: gr.update(choices=choices, value=kept),
+            note: table_html(["not for this model", "why"], obstacles),
+        }
 
-    @shows_errors
-    def begin(values: Values) -> Update:
+    def begin(values: Values) -> str:
         """Starts the bench in the background."""
         model, data, chosen = (values[each] for each in (bench.model, data_set, arms))
         if not chosen:
@@ -97,15 +97,13 @@ def build_repair_panel(services: Services, bench: Workbench) -> JobView:
         )
         title = f"repair-{model.removeprefix(RUN_PREFIX)}"
         is_upload = data == OWN and dataset == values[upload]
-        name = services.jobs.start_program("repair", config.to_dict(), title, "dataset" if is_upload else None)
-        return gr.update(choices=view.choices(), value=name)
+        return services.jobs.start_program("repair", config.to_dict(), title, "dataset" if is_upload else None)
 
     inputs: set[Any] = {bench.model, arms, steps, blur_size, limit, max_shift, seed, data_set, upload, folder}
-    start.click(begin, inputs, view.run, **PRIVATE)
-    data_set.change(lambda name: gr.update(visible=name == OWN), data_set, own, queue=False, api_visibility="private")
-    offer: Listener = {"fn": fit, "inputs": [bench.model, arms], "outputs": [arms, note], **HIDDEN}
-    bench.model.change(**offer)
-    return replace(view, on_open=offer)
+    view.wire_start(start, begin, inputs)
+    data_set.input(lambda name: gr.update(visible=name == OWN), data_set, own, queue=False, api_visibility="private")
+    view.fitted, view.fit = [arms, note], fit
+    return view
 
 
 def _build_result(services: Services) -> Result:

@@ -5,9 +5,9 @@ import gradio as gr
 from ui.evaluate.data_set import build_evaluation_panel
 from ui.evaluate.experiments import build_experiments_panel
 from ui.evaluate.repair import build_repair_panel
-from ui.services import Services
+from ui.services import Action, Services
 from ui.widgets.events import Tab, Values
-from ui.widgets.job_view import offer_runs
+from ui.widgets.job_view import JobView
 from ui.workbench import Workbench
 
 PANELS = {"Data set": build_evaluation_panel, "Repair": build_repair_panel, "Experiments": build_experiments_panel}
@@ -15,23 +15,30 @@ PANELS = {"Data set": build_evaluation_panel, "Repair": build_repair_panel, "Exp
 
 def build_evaluate_tab(services: Services, bench: Workbench) -> Tab:
     """Lays out the panels; each returns the job view that is brought up to date while the tab is open."""
-    views = []
+    views: dict[gr.Tab, JobView] = {}
     with gr.Tabs(elem_id="evaluate-parts"):
         for title, build in PANELS.items():
             with gr.Tab(title) as part:
-                views.append(build(services, bench))
-                if views[-1].on_open:
-                    part.select(**views[-1].on_open)
+                views[part] = build(services, bench)
+    opened = gr.State(0)
 
-    def refresh(values: Values) -> Values:
-        """Lists the runs, and watches the chosen ones while the tab is open."""
-        is_open = values[bench.tab] == "evaluate"
-        updates: Values = {}
-        for view in views:
-            updates |= {view.timer: gr.update(active=is_open), view.seen: None}
-            if is_open:
-                updates[view.run] = offer_runs(view.choices(), values[view.run])
-        return updates
+    def show(values: Values, action: Action) -> Values:
+        """Lists the runs of the part that is open, which is the only one that is followed."""
+        parts = list(views)
+        number = parts.index(action.source) if action.source in views else values[opened]
+        updates: Values = {opened: number}
+        for view in views.values():
+            updates[view.timer] = gr.update(active=False)
+        view = views[parts[number]]
+        return updates | view.open(values) | view.fit(values)
 
-    outputs = [part for view in views for part in (view.run, view.timer, view.seen)]
-    return Tab(refresh, [bench.tab, *(view.run for view in views)], outputs, on_every_tab=True)
+    each = views.values()
+    return Tab(
+        show,
+        [opened, *(part for view in each for part in (*view.inputs, *view.fitted))],
+        [opened, *(part for view in each for part in (*view.outputs, *view.fitted))],
+        lambda message: {},
+        looks_at=[bench.model],
+        triggers=[(part, "select") for part in views],
+        timers=[view.timer for view in each],
+    )

@@ -1,10 +1,9 @@
 """Which pixels speak for a class, what the layers respond to, and the first filters."""
 
-from typing import Any
-
 import gradio as gr
 import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
 from analysis.attribution.methods import METHODS
 from analysis.attribution.overlay import COLORMAPS
@@ -19,9 +18,8 @@ from ui.explain.view import (
     show_explanation,
     show_features,
 )
-from ui.services import Services
-from ui.widgets.errors import clears_on_errors, shows_errors
-from ui.widgets.events import PRIVATE, Manner, Tab, Update, Values, Work
+from ui.services import Action, Services
+from ui.widgets.events import QUICK, Block, Tab, Update, Values
 from ui.widgets.html import empty_html, explain_this, grid_html, one_of, open_picture
 from ui.workbench import Workbench
 
@@ -39,7 +37,6 @@ colours it over the picture, and the line encloses the strongest tenth of the pi
 percentile, so one bright pixel cannot hide the rest. What is explained is the logit $f_k(x)$ of the chosen class,
 before softmax. An explanation tells what the *model* uses, which need not be what is true about the picture.
 """
-_AT_ONCE: Manner = {"api_visibility": "private", "queue": False}
 Shown = tuple[Markup, Update, Update]
 """Of the explanation, and of the buttons that save its overlay and its signed map."""
 
@@ -100,112 +97,107 @@ class _Explain:
 
     def wire(self) -> Tab:
         """Wires what happens, and says what the page has to know."""
-        bench = self.bench
-        settings = {self.method, self.target, self.sign, self.opacity, self.colors}
-        compute: Work = {
-            "fn": clears_on_errors(_clear)(self.explain),
-            "inputs": {bench.image, bench.model, *settings},
-            "outputs": self.shown,
-        }
-        chosen = [self.method, *self.buttons.values()]
-        for name, button in self.buttons.items():
-            button.click(lambda name=name: (name, *_mark(name)), None, chosen, **_AT_ONCE).then(**compute, **PRIVATE)
-        changes = [self.target.input, self.sign.input, self.opacity.release, self.colors.input]
-        gr.on(changes, **compute, **PRIVATE, trigger_mode="always_last")
-        for title, button in self.examples.items():
-            button.click(
-                lambda values=EXAMPLES[title]: (values[1], values[0], *_mark(values[0])),
-                *(None, [self.sign, *chosen]),
-                **_AT_ONCE,
-            ).then(**compute, **PRIVATE)
-        looked_at: set[Any] = {bench.image, bench.model, self.open_panels}
-        features: Work = {
-            "fn": shows_errors(self.show_features),
-            "inputs": {*looked_at, self.layer, self.page},
-            "outputs": self.features,
-        }
-        filters: Work = {"fn": shows_errors(self.show_filters), "inputs": looked_at, "outputs": self.filters}
-        gr.on([self.layer.input, self.page.input], **features, **PRIVATE)
-        for (name, panel), draw in zip(self.panels.items(), (features, filters), strict=True):
-            opened = panel.expand(
-                lambda panels, name=name: (*panels, name), self.open_panels, self.open_panels, **PRIVATE
-            )
-            opened.then(**draw, **PRIVATE)
+        bench, settings = self.bench, [self.method, self.target, self.sign, self.opacity, self.colors]
+        chosen: list[tuple[Block, str]] = [
+            (each, "input") for each in (self.target, self.sign, self.colors, self.layer, self.page)
+        ]
+        chosen += [(self.opacity, "release"), *((panel, "expand") for panel in self.panels.values())]
+        chosen += [(button, "click") for button in (*self.buttons.values(), *self.examples.values())]
+        for name, panel in self.panels.items():
             panel.collapse(
                 lambda panels, name=name: tuple(p for p in panels if p != name),
                 *(self.open_panels, self.open_panels),
-                **PRIVATE,
+                **QUICK,
             )
         return Tab(
-            clears_on_errors(lambda message: dict(zip(self.shown, _clear(message), strict=True)))(self.refresh),
-            [*looked_at, *settings],
+            self.show,
+            [*settings, self.layer, self.page, self.open_panels],
             [
-                *(*self.buttons.values(), self.obstacles, self.method, self.target, self.layer, self.page),
-                *(self.features, self.filters, *self.shown),
+                *(*self.buttons.values(), self.obstacles, self.method, self.sign, self.target, self.layer, self.page),
+                *(self.features, self.filters, self.open_panels, *self.shown),
             ],
+            lambda message: dict(zip(self.shown, _clear(message), strict=True)),
             looks_at=[bench.image, bench.model],
+            is_kept=True,
+            triggers=chosen,
             linked={"method": (self.method, one_of(METHODS)), "show": (self.sign, one_of(SIGNS.values()))},
         )
 
-    def explain(
-        self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress(), is_refresh: bool = False
-    ) -> Shown:
-        """Computes the map of the chosen method, or redraws the one at hand."""
-        image, model, method = (values[each] for each in (self.bench.image, self.bench.model, self.method))
-        if image is None:
-            return _clear("Choose a picture on the left, then a method above.")
-        picture = open_picture(self.services, image, request, progress)
-        watch = self.services.watch
-        with (
-            watch(request, progress, METHODS[method].title, "explain", is_refresh) as report,
-            watch(request, progress, "Downloading weights") as loading,
-        ):
-            index = read_target(values[self.target])
-            result = self.lab.explain(picture, model, method, index, progress=report, loading=loading)
-        return show_explanation(self.services, result, values[self.sign], values[self.opacity], values[self.colors])
+    def choose(self, source: object, values: Values) -> Values:
+        """What a click on a button, or the opening of a panel, chooses."""
+        methods = {button: name for name, button in self.buttons.items()}
+        examples = {button: EXAMPLES[title] for title, button in self.examples.items()}
+        panels = {panel: name for name, panel in self.panels.items()}
+        if source in methods:
+            return {self.method: methods[source]}
+        if source in examples:
+            method, sign = examples[source]
+            return {self.method: method, self.sign: sign}
+        if source in panels:
+            return {self.open_panels: (*values[self.open_panels], panels[source])}
+        return {}
 
-    def refresh(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:
+    def show(self, values: Values, action: Action) -> Values:
         """Fits methods, classes and layers to the model, then explains."""
-        image, model, asked = values[self.bench.image], values[self.bench.model], values[self.target]
-        with self.services.watch(request, progress, "Downloading weights") as report:
-            layers = [item.name for item in self.lab.layers(model, report) if item.is_feature_map]
+        chosen = self.choose(action.source, values)
+        values = values | chosen
+        picture = open_picture(self.services, self.bench.find_picture(values), action)
+        fitted = self.fit(values, picture, action)
+        values |= {self.method: fitted[self.method], self.page: fitted[self.page]}
+        values |= {part: fitted[part].get("value", values[part]) for part in (self.target, self.layer)}
+        return {
+            **chosen,
+            **fitted,
+            **dict(zip(self.shown, self.explain(values, picture, action), strict=True)),
+            self.features: self.show_features(values, picture),
+            self.filters: self.show_filters(values),
+        }
+
+    def fit(self, values: Values, picture: Image.Image, action: Action) -> Values:
+        """What can be chosen for the model; choices that it does not have become others."""
+        model, asked, layer = (values[each] for each in (self.bench.model, self.target, self.layer))
+        layers = [
+            item.name for item in self.lab.layers(model, action.report("Downloading weights")) if item.is_feature_map
+        ]
         reasons = self.lab.obstacles(model)
         method = values[self.method]
         if method in reasons:
             method = next(name for name in METHODS if name not in reasons)
-        likely = []
-        if image is not None:
-            picture = open_picture(self.services, image, request, progress)
-            likely = [p.index for p in self.lab.classify(picture, model, LIKELY_FIRST).predictions]
+        likely = [p.index for p in self.lab.classify(picture, model, LIKELY_FIRST).predictions]
         choices = list_classes(self.lab.registry.get(model).categories, likely)
         # The class is sent only where it has to change: the visitor may have chosen another one in the meantime.
         classes = gr.update(choices=choices)
         if asked not in [value for _, value in choices]:
             classes["value"] = AUTO
-        layer = self.lab.default_layer(model) or (layers[-1] if layers else None)
-        fitted = values | {self.method: method, self.layer: layer, self.page: 1}
-        fitted[self.target] = classes.get("value", asked)
+        has_layer = layer in layers
+        if not has_layer:
+            layer = self.lab.default_layer(model) or (layers[-1] if layers else None)
         return {
             **dict(zip(self.buttons.values(), _mark(method, reasons), strict=True)),
             self.obstacles: list_obstacles(reasons),
             self.method: method,
             self.target: classes,
             self.layer: gr.update(choices=layers, value=layer),
-            self.page: 1,
-            self.features: self.show_features(fitted, request, progress),
-            self.filters: self.show_filters(fitted),
-            **dict(zip(self.shown, self.explain(fitted, request, progress, is_refresh=True), strict=True)),
+            self.page: (values[self.page] or 1) if has_layer else 1,
         }
 
-    def show_features(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> str:
-        """Draws one page of the channels of a layer on one colour scale, if its panel is open."""
-        image, layer = values[self.bench.image], values[self.layer]
-        if "features" not in values[self.open_panels] or image is None or not layer:
-            return ""
-        maps = self.lab.extract(
-            open_picture(self.services, image, request, progress), values[self.bench.model], layer
+    def explain(self, values: Values, picture: Image.Image, action: Action) -> Shown:
+        """Computes the map of the chosen method, or redraws the one at hand."""
+        method = values[self.method]
+        result = self.lab.explain(
+            *(picture, values[self.bench.model], method, read_target(values[self.target])),
+            progress=action.report(METHODS[method].title),
+            loading=action.report("Downloading weights"),
         )
-        return show_features(maps, layer, int(values[self.page] or 1))
+        return show_explanation(self.services, result, values[self.sign], values[self.opacity], values[self.colors])
+
+    def show_features(self, values: Values, picture: Image.Image) -> str:
+        """Draws one page of the channels of a layer on one colour scale, if its panel is open."""
+        layer = values[self.layer]
+        if "features" not in values[self.open_panels] or not layer:
+            return ""
+        maps = self.lab.extract(picture, values[self.bench.model], layer)
+        return show_features(maps, layer, int(values[self.page]))
 
     def show_filters(self, values: Values) -> str:
         """Draws the kernels of the first convolution, if their panel is open."""
@@ -219,10 +211,7 @@ def _clear(message: str) -> Shown:
     return empty_html(message), gr.update(interactive=False), gr.update(interactive=False)
 
 
-def _mark(chosen: str, reasons: dict[str, str] | None = None) -> list[Update]:
+def _mark(chosen: str, reasons: dict[str, str]) -> list[Update]:
     """Updates of the method buttons: the chosen one stands out, those with a reason against them are off."""
-    updates = [gr.update(variant="primary" if name == chosen else "secondary") for name in METHODS]
-    if reasons is not None:
-        for name, update in zip(METHODS, updates, strict=True):
-            update["interactive"] = name not in reasons
-    return updates
+    variants = {True: "primary", False: "secondary"}
+    return [gr.update(variant=variants[name == chosen], interactive=name not in reasons) for name in METHODS]

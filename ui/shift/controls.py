@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lab.session import Lab
+from lab.shifts import find_reach
 from ui.widgets.distance import Distance
 
 PADDINGS = {"trained": "As trained", "circular": "Circular twin"}
@@ -21,5 +22,5 @@ class ShiftControls:
 
 
 def find_limit(lab: Lab, *models: str) -> int:
-    """How far these models' pictures are moved at most, in pixels: a quarter of the smallest input."""
-    return max(1, min(lab.registry.get(model).preprocessing.crop_size for model in models) // 4)
+    """How far these models' pictures are moved at most, in pixels."""
+    return find_reach(*(lab.registry.get(model).preprocessing.crop_size for model in models))

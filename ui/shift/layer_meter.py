@@ -53,7 +53,7 @@ COLUMNS = {
 """Field of a LayerMeter -> heading, explanation, format."""
 
 
-def build_layer_meter_panel(services: Services, bench: Workbench, controls: ShiftControls) -> None:
+def build_layer_meter_panel(services: Services, bench: Workbench, controls: ShiftControls) -> KeptResult:
     """Lays out the panel and wires it."""
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Measure every layer", variant="primary", elem_id="meter-start", min_width=230, scale=0)
@@ -65,37 +65,28 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
     def clear(message: str) -> tuple:
         return empty_html(message), gr.update(value=None, visible=False), "", *files.withdraw()
 
-    looks_at: list[gr.Image | gr.Dropdown | gr.Slider] = [
-        bench.image,
-        bench.model,
-        controls.dx,
-        controls.dy,
-        controls.boundary,
-        controls.padding,
-    ]
     dx, dy, boundary, padding = controls.dx, controls.dy, controls.boundary, controls.padding
-    result = KeptResult(services, "layer-meter", looks_at, [finding, plot, rows, *files.outputs], clear, EMPTY)
+    looks_at = [bench.model, dx, dy, boundary, padding]
+    result = KeptResult(services, bench, "layer-meter", looks_at, [finding, plot, rows, *files.outputs], clear, EMPTY)
 
     def measure(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Measures every layer at the shift of the controls."""
-        picture = open_picture(services, values[bench.image], request, progress)
-        with (
-            result.watch(values, request, progress, "Measuring layers") as report,
-            services.watch(request, progress, "Downloading weights") as loading,
-        ):
+        with result.act(values, request, progress) as action:
             reading = measure_picture(
-                *(services.lab, picture, values[bench.model]),
+                services.lab,
+                open_picture(services, bench.find_picture(values), action),
+                values[bench.model],
                 *(float(values[dx]), float(values[dy]), values[boundary]),
                 twin=values[padding] == "circular",
-                progress=report,
-                loading=loading,
+                progress=action.report("Measuring layers"),
+                loading=action.report("Downloading weights"),
             )
         figure = gr.update(value=plot_meter(reading.layers, reading.phases), visible=True)
         offered = files.offer("layer-meter", csv=_write_csv(reading), json=reading.to_json())
         return _describe(reading), figure, _show_rows(reading), *offered, result.find_subject(values)
 
     result.wire_start(start, measure, set())
-    result.forget_on([component.change for component in looks_at])
+    return result
 
 
 def _describe(reading: MeterReading) -> Markup:

@@ -6,6 +6,7 @@ from markupsafe import Markup
 from analysis.self_check.identities import IdentityResult
 from lab.shifts import check_model
 from ui.services import Services
+from ui.shift.controls import ShiftControls
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.events import Values
 from ui.widgets.html import empty_html, open_picture, row_html, sentence_html, table_html
@@ -23,7 +24,7 @@ MARKS = {True: "passed", False: "failed", None: "does not apply"}
 HEADINGS = ("", "what", "error", "limit", "outcome", "how")
 
 
-def build_self_check_panel(services: Services, bench: Workbench) -> None:
+def build_self_check_panel(services: Services, bench: Workbench, controls: ShiftControls) -> KeptResult:
     """Lays out the panel and wires it."""
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Run the self-check", variant="primary", elem_id="check-start", min_width=230, scale=0)
@@ -33,23 +34,24 @@ def build_self_check_panel(services: Services, bench: Workbench) -> None:
     def clear(message: str) -> tuple:
         return empty_html(message), *files.withdraw()
 
-    result = KeptResult(
-        services, "self-check", [bench.image, bench.model], [report_view, *files.outputs], clear, EMPTY
-    )
+    result = KeptResult(services, bench, "self-check", [bench.model], [report_view, *files.outputs], clear, EMPTY)
 
     def check(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Runs every identity that says something about the model."""
-        picture, model = open_picture(services, values[bench.image], request, progress), values[bench.model]
-        with (
-            result.watch(values, request, progress, "Checking identities") as report,
-            services.watch(request, progress, "Downloading weights") as loading,
-        ):
-            found = check_model(services.lab, model, picture, progress=report, loading=loading)
+        model = values[bench.model]
+        with result.act(values, request, progress) as action:
+            found = check_model(
+                services.lab,
+                model,
+                open_picture(services, bench.find_picture(values), action),
+                progress=action.report("Checking identities"),
+                loading=action.report("Downloading weights"),
+            )
         offered = files.offer("self-check", json=[each.to_json() for each in found])
         return _show(model, found), *offered, result.find_subject(values)
 
     result.wire_start(start, check, set())
-    result.forget_on([bench.image.change, bench.model.change])
+    return result
 
 
 def _show(model: str, results: tuple[IdentityResult, ...]) -> Markup:

@@ -16,7 +16,7 @@ from ui.services import Services
 from ui.shift.controls import ShiftControls, find_limit
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors, warn
-from ui.widgets.events import HIDDEN, Listener, Update, Values, Work
+from ui.widgets.events import HIDDEN, Update, Values, Work
 from ui.widgets.html import empty_html, format_percent, note_html, notes_html, open_picture, sentence_html, table_html
 from ui.widgets.kept_result import KeptResult
 from ui.workbench import Workbench
@@ -35,16 +35,9 @@ DEFINITION = (
 )
 
 
-def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftControls, load: Listener) -> None:
-    """Lays out the panel and wires it.
-
-    Args:
-        services: The lab and what goes with it.
-        bench: The sidebar.
-        controls: Of the Shift tab.
-        load: The listener that shows the shift of the controls.
-    """
-    _ShiftMap(services, bench, controls).wire(load)
+def build_shift_map_panel(services: Services, bench: Workbench, controls: ShiftControls) -> KeptResult:
+    """Lays out the panel and wires it."""
+    return _ShiftMap(services, bench, controls).wire()
 
 
 class _ShiftMap:
@@ -79,21 +72,18 @@ class _ShiftMap:
         finding = gr.HTML(empty_html(EMPTY), elem_id="map-finding")
         self.plot = gr.Plot(show_label=False, elem_id="map-plot", visible=False)
         gr.HTML(js_on_load=_CLICKS)
-        self.picked = gr.Button("Show the chosen shift", elem_id="map-load", elem_classes="beyond-view")
         self.png = gr.Button("Map (PNG)", size="sm", min_width=110, elem_id="map-png", render=False)
         self.files = ResultFiles(services, "map", {"csv": "Map (CSV)", "json": "Map (JSON)"}, first=self.png)
         self.kept = gr.State(())
-        looks_at = [bench.image, bench.model, bench.compare, controls.boundary, controls.padding]
+        looks_at = [bench.model, bench.compare, controls.boundary, controls.padding]
         outputs = [finding, self.plot, *self.files.outputs, self.kept]
-        self.result = KeptResult(services, "shift-map", looks_at, outputs, self.clear, EMPTY)
+        self.result = KeptResult(services, bench, "shift-map", looks_at, outputs, self.clear, EMPTY)
 
-    def wire(self, load: Listener) -> None:
-        """Wires what happens; ``load`` shows the shift of the controls."""
-        bench, controls, shift = self.bench, self.controls, [self.controls.dx, self.controls.dy]
+    def wire(self) -> KeptResult:
+        """Wires what happens."""
+        shift = [self.controls.dx, self.controls.dy]
         self.result.wire_start(self.start, self.compute, {*shift, self.reach, self.color_by, self.fast})
         self.result.wire_start(self.all_shifts, self.compute_all, {*shift, self.reach, self.color_by})
-        changes = [component.change for component in (bench.image, bench.model, bench.compare)]
-        self.result.forget_on([*changes, controls.boundary.input, controls.padding.input])
         recolor: Work = {
             "fn": shows_errors(_recolor),
             "inputs": [self.kept, self.color_by, *shift],
@@ -101,26 +91,22 @@ class _ShiftMap:
         }
         self.color_by.input(**recolor, **HIDDEN)
         self.png.click(None, None, None, js=_SAVE_PNG)
-        chosen = self.picked.click(None, None, shift, js="() => window.convscopeShift")
-        chosen.then(**load).then(**recolor, **HIDDEN)
+        return self.result
 
     def compute(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Iterator[tuple]:
         """Maps the shifts of one model after the other; the charts fill up as cells arrive."""
-        picture = open_picture(self.services, values[self.bench.image], request, progress)
         done: list[PictureMap] = []
         shown_at = 0.0
-        with (
-            self.result.watch(values, request, progress, "Moving the picture") as report,
-            self.services.watch(request, progress, "Downloading weights") as loading,
-        ):
+        with self.result.act(values, request, progress) as action:
+            picture = open_picture(self.services, self.bench.find_picture(values), action)
             names, reach = self.find_models(values)
             for name in names:
                 parts = map_picture(
                     *(self.services.lab, picture, name, reach, values[self.controls.boundary]),
                     twin=values[self.controls.padding] == "circular",
                     fast_preview=values[self.fast],
-                    progress=report,
-                    loading=loading,
+                    progress=action.report("Moving the picture"),
+                    loading=action.report("Downloading weights"),
                 )
                 for part in parts:
                     if time.monotonic() - shown_at > UPDATE_SECONDS and not part.map.is_complete:
@@ -131,18 +117,17 @@ class _ShiftMap:
 
     def compute_all(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Maps the circular twins, every shift at once."""
-        picture = open_picture(self.services, values[self.bench.image], request, progress)
         maps, problems = [], []
-        with (
-            self.result.watch(values, request, progress, "Following all shifts at once") as report,
-            self.services.watch(request, progress, "Downloading weights") as loading,
-        ):
+        with self.result.act(values, request, progress) as action:
+            picture = open_picture(self.services, self.bench.find_picture(values), action)
             names, reach = self.find_models(values)
             for name in names:
                 try:
                     maps.append(
                         map_all_circular_shifts(
-                            self.services.lab, picture, name, reach, progress=report, loading=loading
+                            *(self.services.lab, picture, name, reach),
+                            progress=action.report("Following all shifts at once"),
+                            loading=action.report("Downloading weights"),
                         )
                     )
                 except UserError as error:
@@ -155,7 +140,7 @@ class _ShiftMap:
 
     def find_models(self, values: Values) -> tuple[list[str], int]:
         """The models to map, and how far their pictures are moved."""
-        names = list(dict.fromkeys([values[self.bench.model], *(values[self.bench.compare] or [])]))
+        names = self.bench.list_models(values)
         return names, min(int(values[self.reach]), find_limit(self.services.lab, *names))
 
     def show(self, maps: Sequence[PictureMap], values: Values, *, is_done: bool) -> tuple:
@@ -229,27 +214,22 @@ def _list_cells(maps: Sequence[PictureMap]) -> Iterator[list]:
                 yield [*rules, dx, dy, category, float(f"{probability:.6g}"), float(f"{margin:.6g}"), tie]
 
 
-# Plotly's own click, on whichever chart is in the panel: gradio replaces the chart whenever it changes. On the
-# keyboard, the arrows move the shift that is shown while the chart has the focus.
+# Plotly's own click, on whichever chart is in the panel: gradio replaces the chart whenever it changes. The stage
+# shows the shift; on the keyboard, the arrows move it while the chart has the focus.
 _CLICKS = """
-const load = (dx, dy) => {
-    window.convscopeShift = [dx, dy];
-    document.getElementById("map-load").click();
-};
 let hadFocus = false;  // the chart that is replaced takes the focus away with it
 document.addEventListener("focusin", (event) => { hadFocus = !!event.target.closest("#map-plot"); });
 const listen = () => {
     const chart = document.querySelector("#map-plot .js-plotly-plot");
     if (!chart || chart.dataset.heard || !chart.on) return;
     chart.dataset.heard = "yes";
-    document.getElementById("map-load").tabIndex = -1;
     chart.tabIndex = 0;
     if (hadFocus) chart.focus({preventScroll: true});
     chart.setAttribute("role", "group");
     chart.setAttribute("aria-label", "Map of all shifts; click a cell, or use the arrow keys, to show that shift");
     chart.on("plotly_click", (event) => {
         const point = event.points.find((candidate) => candidate.data.type === "heatmap");
-        if (point) load(point.x, point.y);
+        if (point) window.convscopeMoveTo(point.x, point.y);
     });
 };
 const steps = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
@@ -257,8 +237,8 @@ document.addEventListener("keydown", (event) => {
     const step = steps[event.key];
     if (!step || !event.target.closest("#map-plot")) return;
     event.preventDefault();
-    const value = (axis) => Number(document.querySelector(`#shift-${axis} input[type=range]`).value);
-    load(Math.round(value("dx")) + step[0], Math.round(value("dy")) + step[1]);
+    const [dx, dy] = window.convscopeShift().map(Math.round);
+    window.convscopeMoveTo(dx + step[0], dy + step[1]);
 });
 new MutationObserver(listen).observe(document.body, {childList: true, subtree: true});
 listen();

@@ -1,33 +1,48 @@
-"""What happens when the cat moves sideways? Predictions and feature maps before and after a shift."""
+"""What happens when the cat moves? A picture to drag, the map of all its shifts, and what the layers make of one."""
 
+import hashlib
+import json
 import math
+import time
+from collections.abc import Iterator
 
 import gradio as gr
+from PIL import Image
 
-from analysis.errors import Progress
+from analysis.errors import UserError
 from analysis.figures.shift import plot_shift_errors
 from analysis.network.layers import MapLayer
 from analysis.shift.move import BOUNDARIES
-from ui.services import Services
+from lab.results import ShiftResult
+from lab.shifts import MAX_SHIFT, map_picture, open_scene
+from ui.services import Action, Services
 from ui.shift.controls import PADDINGS, ShiftControls, find_limit
 from ui.shift.layer_meter import build_layer_meter_panel
 from ui.shift.self_check import build_self_check_panel
 from ui.shift.shift_map import build_shift_map_panel
-from ui.shift.view import describe_layer, find_first_shown, show_maps, show_result
+from ui.shift.stage import build_stage, write_answer, write_map, write_scene
+from ui.shift.view import describe_layer, find_first_shown, show_maps
 from ui.widgets.distance import Distance
-from ui.widgets.errors import clears_on_errors, shows_errors
-from ui.widgets.events import PRIVATE, Listener, Tab, Values
-from ui.widgets.html import empty_html, explain_this, one_of, open_picture
+from ui.widgets.errors import shows_errors
+from ui.widgets.events import HIDDEN, Block, Tab, Values, Work
+from ui.widgets.html import explain_this, one_of, open_picture
+from ui.widgets.kept_result import KeptResult
 from ui.workbench import Workbench
 
-MAX_SHIFT = 56
+WIDEST = 56
 """A quarter of the usual 224 pixels; the sliders follow the model."""
-NUDGES = {"left": "← 1 step", "right": "1 step →", "up": "↑ 1 step", "down": "↓ 1 step"}
+START = (3, 0)
+UPDATE_SECONDS = 0.25
 EXAMPLES = {
     "3 px right, black border": (3, 0, "zero"),
     "1 px down, edge stretched": (0, 1, "replicate"),
-    "As far right as it goes, wrapped around": (MAX_SHIFT, 0, "circular"),
+    "As far right as it goes, wrapped around": (WIDEST, 0, "circular"),
     "5 px left, 4 px up, mirrored": (-5, -4, "reflect"),
+}
+DRAWERS = {
+    "map": ("Larger maps, several models, files", build_shift_map_panel),
+    "meter": ("Errors of every layer, and their causes", build_layer_meter_panel),
+    "check": ("Self-check", build_self_check_panel),
 }
 EXPLANATION = """
 The picture is moved **at the size the network sees**, after resizing and before normalisation.
@@ -50,190 +65,226 @@ def build_shift_tab(services: Services, bench: Workbench) -> Tab:
 class _Shift:
     def __init__(self, services: Services, bench: Workbench):
         self.services, self.lab, self.bench = services, services.lab, bench
-        self.controls, self.step = _build_controls()
-        with gr.Row(elem_classes="controls nudges"):
-            self.nudges = [
-                gr.Button(label, size="sm", min_width=84, elem_id=f"nudge-{key}")
-                for key, label in (
-                    ("left", "← 1 step"),
-                    ("right", "1 step →"),
-                    ("up", "↑ 1 step"),
-                    ("down", "↓ 1 step"),
-                )
-            ]
-            self.back = gr.Button("Back to 0, 0", size="sm", min_width=110, elem_id="nudge-zero")
-        self.view = gr.HTML(
-            empty_html("Choose a picture on the left."),
-            elem_id="shift-view",
-            js_on_load=_ARROW_KEYS,
-            html_template="${value}",
-        )
+        with gr.Row(elem_id="shift"):
+            with gr.Column(min_width=200, scale=1, elem_classes="narrow"):
+                self.controls, self.step, self.reach = _build_controls()
+            with gr.Column(min_width=320, scale=4):
+                self.stage, self.map, self.answer = build_stage()
         with gr.Row(elem_classes="controls"):
-            self.examples = [gr.Button(title, size="sm", min_width=180) for title in EXAMPLES]
-        with gr.Tabs(elem_id="shift-parts") as parts, gr.Tab("Maps"):
+            self.examples = {
+                gr.Button(title, size="sm", min_width=180): example for title, example in EXAMPLES.items()
+            }
+        with gr.Accordion("Feature maps before and after", open=False, elem_id="shift-features") as self.panel:
             with gr.Row(elem_classes="controls"):
                 self.layer = gr.Dropdown([], label="Feature maps of layer", elem_id="shift-layer", min_width=260)
                 self.channel = gr.Number(
                     -1, precision=0, label="Channel (-1: the strongest)", elem_id="shift-channel", min_width=180
                 )
             self.maps = gr.HTML(elem_id="shift-maps")
-            with gr.Accordion("Error at every layer", open=False):
-                self.plot = gr.Plot(show_label=False, elem_id="shift-layers")
-        self.shown = [self.view, self.maps, self.plot]
-        controls = self.controls
-        settings = {controls.dx, controls.dy, controls.boundary, controls.padding, self.layer, self.channel}
-        self.load: Listener = {
-            "fn": clears_on_errors(_clear)(self.measure),
-            "inputs": {bench.image, bench.model, *settings},
-            "outputs": self.shown,
-            "api_visibility": "private",
-            "show_progress": "minimal",
-            "trigger_mode": "always_last",
-        }
-        with parts:
-            with gr.Tab("All shifts"):
-                build_shift_map_panel(services, bench, controls, self.load)
-            with gr.Tab("Layers"):
-                build_layer_meter_panel(services, bench, controls)
-            with gr.Tab("Self-check"):
-                build_self_check_panel(services, bench)
+            self.plot = gr.Plot(show_label=False, elem_id="shift-layers")
+        self.is_open = gr.State(False)
+        self.kept = []
+        for name, (title, build) in DRAWERS.items():
+            with gr.Accordion(title, open=False, elem_id=f"shift-{name}"):
+                self.kept.append(build(services, bench, self.controls))
         explain_this(EXPLANATION)
 
     def wire(self) -> Tab:
         """Wires what happens, and says what the page has to know."""
-        load, bench, controls = self.load, self.bench, self.controls
-        dx, dy, boundary, padding = controls.dx, controls.dy, controls.boundary, controls.padding
-        changed = [boundary.input, padding.input, self.layer.input, self.channel.input]
-        gr.on([dx.release, dy.release, *changed], **load)
-        for button, slider, sign in zip(self.nudges, (dx, dx, dy, dy), (-1, 1, -1, 1), strict=True):
-            button.click(None, slider, slider, js=_step_js(str(slider.elem_id), sign)).then(**load)
-        self.back.click(None, None, [dx, dy], js="() => [0, 0]").then(**load)
-        for button in self.examples:
-            button.click(self.show_example, [bench.model, button], [dx, dy, boundary], **PRIVATE).then(**load)
-        self.step.input(
-            lambda size: [gr.update(step=size)] * 2, self.step, [dx, dy], queue=False, api_visibility="private"
+        bench, controls = self.bench, self.controls
+        place, rules = [controls.dx, controls.dy], [controls.boundary, controls.padding]
+        self._wire_sliders(place)
+        asked = {*bench.inputs, *place, *rules, self.layer, self.channel, self.is_open}
+        shown = [self.answer, self.maps, self.plot]
+        gr.on(
+            [self.stage.submit, self.layer.input, self.channel.input], shows_errors(self.ask), asked, shown, **HIDDEN
         )
+        grow: Work = {
+            "fn": shows_errors(self.grow_map),
+            "inputs": {*bench.inputs, *rules, self.reach},
+            "outputs": self.map,
+        }
+        gr.on([self.stage.select, self.reach.release], **grow, **HIDDEN, concurrency_limit=None)
+        self.panel.expand(shows_errors(self.open_maps), asked, [self.is_open, *shown], js=_MAPS_OPEN, **HIDDEN)
+        self.panel.collapse(lambda: False, None, self.is_open, js=_MAPS_CLOSED, **HIDDEN)
         return Tab(
-            clears_on_errors(lambda message: dict(zip(self.shown, _clear(message), strict=True)))(self.refresh),
-            list(load["inputs"]),
-            [dx, dy, self.layer, *self.shown],
+            self.show,
+            [*place, *rules, self.layer, self.channel, self.is_open, *_join(self.kept, "inputs")],
+            [*place, *rules, self.layer, self.stage, self.maps, self.plot, *_join(self.kept, "outputs")],
+            lambda message: {self.stage: json.dumps({"message": message}), self.maps: "", self.plot: None},
             looks_at=[bench.image, bench.model],
+            is_kept=True,
+            triggers=[*((part, "input") for part in rules), *((button, "click") for button in self.examples)],
             linked={
-                "dx": (dx, _read_distance),
-                "dy": (dy, _read_distance),
-                "boundary": (boundary, one_of(BOUNDARIES)),
-                "padding": (padding, one_of(PADDINGS)),
+                "dx": (controls.dx, _read_distance),
+                "dy": (controls.dy, _read_distance),
+                "boundary": (controls.boundary, one_of(BOUNDARIES)),
+                "padding": (controls.padding, one_of(PADDINGS)),
             },
         )
 
-    @shows_errors
-    def show_example(self, model: str, title: str) -> tuple[float, float, str]:
-        """The settings of an example, no further than the sliders go."""
-        dx, dy, boundary = EXAMPLES[title]
+    def _wire_sliders(self, place: list[Distance]) -> None:
+        """In the browser alone, stage and sliders follow each other."""
+        self.stage.release(None, None, place, js="() => window.convscopeShift()")
+        moved = [event for slider in place for event in (slider.input, slider.release)]
+        gr.on(moved, None, place, None, js="(dx, dy) => { window.convscopeMoveTo(dx, dy); }")
+        self.step.input(
+            lambda size: [gr.update(step=size)] * 2,
+            self.step,
+            place,
+            js="(size) => window.convscopeStep(size)",
+            **HIDDEN,
+        )
+
+    def show(self, values: Values, action: Action) -> Values:
+        """Fits the controls to the model, and puts the picture on the stage, which then asks for the map."""
+        bench, controls = self.bench, self.controls
+        fitted = self.fit(values, action)
+        values = values | {part: update.get("value", values[part]) for part, update in fitted.items()}
+        picture = open_picture(self.services, bench.find_picture(values), action)
+        result = self.measure(values, picture, action)
+        scene = open_scene(self.lab, picture, result.model.name, result.boundary)
+        place = values[controls.dx], values[controls.dy]
+        shown = write_scene(scene, result) | {"about": self.name_subject(values), "at": place, "stay": place != START}
+        forgotten: Values = {}
+        for each in self.kept:
+            forgotten |= each.forget(values, action)
+        return fitted | forgotten | self.show_maps(result, values) | {self.stage: json.dumps(shown)}
+
+    def grow_map(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Iterator[str]:
+        """The map of the picture's shifts as it grows, coarse to fine."""
+        model, boundary = values[self.bench.model], values[self.controls.boundary]
+        with self.services.act(request, progress, "shift-map") as action:
+            picture = open_picture(self.services, self.bench.find_picture(values), action)
+            room = (abs(end) for ends in open_scene(self.lab, picture, model, boundary).limits for end in ends)
+            reach = min(int(values[self.reach]), *room)
+            if not reach:
+                return
+            parts = map_picture(
+                *(self.lab, picture, model, reach, boundary),
+                twin=self.is_twin(values),
+                progress=action.report("Moving the picture"),
+            )
+            shown_at = 0.0
+            for part in parts:
+                if part.map.is_complete or time.monotonic() - shown_at > UPDATE_SECONDS:
+                    yield write_map(part, self.name_subject(values))
+                    shown_at = time.monotonic()
+
+    def fit(self, values: Values, action: Action) -> Values:
+        """Choices and ends that the model has; and an example's shift and border, where its button was clicked."""
+        model, layer, controls = values[self.bench.model], values[self.layer], self.controls
+        layers = self.lab.layers(model, action.report("Downloading weights"))
         limit = find_limit(self.lab, model)
-        return min(max(dx, -limit), limit), min(max(dy, -limit), limit), boundary
+        choices = [(describe_layer(item), item.name) for item in layers if isinstance(item, MapLayer)]
+        if layer not in [name for _, name in choices]:
+            layer = find_first_shown(layers)
+        dx, dy, boundary = self.examples.get(
+            action.source, (values[controls.dx], values[controls.dy], values[controls.boundary])
+        )
+        updates: Values = {
+            self.layer: gr.update(choices=choices, value=layer),
+            controls.boundary: gr.update(value=boundary),
+        }
+        for slider, wanted in ((controls.dx, dx), (controls.dy, dy)):
+            updates[slider] = gr.update(minimum=-limit, maximum=limit)
+            fitting = min(max(wanted, -limit), limit)
+            if fitting != values[slider]:  # else the visitor may have moved on in the meantime
+                updates[slider]["value"] = fitting
+        return updates
 
-    def measure(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
-        """Shifts the picture and shows what changed."""
-        with self.services.watch(request, progress, "Downloading weights", "shift") as report:
-            return self.show(values, request, progress, report)
+    def ask(
+        self, values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
+    ) -> Values:
+        """What the network makes of the shift where the picture rests; its feature maps, where they are looked at."""
+        if "dx" in (event._data or {}):  # the sliders may not have followed yet
+            values = values | _read_place(event, [self.controls.dx, self.controls.dy])
+        with self.services.act(request, progress, "shift-answer") as action:
+            picture = open_picture(self.services, self.bench.find_picture(values), action)
+            result = self.measure(values, picture, action)
+        answer = write_answer(result) | {"about": self.name_subject(values)}
+        return {self.answer: json.dumps(answer)} | self.show_maps(result, values)
 
-    def show(self, values: Values, request: gr.Request, progress: gr.Progress, report: Progress) -> tuple:
-        """What is shown of the chosen shift."""
-        image, channel = values[self.bench.image], values[self.channel]
-        if image is None:
-            return _clear("Choose a picture on the left, then move it with the sliders.")
-        result = self.lab.shift(
-            open_picture(self.services, image, request, progress),
+    def open_maps(
+        self, values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
+    ) -> Values:
+        """The feature maps, when their drawer is opened."""
+        return {self.is_open: True} | self.ask(values | {self.is_open: True}, event, request, progress)
+
+    def measure(self, values: Values, picture: Image.Image, action: Action) -> ShiftResult:
+        """What the network makes of the shift of the controls."""
+        channel = values[self.channel]
+        return self.lab.shift(
+            picture,
             values[self.bench.model],
             float(values[self.controls.dx]),
             float(values[self.controls.dy]),
             values[self.controls.boundary],
-            twin=values[self.controls.padding] == "circular",
+            twin=self.is_twin(values),
             layer=values[self.layer],
             channel=None if channel is None or channel < 0 else int(channel),
-            progress=report,
+            progress=action.report("Downloading weights"),
         )
-        return show_result(result), show_maps(result.comparison), plot_shift_errors(result.layers)
 
-    def refresh(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:
-        """Fits the controls to the model, then measures."""
-        model, layer = values[self.bench.model], values[self.layer]
-        with self.services.watch(request, progress, "Downloading weights", "shift", is_refresh=True) as report:
-            layers = self.lab.layers(model, report)
-            limit = find_limit(self.lab, model)
-            choices = [(describe_layer(item), item.name) for item in layers if isinstance(item, MapLayer)]
-            if layer not in [name for _, name in choices]:
-                layer = find_first_shown(layers)
-            fitted = values | {self.layer: layer}
-            updates: Values = {self.layer: gr.update(choices=choices, value=layer)}
-            for slider in (self.controls.dx, self.controls.dy):
-                fitted[slider] = min(max(values[slider], -limit), limit)
-                updates[slider] = gr.update(minimum=-limit, maximum=limit)
-                if fitted[slider] != values[slider]:  # else the visitor may have moved on in the meantime
-                    updates[slider]["value"] = fitted[slider]
-            shown = self.show(fitted, request, progress, report)
-        return updates | dict(zip(self.shown, shown, strict=True))
+    def show_maps(self, result: ShiftResult, values: Values) -> Values:
+        """The feature maps and the errors down the network, where they are looked at."""
+        if not values[self.is_open]:
+            return {}
+        return {self.maps: show_maps(result.comparison), self.plot: plot_shift_errors(result.layers)}
+
+    def is_twin(self, values: Values) -> bool:
+        """Whether the network's circular twin is asked."""
+        return values[self.controls.padding] == "circular"
+
+    def name_subject(self, values: Values) -> str:
+        """What a shift is a shift of, so that no answer is taken for one about something else."""
+        rules = values[self.controls.boundary], self.is_twin(values)
+        subject = self.bench.find_picture(values), values[self.bench.model], *rules
+        return hashlib.sha256(repr(subject).encode()).hexdigest()
 
 
-def _clear(message: str) -> tuple:
-    return empty_html(message), "", None
+def _join(parts: list[KeptResult], name: str) -> list[Block]:
+    return [component for part in parts for component in getattr(part, name)]
 
 
-def _build_controls() -> tuple[ShiftControls, gr.Dropdown]:
-    """The controls, and the size of the steps that sliders, buttons and arrow keys make."""
-    with gr.Row(elem_classes="controls"):
-        dx = Distance(-MAX_SHIFT, MAX_SHIFT, 3, step=1, label="dx, px right", elem_id="shift-dx", min_width=220)
-        dy = Distance(-MAX_SHIFT, MAX_SHIFT, 0, step=1, label="dy, px down", elem_id="shift-dy", min_width=220)
-        step = gr.Dropdown(
-            [("1 px", 1), ("1/2 px", 0.5), ("1/4 px", 0.25)],
-            value=1,
-            label="Step",
-            elem_id="shift-step",
-            min_width=90,
-        )
-        boundary = gr.Dropdown(
-            [(rule.title, name) for name, rule in BOUNDARIES.items()],
-            value="zero",
-            label="Uncovered border",
-            elem_id="shift-boundary",
-            min_width=180,
-        )
-        padding = gr.Dropdown(
-            [(title, name) for name, title in PADDINGS.items()],
-            value="trained",
-            label="Network padding",
-            elem_id="shift-padding",
-            min_width=190,
-        )
-    return ShiftControls(dx, dy, boundary, padding), step
+def _read_place(event: gr.EventData, sliders: list[Distance]) -> Values:
+    """The shift that an event of the stage is about.
+
+    Raises:
+        UserError: No finite numbers.
+    """
+    try:
+        place = [_read_distance(event._data[axis]) for axis in ("dx", "dy")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError("A shift must be two finite numbers.") from error
+    return {slider: slider.preprocess(distance) for slider, distance in zip(sliders, place, strict=True)}
 
 
-def _read_distance(text: str) -> float:
+def _build_controls() -> tuple[ShiftControls, gr.Dropdown, gr.Slider]:
+    """The controls, the size of a step, and how far the map reaches."""
+    dx = Distance(-WIDEST, WIDEST, START[0], step=1, label="dx, px right", elem_id="shift-dx")
+    dy = Distance(-WIDEST, WIDEST, START[1], step=1, label="dy, px down", elem_id="shift-dy")
+    steps = [("1 px", 1), ("1/2 px", 0.5), ("1/4 px", 0.25)]
+    step = gr.Dropdown(steps, value=1, label="Step", elem_id="shift-step")
+    boundary = gr.Dropdown(
+        [(rule.title, name) for name, rule in BOUNDARIES.items()],
+        value="zero",
+        label="Uncovered border",
+        elem_id="shift-boundary",
+    )
+    paddings = [(title, name) for name, title in PADDINGS.items()]
+    padding = gr.Dropdown(paddings, value="trained", label="Network padding", elem_id="shift-padding")
+    reach = gr.Slider(1, MAX_SHIFT, 8, step=1, label="Map up to, px", elem_id="shift-reach")
+    return ShiftControls(dx, dy, boundary, padding), step, reach
+
+
+def _read_distance(text: str | float) -> float:
     """The nearest quarter of a pixel that the sliders reach; ValueError for what is no finite number."""
     distance = float(text)
     if not math.isfinite(distance):
         raise ValueError(text)
-    return round(4 * min(max(distance, -MAX_SHIFT), MAX_SHIFT)) / 4
+    return round(4 * min(max(distance, -WIDEST), WIDEST)) / 4
 
 
-def _step_js(slider_id: str, sign: int) -> str:
-    """Moves a slider by one of its steps in the browser, within its ends, without asking the server."""
-    return (
-        f"(value) => {{ const range = document.querySelector('#{slider_id} input[type=range]'); "
-        f"return Math.min(Math.max(value + ({sign}) * +range.step, +range.min), +range.max); }}"
-    )
-
-
-_ARROW_KEYS = """
-element.tabIndex = 0;
-element.setAttribute("role", "group");
-element.setAttribute("aria-label", "Original and shifted picture; arrow keys shift by one pixel");
-const names = {ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down"};
-element.addEventListener("keydown", (event) => {
-    const name = names[event.key];
-    if (!name) return;
-    event.preventDefault();
-    document.getElementById("nudge-" + name).click();
-});
-"""
+_MAPS_OPEN = "(...values) => { window.convscopeMapsOpen = true; return values; }"
+_MAPS_CLOSED = "() => { window.convscopeMapsOpen = false; }"

@@ -4,19 +4,11 @@ from markupsafe import Markup
 
 from analysis.attribution.overlay import render_map
 from analysis.equivariance.align import MapComparison
-from analysis.figures.drawing import draw_pixels, hatch
+from analysis.figures.drawing import hatch
 from analysis.network.layers import Layer, MapLayer, outline
-from analysis.shift.move import BOUNDARIES
-from lab.results import ShiftResult
 from ui.widgets.html import (
-    bars_html,
-    describe_shift,
     empty_html,
     figure_html,
-    format_percent,
-    join_html,
-    note_html,
-    notes_html,
     scale_html,
     sentence_html,
 )
@@ -24,39 +16,6 @@ from ui.widgets.html import (
 MAP_SIDE = 168
 LEGIBLE_SIDE = 14
 """The layer shown first is the deepest whose maps still have this many cells a side."""
-
-
-def show_result(result: ShiftResult) -> Markup:
-    """The finding in words, and both pictures with their best classes."""
-    before, after = result.before[0], result.after[0]
-    where = describe_shift(result.dx, result.dy)
-    of_before = before.probability + result.probability_change
-    change = f"{format_percent(before.probability)} → {format_percent(of_before)}"
-    text = f"{where}: still {before.category}, {change}"
-    if not result.same_top1:
-        text = f"{where}: {before.category} ({change}) becomes {after.category}"
-    text += f"; margin {result.margin_before:+.2g} → {result.margin_after:+.2g}."
-    if result.near_tie:
-        text += " A near-tie: the two best logits are so close that rounding alone may swap them."
-    rule = BOUNDARIES[result.boundary]
-    pictures = (
-        ("Original", draw_pixels(result.before_pixels), result.before),
-        (where, draw_pixels(result.after_pixels, result.is_real), result.after),
-    )
-    columns = join_html(
-        Markup('<div class="column">{}{}</div>').format(
-            figure_html(picture, title, f"{title}: {tops[0].category}"), bars_html(tops, mark=before.index)
-        )
-        for title, picture, tops in pictures
-    )
-    twin = (
-        "This is the circular twin: the same weights with every padded operation wrapping around. It is another "
-        f"network: without a shift it says {before.category}, {format_percent(before.probability)}. "
-    )
-    hint = "Hatched pixels are invented. Arrow keys move the picture."
-    note = note_html(f"{twin if result.is_twin else ''}{rule.explanation} {hint}") + notes_html(result.notes)
-    finding = sentence_html(text, "good" if result.same_top1 else "bad")
-    return finding + Markup('<div class="pair">{}</div>').format(columns) + note
 
 
 def show_maps(comparison: MapComparison | None) -> Markup:

@@ -19,10 +19,10 @@ from ui.services import Services
 from ui.train.comparison_view import describe_preset, describe_variation, describe_verdict, read_curves, tabulate
 from ui.train.settings.form import TrainForm
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.errors import answers_errors, shows_errors
-from ui.widgets.events import PRIVATE, QUICK, Update, Values
+from ui.widgets.errors import answers_errors
+from ui.widgets.events import QUICK, Update, Values
 from ui.widgets.html import empty_html, explain_this
-from ui.widgets.job_view import JobView, Result, build_job_view
+from ui.widgets.job_view import JobView, Result
 
 OWN = "own"
 MAX_SEEDS = 5
@@ -51,21 +51,19 @@ def build_arms_panel(services: Services, form: TrainForm) -> JobView:
     controls = _Controls()
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Start the comparison", variant="primary", elem_id="arms-start", min_width=280, scale=0)
-    view = build_job_view(services, "arms", EMPTY, lambda: _build_result(services))
+    view = JobView(services, "arms", EMPTY, lambda: _build_result(services))
     explain_this(EXPLANATION)
     controls.wire(form)
 
-    @shows_errors
-    def begin(values: Values) -> Update:
+    def begin(values: Values) -> str:
         """Starts the comparison in the background."""
         name, config = controls.read(services, form, values)
         is_file = (
             config.base.dataset not in DATASETS and Path(config.base.dataset).is_file()
         )  # an upload, which may vanish
-        run = services.jobs.start_program("arms", config.to_dict(), f"arms-{name}", "dataset" if is_file else None)
-        return gr.update(choices=view.choices(), value=run)
+        return services.jobs.start_program("arms", config.to_dict(), f"arms-{name}", "dataset" if is_file else None)
 
-    start.click(begin, {*controls.inputs, *form.inputs}, view.run, **PRIVATE)
+    view.wire_start(start, begin, {*controls.inputs, *form.inputs})
     return view
 
 

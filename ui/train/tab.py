@@ -1,13 +1,14 @@
 """Training: what to train above, what came out of a run below, and matched comparisons in a part of their own."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
 import gradio as gr
 
 from models.registry import RUN_PREFIX
 from models.training.config import TrainingConfig
-from ui.services import Services
+from ui.services import Action, Services
 from ui.train.comparison import build_arms_panel
 from ui.train.results.curves import build_curves_panel
 from ui.train.results.mistakes import build_errors_panel
@@ -16,7 +17,7 @@ from ui.train.results.runs import build_runs_panel, follow_change
 from ui.train.results.snapshots import build_time_panel
 from ui.train.settings.form import TrainForm, build_train_form
 from ui.widgets.errors import inform, shows_errors
-from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Panel, Tab, Update, Values
+from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Panel, Tab, Update, Values
 from ui.widgets.html import explain_this
 from ui.widgets.job_view import offer_runs
 from ui.workbench import Workbench, list_model_choices
@@ -74,24 +75,23 @@ def build_train_tab(services: Services, bench: Workbench) -> Tab:
             arms = build_arms_panel(services, form)
 
     is_comparing = gr.State(False)
+    parts: dict[Block | None, bool] = {one_tab: False, arms_tab: True}
 
-    def open_arms(chosen: str | None) -> tuple:
-        """Lists the comparisons; to be followed by a refresh, as it says which part is on the screen."""
-        return offer_runs(arms.choices(), chosen), True
+    def show(values: Values, action: Action) -> Values:
+        """The part that is open, which is the only one that is followed."""
+        comparing = parts.get(action.source, values[is_comparing])
+        if comparing:
+            return {is_comparing: True, **_stop(one.timers), **arms.open(values)}
+        return {is_comparing: False, **_stop([arms.timer]), **one.show(values, action)}
 
-    def refresh(values: Values) -> Values:
-        """As for a single training; a comparison is followed while it is on the screen."""
-        is_active = values[bench.tab] == "train" and values[is_comparing]
-        return one.refresh(values) | {arms.timer: gr.update(active=is_active)}
-
-    tab, *others = one.inputs
-    view = Tab(refresh, [tab, is_comparing, *others], [*one.outputs, arms.timer], on_every_tab=True)
-    # Nothing but the refresh sets the timer: gradio answers a refresh of before first, so that the last one holds.
-    opened = arms_tab.select(open_arms, arms.run, [arms.run, is_comparing], **QUICK)
-    left = one_tab.select(lambda: False, None, is_comparing, **QUICK)
-    for event in (opened, left):
-        event.then(view.refresh, set(view.inputs), view.outputs, **HIDDEN)
-    return view
+    return replace(
+        one,
+        show=show,
+        inputs=[*one.inputs, is_comparing, *arms.inputs],
+        outputs=[*one.outputs, is_comparing, *arms.outputs],
+        triggers=[(one_tab, "select"), (arms_tab, "select")],
+        timers=[*one.timers, arms.timer],
+    )
 
 
 def _build_training(services: Services, bench: Workbench) -> tuple[TrainForm, Tab]:
@@ -124,20 +124,20 @@ def _build_training(services: Services, bench: Workbench) -> tuple[TrainForm, Ta
         [bench.model, bench.compare],
         **HIDDEN,
     )
-    return form, _make_refresh(services, bench, run, part, panels)
+    return form, _make_tab(services, run, part, panels)
 
 
-def _stop(panels: Iterable[Panel]) -> Values:
-    """Ends the timers of panels."""
-    return {timer: gr.update(active=False) for panel in panels for timer in panel.timers}
+def _stop(timers: Iterable[gr.Timer]) -> Values:
+    """Ends timers."""
+    return {timer: gr.update(active=False) for timer in timers}
 
 
 def _wire_parts(run: gr.Dropdown, part: gr.State, panels: dict[str, Panel], tabs: dict[str, gr.Tab]) -> None:
     """Only the part on the screen follows the run."""
     for name, panel in panels.items():
-        others = [other for other in panels.values() if other is not panel]
+        timers = [timer for other in panels.values() if other is not panel for timer in other.timers]
         opened = tabs[name].select(
-            lambda name=name, others=others: {part: name, **_stop(others)}, *(None, [part, *_stop(others)]), **QUICK
+            lambda name=name, timers=timers: {part: name, **_stop(timers)}, *(None, [part, *timers]), **QUICK
         )
         opened.then(panel.refresh, set(panel.inputs), panel.outputs, **HIDDEN)
         run.change(_refresh_if_open(name, part, panel), {part, *panel.inputs}, panel.outputs, **QUICK)
@@ -151,19 +151,16 @@ def _refresh_if_open(name: str, part: gr.State, panel: Panel) -> Callable[[Value
     return follow
 
 
-def _make_refresh(
-    services: Services, bench: Workbench, run: gr.Dropdown, part: gr.State, panels: dict[str, Panel]
-) -> Tab:
-    def refresh(values: Values) -> Values:
-        """Lists the runs, and follows the chosen one while the tab is open."""
-        if values[bench.tab] != "train":
-            return _stop(panels.values())
+def _make_tab(services: Services, run: gr.Dropdown, part: gr.State, panels: dict[str, Panel]) -> Tab:
+    def show(values: Values, action: Action) -> Values:
+        """Lists the runs, and follows the chosen one."""
         listed = offer_runs(list_trainings(services), values[run])
         return {run: listed, **panels[values[part]].refresh(values | {run: listed["value"]})}
 
     outputs = [run, *(output for panel in panels.values() for output in panel.outputs)]
     others = (each for panel in panels.values() for each in panel.inputs if each is not run)
-    return Tab(refresh, [bench.tab, part, run, *others], outputs)
+    timers = [timer for panel in panels.values() for timer in panel.timers]
+    return Tab(show, [part, run, *others], outputs, lambda message: {}, timers=timers)
 
 
 def _wire_actions(

@@ -22,6 +22,7 @@ class Manner(TypedDict, total=False):
 
     api_visibility: Literal["public", "private"]
     show_progress: Literal["full", "minimal", "hidden"]
+    concurrency_limit: int | None
     queue: bool
 
 
@@ -52,21 +53,27 @@ class Tab:
     """What the page needs to know of a tab.
 
     Attributes:
-        refresh: Handler that brings the tab up to date when it is opened, or when picture or model change; it gets
-            the values of ``inputs`` by component.
-        inputs: Of ``refresh``.
-        outputs: Of ``refresh``.
-        on_every_tab: Whether to refresh also when another tab is opened, to end what goes on in this one.
-        looks_at: Components of the workbench whose change calls for a refresh while the tab is open.
+        show: Handler that brings the tab up to date: values of ``inputs`` by component -> those of ``outputs``, at
+            once or one after the other. What it raises, the page says, and shows what ``clear`` makes of it.
+        inputs: Of ``show``, beside those of the workbench.
+        outputs: Of ``show``.
+        clear: A message -> values of ``outputs`` that show nothing else.
+        looks_at: Components of the workbench whose change calls for another look while the tab is open.
+        is_kept: Whether nothing else changes what is shown, so that a tab opened again can stay as it was.
+        triggers: Controls of the tab, each with the name of the event that calls for another look.
+        timers: They follow what is shown, and are ended when another tab is opened.
         linked: What a link to the tab restores: name in the address, component, and how its text is read
             (raising ValueError for text that is not meant for it).
     """
 
-    refresh: Callable[..., Any]
+    show: Callable[..., Any]
     inputs: Sequence[Block]
     outputs: Sequence[Block]
-    on_every_tab: bool = False
-    looks_at: Sequence[gr.Image | gr.Dropdown] = ()
+    clear: Callable[[str], Values]
+    looks_at: Sequence[Block] = ()
+    is_kept: bool = False
+    triggers: Sequence[tuple[Block, str]] = ()
+    timers: Sequence[gr.Timer] = ()
     linked: dict[str, tuple[Component, Callable[[str], object]]] = field(default_factory=dict)
 
 

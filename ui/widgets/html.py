@@ -15,20 +15,19 @@ from PIL import Image
 
 from analysis.errors import UserError
 from analysis.network.predict import Prediction
-from ui.services import Services
+from ui.services import Action, Services
 from ui.widgets.errors import hide_paths
 
 
-def open_picture(services: Services, path: str | None, request: gr.Request, progress: gr.Progress) -> Image.Image:
+def open_picture(services: Services, path: str | None, action: Action) -> Image.Image:
     """The workbench's picture; the visitor can cancel while a large one is decoded, or waits for its turn.
 
     Raises:
         UserError: There is none.
     """
     if path is None:
-        raise UserError("Choose a picture on the left first.")
-    with services.watch(request, progress, "Opening the picture") as report:
-        return services.lab.open_image(path, report)
+        raise UserError("Choose a picture on the left: upload one, take one, paste one, or click a sample.")
+    return services.lab.open_image(path, action.report("Opening the picture"))
 
 
 def one_of(choices: Iterable[str]) -> Callable[[str], str]:

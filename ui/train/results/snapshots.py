@@ -207,7 +207,7 @@ class _Time:
         if not values[self.opened]:
             return gr.skip()
         subject = name, moment = values[self.run], values[self.slider]
-        self.services.supersede(request, "time-measures", subject)
+        self.services.supersede(request.session_hash or "", "time-measures", subject)
         with self.services.watch(request, _ignore, "Looking back", "time", subject=subject) as report:
             current, steps, step = self.find(name, moment)
             examples, index, layer = open_examples(current), int(values[self.number] or 0), values[self.layer]

@@ -107,7 +107,7 @@ def build_data_panel(services: Services) -> DataPanel:
         *chosen, last, is_visible = inputs
         values = dict(zip(fields, chosen, strict=True))
         subject = find_subject(values)
-        services.supersede(request, VIEW, subject)
+        services.supersede(request.session_hash or "", VIEW, subject)
         if subject == last:
             return gr.skip()
         if is_visible and is_quick(values["dataset"], services.lab.data_root):

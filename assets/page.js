@@ -1,0 +1,24 @@
+// What the whole page has in common; loaded before everything else.
+
+// A message that no request is needed for.
+window.convscopeSay = (text) => {
+    let box = document.getElementById("said");
+    if (!box) {
+        box = document.createElement("div");
+        box.id = "said";
+        box.setAttribute("role", "status");
+        document.body.append(box);
+    }
+    box.textContent = text;
+    clearTimeout(window.convscopeSilence);
+    window.convscopeSilence = setTimeout(() => { box.textContent = ""; }, 4000);
+};
+
+// Gradio's sliders report a value only when a pointer lets go of them: a key that is released, and Enter in their
+// number, have to count as well.
+document.addEventListener("keyup", (event) => {
+    const input = event.target;
+    if (!(input instanceof HTMLElement)) return;
+    if (input.matches("input[type=range]")) input.dispatchEvent(new PointerEvent("pointerup", {bubbles: true}));
+    if (event.key === "Enter" && input.matches("input[data-testid=number-input]")) input.blur();
+});

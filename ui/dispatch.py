@@ -1,0 +1,216 @@
+"""One request for each choice: it is taken over at once, and what is on the screen, and nothing else, is shown anew.
+
+Values that a handler sets start no other handler: the page listens to what visitors do (``input``, ``select``,
+``click``, ``release``), never to ``change``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from analysis.errors import Cancelled
+from models.problems import MAYBE_PROBLEMS
+from models.registry import DEFAULT_MODEL
+from ui.address import list_readers, read_query, write_query
+from ui.services import Action, Services, Superseded
+from ui.widgets.errors import describe_error, inform, warn
+from ui.widgets.events import Block, Tab, Update, Values
+from ui.workbench import DEFAULT_SAMPLE, Workbench, describe_model, list_model_choices
+
+FIRST_TAB = "classify"
+
+
+class Dispatcher:
+    """Brings the page up to date.
+
+    Args:
+        services: The lab and what goes with it.
+        page: The whole page.
+        bench: The sidebar.
+        tabs: All tabs.
+        views: Name -> a tab, and what is in it.
+        bar: Where progress is shown.
+        address: Where the query of the address goes.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        page: gr.Blocks,
+        bench: Workbench,
+        tabs: gr.Tabs,
+        views: Mapping[str, tuple[gr.Tab, Tab]],
+        bar: gr.HTML,
+        address: gr.HTML,
+    ):
+        self.services, self.page, self.bench, self.tabs, self.address = services, page, bench, tabs, address
+        self.views = {name: view for name, (_, view) in views.items()}
+        self.names = {tab: name for name, (tab, _) in views.items()}
+        self.opened = gr.Textbox(FIRST_TAB, visible="hidden", elem_id="opened-tab")
+        self.is_ready = gr.Textbox("", visible="hidden")  # gradio also selects the first tab when it makes the page
+        self.seen = {name: gr.State(None) for name in views}
+        self.manner: dict[str, Any] = {
+            "api_visibility": "private",
+            "show_progress": "minimal",
+            "show_progress_on": bar,
+            "concurrency_limit": None,
+        }
+
+    def wire(self) -> None:
+        """Listens to whatever a visitor can choose."""
+        bench, views = self.bench, self.views.values()
+        inputs: set[Any] = {*bench.inputs, self.opened, self.is_ready, *self.seen.values()}
+        parts = (self.opened, self.is_ready, self.tabs, self.address)
+        outputs: dict[Block, None] = dict.fromkeys((*bench.inputs, bench.card, *parts))
+        outputs |= dict.fromkeys(self.seen.values())
+        for view in views:
+            inputs |= {*view.inputs}
+            outputs |= dict.fromkeys((*view.outputs, *view.timers, *(part for part, _ in view.linked.values())))
+        for tab, name in self.names.items():  # what is chosen next is about this tab already
+            tab.select(None, None, self.opened, js=f"() => '{name}'")
+        chosen: list[tuple[Block, str]] = [
+            (bench.sample, "select"),
+            *((each, "input") for each in (bench.image, bench.model, bench.compare)),
+        ]
+        for source, event in (*chosen, *((tab, "select") for tab in self.names)):
+            getattr(source, event)(self._follower(source), inputs, list(outputs), **self.manner)
+        self.page.load(self.restore, inputs, list(outputs), **self.manner)
+        for name, view in self.views.items():
+            own = {*bench.inputs, *view.inputs, *(part for part, _ in view.linked.values())}
+            shown = [*view.outputs, *view.timers, self.address]
+            for source, event in view.triggers:
+                getattr(source, event)(self._renewer(name, source), own, shown, **self.manner)
+
+    def _follower(self, source: Any) -> Callable[..., Values | Update]:
+        """What shows the tab on the screen after something was chosen in ``source``."""
+
+        def follow(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
+            """Shows the tab on the screen as it is now; what was chosen itself the browser knows already."""
+            if not values[self.is_ready]:
+                return gr.skip()
+            name = self.names.get(source) or values[self.opened]
+            view = self.views[name]
+
+            def act(action: Action) -> Values:
+                taken = self.bench.take_over(self.services, source, values, action)
+                now = values | taken
+                if source in self.names:
+                    is_wanted = not (view.is_kept and values[self.seen[name]] == self._find_subject(name, now))
+                else:
+                    is_wanted = (self.bench.image if source is self.bench.sample else source) in view.looks_at
+                shown = self._show(name, now, action) if is_wanted else {}
+                return taken | self._enter(name, now) | shown
+
+            return self._run(name, act, source, request, progress, otherwise=self._enter(name, values))
+
+        return follow
+
+    def restore(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
+        """Fills the controls from the address, so that a link opens the view it was made from."""
+        bench = self.bench
+        linked: dict[str, tuple[Component, Callable[[str], object]]] = {}
+        for view in self.views.values():
+            linked |= view.linked
+        readers = list_readers(self.services.lab.registry, self.views)
+        readers |= {key: read for key, (_, read) in linked.items()}
+        wanted, problems = read_query(request.query_params, readers)
+        if problems:
+            warn(f"Not everything in the link can be used. {' '.join(problems)}")
+        name = wanted.get("tab", FIRST_TAB)
+        now: Values = values | {
+            bench.sample: wanted.get("sample", DEFAULT_SAMPLE),
+            bench.model: wanted.get("model", DEFAULT_MODEL),
+            bench.compare: wanted.get("compare", []),
+        }
+        now |= {part: wanted[key] for key, (part, _) in linked.items() if key in wanted}
+        choices = list_model_choices(self.services)
+        restored: Values = {part: now[part] for part, _ in linked.values() if part in now}
+        restored |= {each: gr.update(choices=choices, value=now[each]) for each in (bench.model, bench.compare)}
+        restored |= {bench.sample: now[bench.sample], bench.image: bench.find_picture(now)}
+        restored[bench.card] = describe_model(self.services.lab.registry.get(now[bench.model]))
+        if "tab" in wanted:
+            restored[self.tabs] = gr.update(selected=name)
+        restored |= self._enter(name, now) | {self.is_ready: "yes"}
+
+        def act(action: Action) -> Values:
+            return restored | self._show(name, now, action)
+
+        return self._run(name, act, None, request, progress, otherwise=restored)
+
+    def _renewer(self, name: str, source: Any) -> Callable[..., Values | Update]:
+        """What shows a tab anew after its control ``source`` was used."""
+
+        def renew(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
+            """Shows the tab as it is now."""
+            address: Values = {self.address: self._write_query(name, values)}
+
+            def act(action: Action) -> Values:
+                shown = self.views[name].show(values, action)
+                return {self.address: self._write_query(name, values | _read_values(shown))} | shown
+
+            return self._run(name, act, source, request, progress, otherwise=address)
+
+        return renew
+
+    def _run(
+        self,
+        name: str,
+        act: Callable[[Action], Values],
+        source: Any,
+        request: gr.Request,
+        progress: gr.Progress,
+        otherwise: Values,
+    ) -> Values | Update:
+        """What an action gives; or ``otherwise``, with nothing else in the tab, where something goes wrong."""
+        try:
+            with self.services.act(request, progress, "page", source=source) as action:
+                return act(action)
+        except Superseded:
+            return gr.skip()
+        except Cancelled:
+            inform("Cancelled.")
+            return otherwise
+        except MAYBE_PROBLEMS as error:
+            message = describe_error(error)
+            if message is None:
+                raise
+            warn(message)
+            return otherwise | self.views[name].clear(message)
+
+    def _enter(self, name: str, values: Values) -> Values:
+        """What goes with being in a tab: its name, the address, and no timer of another one."""
+        timers = (timer for other, view in self.views.items() if other != name for timer in view.timers)
+        return {
+            self.opened: name,
+            self.address: self._write_query(name, values),
+            **{timer: gr.update(active=False) for timer in timers},
+        }
+
+    def _show(self, name: str, values: Values, action: Action) -> Values:
+        """The tab as it is now; remembers what is shown of it."""
+        return self.views[name].show(values, action) | {self.seen[name]: self._find_subject(name, values)}
+
+    def _find_subject(self, name: str, values: Values) -> tuple:
+        """What is looked at in a tab."""
+        bench = self.bench
+        chosen = [values[part] for part in self.views[name].looks_at if part is not bench.image]
+        return bench.find_picture(values), *(tuple(each) if isinstance(each, list) else each for each in chosen)
+
+    def _write_query(self, name: str, values: Values) -> str:
+        bench = self.bench
+        parts = {"tab": name, "sample": values[bench.sample], "model": values[bench.model]}
+        parts |= {"compare": values[bench.compare]}
+        return write_query(parts | {key: values[part] for key, (part, _) in self.views[name].linked.items()})
+
+
+def _read_values(updates: Values) -> Values:
+    """The values that updates set."""
+    found = {}
+    for part, update in updates.items():
+        if not isinstance(update, dict):
+            found[part] = update
+        elif "value" in update:
+            found[part] = update["value"]
+    return found
