@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import UserError
+from analysis.network.flow import FlowMode
 from analysis.network.geometry import GeometryMode
 from analysis.network.hooks import watch_outputs
 from analysis.network.windows import Axis, Size
@@ -36,6 +37,8 @@ class Layer:
         repeats: Whether a container only hands on the output of its last part.
         axes: Where each row and each column of cells looks, for feature maps whose windows are known; the ends
             are infinite where a cell looks at the whole picture.
+        reads: The calls whose outputs it works on; "" is the picture.
+        made_from: The calls, its own parts mostly, that its output is put together from.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Layer:
     sees_all: bool
     repeats: bool
     axes: tuple[Axis, Axis] | None = None
+    reads: tuple[str, ...] = ()
+    made_from: tuple[str, ...] = ()
 
     def summary(self) -> dict:
         """The public description."""
@@ -93,6 +98,8 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
             stride = geometry.stride if geometry and axes else _guess_stride(output.shape, inputs.shape, found)
         extent = geometry.receptive_field if geometry else None
         sees_all = extent == math.inf
+        repeats = bool(last) and output is last[0] and any(True for _ in part.children())
+        reads, made_from = flow.leave(name, output, repeats=repeats)
         layer = Layer(
             name=name,
             type=type(part).__name__,
@@ -102,13 +109,16 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
             receptive_field=None if extent is None else image_side if sees_all else int(extent),
             is_feature_map=is_map,
             sees_all=sees_all,
-            repeats=bool(last) and output is last[0] and any(True for _ in part.children()),
+            repeats=repeats,
             axes=axes if is_map and extent is not None else None,
+            reads=reads,
+            made_from=made_from,
         )
         found.append(layer if stride is None else MapLayer(**vars(layer)))
         last[:] = [output]
 
-    with watch_outputs(module, None, record), GeometryMode(inputs) as mode, torch.no_grad():
+    flow = FlowMode(inputs)
+    with flow.watch(module), watch_outputs(module, None, record), GeometryMode(inputs) as mode, flow, torch.no_grad():
         module(inputs)
     counts = _count_own_params(module, {layer.name for layer in found})
     rows = [replace(layer, num_params=counts.pop(layer.name, 0)) for layer in found]
