@@ -49,7 +49,9 @@ class Dispatcher:
         self.views = {name: view for name, (_, view) in views.items()}
         self.names = {tab: name for name, (tab, _) in views.items()}
         self.opened = gr.Textbox(FIRST_TAB, visible="hidden", elem_id="opened-tab")
-        self.is_ready = gr.Textbox("", visible="hidden")  # gradio also selects the first tab when it makes the page
+        self.is_ready = gr.Textbox(
+            "", visible="hidden", elem_id="page-is-ready"
+        )  # gradio also selects the first tab when it makes the page
         self.seen = {name: gr.State(None) for name in views}
         self.manner: dict[str, Any] = {
             "api_visibility": "private",
@@ -86,7 +88,7 @@ class Dispatcher:
     def _follower(self, source: Any) -> Callable[..., Values | Update]:
         """What shows the tab on the screen after something was chosen in ``source``."""
 
-        def follow(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
+        def show_anew(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
             """Shows the tab on the screen as it is now; what was chosen itself the browser knows already."""
             if not values[self.is_ready]:
                 return gr.skip()
@@ -105,7 +107,7 @@ class Dispatcher:
 
             return self._run(name, act, source, request, progress, otherwise=self._enter(name, values))
 
-        return follow
+        return show_anew
 
     def restore(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
         """Fills the controls from the address, so that a link opens the view it was made from."""

@@ -88,7 +88,7 @@ def launch_options() -> dict:
     return {
         "theme": theme,
         "css_paths": [ASSETS / "style.css"],
-        "head": f"<script>{(ASSETS / 'page.js').read_text(encoding='utf-8')}</script>",
+        "head": Markup("<script>{}</script>").format(Markup((ASSETS / "page.js").read_text(encoding="utf-8"))),
         "favicon_path": ASSETS / "icon.svg",
         "footer_links": ["api", "settings"],
         "pwa": True,

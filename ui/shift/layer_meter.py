@@ -12,6 +12,7 @@ from lab.shifts import measure_picture
 from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls
+from ui.shift.kept_result import KeptResult
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.events import Values
 from ui.widgets.html import (
@@ -24,7 +25,6 @@ from ui.widgets.html import (
     sentence_html,
     table_html,
 )
-from ui.widgets.kept_result import KeptResult
 from ui.workbench import Workbench
 
 EMPTY = (

@@ -7,10 +7,10 @@ from analysis.self_check.identities import IdentityResult
 from lab.shifts import check_model
 from ui.services import Services
 from ui.shift.controls import ShiftControls
+from ui.shift.kept_result import KeptResult
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.events import Values
 from ui.widgets.html import empty_html, open_picture, row_html, sentence_html, table_html
-from ui.widgets.kept_result import KeptResult
 from ui.workbench import Workbench
 
 EMPTY = (

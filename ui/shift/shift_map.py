@@ -14,11 +14,11 @@ from lab.shifts import MAX_SHIFT, map_all_circular_shifts, map_picture
 from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls, find_limit
+from ui.shift.kept_result import KeptResult
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors, warn
 from ui.widgets.events import HIDDEN, Update, Values, Work
 from ui.widgets.html import empty_html, format_percent, note_html, notes_html, open_picture, sentence_html, table_html
-from ui.widgets.kept_result import KeptResult
 from ui.workbench import Workbench
 
 UPDATE_SECONDS = 0.7

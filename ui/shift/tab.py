@@ -17,6 +17,7 @@ from lab.results import ShiftResult
 from lab.shifts import MAX_SHIFT, map_picture, open_scene
 from ui.services import Action, Services
 from ui.shift.controls import PADDINGS, ShiftControls, find_limit
+from ui.shift.kept_result import KeptResult
 from ui.shift.layer_meter import build_layer_meter_panel
 from ui.shift.self_check import build_self_check_panel
 from ui.shift.shift_map import build_shift_map_panel
@@ -26,7 +27,6 @@ from ui.widgets.distance import Distance
 from ui.widgets.errors import shows_errors
 from ui.widgets.events import HIDDEN, Block, Tab, Values, Work
 from ui.widgets.html import explain_this, one_of, open_picture
-from ui.widgets.kept_result import KeptResult
 from ui.workbench import Workbench
 
 WIDEST = 56

@@ -18,7 +18,7 @@ from tests.device import DEVICE
 from ui.evaluate import data_set, experiments, repair
 from ui.services import Services
 from ui.train import comparison
-from ui.widgets.job_view import build_job_view
+from ui.widgets.job_view import JobView
 
 SHARE = {"value": 0.5, "low": 0.4, "high": 0.6}
 MEAN = {"mean": 0.5, "low": 0.4, "high": 0.6}
@@ -100,9 +100,8 @@ def shown(request, tmp_path):
     case, root = CASES[request.param], tmp_path / "runs"
     root.mkdir()
     services = Services(Lab(DEVICE, tmp_path, root), JobManager(root))
-    with gr.Blocks() as blocks:
-        build_job_view(services, case.kind, "Nothing yet.", lambda: case.panel._build_result(services))
-    (watch,) = [fn.fn for fn in blocks.fns.values() if fn.name == "watch"]
+    with gr.Blocks():
+        view = JobView(services, case.kind, "Nothing yet.", lambda: case.panel._build_result(services))
     path = create_run(root, "a", case.config, case.kind)
     known = read_run(root, "a").status | {"state": "finished"} | case.status
 
@@ -110,7 +109,7 @@ def shown(request, tmp_path):
         write_json(path / "status.json", known | status)
         if content is not None:
             (path / "result.json").write_bytes(content)
-        return watch("a", None)[0]
+        return view.open({view.run: "a"})[view.outputs[1]]
 
     def find_damage(found: object, **status) -> str:
         """What is said to be damaged; of what is not, all is shown."""

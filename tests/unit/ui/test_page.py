@@ -1,17 +1,11 @@
 """The page as a whole: what its parts tell each other."""
 
-from contextlib import nullcontext
-
 import gradio as gr
 import pytest
 from gradio.context import LocalContext
-from PIL import Image
 
-from analysis.errors import Cancelled
 from lab.jobs import JobManager
 from lab.session import Lab
-from models.data.decoding import budget
-from models.registry import DEFAULT_MODEL
 from tests.device import DEVICE
 from ui.page import build_page
 from ui.services import Services
@@ -26,45 +20,44 @@ def page(tmp_path_factory) -> gr.Blocks:
     return built
 
 
-def test_no_listener_waits_for_a_state_that_is_set_outside_the_queue(page):
-    """Gradio tells nobody of such a change: what somebody chose before would stay on the screen."""
-    events = list(page.fns.values())
-    heard = {target for event in events for target, name in event.targets if name == "change"}
-    heard = {target for target in heard if isinstance(page.blocks.get(target), gr.State)}
-    assert heard  # runs that are renamed or deleted
-    unheard = [event.name for event in events if not event.queue for output in event.outputs if output._id in heard]
-    assert unheard == []
+def call(page: gr.Blocks, name: str, **chosen: object):
+    """Calls a handler with values by elem_id, those of all others as they are first; returns what it gives."""
+    entry = next(e for e in page.fns.values() if e.name == name and e.api_visibility == "private")
+    values = {}
+    for part in entry.inputs:
+        first = None if isinstance(part, gr.State) else getattr(part, "value", None)
+        values[part] = chosen.get(str(part.elem_id).replace("-", "_"), first)
+    values |= {part: "yes" for part in entry.inputs if part.elem_id == "page-is-ready"}
+    given = {"request": gr.Request(session_hash="one"), "progress": lambda *args, **kwargs: None}
+    if name == "ask":
+        given["event"] = gr.EventData(None, None)
+    found = entry.fn(values, **given)
+    return list(found) if name == "grow_map" else found
 
 
 @pytest.mark.parametrize(
-    ("event", "arguments"),
-    [
-        ("show_preview", {}),
-        (
-            "show_features",
-            {"model": DEFAULT_MODEL, "features-layer": "conv_stem", None: ["features"]},
-        ),
-        ("explain", {"model": DEFAULT_MODEL, "explain-target": "auto", None: "saliency"}),
-        ("classify", {"model": DEFAULT_MODEL, "compare": [], None: "classify"}),
-    ],
+    ("name", "tab"),
+    [("show_anew", "classify"), ("show_anew", "shift"), ("show_anew", "explain"), ("ask", ""), ("grow_map", "")],
 )
-def test_cancel_reaches_a_picture_that_is_being_opened(page, event, arguments, tmp_path, monkeypatch):
-    services, asked = page.services, []
+def test_cancel_reaches_a_picture_that_is_being_opened(page, name, tab, monkeypatch):
+    services, told = page.services, []
 
-    def end(done, total):
-        asked.append(event)
-        raise Cancelled
+    def leave(path, progress):
+        services.cancel(gr.Request(session_hash="one"))
+        progress(1, 2)
 
-    monkeypatch.setattr(services, "watch", lambda *args, **kwargs: nullcontext(end))
-    monkeypatch.setattr(budget, "FIRST_REPORT_SECONDS", -1)
-    monkeypatch.setattr("ui.widgets.errors.inform", lambda message: None)
-    Image.linear_gradient("L").save(tmp_path / "cell.tif")
-    events = [entry for entry in page.fns.values() if entry.name == event and entry.api_visibility == "private"]
-    chosen = arguments | {"image": str(tmp_path / "cell.tif")}
-    values = {component: chosen.get(component.elem_id) for component in events[0].inputs}
-    given = [values] if events[0].inputs_as_dict else list(values.values())
-    events[0].fn(*given, gr.Request(session_hash="one"), lambda *args, **kwargs: None)
-    assert asked == [event]
+    monkeypatch.setattr(services.lab, "open_image", leave)
+    for module in ("ui.dispatch", "ui.widgets.errors"):
+        monkeypatch.setattr(f"{module}.inform", told.append)
+    call(page, name, opened_tab=tab)
+    assert told == ["Cancelled."]
+
+
+def test_what_is_on_the_screen_is_shown_anew_and_nothing_else(page):
+    for tab, shown in (("classify", "classify-result"), ("shift", "shift-stage"), ("explain", "explain-view")):
+        found = call(page, "show_anew", opened_tab=tab)
+        changed = {part.elem_id for part in found} & {"classify-result", "shift-stage", "explain-view"}
+        assert changed == {shown}
 
 
 def test_a_client_that_leaves_ends_the_opening_of_its_picture(page, monkeypatch):

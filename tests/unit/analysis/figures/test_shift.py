@@ -34,7 +34,8 @@ def make_map(top1, *, target: int = 0, is_tie=None, seed: int = 0) -> ShiftMap:
     probability, margin = torch.rand(2, *top1.shape, generator=generator)
     is_tie = torch.zeros_like(top1, dtype=torch.bool) if is_tie is None else torch.tensor(is_tie)
     distances = tuple(range(-reach, reach + 1))
-    return ShiftMap(distances, target, top1, probability, 8 * margin - 3, is_tie, torch.ones_like(is_tie))
+    arrays = top1, probability, 8 * margin - 3, is_tie, torch.ones_like(is_tie)
+    return ShiftMap(distances, target, *arrays, best=top1[..., None], best_probability=probability[..., None])
 
 
 def make_panel(top1, title: str = "net", stride: int | None = None, categories=CATEGORIES, **options) -> Panel:
