@@ -1,24 +1,35 @@
-// What the whole page has in common; loaded before everything else.
+// What the whole page has in common; gradio calls it when the page is opened.
+() => {
+    // A message that no request is needed for.
+    window.convscopeSay = (text) => {
+        let box = document.getElementById("said");
+        if (!box) {
+            box = document.createElement("div");
+            box.id = "said";
+            box.setAttribute("role", "status");
+            document.body.append(box);
+        }
+        box.textContent = text;
+        clearTimeout(window.convscopeSilence);
+        window.convscopeSilence = setTimeout(() => { box.textContent = ""; }, 4000);
+    };
 
-// A message that no request is needed for.
-window.convscopeSay = (text) => {
-    let box = document.getElementById("said");
-    if (!box) {
-        box = document.createElement("div");
-        box.id = "said";
-        box.setAttribute("role", "status");
-        document.body.append(box);
-    }
-    box.textContent = text;
-    clearTimeout(window.convscopeSilence);
-    window.convscopeSilence = setTimeout(() => { box.textContent = ""; }, 4000);
-};
+    // Gradio's sliders report a value only when a pointer lets go of them: a key that is released, and Enter in their
+    // number, have to count as well.
+    document.addEventListener("keyup", (event) => {
+        const input = event.target;
+        if (!(input instanceof HTMLElement)) return;
+        if (input.matches("input[type=range]")) input.dispatchEvent(new PointerEvent("pointerup", {bubbles: true}));
+        if (event.key === "Enter" && input.matches("input[data-testid=number-input]")) input.blur();
+    });
 
-// Gradio's sliders report a value only when a pointer lets go of them: a key that is released, and Enter in their
-// number, have to count as well.
-document.addEventListener("keyup", (event) => {
-    const input = event.target;
-    if (!(input instanceof HTMLElement)) return;
-    if (input.matches("input[type=range]")) input.dispatchEvent(new PointerEvent("pointerup", {bubbles: true}));
-    if (event.key === "Enter" && input.matches("input[data-testid=number-input]")) input.blur();
-});
+    // On a phone the open sidebar would cover the page.
+    if (window.innerWidth < 768) document.querySelector("#workbench.open .toggle-button")?.click();
+
+    // A button of a result that leads on: to another tab, or to another sample.
+    document.addEventListener("click", (event) => {
+        const data = event.target.closest?.("[data-open], [data-show]")?.dataset;
+        if (data?.show) document.querySelector(`#samples [data-name="${data.show}"]`)?.click();
+        if (data?.open) document.getElementById(`tab-${data.open}-button`)?.click();
+    });
+}

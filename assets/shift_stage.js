@@ -194,6 +194,7 @@ const draw = () => {
         find(".finding").textContent = text;
         find(".finding").className = `finding ${tone}`;
         element.dataset.at = at.join(",");
+        document.dispatchEvent(new CustomEvent("shift-moved", {detail: at}));
     });
 };
 

@@ -9,6 +9,7 @@ from analysis.errors import UserError
 from analysis.figures.drawing import draw_pixels
 from lab.session import Classification, FileResult
 from lab.spreadsheet import to_csv
+from models.data.samples import find_fitting, get_sample
 from ui.services import Action, Services
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import shows_errors
@@ -21,6 +22,7 @@ from ui.widgets.html import (
     format_count,
     format_percent,
     join_html,
+    note_html,
     notes_html,
     open_picture,
     sentence_html,
@@ -30,6 +32,12 @@ from ui.workbench import Workbench
 MAX_FILES = 500
 SEEN_SIDE = 224
 COLUMNS = ["file", "model", "class", "probability", "second", "third", "ms", "problem"]
+FEW_CLASSES = 12
+OFFERED = 5
+NEXT = Markup(
+    '<div class="pad next"><button type="button" data-open="explain">Why? See what it looks at</button>'
+    '<button type="button" data-open="shift">Always? Move the picture</button></div>'
+)
 EXPLANATION = """
 A classifier turns the picture into one number per class (*logits*) and then into probabilities that add up to 1:
 $p_k = e^{f_k} / \\sum_j e^{f_j}$ (softmax). The bars are the five largest, on one scale from 0 to 100 %.
@@ -57,7 +65,7 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
         picture = open_picture(services, bench.find_picture(values), action)
         report = action.report("Downloading weights")
         found = [services.lab.classify(picture, name, progress=report) for name in bench.list_models(values)]
-        return {result: _show(found)}
+        return {result: _show(found, values[bench.sample])}
 
     @shows_errors
     def classify_batch(
@@ -84,15 +92,38 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
     )
 
 
-def _show(results: list[Classification]) -> Markup:
-    best = results[0].predictions[0]
-    text = f"{results[0].model.name} sees: {best.category}, {format_percent(best.probability)}."
+def _show(results: list[Classification], sample: str) -> Markup:
+    """The finding in words, what it is worth, and where to look next.
+
+    Args:
+        results: Of the model, and of those that it is compared with.
+        sample: The name of the sample that is shown; nothing where it is a picture of one's own.
+    """
+    first = results[0]
+    best = first.predictions[0]
+    text = f"{first.model.name} sees: {best.category}, {format_percent(best.probability)}."
     if len(results) > 1:
         others = (f"{r.model.name}: {r.predictions[0].category}" for r in results[1:])
         text += f" The others: {', '.join(others)}."
     notes = dict.fromkeys(note for result in results for note in result.notes)
     cards = Markup('<div class="cards">{}</div>').format(join_html(map(_card, results)))
-    return sentence_html(text) + notes_html(notes) + cards
+    return sentence_html(text) + _doubt(first, sample) + notes_html(notes) + cards + NEXT
+
+
+def _doubt(result: Classification, sample: str) -> Markup:
+    """What a model with few classes can say at all; with samples that fit, where the one shown does not."""
+    classes, fitting = result.model.categories, find_fitting(result.model.trained_on)
+    is_strange = bool(sample) and bool(fitting) and get_sample(sample) not in fitting
+    if not is_strange and len(classes) > FEW_CLASSES:
+        return Markup("")
+    known = ", ".join(classes[:FEW_CLASSES]) + (", …" if len(classes) > FEW_CLASSES else "")
+    text = f"Whatever it is shown, it must answer with one of its {len(classes)} classes: {known}."
+    if not is_strange:
+        return note_html(text)
+    button = Markup('<button type="button" data-show="{}">{}</button>')
+    buttons = join_html(button.format(each.name, each.title) for each in fitting[:OFFERED])
+    html = Markup('<div class="doubt"><p>{}</p><div class="pad">{}</div></div>')
+    return html.format(f"This picture is nothing that {result.model.name} knows. {text} Samples that fit:", buttons)
 
 
 def _card(result: Classification) -> Markup:

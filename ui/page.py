@@ -67,7 +67,6 @@ def build_page(services: Services) -> gr.Blocks:
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tab:
                     views[name] = (tab, build(services, bench))
         Dispatcher(services, page, bench, tabs, views, bar, address).wire()
-        page.load(None, js=_ON_LOAD)
         share.click(None, bench.sample, None, js=COPY_LINK)
         page.unload(services.cancel)
         cancel.click(services.cancel, None, None, **QUICK)
@@ -88,7 +87,7 @@ def launch_options() -> dict:
     return {
         "theme": theme,
         "css_paths": [ASSETS / "style.css"],
-        "head": Markup("<script>{}</script>").format(Markup((ASSETS / "page.js").read_text(encoding="utf-8"))),
+        "js": (ASSETS / "page.js").read_text(encoding="utf-8"),
         "favicon_path": ASSETS / "icon.svg",
         "footer_links": ["api", "settings"],
         "pwa": True,
@@ -101,9 +100,3 @@ def launch_options() -> dict:
         # Gradio keeps the last values of every session, calls of the API included, until there are this many.
         "state_session_capacity": 300,
     }
-
-
-# On a phone the open sidebar would cover the page.
-_ON_LOAD = """() => {
-    if (window.innerWidth < 768) document.querySelector("#workbench.open .toggle-button")?.click();
-}"""

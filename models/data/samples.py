@@ -26,6 +26,9 @@ _PHOTOGRAPHS = {
     "horse": ("Horse (drawing)", "horse.png"),
 }
 
+_KINDS = {"ImageNet-1k": "photographs", "Fashion-MNIST": "garments", "fashion_mnist": "garments", "shapes": "shapes"}
+"""What a model was trained on -> the samples that fit."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -74,6 +77,12 @@ def _list_pictures(folder: Path) -> list[str]:
     if not pictures:
         raise UserError(f"There is no picture in the folder {folder.name}; name one that has some directly in it.")
     return pictures
+
+
+def find_fitting(trained_on: str) -> list[Sample]:
+    """The samples of the kind that a model was trained on, by what its spec says; none where no sample is."""
+    kind = _KINDS.get(trained_on)
+    return [sample for sample in list_samples().values() if sample.kind == kind]
 
 
 def get_sample(name: str) -> Sample:

@@ -240,6 +240,11 @@ document.addEventListener("keydown", (event) => {
     const [dx, dy] = window.convscopeShift().map(Math.round);
     window.convscopeMoveTo(dx + step[0], dy + step[1]);
 });
+document.addEventListener("shift-moved", ({detail: [dx, dy]}) => {
+    const chart = document.querySelector("#map-plot .js-plotly-plot");
+    const shown = chart?.data?.findIndex((trace) => trace.name === "shown") ?? -1;
+    if (shown >= 0) window.Plotly?.restyle(chart, {x: [[dx]], y: [[dy]]}, [shown]);
+});
 new MutationObserver(listen).observe(document.body, {childList: true, subtree: true});
 listen();
 """

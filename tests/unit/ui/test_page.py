@@ -25,8 +25,7 @@ def call(page: gr.Blocks, name: str, **chosen: object):
     entry = next(e for e in page.fns.values() if e.name == name and e.api_visibility == "private")
     values = {}
     for part in entry.inputs:
-        first = None if isinstance(part, gr.State) else getattr(part, "value", None)
-        values[part] = chosen.get(str(part.elem_id).replace("-", "_"), first)
+        values[part] = chosen.get(str(part.elem_id).replace("-", "_"), getattr(part, "value", None))
     values |= {part: "yes" for part in entry.inputs if part.elem_id == "page-is-ready"}
     given = {"request": gr.Request(session_hash="one"), "progress": lambda *args, **kwargs: None}
     if name == "ask":
