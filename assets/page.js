@@ -23,6 +23,15 @@
         if (event.key === "Enter" && input.matches("input[data-testid=number-input]")) input.blur();
     });
 
+    // A link that names a shift opens there; else Shift opens where the class changes.
+    window.convscopeStays = new URLSearchParams(location.search).has("dx");
+
+    // What was measured at another shift than the one that is shown now is no longer beside it as if it were its own.
+    document.addEventListener("shift-moved", ({detail}) => {
+        for (const part of document.querySelectorAll("[data-shift]"))
+            part.classList.toggle("stale", part.dataset.shift !== detail.join(","));
+    });
+
     // On a phone the open sidebar would cover the page.
     if (window.innerWidth < 768) document.querySelector("#workbench.open .toggle-button")?.click();
 

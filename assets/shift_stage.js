@@ -4,7 +4,7 @@ const find = (selector) => element.querySelector(selector);
 const picture = find(".moved"), shades = find(".shades"), classes = find(".classes");
 const REST_MS = 160, VIEW = 448, MAP = 320, HATCH = 8;
 const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
-let scene = null, map = null, names = {}, answer = null, at = [0, 0], step = 1, isTouched = false, resting = 0;
+let scene = null, map = null, names = {}, answer = null, at = [0, 0], step = 1, isTouched = !!window.convscopeStays, resting = 0;
 const image = new Image();
 
 // --- what is known about a shift -------------------------------------------------------------------------------
@@ -262,6 +262,10 @@ const toFlip = () => {
     }
     return nearest;
 };
+const toWeakest = () => {
+    const k = map.margin.indexOf(Math.min(...map.margin)), side = 2 * map.reach + 1;
+    return [(k % side) - map.reach, Math.floor(k / side) - map.reach];
+};
 const copy = async () => {
     const sheet = document.createElement("canvas"), ink = sheet.getContext("2d"), pad = 24, lines = [];
     const width = picture.width + shades.width + classes.width + 4 * pad;
@@ -324,8 +328,8 @@ window.convscopeMap = (found) => {
     map = found;
     Object.assign(names, map.classes);
     writeMap();
-    const spot = map.done && !isTouched ? toFlip() : null;
-    if (spot) moveTo(...spot); else draw();
+    if (map.done && !isTouched) moveTo(...(toFlip() ?? toWeakest()));
+    draw();
     if (map.done && !lookUp(...at)) ask();
 };
 image.onload = draw;
@@ -342,7 +346,6 @@ const receive = () => {
     }
     names = {};
     at = value.at;
-    isTouched ||= value.stay;
     scene = value;
     image.src = value.image;
     const twin = scene.twin ? "This is the circular twin, another network: the same weights, every padded operation wraps around. " : "";

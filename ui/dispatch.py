@@ -137,7 +137,11 @@ class Dispatcher:
         restored |= self._enter(name, now) | {self.is_ready: "yes"}
 
         def act(action: Action) -> Values:
-            return restored | self._show(name, now, action)
+            shown, kept = self._show(name, now, action), _read_values(restored)
+            for part, update in shown.items():  # an update of choices or ends leaves the value that was restored
+                if isinstance(update, dict) and part in kept:
+                    update.setdefault("value", kept[part])
+            return restored | shown
 
         return self._run(name, act, None, request, progress, otherwise=restored)
 

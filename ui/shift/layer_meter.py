@@ -109,7 +109,8 @@ def _describe(reading: MeterReading) -> Markup:
         f"{network}Errors are relative to maps whose channels are centred on their mean over the samples. "
         "0 is perfect equivariance; about 1.4 is what two unrelated pictures show."
     )
-    return sentence_html(text) + note_html(note) + notes_html(reading.notes)
+    html = Markup('<div data-shift="{:g},{:g}">{}{}{}</div>')
+    return html.format(reading.dx, reading.dy, sentence_html(text), note_html(note), notes_html(reading.notes))
 
 
 def _show_rows(reading: MeterReading) -> Markup:

@@ -31,7 +31,6 @@ from ui.workbench import Workbench
 
 WIDEST = 56
 """A quarter of the usual 224 pixels; the sliders follow the model."""
-START = (3, 0)
 UPDATE_SECONDS = 0.25
 EXAMPLES = {
     "3 px right, black border": (3, 0, "zero"),
@@ -145,7 +144,7 @@ class _Shift:
         result = self.measure(values, picture, action)
         scene = open_scene(self.lab, picture, result.model.name, result.boundary)
         place = values[controls.dx], values[controls.dy]
-        shown = write_scene(scene, result) | {"about": self.name_subject(values), "at": place, "stay": place != START}
+        shown = write_scene(scene, result) | {"about": self.name_subject(values), "at": place}
         forgotten: Values = {}
         for each in self.kept:
             forgotten |= each.forget(values, action)
@@ -262,8 +261,8 @@ def _read_place(event: gr.EventData, sliders: list[Distance]) -> Values:
 
 def _build_controls() -> tuple[ShiftControls, gr.Dropdown, gr.Slider]:
     """The controls, the size of a step, and how far the map reaches."""
-    dx = Distance(-WIDEST, WIDEST, START[0], step=1, label="dx, px right", elem_id="shift-dx")
-    dy = Distance(-WIDEST, WIDEST, START[1], step=1, label="dy, px down", elem_id="shift-dy")
+    dx = Distance(-WIDEST, WIDEST, 0, step=1, label="dx, px right", elem_id="shift-dx")
+    dy = Distance(-WIDEST, WIDEST, 0, step=1, label="dy, px down", elem_id="shift-dy")
     steps = [("1 px", 1), ("1/2 px", 0.5), ("1/4 px", 0.25)]
     step = gr.Dropdown(steps, value=1, label="Step", elem_id="shift-step")
     boundary = gr.Dropdown(
