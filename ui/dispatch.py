@@ -74,7 +74,9 @@ class Dispatcher:
             tab.select(None, None, self.opened, js=f"() => '{name}'")
         chosen: list[tuple[Block, str]] = [
             (bench.sample, "select"),
-            *((each, "input") for each in (bench.image, bench.model, bench.compare)),
+            (bench.image, "input"),
+            (bench.model, "select"),  # gradio's dropdowns raise input twice for one choice
+            (bench.compare, "input"),
         ]
         for source, event in (*chosen, *((tab, "select") for tab in self.names)):
             getattr(source, event)(self._follower(source), inputs, list(outputs), **self.manner)

@@ -114,7 +114,7 @@ def build_workbench(services: Services) -> Workbench:
 
     # At once: what the open tab makes of the choice may take longer.
     sample.select(show_sample, sample, image, **QUICK)
-    model.input(show_card, model, card, **QUICK)
+    model.select(show_card, model, card, **QUICK)
     return Workbench(image, sample, model, compare, card)
 
 

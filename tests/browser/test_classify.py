@@ -80,7 +80,7 @@ def test_a_tiff_is_classified_and_shown(used_page):
     expect(shown).to_have_attribute("src", re.compile(r"cup\.tif\.preview\.png$"))
     expect(shown).to_have_js_property("naturalWidth", 1024)
     used_page.get_by_role("tab", name="Shift", exact=True).click()  # it finds the picture behind the preview
-    expect(used_page.locator("#shift-view .finding")).to_contain_text("espresso")
+    expect(used_page.locator("#shift-stage .finding")).to_contain_text("espresso")
     used_page.get_by_role("tab", name="Classify", exact=True).click()
 
 
@@ -169,12 +169,16 @@ def test_without_a_picture_the_page_says_what_to_do(used_page):
 
 def test_a_link_restores_sample_model_tab_and_shift(visit, server):
     page = visit("sample=ankle_boot&model=fashion_cnn&tab=shift&dx=-2&dy=1&boundary=circular&x=<script>")
-    expect(page.locator("#shift-view .finding")).to_contain_text("Shifted 2 px left and 1 px down: still ankle boot")
-    page.locator("#copy-link").click()
+    expect(page.locator("#shift-stage .finding")).to_contain_text("Shifted 2 px left and 1 px down: still ankle boot")
     expect(page).to_have_url(
-        f"{server.url}/?sample=ankle_boot&model=fashion_cnn&tab=shift&dx=-2&dy=1&boundary=circular&padding=trained"
-        "&method=grad_cam&show=positive"
+        f"{server.url}/?tab=shift&sample=ankle_boot&model=fashion_cnn&dx=-2&dy=1&boundary=circular&padding=trained"
     )
+    page.locator("#copy-link").click()
+    expect(page.locator("#said")).to_contain_text("The link is in the clipboard")
+    page.get_by_role("tab", name="Classify", exact=True).click()
+    expect(page).to_have_url(f"{server.url}/?tab=classify&sample=ankle_boot&model=fashion_cnn")
+    page.go_back()
+    expect(page.locator("#shift-stage .finding")).to_contain_text("Shifted 2 px left and 1 px down")
 
 
 @pytest.mark.parametrize("query", ["model=nothing&tab=nothing&dx=far&sample=../../etc/passwd", "dx=99999"])
@@ -188,7 +192,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, visit):
     visit()
     expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
     for title, result in (
-        ("Shift", "#shift-view .pair"),
+        ("Shift", "#shift-stage .bars"),
         ("Explain", "#explain-view .triple"),
         ("Train", "#train-status"),
     ):
@@ -200,5 +204,22 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, visit):
 def test_a_link_with_picture_and_model_comes_to_rest(visit):
     """Gradio's page can send both changes again and again."""
     page = visit("tab=shift&model=fashion_cnn&sample=sneaker")
-    expect(page.locator("#shift-view .finding")).to_contain_text("sneaker")
+    expect(page.locator("#shift-stage .finding")).to_contain_text("sneaker")
     wait_for_silence(page)
+
+
+def test_a_picture_that_a_model_does_not_know_is_called_so_and_others_are_offered(visit):
+    page = visit("model=fashion_cnn&sample=chelsea")
+    expect(page.locator("#classify-result .doubt")).to_contain_text("nothing that fashion_cnn knows")
+    page.locator("#classify-result [data-show=dress]").click()
+    expect(page.locator("#classify-result .finding")).to_contain_text("dress")
+    expect(page.locator("#classify-result .doubt")).to_have_count(0)
+
+
+def test_a_result_leads_to_why_and_always(used_page):
+    used_page.locator("#classify-result [data-open=shift]").click()
+    expect(used_page.locator("#shift-stage .finding")).to_be_visible()
+    used_page.get_by_role("tab", name="Classify", exact=True).click()
+    used_page.locator("#classify-result [data-open=explain]").click()
+    expect(used_page.locator("#explain-view .finding")).to_be_visible()
+    used_page.get_by_role("tab", name="Classify", exact=True).click()

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_classify import choose
-from tests.browser.test_shift import choose_sample, open_small
+from tests.browser.test_shift import choose_sample, open_drawer, open_small
 from tests.browser.test_shift_map import download
 
 
@@ -23,7 +23,7 @@ def measure(page: Page) -> None:
 
 
 def test_every_layer_has_a_row_and_a_point(small):
-    small.get_by_role("tab", name="Layers", exact=True).click()
+    open_drawer(small, "meter")
     measure(small)
     expect(small.locator("#meter-finding .finding")).to_contain_text("Shifted 3 px right")
     expect(small.locator("#meter-plot .scatterlayer .trace")).to_have_count(3)
@@ -41,9 +41,8 @@ def test_every_layer_has_a_row_and_a_point(small):
 
 
 def test_a_reading_of_another_shift_or_model_does_not_stay(small):
-    small.get_by_role("tab", name="Layers", exact=True).click()
+    open_drawer(small, "meter")
     for change in (
-        lambda: small.locator("#nudge-down").click(),
         lambda: choose(small, "shift-padding", "Circular twin"),
         lambda: choose_sample(small, "dress"),
     ):
@@ -52,10 +51,14 @@ def test_a_reading_of_another_shift_or_model_does_not_stay(small):
         expect(small.locator("#meter-finding .empty")).to_contain_text("Press the button")
         expect(small.locator("#meter-table tbody tr")).to_have_count(0)
         expect(small.locator("#meter-csv")).to_be_hidden()
+    measure(small)
+    expect(small.locator("#meter-finding .stale")).to_have_count(0)
+    small.locator("[data-step='0,1']").click()
+    expect(small.locator("#meter-finding .stale")).to_be_visible()  # the picture moves without a request
 
 
 def test_the_self_check_passes_and_can_be_downloaded(small):
-    small.get_by_role("tab", name="Self-check", exact=True).click()
+    open_drawer(small, "check")
     small.locator("#check-start").click()
     finding = small.locator("#check-result .finding")
     expect(finding).to_have_text(re.compile(r"fashion_cnn: (\d+) of \1 checks passed\."))

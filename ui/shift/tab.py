@@ -113,7 +113,7 @@ class _Shift:
             lambda message: {self.stage: json.dumps({"message": message}), self.maps: "", self.plot: None},
             looks_at=[bench.image, bench.model],
             is_kept=True,
-            triggers=[*((part, "input") for part in rules), *((button, "click") for button in self.examples)],
+            triggers=[*((part, "select") for part in rules), *((button, "click") for button in self.examples)],
             linked={
                 "dx": (controls.dx, _read_distance),
                 "dy": (controls.dy, _read_distance),
