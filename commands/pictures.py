@@ -21,7 +21,7 @@ from commands.app import (
     print_predictions,
     show_download,
 )
-from models.data.images import ImageError
+from models.data.decoding.formats import ImageError
 from models.data.samples import find_pictures
 from models.names import readable_path
 from models.registry import DEFAULT_MODEL
@@ -122,7 +122,7 @@ def explain(
     import numpy as np
     from PIL import Image
 
-    from analysis.attribution.overlay import render_overlay
+    from analysis.figures.overlay import render_overlay
 
     lab = make_lab()
     result = lab.explain(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from analysis.errors import UserError
 from models.ordinary_files import SETTINGS, short_name
-from models.runs.run import Run, read_lines
+from models.runs.files import read_lines
+from models.runs.run import Run
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

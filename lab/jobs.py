@@ -17,22 +17,11 @@ from analysis.errors import UserError
 from models.data.datasets import find_spec, full_path
 from models.names import readable_path
 from models.runs.changes import rename_run, requeue_run, write_notes
-from models.runs.files import open_to_add
+from models.runs.files import open_to_add, write_json
 from models.runs.job import Job
 from models.runs.memory import keep_freed_memory
-from models.runs.process import end_process
-from models.runs.run import (
-    UNFINISHED,
-    Run,
-    create_run,
-    delete_run,
-    list_runs,
-    next_name,
-    read_run,
-    record_process,
-    request_stop,
-    write_json,
-)
+from models.runs.process import end_process, record_process
+from models.runs.run import UNFINISHED, Run, create_run, delete_run, list_runs, next_name, read_run, request_stop
 from models.runs.worker import PRELOADED, PROJECT_ROOT, Launcher
 from models.settings import check_choice
 from models.terminal import printable_output

@@ -14,9 +14,7 @@ from torch import nn
 from analysis.errors import UserError
 from models.data.preprocessing import Preprocessing
 from models.networks.table import ARCHITECTURES
-from models.ordinary_files import MAX_HEADER_BYTES, open_tensors, short_name
-from models.ordinary_files import MAX_JSON_BYTES as MAX_JSON_BYTES  # with the next, part of what this module offers
-from models.ordinary_files import read_json as read_json
+from models.ordinary_files import MAX_HEADER_BYTES, open_tensors, read_json, short_name
 from models.settings import build_config, check_choice, check_integer, check_number
 
 MAX_NAME_LENGTH = 200

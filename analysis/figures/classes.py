@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from analysis.attribution.overlay import DIVERGING
 from analysis.confusion import ClassScore, select_classes
 from analysis.errors import UserError
+from analysis.figures.overlay import DIVERGING
 from analysis.figures.style import ACCENT, SECOND, THIRD, build_figure, shorten
 
 if TYPE_CHECKING:

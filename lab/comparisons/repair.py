@@ -15,15 +15,16 @@ from lab.comparisons.repair_config import RepairConfig
 from lab.comparisons.repair_measure import compare_models
 from lab.comparisons.train import train_arm
 from lab.session import Lab
-from models.checkpoints import read_json
 from models.data.datasets import load_dataset
 from models.networks.repairs import Arm, find_arm
 from models.networks.resnet import BUILDERS
+from models.ordinary_files import read_json
 from models.registry import RUN_PREFIX
 from models.runs.job import Job, Listener
 from models.runs.queue import device_turn
-from models.runs.run import RunWriter, read_run
+from models.runs.run import read_run
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter
 from models.training.run import TrainingConfig
 from models.training.warm_start import Start, find_start
 

@@ -32,10 +32,12 @@ from lab.documents import check_arm_measurement, check_trained_arm
 from models.checkpoints import load_run_model
 from models.data.datasets import Dataset
 from models.devices import resolve_device
+from models.runs.files import append_line, read_lines, write_bytes
 from models.runs.job import Job, Listener, ignore
 from models.runs.queue import device_turn
-from models.runs.run import Run, RunWriter, append_line, read_lines, write_bytes
+from models.runs.run import Run
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter
 from models.training.config import TrainingConfig
 from models.training.provenance import describe_environment
 from models.training.setup import choose_pictures

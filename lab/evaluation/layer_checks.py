@@ -17,7 +17,7 @@ from analysis.self_check.identities import check_identities
 from analysis.shift.circular import CircularPadding
 from analysis.shift.scene import Scene
 from lab.session import Lab
-from models.data.images import ImageError
+from models.data.decoding.formats import ImageError
 from models.data.labelled import EvaluationData
 
 NUM_PICTURES = 32

@@ -21,11 +21,11 @@ from analysis.network.chunks import halve, unless_too_large
 from analysis.shift.circular import CircularPadding
 from analysis.shift.move import Extended, extend
 from models.cache import LoadedModel
-from models.data.images import ImageError
+from models.data.decoding.formats import ImageError
 from models.data.labelled import EvaluationData
 from models.data.preprocessing import Preprocessing
 from models.ordinary_files import is_ordinary
-from models.runs.run import write_bytes
+from models.runs.files import write_bytes
 
 CHUNK = 32
 """Images in a chunk. It is part of the result: which windows share a forward pass may change its last bits."""

@@ -33,8 +33,8 @@ from models.data.preprocessing import Preprocessing
 from models.devices import resolve_device
 from models.runs.job import Job, Listener
 from models.runs.queue import device_turn
-from models.runs.run import RunWriter
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter
 
 
 def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progress = no_progress) -> dict:

@@ -19,7 +19,7 @@ from models.checkpoints import load_run_model
 from models.data.preprocessing import Preprocessing
 from models.data.shapes import SHAPES, ShapesConfig, make_shapes
 from models.devices import DEVICES, resolve_device
-from models.networks.small_cnn import HEADS
+from models.networks.parts import HEADS
 from models.runs.run import request_stop
 from models.runs.stop import StopRequest
 from models.settings import Choice, Choices, Integer, Number, checked_dataclass
@@ -35,7 +35,7 @@ BATCH = 500
 class LocationBiasConfig:
     """``repeats`` networks with each head, all with the same budget; ``num_images`` are drawn for each training."""
 
-    heads: Annotated[tuple[str, ...], Choices(HEADS)] = HEADS
+    heads: Annotated[tuple[str, ...], Choices(tuple(HEADS))] = tuple(HEADS)
     repeats: Annotated[int, Integer(1, 100)] = 3
     epochs: Annotated[int, Integer(1, 1000)] = 8
     num_images: Annotated[int, Integer(10 * len(SHAPES), 200_000)] = 3000

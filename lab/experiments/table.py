@@ -16,10 +16,12 @@ from lab.experiments import location_bias, red_green, traces
 from lab.experiments.red_green_network import RedGreenConfig
 from lab.session import Lab
 from models.devices import resolve_device
+from models.runs.files import append_line
 from models.runs.job import Job
 from models.runs.queue import device_turn
-from models.runs.run import RunWriter, append_line, check_name, next_name
+from models.runs.run import check_name, next_name
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter
 from models.settings import build_config, check_choice
 
 Publish = Callable[[dict, Callable[[], dict]], None]

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from analysis.errors import UserError
-from models.checkpoints import read_json, read_model_card
+from models.checkpoints import read_model_card
+from models.ordinary_files import read_json
 from models.runs.run import Run
 from models.training.provenance import is_sha256
 

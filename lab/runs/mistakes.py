@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.attribution.methods import attribute
-from analysis.attribution.overlay import measure_scale
 from analysis.confusion import Confusion, measure_confusion
 from analysis.errors import Progress, UserError, no_progress
 from analysis.figures.drawing import draw_pixels
+from analysis.figures.overlay import measure_scale
 from lab.lru import RecentResults
 from lab.runs.examples import Examples, read_examples, read_hard_examples, read_predictions
 from lab.session import Lab

@@ -18,7 +18,8 @@ from markupsafe import Markup, escape
 from analysis.confusion import Confusion, measure_confusion, select_classes
 from analysis.errors import Progress, UserError, no_progress
 from lab.runs.examples import read_examples, read_predictions
-from models.checkpoints import ModelCard, read_json, read_model_card
+from models.checkpoints import ModelCard, read_model_card
+from models.ordinary_files import read_json
 from models.runs.run import Run, read_run
 from models.training.capsule import pack_capsule
 from models.training.provenance import describe_config

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from analysis.attribution.methods import attribute
-from analysis.attribution.overlay import measure_scale
 from analysis.errors import UserError
 from analysis.figures.drawing import draw_filters
+from analysis.figures.overlay import measure_scale
 from analysis.network.layers import extract_features, find_layer
 from analysis.network.predict import Prediction, predict, top_k
 from lab.lru import RecentResults

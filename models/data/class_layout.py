@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from analysis.errors import UserError
-from models.data.decoding.formats import PICTURES, name_format
-from models.data.images import SUFFIXES, ImageError
+from models.data.decoding.formats import PICTURES, ImageError, name_format
+from models.data.images import SUFFIXES
 from models.names import simplify
 
 MIN_CLASSES, MAX_CLASSES = 2, 1000

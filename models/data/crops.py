@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from analysis.errors import Progress, no_progress
-from models.data.images import ImageError, open_image
+from models.data.decoding.formats import ImageError
+from models.data.images import open_image
 
 MAX_THREADS = 4
 """Bounds how many pictures are in memory at full size at once."""

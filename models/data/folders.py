@@ -16,7 +16,7 @@ import numpy as np
 from analysis.errors import MessageProgress, UserError
 from models.data.class_layout import Layout, Member, Source, check_file_count, join_words, sort_into_classes
 from models.data.crops import read_squares
-from models.data.images import HEAD_BYTES, ImageError
+from models.data.decoding.formats import HEAD_BYTES, ImageError
 from models.data.system_files import is_system_file
 from models.data.zips import ZipSource, open_zip
 from models.names import describe_encoding, find_path, make_readable, number_twins, read_names, refuse_lookalikes

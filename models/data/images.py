@@ -9,9 +9,6 @@ from analysis.errors import Progress, no_progress
 from models.data.decoding.apart import BYTES_PER_PIXEL, decode_apart
 from models.data.decoding.budget import ROOM
 from models.data.decoding.decode import decode, plan, read_header
-from models.data.decoding.formats import FORMATS, HEAD_BYTES, ImageError, name_format
-
-__all__ = ["FORMATS", "HEAD_BYTES", "ImageError", "count_pixels", "list_notes", "name_format", "open_image"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 

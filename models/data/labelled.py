@@ -35,7 +35,7 @@ class EvaluationData:
         categories: Names of the classes.
         labels: ``(N,)`` int64, indices into ``categories``.
         image_ids: A name for each image that no other image of the set has.
-        picture: Opens the i-th picture; raises :class:`models.data.images.ImageError` if it cannot be read.
+        picture: Opens the i-th picture; raises :class:`models.data.decoding.formats.ImageError` if it cannot be read.
         version: Changes when the pictures do; of files it tells the place, the sizes and the times.
         skipped: "file: reason" for the files that were left out.
         notes: Sentences about how the files were understood.

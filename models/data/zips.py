@@ -17,7 +17,8 @@ from typing import Literal
 
 from analysis.errors import UserError
 from models.data.class_layout import check_file_count
-from models.data.images import HEAD_BYTES, ImageError, count_pixels
+from models.data.decoding.formats import HEAD_BYTES, ImageError
+from models.data.images import count_pixels
 from models.data.system_files import is_system_file
 from models.names import compose, describe_encoding, make_readable, number_twins, read_names, refuse_lookalikes
 

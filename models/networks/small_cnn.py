@@ -6,16 +6,10 @@ from typing import Annotated, ClassVar
 from torch import Tensor, nn
 
 from analysis.errors import UserError
-from models.networks import blocks, parts
+from models.networks import blocks
 from models.networks.blocks import build_conv_block, build_head, count_conv, count_features, count_linear
 from models.networks.options import ArchitectureConfig, ImageSize, InChannels
-from models.networks.padding import PADDING_MODES
-from models.networks.parts import NORMS, POOLING
 from models.settings import Integer, Integers, checked_dataclass
-
-__all__ = ["HEADS", "NORMS", "PADDING_MODES", "POOLING", "SmallCNN", "SmallCNNConfig"]
-
-HEADS = tuple(parts.HEADS)
 
 
 @checked_dataclass

@@ -22,8 +22,6 @@ from pathlib import Path, PurePath
 from analysis.errors import UserError
 from models.ordinary_files import is_ordinary, mend, read_end, read_json, read_start, short_name
 from models.runs.files import GrowingLines, try_again, write_bytes, write_json
-from models.runs.files import append_line as append_line  # with the next, part of what this module offers
-from models.runs.files import read_lines as read_lines
 from models.runs.process import (
     LOG_TAIL_BYTES,
     describe_silence,
@@ -32,10 +30,7 @@ from models.runs.process import (
     is_abandoned,
     read_clock,
 )
-from models.runs.process import record_process as record_process
 from models.runs.status import MAX_COUNT, as_number, clean_status
-from models.runs.writer import RunWriter as RunWriter
-from models.runs.writer import SilentWriter as SilentWriter
 
 AT_WORK = ("preparing", "running")
 UNFINISHED = ("queued", *AT_WORK)

@@ -16,7 +16,7 @@ from torch import Tensor
 from analysis.network.chunks import halve, unless_too_large
 from models.data.preprocessing import Preprocessing
 from models.networks.transfer import TransferNet
-from models.runs.run import write_bytes
+from models.runs.files import write_bytes
 
 MAX_CACHE_BYTES = 2**30
 CACHE_FOLDER = ".features"

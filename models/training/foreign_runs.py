@@ -8,9 +8,8 @@ the owner's, and followed as they are.
 from pathlib import Path, PurePath
 
 from analysis.errors import UserError
-from models.checkpoints import read_json
 from models.data.datasets import DATASETS
-from models.ordinary_files import SETTINGS, mend, short_name
+from models.ordinary_files import SETTINGS, mend, read_json, short_name
 from models.runs.run import Run
 from models.training.config import TrainingConfig
 

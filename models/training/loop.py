@@ -12,8 +12,8 @@ from torch import Tensor
 from analysis.errors import Cancelled
 from analysis.network.health import measure_health, measure_norms
 from models.data.datasets import Dataset, Split
-from models.runs.run import RunWriter
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter
 from models.training.acceleration import agree_on
 from models.training.config import TrainingConfig
 from models.training.frequent_validation import pick_sample, plan_validations, share_right

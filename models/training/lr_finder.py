@@ -14,8 +14,8 @@ from models.determinism import reproducible
 from models.devices import resolve_device
 from models.runs.job import Job, Listener
 from models.runs.queue import device_turn
-from models.runs.run import RunWriter
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter
 from models.training.config import TrainingConfig
 from models.training.metrics import RunningSums
 from models.training.run import prepare_data

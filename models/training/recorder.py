@@ -12,11 +12,13 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from analysis.errors import UserError
-from models.checkpoints import describe_model, pack_weights, read_json, read_weights
+from models.checkpoints import describe_model, pack_weights, read_weights
 from models.data.datasets import Dataset, Split
 from models.data.preprocessing import Preprocessing
-from models.runs.run import RunWriter, read_lines, write_bytes, write_json
+from models.ordinary_files import read_json
+from models.runs.files import read_lines, write_bytes, write_json
 from models.runs.status import as_number
+from models.runs.writer import RunWriter
 from models.training.provenance import describe_environment, identify_data
 from models.training.random_streams import Purpose, draw_generator
 from models.training.resume import RESUME_FILE, save_resume_point

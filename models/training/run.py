@@ -13,11 +13,14 @@ from models.data.duplicates import find_near_duplicates
 from models.data.labels import apply_corrections
 from models.determinism import reproducible
 from models.devices import resolve_device
+from models.ordinary_files import read_json
 from models.runs.changes import requeue_run
 from models.runs.job import Job, Listener, ignore, open_job
+from models.runs.process import find_process
 from models.runs.queue import device_turn
-from models.runs.run import Run, RunWriter, SilentWriter, check_name, create_run, find_process, read_json, read_run
+from models.runs.run import Run, check_name, create_run, read_run
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter, SilentWriter
 from models.training.acceleration import decline
 from models.training.config import TrainingConfig
 from models.training.loop import fit

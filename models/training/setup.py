@@ -15,8 +15,8 @@ from models.data.datasets import Dataset, Split
 from models.data.labels import apply_corrections, corrupt
 from models.data.preprocessing import Preprocessing
 from models.networks.table import ARCHITECTURES
-from models.runs.run import RunWriter
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter
 from models.training.acceleration import accelerated, any_process, start_together
 from models.training.batches import Augment, Feed, Normalize, check_batches
 from models.training.config import TrainingConfig

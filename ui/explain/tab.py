@@ -6,8 +6,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from analysis.attribution.methods import METHODS
-from analysis.attribution.overlay import COLORMAPS
 from analysis.figures.drawing import draw_filters
+from analysis.figures.overlay import COLORMAPS
 from ui.explain.view import (
     AUTO,
     MAPS_PER_PAGE,

@@ -8,8 +8,8 @@ from markupsafe import Markup
 from torch import Tensor
 
 from analysis.attribution.methods import METHODS
-from analysis.attribution.overlay import measure_scale, render_map, render_overlay
 from analysis.figures.drawing import draw_pixels
+from analysis.figures.overlay import measure_scale, render_map, render_overlay
 from lab.session import Explanation
 from ui.services import Services
 from ui.widgets.events import Update

@@ -2,9 +2,9 @@
 
 from markupsafe import Markup
 
-from analysis.attribution.overlay import render_map
 from analysis.equivariance.align import MapComparison
 from analysis.figures.drawing import hatch
+from analysis.figures.overlay import render_map
 from analysis.network.layers import Layer, MapLayer, outline
 from ui.widgets.html import (
     empty_html,

@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from analysis.figures.training import read_number
+from analysis.figures.curves import read_number
 from lab.comparisons.claims import PRESETS
 from lab.comparisons.config import ArmsConfig
 from lab.comparisons.report import MEASURES, QUESTIONS

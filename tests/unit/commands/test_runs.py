@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from models.registry import Registry
-from models.runs.process import read_clock
-from models.runs.run import create_run, list_runs, read_run, record_process, write_json
+from models.runs.files import write_json
+from models.runs.process import read_clock, record_process
+from models.runs.run import create_run, list_runs, read_run
 from tests.device import DEVICE
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.runs.run import RunWriter, list_runs, read_run
+from models.runs.run import list_runs, read_run
+from models.runs.writer import RunWriter
 from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS
 

@@ -21,8 +21,10 @@ from lab import jobs
 from lab.jobs import JOBS, MAX_WAITING, PROJECT_ROOT, JobManager, find_job, main
 from models.checkpoints import load_run_model
 from models.runs import worker
+from models.runs.files import write_json
 from models.runs.job import Job
-from models.runs.run import UNFINISHED, create_run, find_process, read_run, write_json
+from models.runs.process import find_process
+from models.runs.run import UNFINISHED, create_run, read_run
 from models.training.run import TrainingConfig
 from tests.device import DEVICE
 

@@ -14,7 +14,8 @@ from torch import nn
 from analysis.errors import UserError
 from models import onnx_export
 from models.data.preprocessing import Preprocessing
-from models.networks.small_cnn import POOLING, SmallCNN, SmallCNNConfig
+from models.networks.parts import POOLING
+from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.onnx_export import INPUT, OUTPUT, TOLERANCE, export_onnx
 from models.zoo.lite0 import efficientnet_lite0

@@ -12,7 +12,8 @@ from lab.comparisons.config import Arm, ArmsConfig
 from lab.documents import read_document, read_rows
 from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.run import create_run, read_run, write_json
+from models.runs.files import write_json
+from models.runs.run import create_run, read_run
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui.evaluate import data_set, experiments, repair

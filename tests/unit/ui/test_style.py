@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.attribution.overlay import COLORMAPS
+from analysis.figures.overlay import COLORMAPS
 
 STYLE = (Path(__file__).parents[3] / "assets" / "style.css").read_text()
 

@@ -5,10 +5,10 @@ from functools import partial
 import gradio as gr
 from markupsafe import Markup
 
-from analysis.attribution.overlay import render_map
 from analysis.confusion import Confusion
 from analysis.errors import UserError
 from analysis.figures.classes import plot_confusion_difference
+from analysis.figures.overlay import render_map
 from lab.runs.mistakes import ErrorView, PictureContrast, open_errors
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services

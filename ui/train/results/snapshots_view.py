@@ -7,9 +7,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from analysis.attribution.overlay import render_map
 from analysis.confusion import Confusion
 from analysis.figures.drawing import draw_pixels
+from analysis.figures.overlay import render_map
 from analysis.network.health import LayerHealth, describe_health
 from lab.runs.examples import Examples
 from lab.runs.snapshot_view import Scales, SnapshotView, draw_filters_on

@@ -14,8 +14,10 @@ from lab.comparisons.repair_config import RepairConfig
 from lab.comparisons.repair_measure import measure_circular_error
 from lab.documents import read_document
 from lab.session import Lab
+from models.ordinary_files import read_json
 from models.registry import Registry
-from models.runs.run import RunWriter, create_run, read_json, read_run
+from models.runs.run import create_run, read_run
+from models.runs.writer import RunWriter
 from models.training.run import TrainingConfig, train
 from tests.device import DEVICE
 

@@ -23,8 +23,11 @@ from lab.comparisons.run import JOB
 from lab.comparisons.variations import vary
 from lab.runs.examples import read_examples
 from models.checkpoints import load_run_model
+from models.ordinary_files import read_json
 from models.registry import Registry
-from models.runs.run import RunWriter, create_run, read_json, read_run, request_stop, write_json
+from models.runs.files import write_json
+from models.runs.run import create_run, read_run, request_stop
+from models.runs.writer import RunWriter
 from models.training.config import TrainingConfig
 from models.training.run import train
 from tests.device import DEVICE

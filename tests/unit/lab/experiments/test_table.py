@@ -25,13 +25,16 @@ from lab.experiments.table import EXPERIMENTS, JOB, ExperimentConfig, configure,
 from lab.jobs import main
 from lab.session import Lab
 from models.data.preprocessing import Preprocessing
-from models.networks.small_cnn import HEADS
+from models.networks.parts import HEADS
 from models.registry import Registry
-from models.runs.run import RunWriter, create_run, read_lines, read_run, request_stop, take_up_run
+from models.runs.files import read_lines
+from models.runs.run import create_run, read_run, request_stop, take_up_run
+from models.runs.writer import RunWriter
 from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[4]
 RED_GREEN = {"repeats": 2, "epochs": 1, "num_train": 20, "num_validation": 10, "num_test": 20, "device": DEVICE}
+HEAD = next(iter(HEADS))
 LOCATION = {"repeats": 1, "epochs": 1, "num_images": 120, "num_test": 60, "device": DEVICE}
 TINY = {
     "red_green": RED_GREEN,
@@ -129,10 +132,10 @@ def test_location_bias_leaves_models_with_the_same_budget(tmp_path):
 
 
 def test_a_run_of_the_same_name_is_never_replaced(tmp_path, make_run):
-    make_run(tmp_path, f"try-{HEADS[0]}-0")
+    make_run(tmp_path, f"try-{HEAD}-0")
     with pytest.raises(UserError, match="another run named"):
         JOB.run(start(tmp_path, "location_bias"))
-    assert read_run(tmp_path, f"try-{HEADS[0]}-0").config == {"dataset": "insects"}
+    assert read_run(tmp_path, f"try-{HEAD}-0").config == {"dataset": "insects"}
     assert read_run(tmp_path, "try").state == "failed"
 
 
@@ -221,7 +224,7 @@ def test_a_stop_keeps_what_was_measured(name, tmp_path):
 def test_a_stopped_run_goes_on_where_it_was(name, tmp_path):
     run_dir = start(tmp_path, name)
     first = JOB.run(run_dir, lambda *_: request_stop(run_dir))
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"try-{HEADS[0]}-0/weights.safetensors")}
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"try-{HEAD}-0/weights.safetensors")}
     (run_dir / "stop").unlink()
     document = JOB.run(run_dir)
     assert document["state"] == read_run(tmp_path, "try").state == "finished"
@@ -367,7 +370,7 @@ def test_cancelling_by_progress_stops(epochs, lab, tmp_path):
 
 def test_stopping_one_of_its_trainings_stops_the_experiment(tmp_path):
     run_dir = start(tmp_path, "location_bias", epochs=1000)
-    arm = tmp_path / f"try-{HEADS[0]}-0"
+    arm = tmp_path / f"try-{HEAD}-0"
 
     def watch():
         while not (arm / "metrics.jsonl").exists():

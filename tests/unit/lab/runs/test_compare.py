@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.runs.compare import NOT_SET, compare_runs
-from models.runs.run import Run, append_line, read_run, write_json
+from models.runs.files import append_line, write_json
+from models.runs.run import Run, read_run
 
 
 @pytest.fixture

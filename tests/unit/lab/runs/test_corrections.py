@@ -12,7 +12,8 @@ from lab.runs import corrections
 from lab.runs.corrections import FILE, add_correction, find_trained, read_corrections, take_back_correction
 from lab.runs.mistakes import Correction, open_errors
 from models.runs.changes import rename_run
-from models.runs.run import Run, create_run, read_run, write_json
+from models.runs.files import write_json
+from models.runs.run import Run, create_run, read_run
 from models.training.config import TrainingConfig
 
 LABELS = torch.tensor([0, 1, 2, 0])

@@ -28,7 +28,8 @@ from lab.runs.mistakes import (
     plan_corrected_run,
 )
 from lab.session import Lab
-from models.runs.run import Run, create_run, read_run, write_json
+from models.runs.files import write_json
+from models.runs.run import Run, create_run, read_run
 from models.training.config import TrainingConfig
 from models.training.foreign_runs import find_dataset
 from tests.device import DEVICE

@@ -12,7 +12,8 @@ from lab.runs.report import MAX_CLASSES, build_run_report
 from models.checkpoints import describe_model, pack_weights
 from models.data.preprocessing import Preprocessing
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
-from models.runs.run import append_line, create_run, read_run, write_bytes, write_json
+from models.runs.files import append_line, write_bytes, write_json
+from models.runs.run import create_run, read_run
 from tests.device import DEVICE
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\ud800"

@@ -16,7 +16,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[4]))
 
-from models.data.images import ImageError, open_image
+from models.data.decoding.formats import ImageError
+from models.data.images import open_image
 
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "I;16", "F")
 TIFF_COMPRESSIONS = {

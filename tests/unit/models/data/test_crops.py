@@ -15,7 +15,8 @@ from analysis.errors import UserError
 from models.data import crops
 from models.data.crops import read_square, read_squares
 from models.data.decoding import budget, decode
-from models.data.images import ImageError, open_image
+from models.data.decoding.formats import ImageError
+from models.data.images import open_image
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
 from models.data.decoding import budget, decode
-from models.data.images import FORMATS, ImageError, list_notes, open_image
+from models.data.decoding.formats import FORMATS, ImageError
+from models.data.images import list_notes, open_image
 from models.names import make_readable
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 14, 3), dtype=np.uint8)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from analysis.errors import UserError
 from models.data.datasets import load_dataset
-from models.data.images import ImageError
+from models.data.decoding.formats import ImageError
 from models.data.labelled import CIFAR10_FILE, KNOWN_SETS, map_labels, open_evaluation_data
 from models.data.shapes import ShapesConfig
 from models.zoo.lite0 import efficientnet_lite0

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from analysis.errors import UserError
+from models.networks.parts import POOLING
 from models.networks.repairs import ARMS, CHANGES, find_arm, list_arms
 from models.networks.resnet import ResNetConfig
-from models.networks.small_cnn import POOLING, SmallCNNConfig
+from models.networks.small_cnn import SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.training.run import TrainingConfig
 from models.training.warm_start import adopt_weights

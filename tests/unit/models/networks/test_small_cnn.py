@@ -11,7 +11,8 @@ from torch import nn
 from analysis.errors import UserError
 from models.checkpoints import load_checkpoint
 from models.networks.padding import PADDING_MODES, PaddedMaxPool2d
-from models.networks.small_cnn import HEADS, NORMS, POOLING, SmallCNN, SmallCNNConfig
+from models.networks.parts import HEADS, NORMS, POOLING
+from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 
 ASSETS = Path(__file__).parents[4] / "assets"

@@ -7,7 +7,9 @@ import pytest
 
 from analysis.errors import UserError
 from models.runs.changes import rename_run, requeue_run, write_notes
-from models.runs.run import MAX_NOTES, RunWriter, create_run, list_runs, read_run, write_json
+from models.runs.files import write_json
+from models.runs.run import MAX_NOTES, create_run, list_runs, read_run
+from models.runs.writer import RunWriter
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from analysis.errors import UserError
 from lab.jobs import JobManager
 from models.runs import process as run_process
+from models.runs.files import write_json
 from models.runs.process import (
     LAUNCH_SECONDS,
     SILENT_SECONDS,
@@ -21,7 +22,8 @@ from models.runs.process import (
     record_process,
     seconds_since,
 )
-from models.runs.run import RunWriter, create_run, delete_run, list_runs, read_run, write_json
+from models.runs.run import create_run, delete_run, list_runs, read_run
+from models.runs.writer import RunWriter
 
 STEPS = (-86400.0, -90.0, 90.0, 86400.0)
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not name their starts")

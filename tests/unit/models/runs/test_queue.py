@@ -4,9 +4,11 @@ import os
 import threading
 
 from models.runs import queue as module
+from models.runs.process import record_process
 from models.runs.queue import _is_first, device_turn, jobs_before, queue_place
-from models.runs.run import RunWriter, create_run, list_runs, record_process, request_stop
+from models.runs.run import create_run, list_runs, request_stop
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter
 
 
 def test_first_submitted_goes_first(tmp_path):

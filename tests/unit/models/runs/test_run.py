@@ -15,23 +15,11 @@ from models.ordinary_files import read_json
 from models.runs import process as run_process
 from models.runs import run as runs
 from models.runs import writer as run_writer
-from models.runs.files import overwrite_json
-from models.runs.run import (
-    RunWriter,
-    SilentWriter,
-    append_line,
-    check_name,
-    create_run,
-    delete_run,
-    list_runs,
-    next_name,
-    read_lines,
-    read_run,
-    record_process,
-    request_stop,
-    write_json,
-)
+from models.runs.files import append_line, overwrite_json, read_lines, write_json
+from models.runs.process import record_process
+from models.runs.run import check_name, create_run, delete_run, list_runs, next_name, read_run, request_stop
 from models.runs.status import ENTRIES
+from models.runs.writer import RunWriter, SilentWriter
 
 FILES = (
     "config.json",

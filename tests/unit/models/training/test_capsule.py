@@ -20,7 +20,8 @@ from safetensors.torch import save
 from analysis.errors import UserError
 from models.data.shapes import ShapesConfig
 from models.registry import Registry
-from models.runs.run import append_line, list_runs, read_run, write_bytes, write_json
+from models.runs.files import append_line, write_bytes, write_json
+from models.runs.run import list_runs, read_run
 from models.training import capsule, capsule_zip
 from models.training.capsule import MEMBERS, pack_capsule, unpack_capsule
 from models.training.run import TrainingConfig, train

@@ -13,7 +13,8 @@ from models.data.preprocessing import Preprocessing
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.networks.transfer import TransferConfig, TransferNet, load_backbone_weights
-from models.runs.run import RunWriter, read_run, request_stop
+from models.runs.run import read_run, request_stop
+from models.runs.writer import RunWriter
 from models.training import acceleration, finetuning, loop, recorder
 from models.training.config import TrainingConfig
 from models.training.feature_cache import CACHE_FOLDER

@@ -15,7 +15,8 @@ from lab.comparisons.train import find_arm
 from lab.jobs import JobManager
 from models.registry import Registry
 from models.runs.changes import rename_run
-from models.runs.run import read_run, write_json
+from models.runs.files import write_json
+from models.runs.run import read_run
 from models.training.capsule import pack_capsule, unpack_capsule
 from models.training.config import TrainingConfig
 from models.training.foreign_runs import find_dataset, plan_again

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from analysis.network.health import measure_health
 from models.checkpoints import load_run_model
 from models.data.datasets import Split, load_dataset
-from models.runs.run import read_run, write_json
+from models.runs.files import write_json
+from models.runs.run import read_run
 from models.training import loop, recorder
 from models.training import setup as training_setup
 from models.training.acceleration import accelerated

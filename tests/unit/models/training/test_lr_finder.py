@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from lab.documents import read_document
 from lab.jobs import main
 from models.data.datasets import load_dataset
-from models.runs.run import RunWriter, create_run, read_run, request_stop
+from models.runs.run import create_run, read_run, request_stop
 from models.runs.stop import StopRequest
+from models.runs.writer import RunWriter
 from models.training import lr_finder
 from models.training.config import TrainingConfig
 from models.training.lr_finder import HIGHEST, JOB, LOWEST, STEPS, measure_losses, rate_at, read_losses

@@ -17,7 +17,9 @@ from models.checkpoints import load_checkpoint, load_run_model, pack_weights
 from models.data.datasets import Dataset, Split, load_dataset
 from models.data.shapes import ShapesConfig
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
-from models.runs.run import RunWriter, create_run, read_lines, read_run, request_stop, write_bytes
+from models.runs.files import read_lines, write_bytes
+from models.runs.run import create_run, read_run, request_stop
+from models.runs.writer import RunWriter
 from models.training import loop, recorder, throttle
 from models.training.recorder import (
     BEST,

@@ -19,7 +19,10 @@ from analysis.errors import UserError
 from lab.jobs import JobManager
 from models.ordinary_files import read_json
 from models.runs import changes as run_changes
-from models.runs.run import RunWriter, create_run, read_run, record_process, write_json
+from models.runs.files import write_json
+from models.runs.process import record_process
+from models.runs.run import create_run, read_run
+from models.runs.writer import RunWriter
 from models.training import loop, recorder, throttle
 from models.training.resume import RESUME_FILE, read_resume_point, save_resume_point
 from models.training.run import TrainingConfig, resume, train

@@ -19,7 +19,8 @@ import commands.training  # noqa: F401 (adds the command)
 from commands.app import app
 from models.checkpoints import load_run_model
 from models.data.shapes import ShapesConfig
-from models.runs.run import create_run, find_process, read_run, record_process, request_stop
+from models.runs.process import find_process, record_process
+from models.runs.run import create_run, read_run, request_stop
 from models.training.config import TrainingConfig
 from models.training.resume import RESUME_FILE
 from models.training.run import train

@@ -9,7 +9,8 @@ from analysis.figures.training import plot_seed_bands
 from lab.comparisons.claims import PRESETS
 from lab.comparisons.config import ArmsConfig
 from lab.comparisons.report import summarize, write_csv
-from models.runs.run import create_run, read_run, write_json
+from models.runs.files import write_json
+from models.runs.run import create_run, read_run
 from ui.train.comparison_view import describe_preset, describe_variation, describe_verdict, read_curves, tabulate
 
 CONFIG = ArmsConfig.from_dict(

@@ -5,7 +5,8 @@ import pytest
 
 from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.run import create_run, read_run, write_json
+from models.runs.files import write_json
+from models.runs.run import create_run, read_run
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from tests.panels import refresh

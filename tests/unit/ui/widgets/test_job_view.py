@@ -10,8 +10,9 @@ import pytest
 from analysis.errors import UserError
 from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.process import read_clock
-from models.runs.run import create_run, find_process, read_run, record_process, write_json
+from models.runs.files import write_json
+from models.runs.process import find_process, read_clock, record_process
+from models.runs.run import create_run, read_run
 from tests.device import DEVICE
 from ui.services import Services
 from ui.widgets.job_view import build_job_view

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from models.data.decoding import budget, decode
-from models.data.images import ImageError, list_notes, open_image
+from models.data.decoding.formats import ImageError
+from models.data.images import list_notes, open_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (1100, 1300, 3), dtype=np.uint8)
 DEEP = np.linspace(-3, 5, 600, dtype=np.float32).reshape(20, 30)

@@ -9,8 +9,9 @@ import pytest
 
 from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.process import read_clock
-from models.runs.run import STATES, Run, create_run, record_process, write_bytes, write_json
+from models.runs.files import write_bytes, write_json
+from models.runs.process import read_clock, record_process
+from models.runs.run import STATES, Run, create_run
 from tests.device import DEVICE
 from tests.panels import refresh
 from tests.unit.ui.widgets.test_html import EVIL, Reader

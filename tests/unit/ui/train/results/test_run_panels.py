@@ -14,7 +14,9 @@ from lab.runs.mistakes import open_errors
 from lab.runs.snapshot_view import measure_scales, open_examples, view_snapshot
 from lab.session import Lab
 from models.checkpoints import pack_weights
-from models.runs.run import create_run, read_run, record_process, write_json
+from models.runs.files import write_json
+from models.runs.process import record_process
+from models.runs.run import create_run, read_run
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from tests.panels import refresh

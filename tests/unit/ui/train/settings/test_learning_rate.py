@@ -9,7 +9,9 @@ import pytest
 
 from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.run import create_run, read_run, record_process, write_json
+from models.runs.files import write_json
+from models.runs.process import record_process
+from models.runs.run import create_run, read_run
 from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS
 from tests.device import DEVICE

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.attribution.overlay import COLORMAPS, SIGNS, measure_scale, render_map, render_overlay
 from analysis.errors import UserError
+from analysis.figures.overlay import COLORMAPS, SIGNS, measure_scale, render_map, render_overlay
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
