@@ -32,7 +32,8 @@ import torch
 from torch import nn
 
 from benchmarks import plain_script
-from models.data.datasets import Dataset, load_dataset
+from models.data.dataset import Dataset
+from models.data.datasets import load_dataset
 from models.data.fashion_mnist import FILES, find_files
 from models.determinism import reproducible
 from models.networks.table import ARCHITECTURES

@@ -11,7 +11,8 @@ from torch import Tensor
 from analysis.errors import Progress, no_progress
 from lab.lru import RecentResults
 from models.data import cifar10
-from models.data.datasets import DATASETS, Dataset, Split, find_spec, load_dataset
+from models.data.dataset import Dataset, Split
+from models.data.datasets import DATASETS, find_spec, load_dataset
 from models.data.duplicates import NearDuplicates, find_near_duplicates
 from models.data.fashion_mnist import find_files
 from models.data.folders import hash_files, list_files

@@ -11,7 +11,7 @@ from analysis.shift.move import extend
 from analysis.shift.shift_map import measure_agreement
 from lab.comparisons.config import DataFacts
 from lab.comparisons.steps import Guessing
-from models.data.datasets import Dataset, Split
+from models.data.dataset import Dataset, Split
 from models.data.preprocessing import Preprocessing
 from models.determinism import reproducible
 from models.training.batches import Normalize

@@ -18,7 +18,7 @@ from lab.evaluation.distributed import settled
 from lab.evaluation.run import evaluate
 from lab.session import Lab
 from models.cache import LoadedModel
-from models.data.datasets import Dataset
+from models.data.dataset import Dataset
 
 CHUNK = 64
 NUM_REFERENCES = 8

@@ -30,7 +30,7 @@ from lab.comparisons.report import complete, summarize
 from lab.comparisons.train import find_arm, train_arm
 from lab.documents import check_arm_measurement, check_trained_arm
 from models.checkpoints import load_run_model
-from models.data.datasets import Dataset
+from models.data.dataset import Dataset
 from models.devices import resolve_device
 from models.runs.files import append_line, read_lines, write_bytes
 from models.runs.job import Job, Listener, ignore

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.data.datasets import Split
+from models.data.dataset import Split
 from models.determinism import reproducible
 from models.devices import DEVICES
 from models.settings import Choice, Choices, Integer, Number, checked_dataclass

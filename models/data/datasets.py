@@ -1,122 +1,26 @@
-"""Data sets as tensors in memory, split into train, validation and test."""
+"""The table of data sets: how each is loaded, and divided into train, validation and test."""
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from analysis.errors import MessageProgress, UserError
-from models.data.contrast import describe_plain
-from models.data.division import divide, hold_out
-from models.data.preprocessing import Preprocessing, measure_channels, resize_all
+from models.data.dataset import Dataset, Split
+from models.data.preprocessing import resize_all
 from models.data.shapes import SHAPES, ShapesConfig, make_shapes
-from models.names import describe_skipped, find_path, make_readable, readable_path
+from models.names import find_path, make_readable, readable_path
 from models.settings import check_integer
 
 VALIDATION = 5000
 """Pictures of an official train set that are held out for validation."""
+HELD_OUT = 0.15
+"""Share of a set without an official split that goes to validation, and again to test."""
 MAX_BYTES = 4 * 2**30
 """What the resized pictures of a set may take in memory."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images ``(N, C, H, W)`` uint8, labels ``(N,)`` int64 and the pictures' numbers in their source.
-
-    ``ids (N,)`` int64 are unique over the three splits of a data set that :func:`load_dataset` made, and the
-    same for the same data and seed; by default they count from 0.
-    """
-
-    images: Tensor
-    labels: Tensor
-    ids: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-
-    def __post_init__(self):
-        if not len(self.ids):
-            object.__setattr__(self, "ids", torch.arange(len(self.labels), device=self.labels.device))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, index: Tensor) -> "Split":
-        """The pictures at these places, or where a mask ``(N,)`` is True, with their labels and ids."""
-        return Split(self.images[index], self.labels[index], self.ids[index])
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Three disjoint splits over the same categories.
-
-    Attributes:
-        skipped: Which files were left out, and why.
-        notes: Sentences about how the files were understood.
-        augmentations: What may change in training without changing the class.
-        source_parts: (name, number of pictures) of the parts that the ids count through, such as "train", 60000.
-        file_names: Name of the file behind each id, where there is one.
-    """
-
-    name: str
-    categories: tuple[str, ...]
-    train: Split
-    validation: Split
-    test: Split
-    skipped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    augmentations: tuple[str, ...] = ()
-    source_parts: tuple[tuple[str, int], ...] = ()
-    file_names: tuple[str, ...] = ()
-
-    def source_name(self, picture_id: int) -> str:
-        """Where a picture came from: its file, or its place in its source such as "train 123".
-
-        Args:
-            picture_id: One of the ``ids`` of a split.
-
-        Raises:
-            UserError: The source has no picture of that number.
-        """
-        picture_id = int(picture_id)
-        parts = self.source_parts or (("picture", max(len(self.file_names), self.num_images)),)
-        total = sum(count for _, count in parts)
-        if not 0 <= picture_id < total:
-            raise UserError(f"There is no picture {picture_id} in {self.name}; the numbers go up to {total - 1}.")
-        if self.file_names:
-            return self.file_names[picture_id]
-        starts = itertools.accumulate((count for _, count in parts), initial=0)
-        part, start = [(part, start) for (part, _), start in zip(parts, starts, strict=False) if start <= picture_id][
-            -1
-        ]
-        return f"{part} {picture_id - start}"
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What whoever uses these data should know, in sentences."""
-        return tuple(filter(None, (describe_skipped(self.skipped), *self.notes, describe_plain(self.train.images))))
-
-    @property
-    def num_images(self) -> int:
-        """Pictures in all three splits."""
-        return len(self.train) + len(self.validation) + len(self.test)
-
-    @property
-    def in_channels(self) -> int:
-        """1 for grey pictures, 3 for colour."""
-        return self.train.images.shape[1]
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square pictures in pixels."""
-        return self.train.images.shape[2]
-
-    def preprocessing(self) -> Preprocessing:
-        """The steps that lead from any picture to this set's input, with the train set's mean and std."""
-        mean, std = measure_channels(self.train.images)
-        return Preprocessing(crop_size=self.image_size, resize_size=self.image_size, mean=mean, std=std)
 
 
 @dataclass(frozen=True)
@@ -302,3 +206,31 @@ def _check_memory(count: int, channels: int, image_size: int, name: str) -> None
             f"{count} pictures of {image_size} x {image_size} pixels from {name} take {num_bytes / 2**30:.1f} GB of "
             f"memory; at most {MAX_BYTES / 2**30:g} GB are possible, so choose a smaller image size."
         )
+
+
+def divide(labels: np.ndarray, parts: Sequence[str | None], seed: int) -> dict[str, np.ndarray]:
+    """Sorted indices of each part: as it is given, and what is not given drawn from what is for training.
+
+    Args:
+        labels: ``(N,)`` int64.
+        parts: Of each picture "train", "validation" or "test"; None is for training too.
+        seed: Decides what is drawn; every class has its share in it.
+    """
+    given = np.array([part or "train" for part in parts])
+    found = {part: np.flatnonzero(given == part) for part in ("train", "validation", "test")}
+    train = found["train"]
+    size = max(len(np.unique(labels[train])), round(HELD_OUT * len(train)))
+    for part in ("test", "validation"):
+        if not len(found[part]):
+            kept, held = hold_out(labels[train], size, seed)
+            train, found[part] = train[kept], train[held]
+    return found | {"train": train}
+
+
+def hold_out(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted indices that stay and that are held out, with every class in proportion."""
+    from sklearn.model_selection import train_test_split
+
+    index = np.arange(len(labels))
+    kept, held = train_test_split(index, test_size=count, random_state=seed, stratify=labels)
+    return np.sort(kept), np.sort(held)

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.errors import MessageProgress
-from models.data.datasets import Dataset
+from models.data.dataset import Dataset
 from models.settings import check_integer
 
 MAX_DISTANCE = 6

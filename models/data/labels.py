@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import UserError
-from models.data.datasets import Split
+from models.data.dataset import Split
 from models.settings import check_integer, check_number
 
 Corrections = dict[int, int | None]

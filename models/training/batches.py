@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from analysis.errors import UserError
-from models.data.datasets import Split
+from models.data.dataset import Split
 from models.data.preprocessing import Preprocessing
 from models.devices import send
 from models.training.random_streams import Purpose, draw_generator

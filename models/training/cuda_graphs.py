@@ -1,4 +1,7 @@
-"""Forward and backward passes recorded once and replayed: a GPU computes small networks faster than Python asks."""
+"""Forward and backward passes recorded once and replayed: a GPU computes small networks faster than Python asks.
+
+Apart from the rest of the preparation, as it needs no training: ``benchmarks/`` records a network alone.
+"""
 
 import logging
 import warnings

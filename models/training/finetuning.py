@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from analysis.errors import Progress
-from models.data.datasets import Split
+from models.data.dataset import Split
 from models.data.preprocessing import Preprocessing
 from models.networks.transfer import (
     TransferNet,

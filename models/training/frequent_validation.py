@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.data.datasets import Split
+from models.data.dataset import Split
 
 SAMPLE = 1000
 """Validation pictures that are looked at, at most; the same at every step, so that steps can be compared."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analysis.errors import Cancelled
 from analysis.network.health import measure_health, measure_norms
-from models.data.datasets import Dataset, Split
+from models.data.dataset import Dataset, Split
 from models.runs.stop import StopRequest
 from models.runs.writer import RunWriter
 from models.training.acceleration import agree_on

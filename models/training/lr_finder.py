@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from analysis.errors import Cancelled
-from models.data.datasets import Dataset
+from models.data.dataset import Dataset
 from models.determinism import reproducible
 from models.devices import resolve_device
 from models.runs.job import Job, Listener

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import UserError
-from models.data.datasets import Dataset, Split
+from models.data.dataset import Dataset, Split
 from models.settings import check_integer
 
 PACKAGES = ("torchvision", "numpy", "accelerate", "safetensors", "scikit-learn")

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch.optim import Optimizer
 
 from analysis.errors import UserError
 from models.checkpoints import describe_model, pack_weights, read_weights
-from models.data.datasets import Dataset, Split
+from models.data.dataset import Dataset, Split
 from models.data.preprocessing import Preprocessing
 from models.ordinary_files import read_json
 from models.runs.files import read_lines, write_bytes, write_json
@@ -22,7 +23,6 @@ from models.runs.writer import RunWriter
 from models.training.provenance import describe_environment, identify_data
 from models.training.random_streams import Purpose, draw_generator
 from models.training.resume import RESUME_FILE, save_resume_point
-from models.training.throttle import Pace
 
 MetricsListener = Callable[[dict], None]
 
@@ -41,6 +41,8 @@ RESUME_SECONDS = 5.0
 """About how much work a killed training loses: more where a state takes long to save, or an epoch to validate."""
 EPOCH_SECONDS = 1.0
 """Where epochs are shorter, not every one is kept."""
+LONGER = 20
+"""Between two savings lies at least so many times the time that the last one took."""
 
 
 def snapshot_steps(total_steps: int, num_bytes: int, every: int | None = None) -> frozenset[int]:
@@ -102,6 +104,31 @@ def pick_candidates(split: Split, seed: int, limit: int) -> Tensor:
         return torch.arange(len(split))
     generator = draw_generator(seed, Purpose.HARD_EXAMPLES)
     return torch.randperm(len(split), generator=generator)[:count].sort().values
+
+
+class Pace:
+    """When to save next: some seconds after the last time, or later where saving takes long.
+
+    Args:
+        seconds: The least from the end of one saving to the next.
+        is_due: Whether the first is due at once, and not only after those seconds.
+    """
+
+    def __init__(self, seconds: float, *, is_due: bool = False):
+        self.seconds, self._cost = seconds, 0.0
+        self._ended = -math.inf if is_due else time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() - self._ended >= max(self.seconds, LONGER * self._cost)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Put around the saving: how long it takes, and when it ends, decides when the next is due."""
+        started = time.monotonic()
+        yield
+        self._ended = time.monotonic()
+        self._cost = self._ended - started
 
 
 class Journal:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import Cancelled, MessageProgress, UserError
-from models.data.datasets import Dataset, find_spec, load_dataset
+from models.data.dataset import Dataset
+from models.data.datasets import find_spec, load_dataset
 from models.data.duplicates import find_near_duplicates
 from models.data.labels import apply_corrections
 from models.determinism import reproducible

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from analysis.errors import Cancelled
 from models.data.augment.augment import SHIFT_AUGMENTS, augment, default_config
-from models.data.datasets import Dataset, Split
+from models.data.dataset import Dataset, Split
 from models.data.labels import apply_corrections, corrupt
 from models.data.preprocessing import Preprocessing
 from models.networks.table import ARCHITECTURES

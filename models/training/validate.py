@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.data.datasets import Split
+from models.data.dataset import Split
 
 
 @dataclass(frozen=True)

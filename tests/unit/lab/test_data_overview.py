@@ -13,7 +13,8 @@ from lab import data_overview
 from lab.data_overview import CACHE_BYTES, describe_data, measure_class_means
 from lab.lru import RecentResults
 from models.data import cifar10
-from models.data.datasets import Split, load_dataset
+from models.data.dataset import Split
+from models.data.datasets import load_dataset
 from models.data.shapes import ShapesConfig
 
 SMALL = ShapesConfig(num_images=300)

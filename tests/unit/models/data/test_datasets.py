@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from analysis.errors import UserError
-from models.data.datasets import DATASETS, OWN_PICTURES, Dataset, Split, find_spec, full_path, load_dataset
+from models.data.dataset import Dataset, Split
+from models.data.datasets import DATASETS, OWN_PICTURES, divide, find_spec, full_path, hold_out, load_dataset
 from models.data.shapes import ShapesConfig, make_shapes
 from tests.own_pictures import make_folder, make_zip, pictures, png, two_classes
 
@@ -227,3 +228,34 @@ def test_a_path_that_is_not_utf8_is_known_by_its_readable_name(tmp_path):
     with pytest.raises(UserError) as caught:
         own(tmp_path / "none" / korean)
     str(caught.value).encode()
+
+
+LABELS = np.repeat([0, 1, 2], [40, 40, 20])
+
+
+def check_parts(found, num):
+    together = np.concatenate([found[part] for part in ("train", "validation", "test")])
+    assert sorted(together) == list(range(num)) and all((np.diff(index) > 0).all() for index in found.values())
+
+
+def test_without_parts_every_class_has_its_share_in_each():
+    found = divide(LABELS, [None] * 100, seed=3)
+    check_parts(found, 100)
+    assert [len(found[part]) for part in ("train", "validation", "test")] == [70, 15, 15]
+    assert np.bincount(LABELS[found["test"]]).tolist() == [6, 6, 3]
+    others, test = hold_out(LABELS, 15, 3)
+    train, validation = hold_out(LABELS[others], 15, 3)
+    assert (found["test"] == test).all() and (found["validation"] == others[validation]).all()
+    assert (found["train"] == others[train]).all()
+
+
+@pytest.mark.parametrize("given", [("train", "validation"), ("train", "test"), ("train", "validation", "test")])
+def test_given_parts_are_kept(given):
+    parts = [given[number % len(given)] for number in range(100)]
+    found = divide(LABELS, parts, seed=0)
+    check_parts(found, 100)
+    for part in given[1:]:
+        assert found[part].tolist() == [number for number, own in enumerate(parts) if own == part]
+    missing = {"validation", "test"} - set(given)
+    assert all(len(found[part]) == 8 for part in missing)  # 15 % of the 50 for training
+    assert {parts[number] for part in missing for number in found[part]} <= {"train"}

@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance
 
 from analysis.errors import UserError
 from models.data import duplicates
-from models.data.datasets import Dataset, Split
+from models.data.dataset import Dataset, Split
 from models.data.duplicates import find_near_duplicates, hash_pictures
 
 SIDE = 64

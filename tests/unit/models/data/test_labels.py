@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.errors import UserError
-from models.data.datasets import Split
+from models.data.dataset import Split
 from models.data.labels import apply_corrections, check_corrections, corrupt
 
 

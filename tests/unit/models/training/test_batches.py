@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import normalize
 
 from models.data.augment.augment import AugmentConfig, augment
-from models.data.datasets import Split
+from models.data.dataset import Split
 from models.data.preprocessing import Preprocessing
 from models.training.batches import Feed, Normalize
 from models.training.random_streams import Purpose

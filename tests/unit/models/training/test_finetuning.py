@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from models.checkpoints import load_run_model
-from models.data.datasets import Split
+from models.data.dataset import Split
 from models.data.preprocessing import Preprocessing
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.networks.table import ARCHITECTURES

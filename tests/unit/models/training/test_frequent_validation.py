@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 
 from models.checkpoints import load_run_model
-from models.data.datasets import Split
+from models.data.dataset import Split
 from models.runs.run import read_run
 from models.training import loop
 from models.training.config import TrainingConfig

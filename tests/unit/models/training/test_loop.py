@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from analysis.network.health import measure_health
 from models.checkpoints import load_run_model
-from models.data.datasets import Split, load_dataset
+from models.data.dataset import Split
+from models.data.datasets import load_dataset
 from models.runs.files import write_json
 from models.runs.run import read_run
 from models.training import loop, recorder
@@ -322,7 +323,7 @@ def test_a_network_whose_channels_died_says_so(tmp_path):
 def test_looking_for_dead_channels_changes_nothing(tmp_path, monkeypatch):
     options = {"model": {"channels": [8, 12], "dropout": 0.3}, "augment": True, "clip_norm": 1.0}
     monkeypatch.setattr(recorder, "EPOCH_SECONDS", 0.0)
-    monkeypatch.setattr("models.training.throttle.LONGER", 0)
+    monkeypatch.setattr("models.training.recorder.LONGER", 0)
     watched = train(tiny(**options), tmp_path / "a")
     assert all(channels(line) for line in layer_lines(tmp_path / "a"))
     monkeypatch.setattr(loop, "measure_health", lambda module, inputs: [])

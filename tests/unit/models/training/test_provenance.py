@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.errors import UserError
-from models.data.datasets import Dataset, Split, load_dataset
+from models.data.dataset import Dataset, Split
+from models.data.datasets import load_dataset
 from models.data.shapes import ShapesConfig
 from models.training.config import TrainingConfig
 from models.training.provenance import (

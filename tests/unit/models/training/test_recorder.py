@@ -14,13 +14,14 @@ from torch import nn
 
 from analysis.errors import UserError
 from models.checkpoints import load_checkpoint, load_run_model, pack_weights
-from models.data.datasets import Dataset, Split, load_dataset
+from models.data.dataset import Dataset, Split
+from models.data.datasets import load_dataset
 from models.data.shapes import ShapesConfig
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.files import read_lines, write_bytes
 from models.runs.run import create_run, read_run, request_stop
 from models.runs.writer import RunWriter
-from models.training import loop, recorder, throttle
+from models.training import loop, recorder
 from models.training.recorder import (
     BEST,
     EPOCH_SECONDS,
@@ -320,7 +321,7 @@ def test_examples_are_validation_pictures_and_predictions_are_theirs(make, datas
 
 def test_when_things_are_due(make, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
     entry, silent = make(), make(is_silent=True)
     assert entry.epochs.is_due()  # the first epoch is always kept
     with entry.epochs.saving():
@@ -345,7 +346,7 @@ def test_when_things_are_due(make, monkeypatch):
 def test_a_state_that_takes_long_to_write_is_written_rarely(make, monkeypatch):
     """The time between two is counted from the end of the first, and is many times what that took."""
     now = [1000.0]
-    monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: now[0])
 
     def write_slowly(*_):
         now[0] += 3.0
@@ -354,7 +355,7 @@ def test_a_state_that_takes_long_to_write_is_written_rarely(make, monkeypatch):
     entry, net = make(), network()
     now[0] += RESUME_SECONDS
     entry.save_resume_point(net, optimizer_of(net), {}, {"step": 1})
-    now[0] += 3.0 * throttle.LONGER - 0.1
+    now[0] += 3.0 * recorder.LONGER - 0.1
     assert not entry.resume_points.is_due()
     now[0] += 0.2
     assert entry.resume_points.is_due()

@@ -23,7 +23,7 @@ from models.runs.files import write_json
 from models.runs.process import record_process
 from models.runs.run import create_run, read_run
 from models.runs.writer import RunWriter
-from models.training import loop, recorder, throttle
+from models.training import loop, recorder
 from models.training.resume import RESUME_FILE, read_resume_point, save_resume_point
 from models.training.run import TrainingConfig, resume, train
 from tests.device import DEVICE
@@ -74,7 +74,7 @@ def die(config, run_dir) -> None:
 def saved_always(monkeypatch):
     """There is a resume point after every step."""
     monkeypatch.setattr(recorder, "RESUME_SECONDS", 0.0)
-    monkeypatch.setattr(throttle, "LONGER", 0)
+    monkeypatch.setattr(recorder, "LONGER", 0)
 
 
 def without_times(metrics: list[dict]) -> list[dict]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 from torch import nn
 
-from models.data.datasets import Split
+from models.data.dataset import Split
 from models.training.optimization import LOSSES
 from models.training.validate import assess
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.data.contrast import describe_plain, has_contrast
+from models.data.dataset import describe_plain, has_contrast
 
 
 def noise(count: int, channels: int = 3) -> torch.Tensor:

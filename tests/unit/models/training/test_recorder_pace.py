@@ -2,15 +2,15 @@
 
 import pytest
 
-from models.training import throttle as pace
-from models.training.throttle import Pace
+from models.training import recorder
+from models.training.recorder import Pace
 
 
 @pytest.fixture
 def now(monkeypatch):
     """The time, which stands still unless it is changed."""
     time = [1000.0]
-    monkeypatch.setattr(pace.time, "monotonic", lambda: time[0])
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: time[0])
     return time
 
 
