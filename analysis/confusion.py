@@ -65,7 +65,6 @@ class Confusion:
     """What a classifier said about N labelled pictures of K classes.
 
     Attributes:
-        categories: Names of the classes.
         counts: ``(K, K)`` int64; ``[true, predicted]`` is a number of pictures.
         labels: ``(N,)`` int64, the right classes.
         predicted: ``(N,)`` int64.
@@ -114,11 +113,7 @@ class Confusion:
         )
 
     def cell(self, true: int, predicted: int) -> list[int]:
-        """The pictures of one cell, largest loss first.
-
-        Raises:
-            UserError: No such class.
-        """
+        """The pictures of one cell, largest loss first. Raises UserError: no such class."""
         for index in (true, predicted):
             if not 0 <= index < len(self.categories):
                 raise UserError(f"There is no class {index}; there are the classes 0 to {len(self.categories) - 1}.")
@@ -164,7 +159,6 @@ def measure_confusion(logits: Tensor, labels: Tensor, categories: Sequence[str])
     Args:
         logits: ``(N, K)``.
         labels: ``(N,)`` integers from 0 to K - 1.
-        categories: K names.
 
     Raises:
         UserError: No pictures, shapes or labels that do not fit, numbers that are not finite, or fewer than
@@ -202,7 +196,6 @@ def select_classes(counts: Tensor, limit: int) -> list[int]:
 
     Args:
         counts: ``(K, K)``, a confusion matrix or the difference of two: what counts is the size.
-        limit: How many at most.
     """
     weights = counts.abs().clone().fill_diagonal_(0)
     chosen = (weights.sum(0) + weights.sum(1)).argsort(descending=True, stable=True)[:limit]

@@ -44,9 +44,7 @@ class DataOverview:
         class_means: ``(K, C, H, W)`` uint8, the mean training picture of each class.
         preview: Training pictures of each class, spread evenly over it, with labels and ids.
         preview_names: Where each of them came from.
-        skipped: Files that were left out, and why.
         duplicates: Pictures that look alike across splits; None where that says nothing about the data.
-        warnings: Sentences for the user.
     """
 
     name: str
@@ -98,13 +96,7 @@ def describe_data(
     """Loads a data set and looks at it; the same question about the same files is answered from memory.
 
     Args:
-        name_or_path: A key of ``DATASETS``, or a folder or zip of own pictures.
-        data_root: Where the files of known sets are kept.
-        seed: Decides the split, and what is drawn for shapes.
-        image_size: Side in pixels; by default the set's own.
-        shapes: What to draw for the set "shapes".
         per_class: Examples of each class.
-        progress: Counts percent; may cancel.
         cache: Where answers are kept; by default one for the whole process.
 
     Raises:

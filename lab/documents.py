@@ -50,7 +50,6 @@ def read_measurements(run_dir: Path, experiment: str, key: Sequence[str]) -> lis
     """What an experiment has measured so far; a line that does not say of what is none.
 
     Args:
-        run_dir: Of the experiment.
         experiment: A key of ``EXPERIMENTS``.
         key: The entries of a measurement that tell it from the others.
 
@@ -66,11 +65,7 @@ def read_measurements(run_dir: Path, experiment: str, key: Sequence[str]) -> lis
 
 
 def check_arm_measurement(path: Path, line: dict) -> None:
-    """Checks what a comparison has measured of a trained arm: a line of the file.
-
-    Raises:
-        UserError: It is damaged.
-    """
+    """Checks what a comparison has measured of a trained arm: a line of the file. Raises UserError: it is damaged."""
     from lab.schemas import ARM_MEASUREMENT
 
     _check(path, ARM_MEASUREMENT, line)

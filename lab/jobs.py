@@ -69,7 +69,6 @@ class JobManager:
         """Starts a training process, which waits until its device is free.
 
         Args:
-            config: What to train.
             name: The run's name; by default the data set's with the next free number.
             is_upload: Whether the data set is a file that may vanish: the run then keeps a copy.
 
@@ -91,11 +90,8 @@ class JobManager:
         """Starts a process that works long.
 
         Args:
-            kind: A key of ``JOBS``.
-            config: The config.json that it will read.
             title: What the run's name is made from.
             upload: Key of ``config`` with the path of a file that may vanish: the run then keeps a copy.
-            name: The run's name, where it has one already.
 
         Returns:
             The run's name: ``title``, made fit for a folder name, with the next free number.
@@ -156,11 +152,7 @@ class JobManager:
             raise UserError(f"The run {name} was killed, but that cannot be noted ({error.strerror}).") from error
 
     def delete(self, name: str) -> None:
-        """Removes a run that has ended, with its model.
-
-        Raises:
-            UserError: No such run, or it is still at work.
-        """
+        """Removes a run that has ended, with its model. Raises UserError: no such run, or it is still at work."""
         delete_run(self.runs_root, name)
 
     def rename(self, old: str, new: str) -> None:

@@ -44,7 +44,6 @@ def find_kind(dataset: str | Path | None, image_size: int | None = None, num_cla
 
     Args:
         dataset: A key of ``DATASETS``, or a folder or zip of own pictures; None where it is not chosen yet.
-        image_size: Side in pixels; by default the set's own.
         num_classes: Of own pictures, where it is known.
 
     Raises:
@@ -65,8 +64,6 @@ def fit_kind(architecture: str, options: Mapping[str, object], kind: DataKind) -
     """The pictures as a training sees them that is told no size: pretrained networks have one of their own.
 
     Args:
-        architecture: A key of ``ARCHITECTURES``.
-        options: What is chosen of it.
         kind: The pictures, at the size that the data set has them.
 
     Raises:
@@ -81,9 +78,7 @@ def summarize_network(architecture: str, options: Mapping[str, object], kind: Da
     """The layers of a network for one picture, worked out from shapes alone; the last answers are remembered.
 
     Args:
-        architecture: A key of ``ARCHITECTURES``.
         options: What is chosen of it; all else has its default.
-        kind: The pictures it is for.
 
     Raises:
         UserError: There is no such architecture or option, or what is chosen cannot work with such pictures.

@@ -49,11 +49,7 @@ class BoxStore:
         self._guard = threading.Lock()
 
     def pack(self, files_by_class: Mapping[str, list[str]]) -> Path:
-        """The zip of these pictures.
-
-        Raises:
-            UserError: Too few or too many classes or pictures, or no space left.
-        """
+        """The zip of these pictures. Raises UserError: too few or too many classes or pictures, or no space left."""
         with self._guard:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="convscope-boxes-")

@@ -33,12 +33,6 @@ def find_references(spec: ModelSpec) -> list[Path]:
 
 
 def find_levels(loaded: LoadedModel, layers: tuple[Layer, ...], *, twin: bool) -> dict[str, Tensor]:
-    """The level ``m`` of each channel that every error of a layer is relative to; see docs/equivariance.md.
-
-    Args:
-        loaded: The model.
-        layers: The layers wanted.
-        twin: Whether it is the circular twin that is asked.
-    """
+    """The level ``m`` of each channel that every error of a layer is relative to; see docs/equivariance.md."""
     with CircularPadding() if twin else nullcontext():
         return measure_levels(loaded.module, layers, load_references(loaded))

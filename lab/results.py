@@ -131,12 +131,9 @@ class PictureMap:
     """A shift map with the model and the rules that it was made by.
 
     Attributes:
-        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
-        is_twin: Whether the circular twin of the model was asked.
         stride: Total stride of the network in pixels; None if it has no grid.
         category: The class predicted without a shift.
         all_shifts: Consistency over every one of the ``H x W`` circular shifts, where that was computed.
-        notes: What the user should know of how the picture was opened.
     """
 
     model: ModelSpec

@@ -129,16 +129,10 @@ class Lab:
         """Shifts a picture in network-input pixels and measures what the network makes of it.
 
         Args:
-            image: The picture.
-            model: A model name.
             dx: Pixels to the right, fractions included; less than the input's side, unless the picture wraps around.
-            dy: Pixels down.
-            boundary: A key of ``analysis.shift.move.BOUNDARIES``.
             twin: Whether to ask the circular twin of the model (:mod:`analysis.shift.circular`) instead.
             layer: The layer whose feature maps are wanted.
             channel: Which of its channels; None takes the one that responds most.
-            top: How many classes to return.
-            progress: Watches a weight download.
         """
         with self.use(model, progress) as (loaded, facts):
             prep = loaded.spec.preprocessing

@@ -67,14 +67,8 @@ def map_picture(
     another thread than it began in.
 
     Args:
-        lab: Where the model is.
-        image: The picture.
-        model: A model name.
         max_shift: Network-input pixels in each direction.
-        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
-        twin: Whether to ask the circular twin of the model.
         fast_preview: Whether to compute in bfloat16.
-        progress: Counts cells; may cancel.
         loading: Counts the bytes of weights that have to be downloaded.
 
     Raises:
@@ -108,12 +102,7 @@ def map_all_circular_shifts(
     """The map of the model's circular twin for circular shifts, from one polyphase pass over all H x W of them.
 
     Args:
-        lab: Where the model is.
-        image: The picture.
-        model: A model name.
         max_shift: How much of it to show, in network-input pixels.
-        progress: Counts the parts of the pass; may cancel.
-        loading: Counts the bytes of weights that have to be downloaded.
 
     Raises:
         UserError: The network cannot be followed through all shifts at once; says why.
@@ -147,17 +136,6 @@ def measure_picture(
 ) -> MeterReading:
     """The layer meter of a model under one shift of one picture; other samples give the level of each channel.
 
-    Args:
-        lab: Where the model is.
-        image: The picture.
-        model: A model name.
-        dx: Network-input pixels to the right.
-        dy: Pixels down.
-        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
-        twin: Whether to measure the circular twin of the model.
-        progress: Counts pictures; may cancel.
-        loading: Counts the bytes of weights that have to be downloaded.
-
     Raises:
         UserError: The shift is too large for the picture.
     """
@@ -183,15 +161,7 @@ def check_model(
     progress: Progress = no_progress,
     loading: Progress = no_progress,
 ) -> tuple[IdentityResult, ...]:
-    """Every identity of section "self-check" in docs/equivariance.md that says something about a model.
-
-    Args:
-        lab: Where the model is.
-        model: A model name.
-        image: The picture to check them on.
-        progress: Counts identities; may cancel.
-        loading: Counts the bytes of weights that have to be downloaded.
-    """
+    """Every identity of section "self-check" in docs/equivariance.md that says something about a model."""
     with lab.use(model, loading) as (loaded, facts):
         canvas = loaded.to_inputs(loaded.spec.preprocessing.to_canvas(image)[None])
         inputs = loaded.prepare(image)
@@ -207,9 +177,6 @@ def build_scene(loaded: LoadedModel, image: Image.Image, boundary: str, max_shif
     """The network input of a picture with its surroundings, normalised once, on the model's device.
 
     Args:
-        loaded: The model.
-        image: The picture.
-        boundary: A key of ``analysis.shift.move.BOUNDARIES``.
         max_shift: How far windows shall be able to move; a crop has the room that the picture has.
     """
     prep = loaded.spec.preprocessing

@@ -14,7 +14,6 @@ def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, object] | Sequenc
     """A table as CSV: a line of headings, then the rows; None is an empty cell.
 
     Args:
-        columns: The headings.
         rows: Cells in the order of the columns, or by their names; other names are left out.
     """
     file = io.StringIO(newline="")

@@ -64,7 +64,6 @@ class ModelCache:
         """Lends the model called ``name`` for the length of a ``with`` block.
 
         Args:
-            name: A name the registry knows.
             progress: Called with bytes done and in total while weights are downloaded.
 
         Raises:

@@ -61,11 +61,7 @@ class ModelCard:
 
 
 def read_model_card(json_path: str | Path) -> ModelCard:
-    """Reads and checks model.json.
-
-    Raises:
-        UserError: Missing, damaged, or not a description of a model.
-    """
+    """Reads and checks model.json. Raises UserError: missing, damaged, or not a description of a model."""
     values = read_json(Path(json_path))
     try:
         architecture = check_choice("architecture", values.get("architecture"), ARCHITECTURES)

@@ -109,7 +109,6 @@ def decode_name(name: bytes, encoding: str | None = None) -> str:
     """A name as text: UTF-8 if it is that, else in the encoding, else with U+FFFD for what cannot be read.
 
     Args:
-        name: Its bytes.
         encoding: What :func:`choose_encoding` finds for all names beside it.
     """
     if not is_utf8(name):

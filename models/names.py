@@ -83,7 +83,6 @@ def refuse_lookalikes(title: str, folders: Iterable[tuple[PurePosixPath, Hashabl
     """Raises UserError for two folders whose names cannot be read and now look the same.
 
     Args:
-        title: What they are in.
         folders: Readable and real name of each.
     """
     real: dict[PurePosixPath, Hashable] = {}

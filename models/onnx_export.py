@@ -59,8 +59,6 @@ def export_onnx(
 
     Args:
         module: Maps normalised input ``(N, C, H, W)`` to logits ``(N, K)``.
-        preprocessing: What its input needs.
-        path: The file.
         categories: K names for the file's metadata.
 
     Raises:

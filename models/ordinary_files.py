@@ -34,7 +34,6 @@ def open_ordinary(path: Path, flags: int = os.O_RDONLY, mode: str = "rb") -> Bin
     """Opens a file unless it is something else: a folder, a pipe, a device, or a link to anywhere.
 
     Args:
-        path: The file.
         flags: Of ``os.open``.
         mode: Of the file object.
 
@@ -110,8 +109,6 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, *, is_mended: bool | 
     """A JSON object from a file of at most ``max_bytes``, as :func:`parse_json` reads it.
 
     Args:
-        path: The file.
-        max_bytes: Of it.
         is_mended: Whether its texts are; by default those of all files but ``SETTINGS``.
 
     Raises:
@@ -133,7 +130,6 @@ def parse_json(
     """A JSON value whose texts are whole and whose numbers are finite.
 
     Args:
-        data: The JSON.
         odd_number: Given a number that is not finite, or larger than floats are; returns what takes its place.
         is_mended: Whether its texts go through :func:`mend`.
 

@@ -99,11 +99,7 @@ class Registry:
 
 
 def find_snapshot(run: Run, step: str) -> Path:
-    """The weights of a run as they were after so many steps.
-
-    Raises:
-        UserError: They were not kept.
-    """
+    """The weights of a run as they were after so many steps. Raises UserError: they were not kept."""
     is_step = step.isascii() and step.isdigit() and len(step) <= 10
     folder = run.path / "snapshots"
     path = folder / f"{int(step):07d}.safetensors" if is_step else None

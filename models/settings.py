@@ -78,11 +78,7 @@ class Setting:
         return {}
 
     def check(self, name: str, value: Any) -> object:
-        """The value as it is kept; ``name`` is what the sentence calls it.
-
-        Raises:
-            UserError: It is not possible.
-        """
+        """The value as it is kept; ``name`` is what the sentence calls it. Raises UserError: it is not possible."""
         raise NotImplementedError
 
     def parse(self, name: str, text: str) -> object:

@@ -51,7 +51,6 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
     """Puts the file into torch's cache unless it is there; all or nothing.
 
     Args:
-        file: What to fetch.
         progress: Called with bytes done and in total; what it raises ends the download.
 
     Raises:

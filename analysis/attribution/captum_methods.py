@@ -33,8 +33,6 @@ class Question:
         inputs: ``(1, C, H, W)``, normalised; a copy that requires gradients.
         target: index of the class whose logit is explained.
         layer: name of the feature map of the Grad-CAM methods, empty for the others.
-        progress: called between chunks; may raise ``Cancelled``.
-        seed: of the noise in SmoothGrad.
     """
 
     module: nn.Module
@@ -51,8 +49,6 @@ class Evidence:
 
     Attributes:
         values: The map ``(1, C, H, W)``.
-        completeness_gap: See ``attribution.Attribution``.
-        placement: See ``attribution.Attribution``.
     """
 
     values: Tensor

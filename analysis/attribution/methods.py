@@ -19,11 +19,8 @@ class Method:
     """One attribution method.
 
     Attributes:
-        name: key in ``METHODS``.
-        title: what a user reads.
         explanation: three plain sentences on what the map shows.
         formula: LaTeX; ``f`` is the logit of the explained class.
-        citation: the paper.
         run: finds the evidence; its keyword arguments are the options of the method.
         needs_layer: whether it weighs a feature map (Grad-CAM).
         needs_relu: whether it replaces the backward pass of ReLU.
@@ -135,12 +132,9 @@ class Attribution:
     """A map of evidence.
 
     Attributes:
-        method: key in ``METHODS``.
-        target: index of the explained class.
         layer: the feature map used, None for methods without one.
         values: float32 on the CPU, signed, in network-input pixels: ``(C, H, W)``, or ``(1, H, W)`` for
             Grad-CAM. Positive values speak for the class.
-        seconds: how long it took.
         completeness_gap: of integrated gradients, which claim to add up: how far their sum is from the difference
             between the score of the picture and that of the baseline, as a share of that difference, or of 1 where
             it is smaller. None for all other methods.
@@ -190,7 +184,6 @@ def attribute(
     Args:
         module: a classifier that returns logits ``(1, K)``; left exactly as it was found.
         inputs: ``(1, C, H, W)``, normalised for the model, on its device; left alone, too.
-        target: index of the class, 0 to K - 1.
         method: key in ``METHODS``.
         layer: name of a submodule with a feature map, for the Grad-CAM methods; the last one if None.
         progress: called as ``progress(done, total)`` between chunks, counted in images; may raise

@@ -80,8 +80,6 @@ def enlarge(cells: Tensor, size: tuple[int, int], centres: Centres) -> Tensor:
     """A map ``(..., h, w)`` drawn on a picture ``(..., H, W)``: bilinear between centres, constant outside them.
 
     Args:
-        cells: The map.
-        size: Height and width of the picture in pixels.
         centres: Of its rows and columns; None spreads them evenly.
     """
     counts = cells.shape[-2:]

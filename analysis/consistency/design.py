@@ -19,7 +19,6 @@ class Settings:
         boundary: A key of ``BOUNDARIES``.
         max_shift: Largest shift; None takes the protocol's own.
         num_shifts: Shifts drawn per image, where the protocol draws.
-        seed: Of everything drawn.
         per_image: Draws for each image instead of once per batch, where the source shares a draw.
         scale: Size of the picture as Azulay and Weiss define it; None takes the protocol's own.
     """
@@ -99,11 +98,7 @@ class Protocol:
     boundaries: tuple[str, ...]
 
     def frame(self, settings: Settings) -> Framing:
-        """How a picture is framed.
-
-        Raises:
-            UserError: A setting that this protocol cannot use.
-        """
+        """How a picture is framed. Raises UserError: a setting that this protocol cannot use."""
         raise NotImplementedError
 
     def design(self, image_ids: Sequence[str], settings: Settings) -> Design:

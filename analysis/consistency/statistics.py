@@ -61,7 +61,6 @@ def tabulate(votes: Votes, design: Design, *, stride: int = 1) -> Table:
     Args:
         votes: ``(N, S)``; where the design stops early, ``(N, 2)`` suffices: the unshifted one, and one that is
             wrong if any is.
-        design: Of the same images.
         stride: Of the whole network, for consistency by shift modulo stride.
     """
     ones, known = np.ones(len(votes)), votes.labels >= 0
@@ -125,9 +124,7 @@ def estimate(table: Table, seed: int, replicates: int = REPLICATES) -> Estimates
     without bias from pairs of different images of a class.
 
     Args:
-        table: From :func:`tabulate`.
         seed: The same seed draws the same images for every model.
-        replicates: How often.
     """
     known = {name: ratio for name, ratio in table.ratios.items() if ratio is not None}
     _, groups = np.unique(table.groups, return_inverse=True)

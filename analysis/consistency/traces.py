@@ -36,7 +36,6 @@ class Trace:
 
     Attributes:
         shifts: S pairs (dx, dy) in network-input pixels.
-        target: The class that is followed.
         probabilities: S probabilities of that class.
         rivals: S largest probabilities of any other class.
         predictions: S predicted classes.
@@ -134,11 +133,9 @@ def diagonal_trace(
     """Follows one class along a path of shifts.
 
     Args:
-        module: A classifier.
         picture: Network input (normalised, on the module's device) with the surroundings that the path needs.
         shifts: At least two (dx, dy), such as :func:`plan_trace` gives.
         target: The class; None takes the one predicted without a shift.
-        progress: Counts windows.
 
     Raises:
         UserError: Fewer than two shifts, no such class, or the picture is too small for the path.

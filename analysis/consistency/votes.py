@@ -68,7 +68,6 @@ class Votes:
         """Enters the votes of one image at some shifts.
 
         Args:
-            row: Which image.
             columns: ``(S,)``: which shifts; unless column 0 is among them, it has been entered before.
             logits: ``(S, K)``.
 

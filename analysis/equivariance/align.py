@@ -114,10 +114,7 @@ class MapComparison:
     """One channel of one layer, seen both ways round.
 
     Attributes:
-        layer: Name.
         stride: Input pixels per cell.
-        channel: Index of the channel shown.
-        num_channels: Number of channels of the layer.
         of_shifted: ``(h, w)``: the map of the shifted picture.
         shifted_map: ``(h, w)``: the map of the original picture, shifted.
         difference: ``of_shifted - shifted_map``, zero where nothing can be compared.
@@ -170,11 +167,7 @@ def measure_shift(
     It is 0 for an equivariant layer, and about 1.4 where the maps have nothing in common.
 
     Args:
-        module: A network in eval mode.
         inputs: ``(2, C, H, W)``: the original and the shifted picture.
-        dx: Pixels by which content moved to the right.
-        dy: Pixels by which content moved down.
-        layers: Feature maps to watch.
         circular: Whether the picture wrapped around, so that feature maps that tile it have to.
         levels: ``(C,)`` by layer name (:func:`analysis.equivariance.reduced_forwards.measure_levels`); a layer that
             is not there takes the means of ``z(x)`` itself.

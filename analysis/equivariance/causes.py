@@ -33,7 +33,6 @@ class LayerProbe:
     """What is measured at one layer under one shift, from the maps of a few pictures.
 
     Attributes:
-        layer: The layer.
         motion: (dx, dy) of the content in pixels.
         lattice: The nearest motion by whole cells, at least one cell along every axis that moves.
         tiles: Whether the cells tile the picture.
@@ -77,9 +76,6 @@ class LayerProbe:
         """Works out where to measure.
 
         Args:
-            layer: The layer.
-            scene: The picture.
-            motion: (dx, dy) of the content in pixels.
             is_real: ``(H, W)`` bool; False where the shift invented a pixel.
             follows_tiles: Whether the cells of all layers before it tile the picture, so that the circular twin has
                 no edge anywhere.
@@ -160,11 +156,7 @@ class LayerProbe:
 
 
 def name_cause(numbers: Numbers) -> str | None:
-    """The cause that weighs most, ``none`` where there is no error, or None where one of them is not known.
-
-    Args:
-        numbers: Of :meth:`LayerProbe.measure`.
-    """
+    """The cause that weighs most, ``none`` where there is no error, or None where one of them is not known."""
     if (error := numbers["error"]) is None:
         return None
     if error < NO_ERROR:

@@ -31,7 +31,6 @@ class LayerMeter:
     whose source, or all that it is interpolated from, lies inside the map:
 
     Attributes:
-        name: Of the layer.
         stride: Input pixels per cell.
         receptive_field: Side in input pixels.
         num_cells: ``h * w``.
@@ -121,8 +120,6 @@ def measure_layers(
     Args:
         module: A network in eval mode. Inside ``with CircularPadding():`` it is its circular twin.
         scenes: The pictures, of one size.
-        dx: Pixels by which content moves to the right.
-        dy: Pixels down.
         layers: The layers wanted; those without positions come back with a note.
         reference: ``(N, C, H, W)`` network input: a few other pictures, for the level of each channel and the
             phase spread, computed once for all scenes. None takes the level from the picture itself.
@@ -130,8 +127,6 @@ def measure_layers(
             (:func:`analysis.equivariance.reduced_forwards.measure_levels`).
         phases_per_axis: Phase spread uses the square of this many phases, see
             :func:`analysis.equivariance.phase_spread.draw_phases`.
-        seed: Of the phases.
-        progress: Counts pictures computed.
 
     Raises:
         UserError: The boundary rule cannot do this shift.
@@ -182,12 +177,8 @@ def measure_down_the_network(
     Under the rule ``crop``, what the canvas does not have comes from its mirror image.
 
     Args:
-        module: A network in eval mode.
-        scene: The picture.
         layers: The layers wanted; those without positions are left out.
         reference: ``(N, C, H, W)`` network input for the level of each channel; None takes the picture's own.
-        levels: Those levels, if they are known already.
-        progress: Counts pictures computed.
     """
     measured = {layer.name: layer for layer in layers if isinstance(layer, MapLayer)}
     distances = sorted({1, *(layer.stride for layer in measured.values())})

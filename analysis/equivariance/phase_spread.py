@@ -15,7 +15,6 @@ def draw_phases(period: int, per_axis: int, seed: int = 0) -> tuple[tuple[int, i
     Args:
         period: A multiple of the strides of all layers.
         per_axis: Classes along one axis; at most ``period`` are used.
-        seed: Of the phases.
     """
     per_axis = min(per_axis, period)
     generator = torch.Generator().manual_seed(seed)

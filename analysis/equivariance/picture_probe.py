@@ -21,7 +21,6 @@ class PictureProbe:
     """One picture under one shift.
 
     Attributes:
-        scene: The picture.
         motion: (dx, dy) of the content in pixels.
         layers: What is measured where, by name of the layer.
         pictures: ``(C, H, W)`` pixels of the pictures whose maps are compared.
@@ -80,9 +79,6 @@ def find_drifts(
 
     Args:
         forwards: Of the network; of its circular twin for maps that wrap around.
-        scene: The picture.
-        motion: (dx, dy) of the content in pixels.
-        probes: The layers wanted.
     """
     if not probes:
         return {}

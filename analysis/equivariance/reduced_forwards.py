@@ -28,7 +28,6 @@ def measure_levels(module: nn.Module, layers: Collection[Layer], inputs: Tensor)
     """The level of each channel, ``(C,)`` float64, of every layer with positions: its mean over a few pictures.
 
     Args:
-        module: A network in eval mode.
         layers: The layers wanted; those without positions are left out.
         inputs: ``(N, C, H, W)`` network input.
     """
@@ -43,12 +42,6 @@ def average(pooled: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 class ReducedForwards:
     """Runs a network and reduces what its layers compute at once, so that no map outlives its forward pass.
-
-    Args:
-        module: A network in eval mode.
-        names: The layers to look at.
-        progress: Counts pictures.
-        total: How many pictures there will be in all.
 
     Raises:
         UserError: There is too little memory even for the smallest chunk.
@@ -123,7 +116,6 @@ class ReducedForwards:
 
         Args:
             inputs: ``(1, C, H, W)`` network input.
-            names: The layers wanted.
             look: Gets the live ``(C, h, w)`` map.
         """
         missing, own = set(names), []

@@ -27,7 +27,6 @@ def plot_class_balance(categories: Sequence[str], counts: Mapping[str, Sequence[
     """Pictures of each class as bars, with the splits on top of each other.
 
     Args:
-        categories: Names of the classes; two may be the same.
         counts: ``train``, ``validation`` and ``test``, or some of them -> number of pictures of each class.
 
     Raises:
@@ -60,7 +59,6 @@ def plot_confusion(counts: Tensor, categories: Sequence[str]) -> "Figure":
 
     Args:
         counts: ``(K, K)``; ``[true, predicted]`` is a number of pictures.
-        categories: K names.
     """
     chosen = select_classes(counts, MAX_SHOWN)
     totals = counts.sum(1).tolist()
@@ -79,7 +77,6 @@ def plot_confusion_difference(difference: Tensor, categories: Sequence[str]) -> 
 
     Args:
         difference: ``(K, K)``: numbers of pictures after minus before.
-        categories: K names.
     """
     chosen = select_classes(difference, MAX_SHOWN)
     values = difference[chosen][:, chosen]

@@ -117,7 +117,6 @@ def plot_traces(rows: Sequence[dict], names: dict[str, str]) -> "Figure":
 
     Args:
         rows: With ``picture``, ``shifts`` as ``[dx, dy]``, and ``probabilities``.
-        names: What the pictures are called.
     """
     figure = build_figure("probability of the class", "step along the diagonal, px")
     for row, color in with_colors(rows[: len(LINE_COLORS)]):

@@ -43,7 +43,6 @@ def measure_scale(*values: Tensor, sign: str = "absolute") -> float:
 
     Args:
         *values: attributions ``(C, H, W)``; the channels are summed.
-        sign: key in ``SIGNS``.
     """
     return max(_strongest(np.abs(_reduce(map_values, sign))) for map_values in values)
 

@@ -71,7 +71,6 @@ def plot_accuracy(records: Sequence[Mapping], steps_per_epoch: float) -> "Figure
 
     Args:
         records: Lines of metrics.jsonl: ``kind``, ``step``, ``train_accuracy`` and, for epochs, ``val_accuracy``.
-        steps_per_epoch: Optimiser steps, for the horizontal axis.
     """
     figure = build_figure("accuracy", "epoch")
     for key, title, color in (("train_accuracy", "training", SECOND), ("val_accuracy", "validation", ACCENT)):
@@ -102,8 +101,6 @@ def plot_rates(rates: Sequence[float], losses: Sequence[float], suggestion: floa
 
     Args:
         rates: Rising.
-        losses: One for each.
-        suggestion: None where there is none.
     """
     figure = build_figure("smoothed loss", "learning rate")
     hover = "rate %{x:.2g}: loss %{y:.3g}"

@@ -26,11 +26,7 @@ def unless_too_large(run: Callable[..., Result], *arguments: object) -> Result |
 
 
 def halve(chunk: int, least: int = 1) -> int:
-    """The next smaller chunk, at least ``least`` pictures.
-
-    Raises:
-        UserError: It cannot be smaller.
-    """
+    """The next smaller chunk, at least ``least`` pictures. Raises UserError: it cannot be smaller."""
     if chunk <= least:
         pictures = "one picture" if least == 1 else f"{least} pictures"
         raise UserError(f"The device has too little memory even for {pictures} at a time; choose a smaller model.")

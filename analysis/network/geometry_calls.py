@@ -15,11 +15,7 @@ class Call:
     """One call of a torch function on tensors with positions.
 
     Attributes:
-        func: The function.
-        args: Its arguments by place.
-        kwargs: And by keyword.
         sources: The arguments with positions, each with the dimensions that these have in it.
-        outputs: The tensors that it gives.
         axes: What a cell sees that is computed from cells at the same place in all sources.
         dims: The dimensions of these axes.
     """

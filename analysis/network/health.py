@@ -27,8 +27,6 @@ class LayerHealth:
         dead: Number of channels with the same output for every picture and position; of the ReLU family, those
             that are never positive.
         saturated: Number of channels that stay at a bound; None for an activation without bounds.
-        channels: Number of channels.
-        activation: What it is called, such as ``relu``.
     """
 
     name: str

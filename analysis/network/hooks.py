@@ -88,7 +88,6 @@ def trace_calls(
     """Follows the calls of modules inside the block, after which its hooks are removed.
 
     Args:
-        parts: The modules, each with the name by which it is reported.
         begin: Called as ``begin(name)`` before a module runs.
         end: Called as ``end(name, output)`` after it.
 
@@ -138,9 +137,7 @@ def watch_outputs(
     The output is the live tensor: an in-place operation may change it later, so clone what is kept.
 
     Args:
-        module: A network.
         names: Of submodules; the second call of one in the block is ``name#2``. None for all calls of all of them.
-        callback: What is told of them.
     """
     number = number_calls()
 

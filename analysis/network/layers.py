@@ -24,7 +24,6 @@ class Layer:
 
     Attributes:
         name: The module's name; its second call in a forward is ``name#2``, and so on.
-        type: Class name.
         output_shape: Without the batch dimension; ``(C, h, w)`` for feature maps; a parameter's own shape; empty for
             a module that is never called.
         num_params: Parameters of this module itself. Those of modules that are never called on their own
@@ -80,7 +79,6 @@ def list_layers(module: nn.Module, inputs: Tensor) -> tuple[Layer, ...]:
     not called (auxiliary classifiers), so that ``num_params`` adds up to the parameters of the network.
 
     Args:
-        module: A network in eval mode.
         inputs: ``(N, C, H, W)``; only the first picture is used.
     """
     inputs = inputs[:1].detach().clone()
@@ -151,7 +149,6 @@ def is_feature_map(shape: Sequence[int], image_size: Sequence[int]) -> bool:
     and windows of attention do not.
 
     Args:
-        shape: Of a layer's output.
         image_size: Height and width of the network's input.
     """
     if len(shape) != 4 or min(shape[2:]) < 2:

@@ -29,7 +29,6 @@ def predict(module: nn.Module, inputs: Tensor) -> Tensor:
     """Softmax probabilities.
 
     Args:
-        module: A classifier in eval mode.
         inputs: ``(N, C, H, W)`` network input.
 
     Returns:

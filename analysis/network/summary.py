@@ -19,9 +19,6 @@ class Row:
     """One layer.
 
     Attributes:
-        name: The module's name; its second call in a forward is ``name#2``.
-        kind: Class name.
-        output_shape: Without the batch dimension.
         num_params: Trained numbers; only the first call of a module counts them.
         multiply_adds: Of convolutions and matrix products, for one picture; a bias is not counted. Those of layers
             inside count there.
@@ -58,7 +55,6 @@ def summarize(module: nn.Module, inputs: Tensor) -> Summary:
     Modules that only hand on their input are left out.
 
     Args:
-        module: A network; it is left as it was found.
         inputs: ``(N, C, H, W)`` on the module's device, which may be "meta"; only the first picture is used.
     """
     from torch.utils.flop_counter import FlopCounterMode

@@ -102,8 +102,6 @@ class IdentityResult:
     """What one identity, or one negative control, came to.
 
     Attributes:
-        identity: ``I1`` to ``I21``.
-        title: What must hold or break, in plain words.
         error: Relative error ``|a - b| / |b|``, Euclidean norms; None where it does not apply.
         tolerance: Largest error of an identity, or of its rounding if the note tells of that; a control must have a
             larger one.
@@ -149,11 +147,9 @@ def check_identities(
     that fails in float32 is measured again in float64, to tell rounding from structure.
 
     Args:
-        module: A classifier.
         inputs: ``(N, C, H, W)`` network input in float32 or float64; only the first picture is used.
         canvas: ``(1, C, Hc, Wc)``: a larger, normalised view of the same picture, for identities of crops.
         layers: The layers of ``module`` for this input (:func:`analysis.network.layers.list_layers`).
-        progress: Called after every identity.
 
     Raises:
         UserError: The picture has one flat colour, or other numbers than float32 and float64.

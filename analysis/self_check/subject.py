@@ -69,7 +69,6 @@ class Subject:
     """One model and one picture, and everything that is computed from them once.
 
     Args:
-        module: A network in eval mode.
         inputs: ``(1, C, H, W)`` network input.
         canvas: ``(1, C, Hc, Wc)``: a larger view of the same picture, or None.
         layers: Of ``module`` at this input size.

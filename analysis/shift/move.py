@@ -64,9 +64,6 @@ class Extended:
         pixels: ``(C, H', W')``: the surroundings with the picture inside.
         is_real: ``(H', W')`` bool.
         top: Row where the unshifted window begins.
-        left: Column where it begins.
-        height: Of the window.
-        width: Of the window.
         circular: Whether the surroundings are the picture itself, again and again.
     """
 
@@ -130,12 +127,6 @@ class Extended:
 
 def check_distance(dx: float, dy: float, side: int, boundary: str) -> tuple[float, float]:
     """Refuses a shift that leaves nothing of a picture; one that wraps around leaves all of it, however far it goes.
-
-    Args:
-        dx: Pixels to the right.
-        dy: Pixels down.
-        side: Of the picture in pixels.
-        boundary: A key of ``BOUNDARIES``.
 
     Returns:
         The same shift; without whole turns, where the picture wraps around.
@@ -202,9 +193,6 @@ def shift_pixels(
     Args:
         pixels: ``(C, H, W)``; zero means black, so pass pixels before normalisation.
         dx: Pixels to the right; a fraction is interpolated (:meth:`Extended.shift`).
-        dy: Pixels down.
-        boundary: As for :func:`extend`.
-        fill: As for :func:`extend`.
 
     Raises:
         UserError: Unknown boundary rule.
@@ -218,8 +206,6 @@ def shift_crop(canvas: Tensor, size: int, dx: float, dy: float) -> ShiftedPixels
     Args:
         canvas: ``(C, H, W)`` with H, W >= ``size``.
         size: Side of the window in pixels.
-        dx: Pixels to the right.
-        dy: Pixels down.
 
     Raises:
         UserError: The window would leave the picture; says how far it can go.

@@ -95,12 +95,10 @@ def compute_all_shifts(
     Logits and maps are compared with plain forwards of a few shifted pictures before they are returned.
 
     Args:
-        module: A classifier in eval mode; computed with :class:`analysis.shift.circular.CircularPadding`.
         inputs: ``(1, C, H, W)``.
         layers: Names of layers whose maps to keep, with ``#2`` for a second call.
         max_bytes: Memory for the tensors of one forward and for what is kept. Where the whole tree needs more,
             it is divided into several forwards of shifted pictures, each with fewer phases.
-        progress: Called after every forward.
 
     Raises:
         UserError: A layer's size is not divisible by its stride, the network mixes positions in a way that

@@ -27,7 +27,6 @@ class PolyphaseTree(CircularPadding):
     ``start`` run as they are: ``start`` passes each way over pictures moved by ``-1`` pixel more complete the set.
 
     Args:
-        image_size: Height and width of the picture.
         start: Pixels between two shifts of this part, down and to the right; 1 takes all of them.
 
     Attributes:

@@ -53,8 +53,6 @@ class Scene:
         or from the other side of the window itself where that is the scene's rule.
 
         Args:
-            dx: Pixels to the right.
-            dy: Pixels down.
             margin: Pixels of the surroundings on every side of the window: ``side = size + 2 * margin``.
         """
         if self.boundary == "circular":

@@ -116,9 +116,7 @@ def map_shifts(
     Args:
         network: A classifier in eval mode: ``(N, C, H, W)`` to logits ``(N, K)``.
         scene: The network input ``(C, H, W)`` with its surroundings, on its device.
-        max_shift: Pixels.
         fast_preview: Whether to compute in bfloat16 where the device is faster at it. Never for reported numbers.
-        progress: Told the number of cells before every chunk.
 
     Yields:
         The map so far, after every chunk.

@@ -23,9 +23,7 @@ def trace_axes(module: nn.Module, inputs: Tensor, layers: Collection[Layer]) -> 
     Layers without a fixed window, such as attention, are left out.
 
     Args:
-        module: A network in eval mode.
         inputs: ``(N, C, H, W)``; only the first picture is used.
-        layers: The layers wanted.
     """
     inputs = inputs[:1].detach().clone()
     wanted = {layer.name for layer in layers}
@@ -53,8 +51,6 @@ def find_valid_cells(
         axes: See :func:`trace_axes`.
         cells: ``(h, w)``, the size of the map.
         is_real: ``(H, W)`` bool: the pixels of the shifted picture that were not invented; a rectangle.
-        dx: Pixels by which content moved to the right.
-        dy: Pixels down.
         circular: Whether maps wrap around, so that a source may lie on the other side.
 
     Returns:
@@ -71,13 +67,8 @@ def find_seeing_cells(
     """:func:`find_valid_cells` of a picture of any extent, in pixels from the corner of the map's first cell.
 
     Args:
-        axes: See :func:`trace_axes`.
-        cells: ``(h, w)``, the size of the map.
         before: The real pixels before the shift.
         now: The real pixels after it.
-        dx: Pixels by which content moved to the right.
-        dy: Pixels down.
-        circular: Whether maps wrap around, so that a source may lie on the other side.
     """
     rows, columns = (_find_along(*along, circular) for along in zip(axes, cells, before, now, (dy, dx), strict=True))
     return rows[:, None] & columns  # (h, 1) and (w,): (h, w)

@@ -18,16 +18,12 @@ class Preset:
     """A table entry.
 
     Attributes:
-        title: For people.
-        claim: What the notes say.
         base: Settings of the TrainingConfig that all arms share.
         arms: What is compared; the first one is what the others are compared with.
         question: A key of ``QUESTIONS``.
         direction: What is claimed of the second arm's decisive measure: 1 larger, -1 smaller, 0 nothing.
         minutes: About how long it takes with the default number of seeds on two cores.
-        seeds: How often each arm is trained.
         shifts: Whether networks are also tested on moved pictures.
-        note: What else to know.
     """
 
     title: str
@@ -255,11 +251,7 @@ PRESETS = {
 
 
 def configure_preset(name: str, seeds: int | None = None, base: Mapping = MappingProxyType({})) -> ArmsConfig:
-    """See :meth:`Preset.configure`.
-
-    Raises:
-        UserError: No such preset, an unknown setting or a value out of range.
-    """
+    """See :meth:`Preset.configure`. Raises UserError: no such preset, an unknown setting or a value out of range."""
     check_choice("preset", name, PRESETS)
     if base.get("dataset") not in (None, *DATASETS):  # sizes of drawn shapes do not fit own pictures
         base = {"train_limit": None, **base}

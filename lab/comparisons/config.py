@@ -98,11 +98,6 @@ def match_mlp(base: TrainingConfig, num_hidden: int, facts: DataFacts) -> dict:
 
     It also has the base's normalisation, dropout and activation, where these exist in both.
 
-    Args:
-        base: Of the network to match.
-        num_hidden: Hidden layers, all of one width.
-        facts: Of the data.
-
     Raises:
         UserError: No such MLP comes within ``TOLERANCE``.
     """

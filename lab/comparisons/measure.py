@@ -74,11 +74,8 @@ def measure_accuracy(
     """The share of right answers of a network in eval mode, on at most ``MAX_TRAIN_PICTURES`` of the pictures.
 
     Args:
-        module: In eval mode.
-        preprocessing: What it needs.
         split: Pictures, evenly thinned out where there are too many.
         batch_size: Of its training, which there was memory for: no more go through it at a time.
-        progress: Counts pictures; may cancel.
     """
     count = min(len(split), MAX_TRAIN_PICTURES)
     split = split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
@@ -100,14 +97,8 @@ def measure_translation(
     """Tests a network on pictures moved by all whole shifts up to ``max_shift`` pixels each way.
 
     Args:
-        module: In eval mode.
-        preprocessing: What it needs.
         split: Where ``num_pictures`` are taken from, at even distances.
-        num_pictures: How many.
-        max_shift: Pixels each way.
         boundary: A key of ``analysis.shift.move.BOUNDARIES`` other than "crop".
-        batch_size: As for :func:`measure_accuracy`.
-        progress: Counts shifts; may cancel.
     """
     count = min(len(split), num_pictures)
     split = split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
@@ -124,13 +115,7 @@ def measure_translation(
 
 
 def count_answers(num_train: int, num_validation: int, num_test: int) -> dict[str, int]:
-    """Measure -> of how many answers, or pairs of answers, it is a share.
-
-    Args:
-        num_train: Pictures that were trained on.
-        num_validation: Validation pictures.
-        num_test: Test pictures.
-    """
+    """Measure -> of how many answers, or pairs of answers, it is a share."""
     shifts, moved = (2 * MAX_SHIFT + 1) ** 2, min(num_test, NUM_MOVED)
     return {
         "train_accuracy": min(num_train, MAX_TRAIN_PICTURES),

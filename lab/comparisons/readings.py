@@ -72,7 +72,6 @@ def average(readings: Sequence[Reading], low: float) -> dict:
     """``{mean, low, high}`` over seeds, and ``bound`` "at most" where one of them is only a bound.
 
     Args:
-        readings: One of each seed.
         low: The least that there is.
     """
     found = _average(readings, low, max(reading.limit for reading in readings))
@@ -84,7 +83,6 @@ def compare(pairs: Sequence[tuple[Reading, Reading]], low: float, *, ratios: boo
 
     Args:
         pairs: Of each seed: this arm's number and the other's.
-        low: The least that there is of either.
         ratios: Whether to tell :func:`compare_ratios` as well, where a bound does not leave it open.
 
     Returns:

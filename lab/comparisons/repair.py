@@ -69,18 +69,14 @@ def run_repair(
 
     Args:
         lab: Its runs are those beside ``run_dir``.
-        config: What to compare.
         run_dir: The bench's own run; the arms are called after it.
-        stop: Ends the current arm, and the bench.
-        report: Told what is going on.
 
     Returns:
         The JSON-ready document.
 
     Raises:
         Cancelled: It was stopped.
-        UserError: The start model, an arm or the data cannot be used.
-        UserError: The shifts do not fit the pictures.
+        UserError: The start model, an arm or the data cannot be used; the shifts do not fit the pictures.
     """
     treatments = plan_repair(config, run_dir)
     for number, treatment in enumerate(treatments):

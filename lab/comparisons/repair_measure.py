@@ -35,12 +35,7 @@ def compare_models(
     """Compares models on the same test pictures under the same shifts.
 
     Args:
-        lab: Knows the models.
-        models: Their names.
-        dataset: What they were trained on.
-        config: Of the bench.
         work_dir: For what an interrupted comparison goes on from.
-        progress: May raise ``Cancelled``.
 
     Returns:
         ``{models: [{accuracy, consistency, circular_logit_error, layers, weights_sha256}], pairs, protocol, data,
@@ -101,9 +96,7 @@ def measure_circular_error(loaded: LoadedModel, pixels: Tensor, progress: Progre
     """The largest change of the logits over the circular shifts of one picture, relative to their norm.
 
     Args:
-        loaded: The model.
         pixels: ``(C, H, W)`` in [0, 1].
-        progress: Counts shifts; may raise ``Cancelled``.
     """
     side = min(*pixels.shape[-2:], MAX_SIDE)
     shifts = [(dy, dx) for dy in range(side) for dx in range(side)]

@@ -11,11 +11,7 @@ from models.training.warm_start import find_start
 
 
 def list_cures(model: str, runs_root: Path) -> tuple[Arm, ...]:
-    """Every arm for a model, or what keeps it from one.
-
-    Raises:
-        UserError: The model cannot be used as a start.
-    """
+    """Every arm for a model, or what keeps it from one. Raises UserError: the model cannot be used as a start."""
     return list_arms(find_start(model, runs_root).config)
 
 

@@ -23,14 +23,12 @@ class Measure:
     """A table entry: a number that each trained network has.
 
     Attributes:
-        title: For people.
         column: The same in a word or two, for a table.
         unit: Behind a value.
         change_unit: Behind a difference.
         scale: What a value is multiplied with to be shown.
         digits: Behind the decimal point.
         low: The smallest possible value, which an interval does not leave.
-        high: The largest one.
         words: For a larger and a smaller value.
         is_shifted: Whether it is only known of networks that were tested on moved pictures.
     """
@@ -89,7 +87,6 @@ class Question:
     """A table entry: what a comparison is about.
 
     Attributes:
-        title: For people.
         measures: The decisive measure, and then others that belong to an honest answer.
         describe: A finding of its own, given the arms' rows and chance, instead of differences between arms.
     """
@@ -138,7 +135,6 @@ def summarize(
 
     Args:
         arms: ``{name, title, parameters}`` of each; the others are compared with the first.
-        measurements: Of the arms trained so far.
         question: A key of ``QUESTIONS``.
         direction: What is claimed of the second arm's decisive measure: 1 larger, -1 smaller, 0 nothing.
         chance: Accuracy of guessing.

@@ -59,16 +59,7 @@ class Treatment:
 
 
 def plan_arms(config: ArmsConfig, name: str, facts: DataFacts) -> tuple[Treatment, ...]:
-    """All trainings in their order: seed by seed.
-
-    Args:
-        config: What to compare.
-        name: Of the comparison's own run.
-        facts: Of the data.
-
-    Raises:
-        UserError: An arm is not possible with these data.
-    """
+    """All trainings in their order: seed by seed. Raises UserError: an arm is not possible with these data."""
     arms = [(arm, arm.configure(config.base, facts)) for arm in config.arms]
     return tuple(
         Treatment(arm, seed, f"{name}-{arm.name}-{seed}", replace(training, seed=seed))
@@ -244,9 +235,6 @@ def run_arms(config: ArmsConfig, writer: RunWriter, stop: StopRequest, listen: L
     ``sentence`` of status.json are the table so far.
 
     Args:
-        config: What to compare.
-        writer: Of the comparison's own run.
-        stop: Ends the current arm, and the comparison.
         listen: Not called; the files of the run say it all.
 
     Returns:

@@ -38,10 +38,7 @@ def train_arm(
     """Trains one arm; one that was broken off goes on, a finished one stays as it is, a damaged one begins anew.
 
     Args:
-        config: What to train.
-        run_dir: Of the arm.
         stop: Of the job: whoever asks that to stop, stops the arm, which may still wait for its device.
-        on_metrics: Told each new line of metrics.
 
     Raises:
         Cancelled: It was stopped.

@@ -22,13 +22,11 @@ class Variation:
     """A table entry.
 
     Attributes:
-        title: For people.
         suggest: Texts of values to begin with, for a base configuration; the first is compared with the others.
         read: The changes that a text stands for; raises UserError.
         show: A value's text for people.
         obstacle: Why it cannot be varied for a base configuration, or nothing.
         question: What the comparison is then about: a key of ``QUESTIONS``.
-        shifts: Whether trained networks are also tested on moved pictures.
     """
 
     title: str
@@ -159,10 +157,8 @@ def vary(base: Base, name: str, texts: Sequence[str], seeds: int = ArmsConfig.se
     """A comparison of arms that differ in one thing.
 
     Args:
-        base: What they have in common.
         name: A key of ``VARIATIONS``.
         texts: Its value for each arm; the first one is what the others are compared with.
-        seeds: How often each arm is trained.
         **more: Further settings of the ArmsConfig. Without ``shifts``, what only those tell is not the question.
 
     Raises:

@@ -54,7 +54,6 @@ def settled(threads: int | None, device: torch.device = CPU) -> Iterator[int]:
 
     Args:
         threads: On the CPU; None takes all cores.
-        device: Where the model is.
 
     Yields:
         The number of threads.

@@ -35,14 +35,8 @@ def check_model(
     :class:`analysis.equivariance.meter.LayerMeter`.
 
     Args:
-        lab: Where the model is.
-        model: A model name.
-        data: The pictures.
         rows: Which of them may be used: the first that can be read of each of :data:`NUM_PICTURES` equal parts,
             as those of a folder are in the order of their classes.
-        boundary: A key of ``BOUNDARIES``, for the layers.
-        twin: Whether to measure the layers of the circular twin.
-        seed: Of the bootstrap.
     """
     result: dict[str, list] = {"identities": [], "layers": [], "check_notes": []}
     with lab.use(model) as (loaded, facts):

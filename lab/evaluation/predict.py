@@ -86,14 +86,9 @@ class Voter:
 
     Attributes:
         loaded: The model, lent for as long as this is used.
-        data: The pictures.
         labels: ``(N,)``: for every picture the model's class, or -1.
         rows: ``(M,)``: which pictures take part.
-        design: The shifts of these M pictures.
-        framing: How each is framed.
-        settings: What the design was made with.
         batch_size: Windows in one forward pass; halved when the device runs out of memory.
-        twin: Whether the model is to pad by wrapping around.
     """
 
     loaded: LoadedModel
@@ -223,10 +218,7 @@ def frame_picture(
     """The pixels ``(C, H, W)`` in [0, 1] that windows are cut from.
 
     Args:
-        image: The picture.
         prep: Of the model; its sizes give way to those of ``framing``.
-        framing: Which part of the picture, and how large.
-        boundary: A key of ``BOUNDARIES``.
         margin: How far the windows will move.
         rng: Draws the part of the picture, where that is random.
     """

@@ -43,8 +43,6 @@ class ModelVotes:
     Attributes:
         facts: What the document says of the model apart from its statistics.
         chunk: All chunks as one.
-        design: The shifts.
-        stride: Of the whole network.
         unknown: Classes of the data that the model does not have.
     """
 
@@ -95,8 +93,6 @@ def find_published(config: EvaluationConfig, model: str, classes: Sequence[int])
     There is one only if the data have all 1000 classes of ImageNet and the protocol is left as it was published.
 
     Args:
-        config: Of the evaluation.
-        model: A model name.
         classes: For each class of the data the model's, or -1.
     """
     model = model if (config.protocol, model) in PUBLISHED else model.removesuffix(":IMAGENET1K_V1")

@@ -52,8 +52,7 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
 
     Raises:
         Cancelled: In every process, if the progress of one of them raised it.
-        UserError: A model or the data cannot be used.
-        UserError: The protocol cannot be applied.
+        UserError: A model or the data cannot be used; the protocol cannot be applied.
     """
     start, boundary = time.perf_counter(), _boundary(config)
     for name in config.models:  # what cannot be done is said before the data are loaded

@@ -167,8 +167,6 @@ def train_red_green(
 
     Args:
         convolution: A key of ``CONVOLUTIONS``.
-        data: From :func:`make_data`.
-        config: Batch size, optimizer and the most epochs.
         seed: Decides the initial weights, all that differs between repeats.
         device: Where to train; the data stay there.
         on_epoch: Told the number of each finished epoch, from 1; what it raises ends the training.

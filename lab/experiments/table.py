@@ -38,8 +38,6 @@ class Experiment:
     """A table entry.
 
     Attributes:
-        name: Key in ``EXPERIMENTS``.
-        title: For people.
         explanation: What was published, and where.
         config: Dataclass of its settings, with defaults for a class of students.
         key: The entries of a measurement that tell it from the others.
@@ -73,8 +71,6 @@ class Experiment:
         """Runs the experiment in this process; it takes no turn on the device.
 
         Args:
-            lab: For models and pictures.
-            config: Of the class ``config``.
             run_dir: Trained models become runs beside it, named after it.
             progress: Called between epochs and pictures; may raise Cancelled, which stops the experiment.
             publish: Told each measurement that is not among the known.
@@ -86,8 +82,7 @@ class Experiment:
             measurements are in it; the other entries count all.
 
         Raises:
-            UserError: The models, data or settings cannot be used.
-            UserError: Pictures and model do not fit.
+            UserError: The models, data or settings cannot be used; pictures and model do not fit.
         """
         started = time.perf_counter()
         measured: list[dict] = []

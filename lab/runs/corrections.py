@@ -40,8 +40,6 @@ def add_correction(run: Run, view: ErrorView, index: int, label: int | None) -> 
     """Keeps one more correction with the run.
 
     Args:
-        run: Of the view.
-        view: Which pictures there are.
         index: Of the picture in the view.
         label: The class it ought to have, or None to leave it out.
 
@@ -57,11 +55,7 @@ def add_correction(run: Run, view: ErrorView, index: int, label: int | None) -> 
 
 
 def take_back_correction(run: Run) -> None:
-    """Forgets the last correction of a run.
-
-    Raises:
-        UserError: What is left cannot be stored.
-    """
+    """Forgets the last correction of a run. Raises UserError: what is left cannot be stored."""
     with _guard:
         _write(run, read_corrections(run)[:-1])
 
@@ -72,7 +66,6 @@ def find_trained(run: Run, trail: Iterable[Correction], runs: Iterable[Run]) -> 
     Such a run has the settings of the corrected one and the correction among its own; one that failed does not count.
 
     Args:
-        run: The one that is corrected.
         trail: Its corrections, of each picture one.
         runs: Where to look, newest first.
     """

@@ -31,7 +31,6 @@ class Examples:
         images: ``(N, C, H, W)`` uint8 with 1 or 3 channels, at the size of the network's input.
         labels: ``(N,)`` int64, each a place in ``categories``.
         ids: ``(N,)`` int64, all different: which picture of the data set each is.
-        categories: Names of the classes.
     """
 
     images: Tensor
@@ -57,7 +56,6 @@ def read_predictions(run: Run, examples: Examples | None = None) -> Tensor:
     """The logits ``(N, K)`` float32 that the run's network gave for its examples after its last epoch.
 
     Args:
-        run: The run.
         examples: Of the same run, if they have been read already.
 
     Raises:

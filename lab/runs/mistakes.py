@@ -39,7 +39,6 @@ class Correction(NamedTuple):
     """What is to be changed about one picture.
 
     Attributes:
-        number: Its id.
         label: The class it ought to have; None to leave the picture out.
         part: Of the data set, a key of ``PARTS``.
         before: Name of the class that it has in the run.
@@ -107,7 +106,6 @@ class PictureContrast:
     """Why a network took one picture for what it did: the maps of two classes, and of their difference.
 
     Attributes:
-        predicted: The class that was predicted.
         other: The class it is compared with: the right one, or the second best where the prediction is right.
         for_predicted: ``(C, H, W)``, or one channel for Grad-CAM; positive values speak for the class.
         for_other: The same for the other class.
@@ -131,12 +129,10 @@ def open_errors(run: Run, part: str = "validation") -> ErrorView:
     What was opened last is kept until the files change.
 
     Args:
-        run: The run.
         part: A key of ``PARTS``.
 
     Raises:
-        UserError: A file is missing or damaged.
-        UserError: More classes than a matrix is made for.
+        UserError: A file is missing or damaged; more classes than a matrix is made for.
     """
     key = (str(run.path.absolute()), part, find_version(run, part))
     if (known := _VIEWS.get(key)) is not None:
@@ -165,16 +161,10 @@ def contrast_picture(
     """Explains by its pixels why a picture was taken for one class rather than another, with the latest weights.
 
     Args:
-        lab: Where the network is.
-        run: The run.
-        view: Of the same run.
-        index: Which picture of the view.
         method: Of ``LINEAR``, so that the difference of two maps is the map of a difference.
-        progress: Counts pictures; may cancel.
 
     Raises:
-        UserError: The network cannot be loaded.
-        UserError: The method cannot explain this network.
+        UserError: The network cannot be loaded; the method cannot explain this network.
     """
     name, found = f"{RUN_PREFIX}{run.name}", view.confusion
     pixels = view.examples.images[index : index + 1].float() / 255
@@ -199,10 +189,7 @@ def correct(view: ErrorView, trail: Sequence[Correction], index: int, label: int
     """The corrections with one more: another class for a picture, or None to leave it out.
 
     Args:
-        view: Which pictures there are.
         trail: All corrections so far, oldest first; of several for one picture the last one counts.
-        index: Of the picture in the view.
-        label: The class it ought to have.
 
     Raises:
         UserError: No such class, or the picture has it already.

@@ -97,7 +97,6 @@ def pick_examples(labels: Tensor, count: int) -> list[int]:
 
     Args:
         labels: ``(N,)``.
-        count: How many at most.
     """
     seen: dict[int, int] = {}
     ranked = []
@@ -126,12 +125,8 @@ def view_snapshot(
     The last results are kept until the files change.
 
     Args:
-        lab: Where the network is.
-        run: The run.
         step: Of :func:`lab.runs.examples.list_snapshots`.
-        index: Which of the run's pictures.
         layer: Of :func:`list_map_layers`, or None.
-        examples: Of the same run, if they have been read already.
 
     Raises:
         UserError: No such snapshot, or a file is missing or damaged.

@@ -75,16 +75,11 @@ def evaluate_snapshot(
     The network is lent for one chunk at a time. The last results are kept until the files change.
 
     Args:
-        lab: Where the network is.
-        run: The run.
         step: Of :func:`lab.runs.examples.list_snapshots`; None takes the latest weights.
-        examples: Of the same run, if they have been read already.
         limit: At most so many of the examples, evenly spread and the same at every step; None takes all.
-        progress: Counts pictures; may cancel.
 
     Raises:
-        UserError: No such snapshot, or a file is missing or damaged.
-        UserError: The network gives no finite numbers.
+        UserError: No such snapshot, or a file is missing or damaged; the network gives no finite numbers.
     """
 
     def compute(name: str, loaded: LoadedModel, examples: Examples) -> Confusion:
@@ -111,17 +106,11 @@ def snapshot_consistency(
     pictures are the same at every step, evenly spread over the examples.
 
     Args:
-        lab: Where the network is.
-        run: The run.
         step: Of :func:`lab.runs.examples.list_snapshots`; None takes the latest weights.
-        num_pictures: How many examples.
-        max_shift: Pixels each way.
         boundary: A key of ``analysis.shift.move.BOUNDARIES`` other than ``crop``: the examples have no surroundings.
-        progress: Counts pictures; may cancel.
 
     Raises:
-        UserError: No such snapshot, or a file is missing or damaged.
-        UserError: An unknown boundary, or settings out of range.
+        UserError: No such snapshot, or a file is missing or damaged; an unknown boundary, or settings out of range.
     """
 
     def compute(name: str, loaded: LoadedModel, examples: Examples) -> SnapshotConsistency:
@@ -206,12 +195,9 @@ def answer(
     """What is known already, or computed now with the network's name, the network, and the run's examples.
 
     Args:
-        lab: Where the network is.
-        run: The run.
         step: Of :func:`lab.runs.examples.list_snapshots`; None takes the latest weights.
         question: What is asked, apart from the network, the pictures and the device.
         compute: Makes a dataclass, whose tensors count as its size; it borrows the network by ``lab.use(name)``.
-        examples: Of the same run, if they have been read already.
 
     Raises:
         UserError: No such snapshot, a file is missing or damaged, or the pictures do not fit the network.

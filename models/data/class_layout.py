@@ -36,11 +36,9 @@ class Source(Protocol):
     """Files under relative, readable names, each available as a local path for as long as it is looked at.
 
     Attributes:
-        title: What it is called.
         files: Names of all files but the system's.
         folders: Names of folders, at least of those without files.
         problems: Name -> why nothing can be said about what is there, such as "is a link that leads nowhere".
-        notes: Sentences for the user.
     """
 
     title: str
@@ -89,7 +87,6 @@ def sort_into_classes(source: Source, tell: Callable[[], None] = lambda: None) -
     Where its suffix does not say that a file is a picture, its first bytes do.
 
     Args:
-        source: The files.
         tell: Called for each file that is looked into; what it raises ends the search.
 
     Raises:

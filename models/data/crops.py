@@ -37,7 +37,6 @@ def read_squares(openers: Sequence[Opener], side: int) -> Generator[np.ndarray |
 
     Args:
         openers: Each gives a local file for as long as its context lasts; may raise ImageError for this file.
-        side: Side of the result in pixels.
     """
     threads = min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
     waiting: deque[tuple[Future, ExitStack]] = deque()

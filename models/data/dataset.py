@@ -67,9 +67,6 @@ class Dataset:
     def source_name(self, picture_id: int) -> str:
         """Where a picture came from: its file, or its place in its source such as "train 123".
 
-        Args:
-            picture_id: One of the ``ids`` of a split.
-
         Raises:
             UserError: The source has no picture of that number.
         """

@@ -33,11 +33,8 @@ class FolderImages:
     Attributes:
         images: ``(N, 3, S, S)`` uint8.
         labels: ``(N,)`` int64.
-        categories: Names of the classes.
         skipped: "file: reason" for the files that were left out.
-        names: Of the files.
         parts: Of each picture "train", "validation" or "test" where folders say so, else None.
-        notes: Sentences for the user.
     """
 
     images: np.ndarray
@@ -191,15 +188,12 @@ class FolderSource:
     """The files of a folder under readable names; links are followed where they lead to something new.
 
     Args:
-        path: Of the folder.
         tell: Called for each file; what it raises ends the search.
 
     Attributes:
-        title: Its name.
         files: Readable name -> where it is.
         folders: Readable names of all folders.
         problems: Readable name -> why nothing can be said about what is there.
-        notes: Sentences for the user.
 
     Raises:
         UserError: Too many files, or folders that cannot be told apart.

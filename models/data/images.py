@@ -21,7 +21,6 @@ def open_image(path: str | Path, *, least_side: int | None = None, progress: Pro
     :func:`list_notes` then says so.
 
     Args:
-        path: A local file.
         least_side: So many pixels a side are enough, for which a JPEG may be decoded at a fraction of its size.
         progress: Called with bytes read and in total while a large picture is decoded or waits for its turn; may
             raise.

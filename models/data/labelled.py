@@ -32,7 +32,6 @@ class EvaluationData:
 
     Attributes:
         name: How it was asked for, without the folders above it.
-        categories: Names of the classes.
         labels: ``(N,)`` int64, indices into ``categories``.
         image_ids: A name for each image that no other image of the set has.
         picture: Opens the i-th picture; raises :class:`models.data.decoding.formats.ImageError` if it cannot be read.
@@ -63,10 +62,7 @@ def open_evaluation_data(
     Where folders such as train, val and test divide them, those of test are meant, or else of val.
 
     Args:
-        name_or_path: A key of ``DATASETS``, or a path.
-        data_root: Where the files of known sets are kept.
         seed: Decides what is drawn for shapes, and which digits are the test split.
-        shapes: What to draw for shapes.
 
     Raises:
         UserError: Nothing of that name, or its files are missing, damaged or without class folders.
@@ -97,10 +93,6 @@ def map_labels(names: Sequence[str], categories: Sequence[str]) -> tuple[int, ..
     A class is found by its very name; else by its name with letters composed (NFC); else in any case and width, with
     spaces, dashes or underscores between words; else, for ImageNet's classes, by its WordNet number such as
     n02123045; else by its index. Names that two of the model's classes share ("crane") are not found.
-
-    Args:
-        names: Of the data set's classes.
-        categories: Of the model's classes.
 
     Returns:
         For each name the index into ``categories``, or -1.

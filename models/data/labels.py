@@ -75,8 +75,6 @@ def apply_corrections(split: Split, corrections: Corrections, num_classes: int |
     """The split with some pictures labelled anew and others left out; ids that lie in other splits are no mistake.
 
     Args:
-        split: Whose ids the corrections name.
-        corrections: See ``Corrections``.
         num_classes: Refuses labels from there on.
 
     Raises:

@@ -86,11 +86,7 @@ def find_fitting(trained_on: str) -> list[Sample]:
 
 
 def get_sample(name: str) -> Sample:
-    """The sample called ``name``.
-
-    Raises:
-        UserError: No such sample; lists the names.
-    """
+    """The sample called ``name``. Raises UserError: no such sample; lists the names."""
     try:
         return list_samples()[name]
     except KeyError:

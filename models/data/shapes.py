@@ -118,9 +118,6 @@ def make_shapes(
     """Draws ``config.num_images`` pictures, as many of each class as can be.
 
     Args:
-        config: What is drawn.
-        seed: Decides all of it.
-        image_size: Side in pixels.
         progress: Told the fraction done; what it raises ends the drawing.
 
     Returns:

@@ -48,16 +48,12 @@ class ZipSource:
     """The files of a zip, unpacked when they are opened; what all of them may take together is bounded.
 
     Args:
-        archive: The open zip.
-        path: Where it lies.
         scratch: An empty folder.
 
     Attributes:
-        title: Its name.
         files: Readable name -> what is opened.
         folders: Readable names of those folders that have an entry of their own.
         problems: Always empty.
-        notes: Sentences for the user.
     """
 
     def __init__(self, archive: zipfile.ZipFile, path: Path, scratch: Path):

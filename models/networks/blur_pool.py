@@ -24,7 +24,6 @@ class BlurPool2d(nn.Module):
 
     Args:
         size: Taps per direction, 2 to 5.
-        padding_mode: That of the network.
     """
 
     def __init__(self, size: int = 3, *, padding_mode: str = "zeros"):

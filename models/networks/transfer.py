@@ -199,10 +199,6 @@ def adapt_preprocessing(own: Preprocessing, config: TransferConfig) -> Preproces
 def load_backbone_weights(net: TransferNet, progress: Progress = no_progress) -> None:
     """Puts the published weights into ``net.backbone``, which has random ones; a download if they are not here.
 
-    Args:
-        net: A new network.
-        progress: Called with bytes done and in total while weights are downloaded.
-
     Raises:
         UserError: The weights are not here and cannot be had, or are damaged.
     """

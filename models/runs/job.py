@@ -103,9 +103,6 @@ class Job(Generic[Config, Result]):
 def open_job(run_dir: Path) -> Iterator[RunWriter]:
     """Lends the files of a run to the process that works on it.
 
-    Args:
-        run_dir: Of the run.
-
     Raises:
         UserError: In the place of whatever went wrong that somebody can put right; the run's state is then
             "failed", and its message that sentence.

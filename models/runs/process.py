@@ -124,7 +124,6 @@ def describe_silence(run_dir: Path, status: dict) -> str:
 
     Args:
         run_dir: Of a run that is preparing or running.
-        status: Of the same.
     """
     silent = seconds_since(status.get("heard"))
     if silent is None or silent < SILENT_SECONDS:

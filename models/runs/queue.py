@@ -58,7 +58,6 @@ def queue_place(run: Run, runs: Sequence[Run]) -> int | None:
     """The place of a waiting run in the line for its device: 1 is next, None where it does not wait.
 
     Args:
-        run: One of the runs.
         runs: All of them, as :func:`models.runs.run.list_runs` gives them.
     """
     if run.state != "queued":
@@ -70,12 +69,7 @@ def queue_place(run: Run, runs: Sequence[Run]) -> int | None:
 
 
 def jobs_before(run: Run, runs: Sequence[Run]) -> int:
-    """How many runs have to end before a waiting one begins, with the one that is at work; 0 if it does not wait.
-
-    Args:
-        run: One of the runs.
-        runs: All of them, as :func:`models.runs.run.list_runs` gives them.
-    """
+    """How many runs have to end before a waiting one begins, with the one that is at work; 0 if it does not wait."""
     place = queue_place(run, runs)
     if place is None:
         return 0

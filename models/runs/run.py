@@ -166,11 +166,7 @@ def list_runs(root: str | Path) -> list[Run]:
 
 
 def read_run(root: str | Path, name: str) -> Run:
-    """One run.
-
-    Raises:
-        UserError: Not a run name, or there is no such run.
-    """
+    """One run. Raises UserError: not a run name, or there is no such run."""
     path = Path(root) / check_name(name)
     if not _is_run(path):
         raise UserError(f"There is no run named {name}.")
@@ -178,11 +174,7 @@ def read_run(root: str | Path, name: str) -> Run:
 
 
 def read_idle_run(root: str | Path, name: str) -> Run:
-    """A run that nobody works on.
-
-    Raises:
-        UserError: There is no such run, or it is still at work.
-    """
+    """A run that nobody works on. Raises UserError: there is no such run, or it is still at work."""
     run = read_run(root, name)
     if run.state in UNFINISHED:
         raise UserError(f"The run {name} is still {run.state}; stop it first.")

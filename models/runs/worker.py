@@ -80,7 +80,6 @@ class Launcher:
         Args:
             module: A module's full name.
             run_dir: Where log.txt takes what the program prints.
-            environment: The program's environment variables.
 
         Returns:
             True once the process runs; False if it does not and has to be started in another way.

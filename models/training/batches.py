@@ -41,7 +41,6 @@ class Feed:
         seed: Decides the order and every augmentation.
         augments: What is done at random to each batch, each with draws of its own.
         batch_size: Pictures of a step, over all processes; at most all there are.
-        rank: Which process this is.
         num_processes: Each takes its share of every batch.
     """
 
@@ -95,7 +94,6 @@ def check_batches(feed: Feed, parts: int, core: nn.Module) -> None:
     """Refuses batches that leave a process without a picture, or a batch normalisation with one value.
 
     Args:
-        feed: The training pictures.
         parts: In which each batch is computed.
         core: What is trained, with as much of it free as ever; left in eval mode.
 

@@ -51,8 +51,6 @@ def pack_capsule(run_dir: str | Path, out_path: str | Path, report_html: str, *,
     """Writes a finished training as one zip, replacing ``out_path`` in one step; the same run gives the same bytes.
 
     Args:
-        run_dir: The run.
-        out_path: The zip.
         report_html: A page about the run, such as ``lab.runs.report.build_run_report`` makes.
         pictures: Whether to add the pictures that the run keeps, and what it says about them.
 
@@ -98,8 +96,6 @@ def unpack_capsule(zip_path: str | Path, runs_root: str | Path, name: str | None
     """Makes a finished run out of a capsule; nothing is left behind where that fails.
 
     Args:
-        zip_path: The zip.
-        runs_root: Where the runs are.
         name: Of the new run; by default the old name, with a number where there is such a run.
 
     Returns:

@@ -45,7 +45,6 @@ def compute_features(
         images: ``(N, C, H, W)`` uint8, on any device.
         preprocessing: Its mean and std are applied.
         batch_size: Pictures in one forward pass; halved when the device runs out of memory.
-        progress: Called with the number of pictures done and in total.
         stop: Asked before each batch whether to give up.
 
     Returns:

@@ -62,7 +62,6 @@ class TransferLearning(WholeNetwork):
     """A pretrained backbone with a new head; features of a backbone that never changes are computed once.
 
     Args:
-        module: The network.
         augments: Whether pictures change from epoch to epoch, so that their features do, too.
     """
 

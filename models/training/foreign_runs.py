@@ -33,7 +33,6 @@ def plan_again(run: Run, *, data_root: str | Path, device: str) -> TrainingConfi
     """The configuration that would train a run again, here.
 
     Args:
-        run: The run.
         data_root: Where data sets are kept here; of an own run, its own stays.
         device: To train on; likewise.
 

@@ -29,7 +29,6 @@ def plan_validations(total_steps: int, steps_per_epoch: int, batch_size: int, nu
     them: everything is validated there.
 
     Args:
-        total_steps: Of the training.
         steps_per_epoch: Of each epoch but perhaps the last.
         batch_size: Pictures of a step.
         num_validation: Pictures that the end of each epoch validates on.

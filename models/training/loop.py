@@ -44,12 +44,7 @@ def fit(
     """Trains, tests and saves, going on from the run's resume point if there is one.
 
     Args:
-        config: What to train.
-        dataset: The data that it names.
         device: "cpu", "cuda" or "mps".
-        writer: Of the run.
-        stop: Whether somebody asked it to end.
-        on_metrics: Told each line of metrics.
         start: Weights to begin with.
 
     Returns:

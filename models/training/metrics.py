@@ -83,7 +83,6 @@ def check_finite(loss: float, step: int, learning_rate: float, precision: str) -
     Args:
         loss: Of a step or of the validation pictures.
         step: From 1.
-        learning_rate: Of that step.
         precision: "no", "bf16" or "fp16".
     """
     if not math.isfinite(loss):

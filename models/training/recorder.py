@@ -49,7 +49,6 @@ def snapshot_steps(total_steps: int, num_bytes: int, every: int | None = None) -
     """When weights are kept on the way: from the first step on, when most changes, and then evenly.
 
     Args:
-        total_steps: Of the training.
         num_bytes: Of one snapshot.
         every: Keeps them at the multiples of this, and at the last step; of a larger multiple of it where those
             would be too many.
@@ -69,11 +68,7 @@ def snapshot_steps(total_steps: int, num_bytes: int, every: int | None = None) -
 
 
 def load_best(run_dir: Path, module: nn.Module) -> None:
-    """Puts the weights of the best epoch into the network.
-
-    Raises:
-        UserError: The file is missing or damaged.
-    """
+    """Puts the weights of the best epoch into the network. Raises UserError: the file is missing or damaged."""
     module.load_state_dict(read_weights(run_dir / BEST, module))
 
 
@@ -96,7 +91,6 @@ def pick_candidates(split: Split, seed: int, limit: int) -> Tensor:
 
     Args:
         split: The training pictures, or their features.
-        seed: Decides which.
         limit: How many at most, for example all that were trained on, so that looking costs less than training did.
     """
     count = min(limit, MAX_CANDIDATES, max(1, MAX_CANDIDATE_VALUES // split.images[0].numel()))
@@ -135,12 +129,7 @@ class Journal:
     """Writes for one training; ``is_silent`` for those of several processes that write nothing.
 
     Args:
-        writer: Of the run.
-        architecture: A key of ``ARCHITECTURES``.
-        dataset: What is trained on.
-        preprocessing: What the network needs.
         listener: Told each line of metrics as it is written.
-        is_silent: Whether to write nothing at all.
     """
 
     def __init__(

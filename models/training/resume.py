@@ -40,8 +40,6 @@ def save_resume_point(
     """Replaces the file in one step.
 
     Args:
-        run_dir: Of the training.
-        module: The network.
         optimizer: Its optimiser; what it keeps for each parameter are tensors and numbers.
         meter: Running sums of the epoch.
         progress: As ``PROGRESS`` says; JSON-ready.
@@ -68,7 +66,6 @@ def read_resume_point(
     """Puts a training back to where it was.
 
     Args:
-        run_dir: Of the training.
         module: The same network; its weights are replaced.
         optimizer: Its optimiser, new.
 

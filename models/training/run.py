@@ -56,7 +56,6 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
     A run that waits in another process is that one's.
 
     Args:
-        config: What to train.
         run_dir: A new directory, or one that :func:`models.runs.run.create_run` made.
         on_metrics: Told each line of metrics.jsonl as it is written.
 
@@ -80,10 +79,6 @@ def resume(run_dir: str | Path, on_metrics: MetricsListener | None = None) -> Tr
     """Goes on with a training that was stopped, killed or failed, from its last resume point or anew.
 
     The result is that of the uninterrupted training, to the last bit on the same machine.
-
-    Args:
-        run_dir: Of the training.
-        on_metrics: Told each new line of metrics.jsonl as it is written.
 
     Raises:
         UserError: No such run, no training, at work, or finished; else as for :func:`train`.
@@ -191,11 +186,7 @@ def _warn(sentences: Sequence[str]) -> None:
 
 
 def load_data(config: TrainingConfig, progress: MessageProgress | None = None) -> Dataset:
-    """The data of a training, with the corrections it asks for.
-
-    Raises:
-        UserError: They cannot be used.
-    """
+    """The data of a training, with the corrections it asks for. Raises UserError: they cannot be used."""
     dataset = load_dataset(
         config.dataset,
         data_root=config.data_root,

@@ -36,19 +36,13 @@ class Prepared:
     """A network and its data, ready to be trained; :func:`prepared` makes it.
 
     Attributes:
-        config: What to train.
-        dataset: The data that it names.
-        writer: Of the run.
-        stop: Whether somebody asked it to end.
         started: When the preparation began, by ``time.perf_counter``.
         accelerator: Runs it on its devices.
         approach: How such a network is trained; has the network itself.
         model: What is trained of it, as the accelerator runs it.
         optimizer: As the accelerator has it, for loss scales.
         torch_optimizer: The same without Accelerate, which looks for packages and signatures at every step.
-        preprocessing: What the network needs.
         feed: The training pictures.
-        total_steps: Of the whole training.
         validation: Pictures, or features, as the trained part of the network takes them.
         test: The same of the test pictures.
     """
@@ -109,11 +103,7 @@ def prepared(
     """A training up to its first step, for as long as it is needed.
 
     Args:
-        config: What to train.
-        dataset: The data that it names.
         device: "cpu", "cuda" or "mps".
-        writer: Of the run.
-        stop: Whether somebody asked it to end.
         start: Weights to begin with.
 
     Raises:

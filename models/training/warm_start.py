@@ -65,7 +65,6 @@ def inherit_network(settings: dict, runs_root: str | Path) -> dict:
 
     Args:
         settings: Names of fields of a TrainingConfig to values; None counts as not given.
-        runs_root: Where runs are.
 
     Returns:
         The same, with the start's architecture, its options (unless another architecture is wanted), and the side of

@@ -138,8 +138,6 @@ def load_pretrained(backbone: nn.Module, name: str, progress: Progress = no_prog
 
     Args:
         backbone: What :func:`build_backbone` returned for ``name``.
-        name: The same name.
-        progress: Called with bytes done and in total while weights are downloaded.
 
     Raises:
         UserError: The weights are not here and cannot be had, or are damaged.

@@ -71,7 +71,6 @@ class Transform:
     """A table entry: what a transform is called, what it does, and how; either ``motion`` or ``change`` is given.
 
     Attributes:
-        title: Its name on the page.
         explanation: One plain line.
         default: The strength to begin with.
         describe: What a strength means for pictures of a side in pixels, such as ``up to 7 pixels``.
@@ -165,7 +164,6 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
 
     Args:
         images: ``(N, C, H, W)`` uint8, any device; not changed.
-        config: How strong each transform is.
         generator: A CPU generator; it alone decides what happens.
 
     Returns:
@@ -206,8 +204,6 @@ def preview(images: Tensor, config: AugmentConfig, seed: int, per_image: int = 8
 
     Args:
         images: ``(M, C, H, W)`` uint8.
-        config: How strong each transform is.
-        seed: Decides the versions.
         per_image: Pictures in a row, the original included.
 
     Returns:

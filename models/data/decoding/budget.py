@@ -88,7 +88,6 @@ def count_bytes(image: Image.Image, *, reduction: int = 1, scans: int = 1, chunk
     """Bytes that decoding a picture takes at most, before anything is decoded.
 
     Args:
-        image: As opened.
         reduction: 2, 4 or 8 for a JPEG that will be decoded at a fraction of its size.
         scans: Of a JPEG; where there are several, all its coefficients are kept.
         chunk_bytes: The largest strip or tile of a TIFF.

@@ -81,10 +81,6 @@ class Header:
 def read_header(path: Path, progress: Progress = no_progress) -> Iterator[Header]:
     """Opens a picture without decoding it; errors in the block become sentences too.
 
-    Args:
-        path: A local file.
-        progress: See :func:`models.data.images.open_image`.
-
     Raises:
         ImageError: Not a readable picture.
     """

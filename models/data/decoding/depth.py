@@ -32,8 +32,6 @@ def to_8_bit(image: Image.Image, depth: Depth, check: Callable[[], None]) -> tup
     """Any Pillow mode as ``RGB`` or ``L``, transparency on white.
 
     Args:
-        image: Decoded.
-        depth: Of deep grey.
         check: Called between bands; may raise.
 
     Returns:

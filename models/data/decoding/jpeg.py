@@ -33,11 +33,7 @@ class Jpeg:
 
 
 def read_segments(data: bytes, name: str) -> Jpeg:
-    """Follows the segments of the first picture in a file.
-
-    Raises:
-        ImageError: There are far too many.
-    """
+    """Follows the segments of the first picture in a file. Raises ImageError: there are far too many."""
     position, kept, scans, first_scan = 2, [data[:2]], 0, len(data)
     metadata: dict[bytes, bytes] = {}
     for _ in range(MAX_SEGMENTS):

@@ -132,11 +132,7 @@ def read_directory(data: bytes) -> Directory:
 
 
 def check_tiff(data: bytes, name: str) -> Tiff:
-    """Reads what a TIFF says of itself.
-
-    Raises:
-        ImageError: A kind that is not supported, or damaged.
-    """
+    """Reads what a TIFF says of itself. Raises ImageError: a kind that is not supported, or damaged."""
     try:
         directory = read_directory(data)
         _refuse_raw(directory, name)
