@@ -28,8 +28,7 @@ def arms(
         str | None, typer.Option("--vary", help=f"NAME=V1,V2,... out of {', '.join(VARIATIONS)}.")
     ] = None,
     base: Annotated[
-        str | None,
-        typer.Option(help="JSON with settings of the training that all arms share, or a file with it."),
+        str | None, typer.Option(help="JSON with settings of the training that all arms share, or a file with it.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="A name, or a folder or zip of pictures.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How often each arm is trained.")] = None,

@@ -154,12 +154,7 @@ def measure_picture(
 
 
 def check_model(
-    lab: Lab,
-    model: str,
-    image: Image.Image,
-    *,
-    progress: Progress = no_progress,
-    loading: Progress = no_progress,
+    lab: Lab, model: str, image: Image.Image, *, progress: Progress = no_progress, loading: Progress = no_progress
 ) -> tuple[IdentityResult, ...]:
     """Every identity of section "self-check" in docs/equivariance.md that says something about a model."""
     with lab.use(model, loading) as (loaded, facts):

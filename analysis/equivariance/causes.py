@@ -65,13 +65,7 @@ class LayerProbe:
 
     @classmethod
     def place(
-        cls,
-        layer: MapLayer,
-        scene: Scene,
-        motion: Motion,
-        is_real: Tensor,
-        *,
-        follows_tiles: bool,
+        cls, layer: MapLayer, scene: Scene, motion: Motion, is_real: Tensor, *, follows_tiles: bool
     ) -> "LayerProbe":
         """Works out where to measure.
 

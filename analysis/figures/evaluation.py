@@ -8,10 +8,7 @@ from analysis.figures.style import LINE_COLORS, build_figure, draw_line, with_co
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-CURVES = {
-    "distance": "distance of the shifts, px",
-    "phase": "distance modulo stride, px",
-}
+CURVES = {"distance": "distance of the shifts, px", "phase": "distance modulo stride, px"}
 """Kind of curve in an evaluation's document -> title of its horizontal axis."""
 
 

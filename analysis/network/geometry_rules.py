@@ -170,8 +170,7 @@ _RULES: dict[str, Rule] = {
     **_share(_keep, "__eq__ __and__ __or__ __invert__ hardswish prelu softsign tanhshrink logsigmoid"),
     **_share(_keep, "dropout dropout1d dropout2d feature_dropout alpha_dropout local_response_norm"),
     **_share(
-        _keep,
-        "contiguous detach to type type_as float double half bfloat16 bool cpu cuda copy_ requires_grad_",
+        _keep, "contiguous detach to type type_as float double half bfloat16 bool cpu cuda copy_ requires_grad_"
     ),
 }
 

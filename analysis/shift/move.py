@@ -31,12 +31,10 @@ BOUNDARIES = {
     "reflect": Boundary("Mirror", "Uncovered pixels mirror the picture at its border."),
     "replicate": Boundary("Stretch the edge", "Uncovered pixels repeat the border pixel."),
     "circular": Boundary(
-        "Wrap around",
-        "What leaves on one side comes back on the other: no content is lost, but a seam moves in.",
+        "Wrap around", "What leaves on one side comes back on the other: no content is lost, but a seam moves in."
     ),
     "crop": Boundary(
-        "Real surroundings",
-        "The window moves over the larger picture, as if the camera turned: real content enters.",
+        "Real surroundings", "The window moves over the larger picture, as if the camera turned: real content enters."
     ),
 }
 

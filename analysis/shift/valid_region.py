@@ -81,12 +81,7 @@ def _measure_extent(is_real: Tensor) -> Extent:
 
 
 def _find_along(
-    axis: Axis,
-    num_cells: int,
-    before: tuple[float, float],
-    now: tuple[float, float],
-    distance: float,
-    circular: bool,
+    axis: Axis, num_cells: int, before: tuple[float, float], now: tuple[float, float], distance: float, circular: bool
 ) -> Tensor:
     cells = torch.arange(num_cells, dtype=torch.float64)
     if now[1] < now[0] or math.isinf(axis.low):

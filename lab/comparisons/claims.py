@@ -130,13 +130,7 @@ PRESETS = {
         title="Augmentation shrinks the gap",
         claim="Random changes of the training pictures make up for having few of them: the gap shrinks.",
         base=_FASHION
-        | {
-            "train_limit": 1000,
-            "batch_size": 25,
-            "epochs": 20,
-            "learning_rate": 0.05,
-            "weight_decay": 0.0,
-        },
+        | {"train_limit": 1000, "batch_size": 25, "epochs": 20, "learning_rate": 0.05, "weight_decay": 0.0},
         arms=(
             Arm("none", "no augmentation", {"augment": False}),
             Arm("augmented", "augmentation", {"augment": {"translate": 0.2, "flip": 1.0, "crop": 0.2}}),
@@ -186,10 +180,7 @@ PRESETS = {
             "learning_rate": 0.005,
             "weight_decay": 0.0,
         },
-        arms=(
-            Arm("softmax", "softmax", {"loss": "cross_entropy"}),
-            Arm("svm", "SVM", {"loss": "svm"}),
-        ),
+        arms=(Arm("softmax", "softmax", {"loss": "cross_entropy"}), Arm("svm", "SVM", {"loss": "svm"})),
         minutes=0.5,
         question="accuracy",
     ),

@@ -128,11 +128,7 @@ def count_answers(num_train: int, num_validation: int, num_test: int) -> dict[st
 
 @torch.inference_mode()
 def _predict(
-    module: nn.Module,
-    preprocessing: Preprocessing,
-    images: Tensor,
-    batch_size: int,
-    progress: Progress = no_progress,
+    module: nn.Module, preprocessing: Preprocessing, images: Tensor, batch_size: int, progress: Progress = no_progress
 ) -> Tensor:
     """Predicted classes ``(N,)`` on the CPU, of uint8 pictures ``(N, C, H, W)``."""
     device = next(module.parameters()).device

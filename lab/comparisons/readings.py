@@ -43,12 +43,7 @@ class Reading:
 
 
 def mean_interval(
-    values: Sequence[float],
-    low: float = -math.inf,
-    high: float = math.inf,
-    *,
-    below: float = 0.0,
-    above: float = 0.0,
+    values: Sequence[float], low: float = -math.inf, high: float = math.inf, *, below: float = 0.0, above: float = 0.0
 ) -> dict:
     """Mean and Student's 95 % interval for it, the seeds being the sample: ``{mean, low, high}``.
 

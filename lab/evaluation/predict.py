@@ -208,12 +208,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def frame_picture(
-    image: Image.Image,
-    prep: Preprocessing,
-    framing: Framing,
-    boundary: str,
-    margin: int,
-    rng: np.random.Generator,
+    image: Image.Image, prep: Preprocessing, framing: Framing, boundary: str, margin: int, rng: np.random.Generator
 ) -> Extended:
     """The pixels ``(C, H, W)`` in [0, 1] that windows are cut from.
 

@@ -19,18 +19,7 @@ import numpy as np
 from analysis.errors import MessageProgress, UserError
 from models.weights import WeightsFile, download
 
-CATEGORIES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+CATEGORIES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BINARY_FOLDER, PYTHON_FOLDER = Path("cifar-10-batches-bin"), Path("cifar-10-batches-py")
 TRAIN_NAMES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_NAME = "test_batch"

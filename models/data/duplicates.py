@@ -85,10 +85,7 @@ class NearDuplicates:
 
 
 def find_near_duplicates(
-    dataset: Dataset,
-    *,
-    max_distance: int = MAX_DISTANCE,
-    progress: MessageProgress = lambda fraction, message: None,
+    dataset: Dataset, *, max_distance: int = MAX_DISTANCE, progress: MessageProgress = lambda fraction, message: None
 ) -> NearDuplicates:
     """Finds pictures that look alike in different splits or classes; those of one plain colour are left out.
 
@@ -127,8 +124,7 @@ def find_near_duplicates(
                 found = copies.add(one, other, *(values[~differ] for values in pairs))
                 held_out |= found[1] | (found[0] if one != "train" else set())
     return NearDuplicates(
-        *(tuple(copies.pairs), copies.count, len(held_out)),
-        *(tuple(two_labels.pairs), len(two_labels.ids)),
+        *(tuple(copies.pairs), copies.count, len(held_out)), *(tuple(two_labels.pairs), len(two_labels.ids))
     )
 
 

@@ -20,12 +20,7 @@ CATEGORIES = (
     "bag",
     "ankle boot",
 )
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 SIDE = 28
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts the files."""
@@ -49,10 +44,7 @@ def load_fashion_mnist(data_root: str | Path) -> tuple[Arrays, Arrays]:
     """
     paths = find_files(data_root) or _download(Path(data_root))
     train_images, train_labels, test_images, test_labels = (_read_idx(path) for path in paths)
-    for images, labels, path in (
-        (train_images, train_labels, paths[1]),
-        (test_images, test_labels, paths[3]),
-    ):
+    for images, labels, path in ((train_images, train_labels, paths[1]), (test_images, test_labels, paths[3])):
         if len(images) != len(labels):
             raise UserError(f"{path} has {len(labels)} labels for {len(images)} images; replace the file.")
         if labels.max() >= len(CATEGORIES):

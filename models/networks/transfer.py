@@ -223,10 +223,7 @@ def prepare_mode(net: TransferNet, mode: str, step: int = 0, total_steps: int = 
 
 
 def parameter_groups(
-    net: TransferNet,
-    learning_rate: float,
-    backbone_factor: float = BACKBONE_FACTOR,
-    depth_decay: float = DEPTH_DECAY,
+    net: TransferNet, learning_rate: float, backbone_factor: float = BACKBONE_FACTOR, depth_decay: float = DEPTH_DECAY
 ) -> list[dict]:
     """Groups for an optimiser: the head, then the backbone's thirds from the last to the first.
 

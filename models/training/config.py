@@ -101,8 +101,7 @@ class TrainingConfig:
     device: Annotated[str, Choice(DEVICES)] = "auto"
     data_root: Annotated[str, Text("the path of a folder")] = "data"
     image_size: Annotated[
-        int | None,
-        Integer(8, 512, help="Side in pixels; if not given, that of --start-from or the data set's own."),
+        int | None, Integer(8, 512, help="Side in pixels; if not given, that of --start-from or the data set's own.")
     ] = None
     shapes: Annotated[ShapesConfig, Nested(ShapesConfig)] = field(default_factory=ShapesConfig)
     train_limit: Annotated[int | None, Integer(1, 10**9, help="Use only so many training pictures.")] = None

@@ -11,7 +11,7 @@ from analysis.errors import UserError
 
 NEVER = 2**62
 _CAUSES = {
-    "fp16": "the loss may have left the range of half precision; use bfloat16 or float32, or a smaller learning rate",
+    "fp16": "the loss may have left the range of half precision; use bfloat16 or float32, or a smaller learning rate"
 }
 
 
