@@ -5,9 +5,9 @@ every configuration refuses bad values with the same kind of sentence.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_args
+from typing import TYPE_CHECKING, Any, Self, TypeVar, dataclass_transform, get_args
 
 import pydantic.dataclasses
 from pydantic import ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo
@@ -237,6 +237,32 @@ def _describe(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     refusal = problem.get("ctx", {}).get("error")
     return str(refusal) if isinstance(refusal, UserError) else f"{problem['loc'][-1]}: {problem['msg']}."
+
+
+class Stored:
+    """A configuration that is kept in files."""
+
+    def to_dict(self) -> dict:
+        """A JSON-ready dictionary."""
+        config: Any = self
+        return {entry.name: to_plain(getattr(self, entry.name)) for entry in fields(config)}
+
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        """The inverse of :meth:`to_dict`, for values from a file. Raises UserError: as for :func:`build_config`."""
+        config_class: Any = cls
+        return build_config(config_class, values)
+
+
+def to_plain(value: Any) -> Any:
+    """Settings, and tables and lists of them, as JSON has them."""
+    if isinstance(value, Stored):
+        return value.to_dict()
+    if is_dataclass(value):
+        return {entry.name: to_plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: to_plain(entry) for name, entry in value.items()}
+    return [to_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def list_settings(config_class: "type[DataclassInstance]") -> dict[str, Setting]:

@@ -1,10 +1,10 @@
 """What a comparison of matched arms is told: a base configuration, and what each arm changes in it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import PlainValidator
 
@@ -16,6 +16,7 @@ from models.settings import (
     Flag,
     Integer,
     Nested,
+    Stored,
     Text,
     build_config,
     check_choice,
@@ -190,7 +191,7 @@ _ShortText = Annotated[str, Text(f"a text of at most {MAX_TEXT} characters", max
 
 
 @checked_dataclass
-class ArmsConfig:
+class ArmsConfig(Stored):
     """Everything that decides the outcome of a comparison, checked when it is made.
 
     Every arm is trained with ``seeds`` seeds, from the base's own on; the first arm is what the others are compared
@@ -222,28 +223,9 @@ class ArmsConfig:
         """One after the other, from the base's."""
         return tuple(range(self.base.seed, self.base.seed + self.seeds))
 
-    def to_dict(self) -> dict:
-        """A JSON-ready dictionary."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        arms = [{"name": arm.name, "title": arm.title, "changes": _to_plain(arm.changes)} for arm in self.arms]
-        return {**values, "base": self.base.to_dict(), "arms": arms}
-
     @classmethod
-    def from_dict(cls, values: object) -> "ArmsConfig":
-        """The inverse of :meth:`to_dict`, for values from a file.
-
-        Raises:
-            UserError: A name is missing or unknown, or a value out of range.
-        """
+    def from_dict(cls, values: object) -> Self:
+        """See :meth:`models.settings.Stored.from_dict`."""
         if not isinstance(values, dict) or not {"base", "arms"} <= values.keys():
             raise UserError("The settings of a comparison must have a base and arms.")
-        return build_config(cls, values)
-
-
-def _to_plain(value: object) -> object:
-    """As JSON would have it."""
-    if isinstance(value, Mapping):
-        return {name: _to_plain(entry) for name, entry in value.items()}
-    if hasattr(value, "to_dict"):
-        return value.to_dict()
-    return [_to_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return super().from_dict(values)

@@ -1,6 +1,5 @@
 """What a repair bench is told."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 from pydantic import PlainValidator
@@ -10,7 +9,7 @@ from analysis.errors import UserError
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
 from models.networks.repairs import ARMS
-from models.settings import Choice, Integer, Nested, Number, Text, build_config, check_choice, checked_dataclass
+from models.settings import Choice, Integer, Nested, Number, Stored, Text, check_choice, checked_dataclass
 
 BOUNDARIES = PROTOCOLS["exact"].boundaries
 
@@ -25,7 +24,7 @@ def _read_arms(arms: object) -> tuple[str, ...]:
 
 
 @checked_dataclass
-class RepairConfig:
+class RepairConfig(Stored):
     """Everything that decides the outcome of a repair bench, checked when it is made.
 
     ``start_from`` is a run ("run/NAME"), "fashion_cnn" or a ResNet of torchvision; each of ``arms`` is a key of
@@ -55,16 +54,3 @@ class RepairConfig:
     boundary: Annotated[str, Choice(BOUNDARIES)] = "circular"
     data_root: Annotated[str, Text("a name or a path", min_length=1)] = "data"
     device: Annotated[str, Choice(DEVICES)] = "auto"
-
-    def to_dict(self) -> dict:
-        """A JSON-ready dictionary."""
-        return {**asdict(self), "arms": list(self.arms)}
-
-    @classmethod
-    def from_dict(cls, values: object) -> "RepairConfig":
-        """The inverse of :meth:`to_dict`, for values from a file.
-
-        Raises:
-            UserError: An unknown name or a value out of range.
-        """
-        return build_config(cls, values)

@@ -1,7 +1,7 @@
 """What an evaluation over a data set is told."""
 
-from dataclasses import asdict, field
-from typing import Annotated
+from dataclasses import field
+from typing import Annotated, Self
 
 from pydantic import PlainValidator
 
@@ -10,7 +10,7 @@ from analysis.errors import UserError
 from analysis.shift.move import BOUNDARIES
 from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
-from models.settings import Choice, Flag, Integer, Nested, Number, Text, build_config, checked_dataclass
+from models.settings import Choice, Flag, Integer, Nested, Number, Stored, Text, checked_dataclass
 
 
 def _read_models(models: object) -> tuple[str, ...]:
@@ -22,7 +22,7 @@ def _read_models(models: object) -> tuple[str, ...]:
 
 
 @checked_dataclass
-class EvaluationConfig:
+class EvaluationConfig(Stored):
     """Everything that decides the outcome of an evaluation, checked when it is made.
 
     ``data`` is ``fashion_mnist``, ``cifar10``, ``shapes`` or the path of a folder or zip; ``boundary``,
@@ -64,17 +64,9 @@ class EvaluationConfig:
                 f"The protocol {self.protocol} works with boundary {' or '.join(allowed)}, not {self.boundary}."
             )
 
-    def to_dict(self) -> dict:
-        """A JSON-ready dictionary."""
-        return {**asdict(self), "models": list(self.models)}
-
     @classmethod
-    def from_dict(cls, values: object) -> "EvaluationConfig":
-        """The inverse of :meth:`to_dict`, for values from a file.
-
-        Raises:
-            UserError: An unknown name or a value out of range.
-        """
+    def from_dict(cls, values: object) -> Self:
+        """See :meth:`models.settings.Stored.from_dict`."""
         if isinstance(values, dict) and "models" not in values:
             raise UserError("models must be a list of names.")
-        return build_config(cls, values)
+        return super().from_dict(values)

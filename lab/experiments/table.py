@@ -6,9 +6,9 @@ smaller, table. A run that was stopped keeps what it has, and goes on from there
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from analysis.errors import Cancelled, Progress, UserError, no_progress
 from lab.documents import read_measurements
@@ -22,7 +22,7 @@ from models.runs.queue import device_turn
 from models.runs.run import check_name, next_name
 from models.runs.stop import StopRequest
 from models.runs.writer import RunWriter
-from models.settings import build_config, check_choice
+from models.settings import Stored, build_config, check_choice, to_plain
 
 Publish = Callable[[dict, Callable[[], dict]], None]
 """Given each new measurement, and what makes the document so far: summing up again and again takes its time."""
@@ -88,7 +88,7 @@ class Experiment:
         measured: list[dict] = []
 
         def document(state: str) -> dict:
-            facts = {"experiment": self.name, "title": self.title, "config": _to_plain(config), "state": state}
+            facts = {"experiment": self.name, "title": self.title, "config": to_plain(config), "state": state}
             found = self.summarize(config, measured)
             kept = {"rows": found["rows"][:MAX_KEPT], "measurements": measured[:MAX_KEPT]}
             numbers = {"num_measurements": len(measured), "seconds": time.perf_counter() - started}
@@ -162,7 +162,7 @@ EXPERIMENTS = {
 
 
 @dataclass(frozen=True)
-class ExperimentConfig:
+class ExperimentConfig(Stored):
     """Which experiment with which settings: the config.json of a run; ``settings`` may be given as a dictionary."""
 
     experiment: str
@@ -174,20 +174,12 @@ class ExperimentConfig:
         if not isinstance(self.settings, kind):
             object.__setattr__(self, "settings", build_config(kind, self.settings))
 
-    def to_dict(self) -> dict:
-        """A JSON-ready dictionary."""
-        return {"experiment": self.experiment, "settings": _to_plain(self.settings)}
-
     @classmethod
-    def from_dict(cls, values: object) -> "ExperimentConfig":
-        """The inverse of :meth:`to_dict`, for values from a file.
-
-        Raises:
-            UserError: An unknown name or a value out of range.
-        """
+    def from_dict(cls, values: object) -> Self:
+        """See :meth:`models.settings.Stored.from_dict`."""
         if not isinstance(values, dict) or "experiment" not in values:
             raise UserError(f"The settings must name an experiment: {', '.join(EXPERIMENTS)}.")
-        return build_config(cls, values)
+        return super().from_dict(values)
 
 
 def configure(experiment: str, settings: dict, *, full: bool = False) -> ExperimentConfig:
@@ -198,10 +190,6 @@ def configure(experiment: str, settings: dict, *, full: bool = False) -> Experim
     """
     check_choice("experiment", experiment, EXPERIMENTS)
     return ExperimentConfig(experiment, (EXPERIMENTS[experiment].full if full else {}) | settings)
-
-
-def _to_plain(settings: Any) -> dict:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 
 def place_run(runs_root: str | Path, config: ExperimentConfig, name: str | None = None) -> Path:

@@ -1,6 +1,6 @@
 """What a training is told."""
 
-from dataclasses import asdict, field
+from dataclasses import field
 from typing import Annotated
 
 from pydantic import PlainValidator
@@ -13,7 +13,19 @@ from models.data.shapes import ShapesConfig
 from models.devices import DEVICES
 from models.networks.options import FROM_DATA
 from models.networks.table import ARCHITECTURES
-from models.settings import Choice, Flag, Integer, Nested, Number, Text, build_config, check_choice, checked_dataclass
+from models.settings import (
+    Choice,
+    Flag,
+    Integer,
+    Nested,
+    Number,
+    Stored,
+    Text,
+    build_config,
+    check_choice,
+    checked_dataclass,
+    to_plain,
+)
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS
 from models.training.trackers import TRACKERS
@@ -45,7 +57,7 @@ def _read_trackers(trackers: object) -> tuple[str, ...]:
 
 
 @checked_dataclass
-class TrainingConfig:
+class TrainingConfig(Stored):
     """Everything that decides the outcome of a training, checked when it is made.
 
     Two are equal if they mean the same training, whether or not they name options that have their defaults.
@@ -159,16 +171,4 @@ class TrainingConfig:
 
     def to_dict(self) -> dict:
         """A JSON-ready dictionary; it names all options of the network, so that other defaults do not change it."""
-        values, network = asdict(self), self._any_network().chosen
-        values["model"] = {name: list(v) if isinstance(v, tuple) else v for name, v in network.items()}
-        values["trackers"] = list(self.trackers)
-        return values
-
-    @classmethod
-    def from_dict(cls, values: object) -> "TrainingConfig":
-        """The inverse of :meth:`to_dict`, for values from a file.
-
-        Raises:
-            UserError: An unknown name or a value out of range.
-        """
-        return build_config(cls, values)
+        return super().to_dict() | {"model": to_plain(self._any_network().chosen)}

@@ -9,7 +9,7 @@ already on the screen.
 
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 from typing import Annotated, Any
 
 import torch
@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from analysis.errors import UserError
 from models.data.augment import motion, values
 from models.data.augment.motion import shift_circular, shift_zero
-from models.settings import Number, build_config, check_integer, checked_dataclass
+from models.settings import Number, Stored, check_integer, checked_dataclass
 
 MAX_PREVIEW = 64
 """Most versions of one picture in a preview."""
@@ -33,10 +33,10 @@ Strength = Annotated[float, _Strength(0, 1)]
 
 
 @checked_dataclass
-class AugmentConfig:
+class AugmentConfig(Stored):
     """Strengths from 0, which is off, to 1, in the order of application; ``TRANSFORMS`` says what they mean.
 
-    A value with equality and a hash; ``to_dict`` and ``from_dict`` are its form in files.
+    A value with equality and a hash; of a file's strengths, those left out are off.
     """
 
     crop: Strength = 0.0
@@ -51,19 +51,6 @@ class AugmentConfig:
     def __bool__(self) -> bool:
         """Whether anything is on."""
         return any(astuple(self))
-
-    def to_dict(self) -> dict[str, float]:
-        """Every strength by name."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, strengths: object) -> "AugmentConfig":
-        """The configuration of strengths by name, which may come from a file; those left out are off.
-
-        Raises:
-            UserError: Not a dictionary, an unknown name, or a strength outside 0 to 1.
-        """
-        return build_config(cls, strengths)
 
 
 @dataclass(frozen=True)
