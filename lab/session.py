@@ -5,9 +5,7 @@ frozen dataclasses; ``to_json`` of a result is the document that the command lin
 """
 
 import hashlib
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -33,6 +31,7 @@ from analysis.network.predict import (
 )
 from analysis.shift import move
 from analysis.shift.circular import CircularPadding
+from lab.lru import RecentResults
 from lab.references import find_levels
 from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
@@ -81,8 +80,6 @@ class Lab:
     registry: Registry = field(init=False)
     models: ModelCache = field(init=False)
     _facts: dict[tuple[str, int], Facts] = field(init=False, default_factory=dict)
-    _explanations: OrderedDict[tuple, Explanation] = field(init=False, default_factory=OrderedDict)
-    _guard: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self):
         # In full, for programs that it starts work in another folder.
@@ -90,6 +87,7 @@ class Lab:
         self.runs_root = Path(self.runs_root).resolve()
         self.registry = Registry(self.runs_root)
         self.models = ModelCache(self.registry, self.device)
+        self._explanations: RecentResults[Explanation] = RecentResults(MAX_EXPLANATIONS)
 
     def classify(
         self, image: Image.Image, model: str, top: int = 5, progress: Progress = no_progress
@@ -197,11 +195,10 @@ class Lab:
             pixels = loaded.spec.preprocessing.to_pixels(image)
             digest = hashlib.sha256(pixels.numpy().tobytes()).digest()
             key = (digest, model, loaded.spec.version, method, target, layer)
-            with self._guard:
-                kept = self._explanations.get(key)
-                if kept is not None:
-                    self._explanations.move_to_end(key)
-            found = kept or self._keep(key, self._explain(loaded, pixels, method, target, layer, progress))
+            found = self._explanations.get(key)
+            if found is None:
+                found = self._explain(loaded, pixels, method, target, layer, progress)
+                self._explanations.keep(key, found, 1)
             notes = loaded.spec.preprocessing.list_notes(image)
             return found if found.notes == notes else replace(found, notes=notes)
 
@@ -213,13 +210,6 @@ class Lab:
         result = methods.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress)
         prediction = Prediction(index, loaded.spec.categories[index], float(probabilities[index]))
         return Explanation(loaded.spec, pixels, prediction, index == best, result)
-
-    def _keep(self, key: tuple, explanation: Explanation) -> Explanation:
-        with self._guard:
-            self._explanations[key] = explanation
-            while len(self._explanations) > MAX_EXPLANATIONS:
-                self._explanations.popitem(last=False)
-        return explanation
 
     def extract(self, image: Image.Image, model: str, layer: str) -> Tensor:
         """The feature map ``(C, h, w)`` of one layer, on the CPU."""

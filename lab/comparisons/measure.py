@@ -77,8 +77,7 @@ def measure_accuracy(
         split: Pictures, evenly thinned out where there are too many.
         batch_size: Of its training, which there was memory for: no more go through it at a time.
     """
-    count = min(len(split), MAX_TRAIN_PICTURES)
-    split = split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
+    split = _thin_out(split, MAX_TRAIN_PICTURES)
     predicted = _predict(module, preprocessing, split.images, batch_size, progress)
     return float((predicted == split.labels).double().mean())
 
@@ -88,22 +87,20 @@ def measure_translation(
     preprocessing: Preprocessing,
     split: Split,
     *,
-    num_pictures: int = NUM_MOVED,
-    max_shift: int = MAX_SHIFT,
     boundary: str = BOUNDARY,
     batch_size: int = MAX_CHUNK,
     progress: Progress = no_progress,
 ) -> Translation:
-    """Tests a network on pictures moved by all whole shifts up to ``max_shift`` pixels each way.
+    """Tests a network on pictures moved by all whole shifts up to ``MAX_SHIFT`` pixels each way.
 
     Args:
-        split: Where ``num_pictures`` are taken from, at even distances.
+        split: Where ``NUM_MOVED`` are taken from, at even distances.
         boundary: A key of ``analysis.shift.move.BOUNDARIES`` other than "crop".
     """
-    count = min(len(split), num_pictures)
-    split = split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
-    scene = extend(split.images, max_shift, boundary, [255 * value for value in preprocessing.mean])
-    shifts = [(dx, dy) for dy in range(-max_shift, max_shift + 1) for dx in range(-max_shift, max_shift + 1)]
+    split = _thin_out(split, NUM_MOVED)
+    scene = extend(split.images, MAX_SHIFT, boundary, [255 * value for value in preprocessing.mean])
+    reach = range(-MAX_SHIFT, MAX_SHIFT + 1)
+    shifts = [(dx, dy) for dy in reach for dx in reach]
     answers = []
     for number, (dx, dy) in enumerate(shifts):
         progress(number, len(shifts))
@@ -124,6 +121,12 @@ def count_answers(num_train: int, num_validation: int, num_test: int) -> dict[st
         "consistency": moved * shifts * (shifts - 1) // 2,
         "shifted_accuracy": moved * shifts,
     }
+
+
+def _thin_out(split: Split, most: int) -> Split:
+    """At most so many of the pictures, at even distances."""
+    count = min(len(split), most)
+    return split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
 
 
 @torch.inference_mode()

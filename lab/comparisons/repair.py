@@ -15,7 +15,6 @@ from lab.comparisons.repair_config import RepairConfig
 from lab.comparisons.repair_measure import compare_models
 from lab.comparisons.train import train_arm
 from lab.session import Lab
-from models.data.datasets import load_dataset
 from models.networks.repairs import Arm, find_arm
 from models.networks.resnet import BUILDERS
 from models.ordinary_files import read_json
@@ -25,7 +24,8 @@ from models.runs.queue import device_turn
 from models.runs.run import read_run
 from models.runs.stop import StopRequest
 from models.runs.writer import RunWriter
-from models.training.run import TrainingConfig
+from models.training.config import TrainingConfig
+from models.training.run import load_data
 from models.training.warm_start import Start, find_start
 
 SUMMARY = ("arm", "run", "circular_logit_error")
@@ -99,8 +99,7 @@ def _common_training(config: RepairConfig, start: Start, runs_root: Path) -> Tra
         run, _, _ = start.name.removeprefix(RUN_PREFIX).partition("@")
         before = TrainingConfig.from_dict(read_json(read_run(runs_root, run).path / "config.json"))
         if before.dataset == config.dataset:
-            seed = before.seed if before.split_seed is None else before.split_seed
-            known = {"split_seed": seed, "shapes": before.shapes}
+            known = {"split_seed": before.data_seed, "shapes": before.shapes}
     if config.shapes is not None:
         known["shapes"] = config.shapes
     # torchvision's networks take pictures of any size: the data set's own is enough.
@@ -123,14 +122,7 @@ def _common_training(config: RepairConfig, start: Start, runs_root: Path) -> Tra
 def _compare(
     lab: Lab, config: RepairConfig, treatments: Sequence[Treatment], run_dir: Path, progress: Progress
 ) -> dict:
-    training = treatments[0].training
-    dataset = load_dataset(
-        training.dataset,
-        data_root=training.data_root,
-        seed=training.seed if training.split_seed is None else training.split_seed,
-        image_size=training.image_size,
-        shapes=training.shapes,
-    )
+    dataset = load_data(treatments[0].training)
     models = [RUN_PREFIX + treatment.run for treatment in treatments]
     compared = compare_models(lab, models, dataset, config, run_dir, progress)
     arms = [

@@ -166,7 +166,7 @@ class _Comparison:
             return found | {"counted": count_answers(len(pictures), len(dataset.validation), len(dataset.test))}
 
     def _open(self, config: TrainingConfig) -> Dataset:
-        key = (config.seed if config.split_seed is None else config.split_seed, config.picture_size)
+        key = (config.data_seed, config.picture_size)
         if self._data is None or self._data[0] != key:
             self._data = (key, open_data(config))
         return self._data[1]

@@ -146,6 +146,11 @@ class TrainingConfig(Stored):
         return isinstance(other, TrainingConfig) and self.to_dict() == other.to_dict()
 
     @property
+    def data_seed(self) -> int:
+        """What divides the data, and draws them."""
+        return self.seed if self.split_seed is None else self.split_seed
+
+    @property
     def picture_size(self) -> int:
         """Side of the pictures in pixels: what was asked for, else what the network prefers, else the data set's."""
         if self.image_size is not None:

@@ -190,7 +190,7 @@ def load_data(config: TrainingConfig, progress: MessageProgress | None = None) -
     dataset = load_dataset(
         config.dataset,
         data_root=config.data_root,
-        seed=config.seed if config.split_seed is None else config.split_seed,
+        seed=config.data_seed,
         image_size=config.picture_size,
         shapes=config.shapes,
         progress=progress,

@@ -332,8 +332,9 @@ def test_an_explanation_is_computed_once(fresh, sneaker):
     assert not torch.equal(others[3].attribution.values, others[4].attribution.values)
 
 
-def test_kept_explanations_are_bounded(fresh, sneaker, monkeypatch):
-    monkeypatch.setattr(session, "MAX_EXPLANATIONS", 3)
+def test_kept_explanations_are_bounded(fresh, sneaker):
+    assert fresh._explanations.max_bytes == session.MAX_EXPLANATIONS
+    fresh._explanations.max_bytes = 3
     kept = [fresh.explain(sneaker, "fashion_cnn", "saliency", target=target) for target in range(5)]
     assert len(fresh._explanations) == 3
     assert fresh.explain(sneaker, "fashion_cnn", "saliency", target=4) is kept[4]
