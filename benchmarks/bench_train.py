@@ -38,8 +38,8 @@ from models.data.fashion_mnist import FILES, find_files
 from models.determinism import reproducible
 from models.networks.table import ARCHITECTURES
 from models.runs.memory import keep_freed_memory
-from models.runs.run import create_run
 from models.runs.stop import StopRequest
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 from models.training.cuda_graphs import record_passes
 from models.training.loop import Trainer

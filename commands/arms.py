@@ -9,7 +9,7 @@ import typer
 from analysis.errors import UserError
 from commands.app import DeviceOption, JsonOption, app, data_root, environment, print_json, runs_root
 from lab.comparisons.claims import PRESETS, configure_preset
-from lab.comparisons.report import MEASURES
+from lab.comparisons.sentences import MEASURES
 from lab.comparisons.variations import VARIATIONS, vary
 from models.data.datasets import full_path
 from models.runs.run import check_name

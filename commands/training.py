@@ -29,7 +29,8 @@ from models.data.shapes import ShapesConfig
 from models.networks.options import list_options
 from models.networks.repairs import ARMS
 from models.networks.table import ARCHITECTURES
-from models.runs.run import check_name, create_run
+from models.runs.run import check_name
+from models.runs.submit import create_run
 from models.settings import check_choice
 from models.training.config import TrainingConfig
 from models.training.run import train as start_training

@@ -21,7 +21,8 @@ from models.runs.files import open_to_add, write_json
 from models.runs.job import Job
 from models.runs.memory import keep_freed_memory
 from models.runs.process import end_process, record_process
-from models.runs.run import UNFINISHED, Run, create_run, delete_run, list_runs, next_name, read_run, request_stop
+from models.runs.run import UNFINISHED, Run, delete_run, list_runs, read_run, request_stop
+from models.runs.submit import create_run, next_name
 from models.runs.worker import PRELOADED, PROJECT_ROOT, Launcher
 from models.settings import check_choice
 from models.terminal import printable_output

@@ -1,4 +1,4 @@
-"""The parts that a document of each kind of work must have, and of which kind: those that the page shows.
+"""The parts, and their kinds, that documents must have for the page to show them; the tables say of which work.
 
 Whatever else a document has is not looked at. Imported where it is first needed, as pydantic takes its time.
 """
@@ -34,39 +34,27 @@ class Estimate(Interval):
 
 
 class Measured(Interval):
-    """A value that is always there."""
-
     value: Number
 
 
 class Mean(Interval):
-    """Over repetitions."""
-
     mean: Number
 
 
 class Spread(BaseModel):
-    """Over repetitions."""
-
     mean: Number
     std: Number
 
 
 class Distance(Estimate):
-    """A point of a curve over distances."""
-
     distance: Number
 
 
 class Phase(Estimate):
-    """A point of a curve over phases."""
-
     phase: Number
 
 
 class Curves(BaseModel):
-    """Of one model."""
-
     distance: list[Distance]
     phase: list[Phase]
 
@@ -88,16 +76,12 @@ class MeteredLayer(BaseModel):
 
 
 class Published(BaseModel):
-    """The counterpart of a result."""
-
     accuracy: Number
     consistency: Number
     source: str
 
 
 class EvaluatedModel(BaseModel):
-    """One model of an evaluation."""
-
     model: str
     num_images: int
     statistics: Statistics
@@ -108,8 +92,6 @@ class EvaluatedModel(BaseModel):
 
 
 class Pair(BaseModel):
-    """The differences of two models."""
-
     a: str
     b: str
     accuracy: Estimate
@@ -118,8 +100,6 @@ class Pair(BaseModel):
 
 
 class Protocol(BaseModel):
-    """The rule of an evaluation."""
-
     name: str
     boundary: str
     description: str
@@ -143,8 +123,6 @@ class Evaluation(BaseModel):
 
 
 class RepairedLayer(BaseModel):
-    """A layer of an arm of a repair bench."""
-
     name: str
     stride: int | None
     phase_spread: Number | None
@@ -152,8 +130,6 @@ class RepairedLayer(BaseModel):
 
 
 class RepairArm(BaseModel):
-    """An arm of a repair bench."""
-
     title: str
     run: str
     accuracy: Estimate
@@ -169,15 +145,11 @@ class Repair(BaseModel):
 
 
 class ComparedArm(BaseModel):
-    """A row of a comparison of arms."""
-
     arm: str
     title: str
 
 
 class Network(BaseModel):
-    """A trained network of a comparison."""
-
     arm: str
 
 
@@ -206,8 +178,6 @@ class ArmMeasurement(BaseModel, extra="forbid"):
 
 
 class ArmResult(BaseModel):
-    """What a finished training says of itself."""
-
     val_accuracy: Number
     test_accuracy: Number
     seconds: Number | None = None
@@ -245,8 +215,6 @@ class RangeTest(BaseModel):
 
 
 class RedGreenRow(BaseModel):
-    """A row of the experiment red_green."""
-
     title: str
     similar: Spread
     dissimilar: Spread
@@ -258,8 +226,6 @@ class RedGreenRow(BaseModel):
 
 
 class LocationBiasRow(BaseModel):
-    """A row of the experiment location_bias."""
-
     head: str
     left: Mean
     right: Mean
@@ -268,8 +234,6 @@ class LocationBiasRow(BaseModel):
 
 
 class TracesRow(BaseModel):
-    """A row of the experiment traces."""
-
     picture: str
     probabilities: list[Number]
 
@@ -291,8 +255,6 @@ ROWS: dict[str, TypeAdapter[Any]] = {
 
 
 class RedGreenMeasurement(BaseModel):
-    """A network of the experiment red_green."""
-
     convolution: str
     seed: int
     similar: Number
@@ -301,8 +263,6 @@ class RedGreenMeasurement(BaseModel):
 
 
 class LocationBiasMeasurement(BaseModel):
-    """A network of the experiment location_bias."""
-
     head: str
     seed: int
     run: str
@@ -318,8 +278,6 @@ class Unread(BaseModel):
 
 
 class Traced(BaseModel):
-    """A picture of the experiment traces."""
-
     picture: str
     window: int
     source: int

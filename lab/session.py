@@ -16,10 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from analysis.attribution import methods
-from analysis.attribution import obstacles as explainability
 from analysis.equivariance import align
 from analysis.errors import Progress, UserError, no_progress
-from analysis.network.layers import Layer, extract_features, find_layer, list_layers, outline
+from analysis.network.layers import Layer, extract_features, find_layer, outline
 from analysis.network.predict import (
     Prediction,
     find_class,
@@ -31,8 +30,8 @@ from analysis.network.predict import (
 )
 from analysis.shift import move
 from analysis.shift.circular import CircularPadding
+from lab.facts import Facts
 from lab.lru import RecentResults
-from lab.references import find_levels
 from lab.results import Classification, Explanation, FileResult, ShiftResult
 from models.cache import LoadedModel, ModelCache
 from models.data.images import open_image
@@ -46,22 +45,6 @@ MAX_EXPLANATIONS = 32
 """Explanations kept, so that another colour or opacity does not compute one again."""
 MAX_FACTS = 64
 """Models whose layers are remembered."""
-
-
-@dataclass
-class Facts:
-    """What is worked out once per loaded model."""
-
-    layers: tuple[Layer, ...]
-    obstacles: dict[str, str] | None = None
-    default_layer: str | None = None
-    levels: dict[bool, dict[str, Tensor]] = field(default_factory=dict)
-
-    def find_levels(self, loaded: LoadedModel, *, twin: bool) -> dict[str, Tensor]:
-        """:func:`lab.references.find_levels`, computed once for the model and once for its circular twin."""
-        if twin not in self.levels:
-            self.levels[twin] = find_levels(loaded, self.layers, twin=twin)
-        return self.levels[twin]
 
 
 @dataclass
@@ -80,6 +63,9 @@ class Lab:
     registry: Registry = field(init=False)
     models: ModelCache = field(init=False)
     _facts: dict[tuple[str, int], Facts] = field(init=False, default_factory=dict)
+    _explanations: RecentResults[Explanation] = field(
+        init=False, default_factory=lambda: RecentResults(MAX_EXPLANATIONS)
+    )
 
     def __post_init__(self):
         # In full, for programs that it starts work in another folder.
@@ -87,7 +73,6 @@ class Lab:
         self.runs_root = Path(self.runs_root).resolve()
         self.registry = Registry(self.runs_root)
         self.models = ModelCache(self.registry, self.device)
-        self._explanations: RecentResults[Explanation] = RecentResults(MAX_EXPLANATIONS)
 
     def classify(
         self, image: Image.Image, model: str, top: int = 5, progress: Progress = no_progress
@@ -233,12 +218,12 @@ class Lab:
     def obstacles(self, model: str) -> dict[str, str]:
         """The explanation methods that cannot work on a model, each with the reason."""
         with self.use(model) as (loaded, facts):
-            return self._check_methods(loaded, facts)
+            return facts.find_obstacles(loaded)
 
     def default_layer(self, model: str) -> str | None:
         """The last feature map that Grad-CAM can use."""
         with self.use(model) as (loaded, facts):
-            self._check_methods(loaded, facts)
+            facts.find_obstacles(loaded)
             return facts.default_layer
 
     def open_image(self, name_or_path: str | Path, progress: Progress = no_progress) -> Image.Image:
@@ -262,16 +247,8 @@ class Lab:
                 outdated = [known for known in self._facts if known[0] == model]
                 for known in outdated or list(self._facts)[: 1 - MAX_FACTS]:  # the snapshots of a run are many
                     del self._facts[known]
-                # Also warms the model up, so that the first measured forward is like the others.
-                self._facts[key] = Facts(list_layers(loaded.module, _blank_inputs(loaded)))
+                self._facts[key] = Facts.find(loaded)
             yield loaded, self._facts[key]
-
-    def _check_methods(self, loaded: LoadedModel, facts: Facts) -> dict[str, str]:
-        if facts.obstacles is None:
-            inputs = _blank_inputs(loaded)
-            facts.default_layer = explainability.default_layer(loaded.module, inputs)
-            facts.obstacles = methods.find_obstacles(loaded.module, inputs)
-        return facts.obstacles
 
     def _classify_chunk(
         self, paths: Sequence[str | Path], model: str, top: int, progress: Progress
@@ -303,8 +280,3 @@ def _move(canvas: Tensor, before: Tensor, dx: float, dy: float, boundary: str, m
     if boundary == "crop":
         return move.shift_crop(canvas, side, dx, dy)
     return move.shift_pixels(before, dx, dy, boundary, mean)
-
-
-def _blank_inputs(loaded: LoadedModel) -> Tensor:
-    prep = loaded.spec.preprocessing
-    return loaded.to_inputs(torch.full((1, prep.num_channels, prep.crop_size, prep.crop_size), 0.5))

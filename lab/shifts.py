@@ -15,7 +15,7 @@ from analysis.shift.circular import CircularPadding
 from analysis.shift.move import Extended, check_distance, extend, extend_crop
 from analysis.shift.scene import Scene
 from analysis.shift.shift_map import map_shifts, measure_agreement, to_shift_map
-from lab.references import load_references
+from lab.facts import load_references
 from lab.results import MeterReading, PictureMap
 from lab.session import Lab
 from models.cache import LoadedModel

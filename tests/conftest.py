@@ -13,7 +13,7 @@ from models.data.preprocessing import Preprocessing
 from models.data.samples import get_sample
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.files import write_bytes, write_json
-from models.runs.run import create_run
+from models.runs.submit import create_run
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import PlainValidator
 
 from analysis.errors import UserError
-from lab.comparisons.report import QUESTIONS
+from lab.comparisons.sentences import QUESTIONS
 from models.networks.mlp import FLAT_NORMS, MLPConfig
 from models.settings import (
     Choice,

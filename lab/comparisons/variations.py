@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from analysis.errors import UserError
 from lab.comparisons.config import MAX_NAME, Arm, ArmsConfig
-from lab.comparisons.report import MEASURES, QUESTIONS
+from lab.comparisons.sentences import MEASURES, QUESTIONS
 from models.data.augment.augment import TRANSFORMS
 from models.networks.options import list_options
 from models.networks.table import ARCHITECTURES

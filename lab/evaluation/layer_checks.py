@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from analysis.consistency.statistics import Ratio, Table, estimate, interval
+from analysis.consistency.statistics import estimate, interval
+from analysis.consistency.tabulate import Ratio, Table
 from analysis.equivariance.meter import LayerMeter, measure_layers
 from analysis.errors import UserError
 from analysis.network.layers import outline

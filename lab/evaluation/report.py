@@ -10,7 +10,8 @@ import torch
 
 from analysis.consistency.design import Design
 from analysis.consistency.protocols import PROTOCOLS
-from analysis.consistency.statistics import NAMES, Estimates, compare, estimate, mcnemar, tabulate
+from analysis.consistency.statistics import Estimates, compare, estimate, mcnemar
+from analysis.consistency.tabulate import NAMES, tabulate
 from analysis.consistency.votes import Votes
 from analysis.errors import UserError
 from lab.evaluation.config import EvaluationConfig

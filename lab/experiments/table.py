@@ -19,8 +19,9 @@ from models.devices import resolve_device
 from models.runs.files import append_line
 from models.runs.job import Job
 from models.runs.queue import device_turn
-from models.runs.run import check_name, next_name
+from models.runs.run import check_name
 from models.runs.stop import StopRequest
+from models.runs.submit import next_name
 from models.runs.writer import RunWriter
 from models.settings import Stored, build_config, check_choice, to_plain
 

@@ -20,7 +20,8 @@ from lab.lru import RecentResults
 from lab.runs.examples import Examples, read_examples, read_hard_examples, read_predictions
 from lab.session import Lab
 from models.registry import RUN_PREFIX
-from models.runs.run import Run, next_name
+from models.runs.run import Run
+from models.runs.submit import next_name
 from models.training.config import TrainingConfig
 from models.training.foreign_runs import plan_again
 

@@ -7,16 +7,8 @@ from pathlib import Path
 from analysis.errors import UserError
 from models.ordinary_files import read_json
 from models.runs.files import try_again, write_bytes, write_json
-from models.runs.run import (
-    BROKEN_OFF,
-    MAX_NOTES,
-    Run,
-    check_name,
-    check_settings,
-    place_last,
-    read_idle_run,
-    read_run,
-)
+from models.runs.run import BROKEN_OFF, MAX_NOTES, Run, check_name, read_idle_run, read_run
+from models.runs.submit import check_settings, place_last
 
 
 def requeue_run(run: Run) -> None:

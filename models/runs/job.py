@@ -12,8 +12,8 @@ from analysis.errors import Cancelled, UserError, is_out_of_memory
 from models.ordinary_files import read_json
 from models.problems import MAYBE_PROBLEMS, describe_problem
 from models.runs.files import write_json
-from models.runs.run import take_up_run
 from models.runs.stop import StopRequest
+from models.runs.submit import take_up_run
 from models.runs.writer import RunWriter
 
 

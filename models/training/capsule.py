@@ -22,7 +22,8 @@ from analysis.errors import UserError
 from models.checkpoints import load_checkpoint
 from models.ordinary_files import MAX_JSON_BYTES, is_ordinary, open_ordinary, read_bounded, read_json
 from models.runs.files import read_lines, try_again, write_json
-from models.runs.run import MAX_METRICS_BYTES, check_name, next_name, place_last, read_run
+from models.runs.run import MAX_METRICS_BYTES, check_name, read_run
+from models.runs.submit import next_name, place_last
 from models.settings import check_integer, check_number
 from models.training.capsule_zip import add_member, extract_members
 from models.training.provenance import check_data, describe_config, is_sha256

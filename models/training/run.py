@@ -19,8 +19,9 @@ from models.runs.changes import requeue_run
 from models.runs.job import Job, Listener, ignore, open_job
 from models.runs.process import find_process
 from models.runs.queue import device_turn
-from models.runs.run import Run, check_name, create_run, read_run
+from models.runs.run import Run, check_name, read_run
 from models.runs.stop import StopRequest
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter, SilentWriter
 from models.training.acceleration import decline
 from models.training.config import TrainingConfig

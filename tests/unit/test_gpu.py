@@ -10,8 +10,9 @@ from torch import nn
 from analysis.errors import UserError
 from lab.session import Lab
 from models.networks.parts import HEADS, NORMS, POOLING
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
 from models.runs.stop import StopRequest
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 from models.training import loop
 from models.training import setup as training_setup

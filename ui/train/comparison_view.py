@@ -5,7 +5,7 @@ from markupsafe import Markup
 from analysis.figures.curves import read_number
 from lab.comparisons.claims import PRESETS
 from lab.comparisons.config import ArmsConfig
-from lab.comparisons.report import MEASURES, QUESTIONS
+from lab.comparisons.sentences import MEASURES, QUESTIONS
 from lab.comparisons.variations import VARIATIONS, find_question
 from models.runs.run import UNFINISHED, Run
 from ui.widgets.html import format_count, note_html, sentence_html, table_html

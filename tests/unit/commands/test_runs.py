@@ -13,7 +13,8 @@ import torch
 from models.registry import Registry
 from models.runs.files import write_json
 from models.runs.process import read_clock, record_process
-from models.runs.run import create_run, list_runs, read_run
+from models.runs.run import list_runs, read_run
+from models.runs.submit import create_run
 from tests.device import DEVICE
 
 

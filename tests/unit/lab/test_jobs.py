@@ -24,7 +24,8 @@ from models.runs import worker
 from models.runs.files import write_json
 from models.runs.job import Job
 from models.runs.process import find_process
-from models.runs.run import UNFINISHED, create_run, read_run
+from models.runs.run import UNFINISHED, read_run
+from models.runs.submit import create_run
 from models.training.run import TrainingConfig
 from tests.device import DEVICE
 

@@ -11,7 +11,8 @@ from models.cache import ModelCache
 from models.data.images import open_image
 from models.data.samples import get_sample
 from models.registry import ASSETS, BUNDLED, DEFAULT_MODEL, Registry, fashion_cnn
-from models.runs.run import create_run, delete_run
+from models.runs.run import delete_run
+from models.runs.submit import create_run
 from models.zoo.lite0 import efficientnet_lite0
 from models.zoo.torchvision_zoo import torchvision_names
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from analysis.consistency.design import Settings
 from analysis.consistency.protocols import PROTOCOLS
-from analysis.consistency.statistics import NAMES, compare, estimate, mcnemar, tabulate
+from analysis.consistency.statistics import compare, estimate, mcnemar
+from analysis.consistency.tabulate import NAMES, tabulate
 from analysis.consistency.votes import Votes
 from analysis.errors import UserError
 from analysis.network.predict import find_ties, measure_margins

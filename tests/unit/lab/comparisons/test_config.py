@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from analysis.errors import UserError
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.config import Arm, ArmsConfig, DataFacts, match_mlp
-from lab.comparisons.report import QUESTIONS
+from lab.comparisons.sentences import QUESTIONS
 from lab.comparisons.variations import VARIATIONS, vary
 from models.data.datasets import DATASETS
 from models.networks.mlp import MLP, MLPConfig

@@ -16,7 +16,8 @@ from lab.documents import read_document
 from lab.session import Lab
 from models.ordinary_files import read_json
 from models.registry import Registry
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 from models.training.run import TrainingConfig, train
 from tests.device import DEVICE

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.comparisons.report import MEASURES, QUESTIONS, complete, describe, summarize, write_csv
+from lab.comparisons.report import complete, summarize, write_csv
+from lab.comparisons.sentences import MEASURES, QUESTIONS, describe
 from lab.comparisons.steps import Guessing
 
 ARMS = [{"name": "a", "title": "A", "parameters": 10}, {"name": "b", "title": "B", "parameters": 20}]

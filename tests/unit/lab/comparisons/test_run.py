@@ -26,7 +26,8 @@ from models.checkpoints import load_run_model
 from models.ordinary_files import read_json
 from models.registry import Registry
 from models.runs.files import write_json
-from models.runs.run import create_run, read_run, request_stop
+from models.runs.run import read_run, request_stop
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 from models.training.config import TrainingConfig
 from models.training.run import train

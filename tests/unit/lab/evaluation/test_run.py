@@ -20,7 +20,8 @@ from lab.evaluation.predict import Voter
 from lab.evaluation.run import JOB, _choose
 from lab.jobs import main
 from models.data.labelled import open_evaluation_data
-from models.runs.run import create_run, read_run, request_stop
+from models.runs.run import read_run, request_stop
+from models.runs.submit import create_run
 from tests.device import DEVICE
 from tests.unit.lab.evaluation.insects import value
 

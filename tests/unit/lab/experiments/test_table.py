@@ -28,7 +28,8 @@ from models.data.preprocessing import Preprocessing
 from models.networks.parts import HEADS
 from models.registry import Registry
 from models.runs.files import read_lines
-from models.runs.run import create_run, read_run, request_stop, take_up_run
+from models.runs.run import read_run, request_stop
+from models.runs.submit import create_run, take_up_run
 from models.runs.writer import RunWriter
 from tests.device import DEVICE
 

@@ -13,7 +13,8 @@ from lab.runs.corrections import FILE, add_correction, find_trained, read_correc
 from lab.runs.mistakes import Correction, open_errors
 from models.runs.changes import rename_run
 from models.runs.files import write_json
-from models.runs.run import Run, create_run, read_run
+from models.runs.run import Run, read_run
+from models.runs.submit import create_run
 from models.training.config import TrainingConfig
 
 LABELS = torch.tensor([0, 1, 2, 0])

@@ -29,7 +29,8 @@ from lab.runs.mistakes import (
 )
 from lab.session import Lab
 from models.runs.files import write_json
-from models.runs.run import Run, create_run, read_run
+from models.runs.run import Run, read_run
+from models.runs.submit import create_run
 from models.training.config import TrainingConfig
 from models.training.foreign_runs import find_dataset
 from tests.device import DEVICE

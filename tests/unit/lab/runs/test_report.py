@@ -13,7 +13,8 @@ from models.checkpoints import describe_model, pack_weights
 from models.data.preprocessing import Preprocessing
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.files import append_line, write_bytes, write_json
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 from tests.device import DEVICE
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\ud800"

@@ -8,7 +8,8 @@ import pytest
 from analysis.errors import UserError
 from models.runs.changes import rename_run, requeue_run, write_notes
 from models.runs.files import write_json
-from models.runs.run import MAX_NOTES, create_run, list_runs, read_run
+from models.runs.run import MAX_NOTES, list_runs, read_run
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 
 

@@ -9,7 +9,8 @@ import torch
 
 from analysis.errors import Cancelled, UserError
 from models.runs.job import Job, open_job
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 
 PROBLEMS = [
     torch.OutOfMemoryError("CUDA out of memory."),

@@ -22,7 +22,8 @@ from models.runs.process import (
     record_process,
     seconds_since,
 )
-from models.runs.run import create_run, delete_run, list_runs, read_run
+from models.runs.run import delete_run, list_runs, read_run
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 
 STEPS = (-86400.0, -90.0, 90.0, 86400.0)

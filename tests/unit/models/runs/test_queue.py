@@ -6,8 +6,9 @@ import threading
 from models.runs import queue as module
 from models.runs.process import record_process
 from models.runs.queue import _is_first, device_turn, jobs_before, queue_place
-from models.runs.run import create_run, list_runs, request_stop
+from models.runs.run import list_runs, request_stop
 from models.runs.stop import StopRequest
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 
 

@@ -17,8 +17,9 @@ from models.runs import run as runs
 from models.runs import writer as run_writer
 from models.runs.files import append_line, overwrite_json, read_lines, write_json
 from models.runs.process import record_process
-from models.runs.run import check_name, create_run, delete_run, list_runs, next_name, read_run, request_stop
+from models.runs.run import check_name, delete_run, list_runs, read_run, request_stop
 from models.runs.status import ENTRIES
+from models.runs.submit import create_run, next_name
 from models.runs.writer import RunWriter, SilentWriter
 
 FILES = (

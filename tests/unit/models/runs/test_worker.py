@@ -12,7 +12,8 @@ import pytest
 
 from models.runs import worker as module
 from models.runs.process import find_process
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 from models.runs.worker import PROJECT_ROOT, Launcher
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a launcher")

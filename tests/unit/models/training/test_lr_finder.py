@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from lab.documents import read_document
 from lab.jobs import main
 from models.data.datasets import load_dataset
-from models.runs.run import create_run, read_run, request_stop
+from models.runs.run import read_run, request_stop
 from models.runs.stop import StopRequest
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 from models.training import lr_finder
 from models.training.config import TrainingConfig

@@ -19,7 +19,8 @@ from models.data.datasets import load_dataset
 from models.data.shapes import ShapesConfig
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.files import read_lines, write_bytes
-from models.runs.run import create_run, read_run, request_stop
+from models.runs.run import read_run, request_stop
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 from models.training import loop, recorder
 from models.training.recorder import (

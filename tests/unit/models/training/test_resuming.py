@@ -21,7 +21,8 @@ from models.ordinary_files import read_json
 from models.runs import changes as run_changes
 from models.runs.files import write_json
 from models.runs.process import record_process
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 from models.training import loop, recorder
 from models.training.resume import RESUME_FILE, read_resume_point, save_resume_point

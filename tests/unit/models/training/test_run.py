@@ -22,7 +22,8 @@ from models.data.shapes import ShapesConfig
 from models.ordinary_files import read_json
 from models.runs import files as run_files
 from models.runs.process import record_process
-from models.runs.run import create_run, read_run, request_stop
+from models.runs.run import read_run, request_stop
+from models.runs.submit import create_run
 from models.training import loop
 from models.training import run as training
 from models.training.foreign_runs import plan_again

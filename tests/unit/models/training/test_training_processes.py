@@ -20,7 +20,8 @@ from commands.app import app
 from models.checkpoints import load_run_model
 from models.data.shapes import ShapesConfig
 from models.runs.process import find_process, record_process
-from models.runs.run import create_run, read_run, request_stop
+from models.runs.run import read_run, request_stop
+from models.runs.submit import create_run
 from models.training.config import TrainingConfig
 from models.training.resume import RESUME_FILE
 from models.training.run import train

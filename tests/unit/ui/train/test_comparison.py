@@ -10,7 +10,8 @@ from lab.comparisons.claims import PRESETS
 from lab.comparisons.config import ArmsConfig
 from lab.comparisons.report import summarize, write_csv
 from models.runs.files import write_json
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 from ui.train.comparison_view import describe_preset, describe_variation, describe_verdict, read_curves, tabulate
 
 CONFIG = ArmsConfig.from_dict(

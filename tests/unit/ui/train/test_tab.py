@@ -6,7 +6,8 @@ import pytest
 from lab.jobs import JobManager
 from lab.session import Lab
 from models.runs.files import write_json
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from tests.panels import refresh

@@ -12,7 +12,8 @@ from lab.jobs import JobManager
 from lab.session import Lab
 from models.runs.files import write_json
 from models.runs.process import find_process, read_clock, record_process
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 from tests.device import DEVICE
 from ui.services import Services
 from ui.widgets.job_view import build_job_view

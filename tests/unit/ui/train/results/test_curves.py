@@ -11,7 +11,8 @@ from lab.jobs import JobManager
 from lab.session import Lab
 from models.runs.files import write_bytes, write_json
 from models.runs.process import read_clock, record_process
-from models.runs.run import STATES, Run, create_run
+from models.runs.run import STATES, Run
+from models.runs.submit import create_run
 from tests.device import DEVICE
 from tests.panels import refresh
 from tests.unit.ui.widgets.test_html import EVIL, Reader

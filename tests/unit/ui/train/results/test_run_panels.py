@@ -16,7 +16,8 @@ from lab.session import Lab
 from models.checkpoints import pack_weights
 from models.runs.files import write_json
 from models.runs.process import record_process
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from tests.panels import refresh

@@ -14,7 +14,8 @@ from lab.session import Lab
 from models import onnx_export
 from models.registry import DEFAULT_MODEL
 from models.runs.files import write_bytes, write_json
-from models.runs.run import STATES, create_run, read_run
+from models.runs.run import STATES, read_run
+from models.runs.submit import create_run
 from models.training.resume import RESUME_FILE
 from tests.device import DEVICE
 from tests.panels import refresh

@@ -11,7 +11,8 @@ from lab.jobs import JobManager
 from lab.session import Lab
 from models.runs.files import write_json
 from models.runs.process import record_process
-from models.runs.run import create_run, read_run
+from models.runs.run import read_run
+from models.runs.submit import create_run
 from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS
 from tests.device import DEVICE

@@ -1,12 +1,11 @@
-"""What models are compared with."""
+"""What is known of a loaded model, and what models are compared with."""
 
 import pytest
 import torch
 from torch import nn
 
 from analysis.shift.circular import CircularPadding
-from lab import references
-from lab.references import find_references
+from lab.facts import NUM_REFERENCES, find_references, load_references
 from lab.session import Lab
 from models.data.images import open_image
 from models.data.preprocessing import Preprocessing
@@ -28,7 +27,7 @@ def test_references_are_pictures_of_the_models_kind(channels, trained_on, kind):
     prep = Preprocessing(crop_size=8, resize_size=8, mean=(0.5,) * channels, std=(0.5,) * channels)
     found = find_references(ModelSpec("own", "test", 1, ("a",), prep, nn.Identity, trained_on))
     assert found == [sample.path for sample in list_samples().values() if sample.kind == kind][: len(found)]
-    assert len(found) == references.NUM_REFERENCES
+    assert len(found) == NUM_REFERENCES
 
 
 @pytest.mark.parametrize("twin", [False, True], ids=["as_trained", "twin"])
@@ -52,8 +51,8 @@ def test_levels_are_the_means_over_the_references(tmp_path, twin):
 
 def test_levels_are_worked_out_once_per_model(tmp_path, monkeypatch):
     lab, asked = Lab(device=DEVICE, runs_root=tmp_path), []
-    load = references.load_references
-    monkeypatch.setattr(references, "load_references", lambda loaded: asked.append(loaded.spec.name) or load(loaded))
+    load = load_references
+    monkeypatch.setattr("lab.facts.load_references", lambda loaded: asked.append(loaded.spec.name) or load(loaded))
     boot = lab.open_image("ankle_boot")
     for twin in (False, True, False, True):
         lab.shift(boot, "fashion_cnn", 1, 0, twin=twin)
