@@ -1,7 +1,8 @@
 """What every package raises when its input cannot be used, or when its user has had enough."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` between parts of a long work; may raise :class:`Cancelled`."""
@@ -30,6 +31,15 @@ class Cancelled(Exception):
 
 def no_progress(done: int, total: int) -> None:
     """The progress callback of callers that do not watch."""
+
+
+@contextmanager
+def explained(failure: str) -> Iterator[None]:
+    """Raises UserError in the place of an OSError: ``failure`` is what cannot be done, the system's words say why."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{failure} ({error.strerror or error}).") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.errors import UserError
+from analysis.errors import UserError, explained
 from models.data.datasets import find_spec, full_path
 from models.names import readable_path
 from models.runs.changes import rename_run, requeue_run, write_notes
@@ -132,10 +132,8 @@ class JobManager:
         """
         run = self.read(name)
         if run.state in UNFINISHED:
-            try:
+            with explained(f"The run {name} cannot be told to stop"):
                 request_stop(run.path)
-            except OSError as error:
-                raise UserError(f"The run {name} cannot be told to stop ({error.strerror}).") from error
 
     def kill(self, name: str) -> None:
         """Ends a run's process at once; its model stays that of the last epoch that was kept.
@@ -147,10 +145,8 @@ class JobManager:
         if run.state not in UNFINISHED or not end_process(run.path):
             return
         ended = {"state": "stopped", "message": "Killed; what it had written by then is kept."}
-        try:
+        with explained(f"The run {name} was killed, but that cannot be noted"):
             write_json(run.path / "status.json", {**self.read(name).status, **ended})
-        except OSError as error:
-            raise UserError(f"The run {name} was killed, but that cannot be noted ({error.strerror}).") from error
 
     def delete(self, name: str) -> None:
         """Removes a run that has ended, with its model. Raises UserError: no such run, or it is still at work."""

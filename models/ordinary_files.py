@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from analysis.errors import UserError
+from analysis.errors import UserError, explained
 from models.encodings import is_utf8
 
 MAX_JSON_BYTES = 2**20
@@ -75,12 +75,9 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     Raises:
         UserError: Missing, unreadable, no ordinary file, or too large.
     """
-    try:
-        with open_ordinary(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            data = file.read(size + 1) if size <= max_bytes else b""
-    except OSError as error:
-        raise UserError(f"{short_name(path)} cannot be read ({error.strerror or error}).") from error
+    with explained(f"{short_name(path)} cannot be read"), open_ordinary(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1) if size <= max_bytes else b""
     if max(size, len(data)) > max_bytes:
         raise UserError(f"{short_name(path)} is larger than {_megabytes(max_bytes)}, which no such file is.")
     return data
@@ -171,20 +168,19 @@ def open_tensors(path: Path, max_bytes: int, max_header_bytes: int = MAX_HEADER_
     """
     from safetensors import SafetensorError, safe_open
 
-    try:
-        with open_ordinary(path) as file:
-            if os.fstat(file.fileno()).st_size > max_bytes:
-                raise UserError(f"{short_name(path)} is larger than {_megabytes(max_bytes)}, which it cannot be.")
-            # How long the table of contents is, of which the library makes an object for each tensor.
-            if int.from_bytes(file.read(8), "little") > max_header_bytes:
-                raise UserError(f"{short_name(path)} is damaged: it is not a complete safetensors file.")
-            name = path if is_utf8(os.fsencode(path)) else f"/proc/self/fd/{file.fileno()}"  # it takes no others
+    damaged = UserError(f"{short_name(path)} is damaged: it is not a complete safetensors file.")
+    with explained(f"{short_name(path)} cannot be read"), open_ordinary(path) as file:
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise UserError(f"{short_name(path)} is larger than {_megabytes(max_bytes)}, which it cannot be.")
+        # How long the table of contents is, of which the library makes an object for each tensor.
+        if int.from_bytes(file.read(8), "little") > max_header_bytes:
+            raise damaged
+        name = path if is_utf8(os.fsencode(path)) else f"/proc/self/fd/{file.fileno()}"  # it takes no others
+        try:
             with safe_open(name, framework="pt") as tensors:
                 yield tensors
-    except OSError as error:
-        raise UserError(f"{short_name(path)} cannot be read ({error.strerror or error}).") from error
-    except SafetensorError as error:
-        raise UserError(f"{short_name(path)} is damaged: it is not a complete safetensors file.") from error
+        except SafetensorError as error:
+            raise damaged from error
 
 
 def _megabytes(num_bytes: int) -> str:

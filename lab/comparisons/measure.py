@@ -11,7 +11,7 @@ from analysis.shift.move import extend
 from analysis.shift.shift_map import measure_agreement
 from lab.comparisons.config import DataFacts
 from lab.comparisons.steps import Guessing
-from models.data.dataset import Dataset, Split
+from models.data.dataset import Dataset, Split, pick_evenly
 from models.data.preprocessing import Preprocessing
 from models.determinism import reproducible
 from models.training.batches import Normalize
@@ -77,7 +77,7 @@ def measure_accuracy(
         split: Pictures, evenly thinned out where there are too many.
         batch_size: Of its training, which there was memory for: no more go through it at a time.
     """
-    split = _thin_out(split, MAX_TRAIN_PICTURES)
+    split = split.take(pick_evenly(len(split), MAX_TRAIN_PICTURES))
     predicted = _predict(module, preprocessing, split.images, batch_size, progress)
     return float((predicted == split.labels).double().mean())
 
@@ -97,7 +97,7 @@ def measure_translation(
         split: Where ``NUM_MOVED`` are taken from, at even distances.
         boundary: A key of ``analysis.shift.move.BOUNDARIES`` other than "crop".
     """
-    split = _thin_out(split, NUM_MOVED)
+    split = split.take(pick_evenly(len(split), NUM_MOVED))
     scene = extend(split.images, MAX_SHIFT, boundary, [255 * value for value in preprocessing.mean])
     reach = range(-MAX_SHIFT, MAX_SHIFT + 1)
     shifts = [(dx, dy) for dy in reach for dx in reach]
@@ -121,12 +121,6 @@ def count_answers(num_train: int, num_validation: int, num_test: int) -> dict[st
         "consistency": moved * shifts * (shifts - 1) // 2,
         "shifted_accuracy": moved * shifts,
     }
-
-
-def _thin_out(split: Split, most: int) -> Split:
-    """At most so many of the pictures, at even distances."""
-    count = min(len(split), most)
-    return split.take(torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long())
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ import torch
 from analysis.consistency.design import Settings
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.consistency.votes import Votes
-from analysis.errors import Cancelled, Progress, UserError, no_progress
+from analysis.errors import Cancelled, Progress, explained, no_progress
 from lab.evaluation.config import EvaluationConfig
 from lab.evaluation.distributed import Processes, all_processes, settled
 from lab.evaluation.layer_checks import check_model
@@ -125,10 +125,8 @@ class _Task:
             sha256 = pack_weights(loaded.module)[1]
             folder = self.work_dir / self._key(name, sha256)
             self.folders.append(folder)
-            try:
+            with explained(f"The evaluation cannot be stored in {self.work_dir}"):
                 chunk = self._vote(voter, number, folder)
-            except OSError as error:
-                raise UserError(f"The evaluation cannot be stored in {self.work_dir} ({error.strerror}).") from error
         if chunk is None:
             return None
         described = {

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Iterable, Sequence
 
-from analysis.errors import UserError
+from analysis.errors import UserError, explained
 from lab.runs.mistakes import PARTS, Correction, ErrorView, correct, has_settings_of, list_told, open_errors
 from models.ordinary_files import read_start
 from models.runs.files import write_json
@@ -91,7 +91,5 @@ def _read_row(row: object, names: Sequence[str]) -> Correction | None:
 
 
 def _write(run: Run, trail: Sequence[Correction]) -> None:
-    try:
+    with explained(f"The corrections of {run.name} cannot be stored"):
         write_json(run.path / FILE, {"corrections": [list(correction) for correction in trail]})
-    except OSError as error:
-        raise UserError(f"The corrections of {run.name} cannot be stored ({error.strerror}).") from error

@@ -90,11 +90,6 @@ def list_snapshots(run: Run) -> list[int]:
     return sorted(step for step in steps if f"{step:07d}" in names)[:MAX_SNAPSHOTS]
 
 
-def snapshot_path(run: Run, step: int) -> Path:
-    """Where the weights of a step are."""
-    return run.path / "snapshots" / f"{step:07d}.safetensors"
-
-
 def _check_examples(run: Run, path: Path, found: Mapping[str, Tensor]) -> Examples:
     card, title = read_model_card(run.path / "model.json"), short_name(path)
     prep = card.preprocessing

@@ -109,6 +109,11 @@ class Dataset:
         return Preprocessing(crop_size=self.image_size, resize_size=self.image_size, mean=mean, std=std)
 
 
+def pick_evenly(num: int, most: int) -> Tensor:
+    """Places ``(min(num, most),)`` int64 of pictures out of ``num``, at even distances from the first to the last."""
+    return torch.linspace(0, num - 1, min(num, most), dtype=torch.float64).round().long()
+
+
 def has_contrast(images: Tensor) -> Tensor:
     """Whether each picture ``(N, C, H, W)`` uint8 has more than one colour: ``(N,)`` bool."""
     return images.flatten(2).float().std(2, correction=0).amax(1) >= MIN_CONTRAST

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.errors import MessageProgress, UserError
+from analysis.errors import MessageProgress, UserError, explained
 from models.data.dataset import Dataset, Split
 from models.data.preprocessing import resize_all
 from models.data.shapes import SHAPES, ShapesConfig, make_shapes
@@ -82,11 +82,10 @@ def find_spec(name_or_path: str | Path) -> DatasetSpec:
     """
     if str(name_or_path) in DATASETS:
         return DATASETS[str(name_or_path)]
-    try:
+    # Without a permission, or with far too long a name.
+    with explained(f"{make_readable(name_or_path)[:200]} cannot be read"):
         if find_path(name_or_path).exists():
             return OWN_PICTURES
-    except OSError as error:  # no permission, or far too long a name
-        raise UserError(f"{make_readable(name_or_path)[:200]} cannot be read ({error.strerror}).") from error
     raise UserError(
         f"There is no data set or folder {make_readable(name_or_path)!r}; choose {' or '.join(DATASETS)}, or give a "
         "folder or zip with one folder of pictures per class."

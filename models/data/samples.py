@@ -6,7 +6,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from analysis.errors import UserError
+from analysis.errors import UserError, explained
 from models.data.decoding.formats import PICTURES, read_format
 from models.data.images import SUFFIXES
 
@@ -69,10 +69,8 @@ def find_pictures(names: Sequence[str]) -> list[str]:
 
 
 def _list_pictures(folder: Path) -> list[str]:
-    try:
+    with explained(f"The folder {folder.name} cannot be read"):
         files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
-    except OSError as error:
-        raise UserError(f"The folder {folder.name} cannot be read ({error.strerror}).") from error
     pictures = [str(path) for path in files if path.suffix.lower() in SUFFIXES or read_format(path) in PICTURES]
     if not pictures:
         raise UserError(f"There is no picture in the folder {folder.name}; name one that has some directly in it.")

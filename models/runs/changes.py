@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from analysis.errors import UserError
+from analysis.errors import UserError, explained
 from models.ordinary_files import read_json
 from models.runs.files import try_again, write_bytes, write_json
 from models.runs.run import BROKEN_OFF, MAX_NOTES, Run, check_name, read_idle_run, read_run
@@ -21,12 +21,10 @@ def requeue_run(run: Run) -> None:
         raise UserError(f"The run {run.name} is {run.state} and cannot be resumed.")
     check_settings(run)
     again = {"state": "queued", "message": "", "device": None, **place_last(run.path.parent)}
-    try:
+    with explained(f"The run {run.name} cannot be resumed"):
         (run.path / "stop").unlink(missing_ok=True)
         (run.path / "process.json").unlink(missing_ok=True)
         write_json(run.path / "status.json", {**run.status, **again})
-    except OSError as error:
-        raise UserError(f"The run {run.name} cannot be resumed ({error.strerror}).") from error
 
 
 def rename_run(root: str | Path, old: str, new: str) -> None:
@@ -66,13 +64,11 @@ def write_notes(root: str | Path, name: str, text: str) -> None:
     run = read_run(root, name)
     if not isinstance(text, str) or len(text) > MAX_NOTES:
         raise UserError(f"Notes are a text of at most {MAX_NOTES:,} characters.")
-    try:
+    with explained(f"The notes of {name} cannot be stored"):
         if text.strip():
             write_bytes(run.path / "notes.txt", text.encode(errors="replace"))
         else:
             (run.path / "notes.txt").unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"The notes of {name} cannot be stored ({error.strerror}).") from error
 
 
 def _with_paths_moved(value: object, old: str, new: str) -> object:

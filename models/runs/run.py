@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.errors import UserError
+from analysis.errors import UserError, explained
 from models.ordinary_files import is_ordinary, read_end, read_json, read_start, short_name
 from models.runs.files import GrowingLines, write_bytes
 from models.runs.process import (
@@ -174,10 +174,8 @@ def delete_run(root: str | Path, name: str) -> None:
         UserError: No such run, still at work, or its files cannot be removed.
     """
     run = read_idle_run(root, name)
-    try:
+    with explained(f"The run {name} cannot be deleted"):
         shutil.rmtree(run.path)
-    except OSError as error:
-        raise UserError(f"The run {name} cannot be deleted ({error.strerror}).") from error
 
 
 def request_stop(run_dir: Path) -> None:

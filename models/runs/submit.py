@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
-from analysis.errors import UserError
+from analysis.errors import UserError, explained
 from models.ordinary_files import mend, short_name
 from models.runs.files import try_again, write_json
 from models.runs.process import read_clock
@@ -41,7 +41,7 @@ def create_run(root: str | Path, name: str, config: dict, kind: str = "training"
     path = Path(root) / check_name(name)
     if path.exists():
         raise UserError(f"There is already a run named {name}; choose another name or delete it first.")
-    try:
+    with explained(f"The run {name} cannot be stored"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent, ignore_cleanup_errors=True) as scratch:
             new = Path(scratch) / name
@@ -50,8 +50,6 @@ def create_run(root: str | Path, name: str, config: dict, kind: str = "training"
             status = {"state": "queued", "kind": kind, "settings_sha256": hash_settings(config)}
             write_json(new / "status.json", status | place_last(path.parent))
             try_again(lambda: new.rename(path))
-    except OSError as error:
-        raise UserError(f"The run {name} cannot be stored ({error.strerror}).") from error
     return path
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import UserError
+from analysis.errors import UserError, explained
 from models.checkpoints import load_checkpoint
 from models.ordinary_files import MAX_JSON_BYTES, is_ordinary, open_ordinary, read_bounded, read_json
 from models.runs.files import read_lines, try_again, write_json
@@ -109,7 +109,7 @@ def unpack_capsule(zip_path: str | Path, runs_root: str | Path, name: str | None
     zip_path, root = Path(zip_path), Path(runs_root)
     if name is not None:
         check_name(name)
-    try:
+    with explained(f"The run of {zip_path.name} cannot be stored"):
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=root) as scratch:
             folder = Path(scratch) / "unpacked"
@@ -121,8 +121,6 @@ def unpack_capsule(zip_path: str | Path, runs_root: str | Path, name: str | None
             status = {"state": "finished", "kind": "training", "result": card["result"], "capsule": card["run"]}
             write_json(folder / "status.json", status | place_last(root))
             try_again(lambda: folder.rename(root / name))
-    except OSError as error:
-        raise UserError(f"The run of {zip_path.name} cannot be stored ({error.strerror or error}).") from error
     return name
 
 

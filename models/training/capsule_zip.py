@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from analysis.errors import UserError
+from analysis.errors import UserError, explained
 from models.data.zips import find_obstacle, open_zip, read_member
 
 MAX_DIRECTORY_BYTES = 64 * 2**10
@@ -59,13 +59,10 @@ def extract_members(
 def _check_directory_size(zip_path: Path) -> None:
     """Refuses a huge table of contents, of which zipfile would make an object for each line."""
     title = zip_path.name
-    try:
-        with zip_path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 2**16 - 42))
-            tail = file.read()
-    except OSError as error:
-        raise UserError(f"{title} cannot be read ({error.strerror}).") from error
+    with explained(f"{title} cannot be read"), zip_path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 2**16 - 42))
+        tail = file.read()
     end = tail.rfind(_END)
     if end < 0 or len(tail) < end + _END_BYTES:
         raise UserError(f"{title} is not a zip file, or it is damaged.")

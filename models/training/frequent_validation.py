@@ -1,9 +1,8 @@
 """Validation within the epochs of a training: at which steps, and on which pictures, so that it costs little."""
 
-import torch
 from torch import Tensor
 
-from models.data.dataset import Split
+from models.data.dataset import Split, pick_evenly
 
 SAMPLE = 1000
 """Validation pictures that are looked at, at most; the same at every step, so that steps can be compared."""
@@ -18,8 +17,7 @@ SPAN = 200
 
 def pick_sample(split: Split) -> Tensor:
     """Indices of the pictures to look at, evenly spread where they are not all."""
-    count = min(len(split), SAMPLE)
-    return torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long()
+    return pick_evenly(len(split), SAMPLE)
 
 
 def plan_validations(total_steps: int, steps_per_epoch: int, batch_size: int, num_validation: int) -> frozenset[int]:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from analysis.errors import UserError
 from models.checkpoints import describe_model, pack_weights, read_weights
-from models.data.dataset import Dataset, Split
+from models.data.dataset import Dataset, Split, pick_evenly
 from models.data.preprocessing import Preprocessing
 from models.ordinary_files import read_json
 from models.runs.files import read_lines, write_bytes, write_json
@@ -81,9 +81,7 @@ def forget_way(run_dir: Path) -> None:
 
 def pick_kept_examples(split: Split) -> Tensor:
     """Indices of the validation pictures that are kept with the run, evenly spread where not all of them can be."""
-    per_image = split.images[0].numel()
-    count = min(len(split), max(1, MAX_EXAMPLE_BYTES // per_image))
-    return torch.linspace(0, len(split) - 1, count, dtype=torch.float64).round().long()
+    return pick_evenly(len(split), max(1, MAX_EXAMPLE_BYTES // split.images[0].numel()))
 
 
 def pick_candidates(split: Split, seed: int, limit: int) -> Tensor:
