@@ -55,9 +55,11 @@ def make_lab() -> Lab:
     return Lab(device=environment("DEVICE", "auto"), data_root=data_root(), runs_root=runs_root())
 
 
-def print_json(document) -> None:
-    """The one document of --json."""
-    typer.echo(json.dumps(document, allow_nan=False))
+def printed(document: object, as_json: bool) -> bool:
+    """Whether --json was asked for; its one document is then printed."""
+    if as_json:
+        typer.echo(json.dumps(document, allow_nan=False))
+    return as_json
 
 
 def show_download(done: int, total: int) -> None:
@@ -92,7 +94,6 @@ def print_training(result: TrainingResult, as_json: bool) -> None:
         return
     document = asdict(result)
     del document["state"]
-    if as_json:
-        print_json(document)
+    if printed(document, as_json):
         return
     typer.echo("  ".join(f"{key} {value}" for key, value in document.items()))

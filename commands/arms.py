@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from analysis.errors import UserError
-from commands.app import DeviceOption, JsonOption, app, data_root, environment, print_json, runs_root
+from commands.app import DeviceOption, JsonOption, app, data_root, environment, printed, runs_root
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.sentences import MEASURES
 from lab.comparisons.variations import VARIATIONS, vary
@@ -54,10 +54,7 @@ def arms(
         number = {} if seeds is None else {"seeds": seeds}
         config = vary(build_config(TrainingConfig, settings), varied.strip(), values.split(","), **number)
     document = JOB.start(config, runs_root() / check_name(name))
-    if document is None:  # stopped, as one of several processes
-        return
-    if as_json:
-        print_json(document)
+    if document is None or printed(document, as_json):  # None: stopped, as one of several processes
         return
     for row in document["rows"]:
         typer.echo(f"{row['title']}: {row['parameters']:,} parameters, {row['n']} seed{'s' if row['n'] != 1 else ''}")

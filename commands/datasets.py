@@ -11,7 +11,7 @@ import typer
 
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import UserError, no_progress
-from commands.app import BoundaryName, JsonOption, app, data_root, environment, make_lab, print_json, runs_root
+from commands.app import BoundaryName, JsonOption, app, data_root, environment, make_lab, printed, runs_root
 from commands.options import setting_options, takes_options
 from lab.evaluation.config import EvaluationConfig
 from lab.evaluation.run import evaluate as start_evaluation
@@ -39,8 +39,7 @@ def look_at_data(
     from lab.data_overview import describe_data
 
     found = describe_data(dataset, data_root=data_root(), seed=seed, image_size=image_size).to_json()
-    if as_json:
-        print_json(found)
+    if printed(found, as_json):
         return
     image = found["image"]
     sizes = ", ".join(f"{count:,} {split}" for split, count in found["sizes"].items())
@@ -87,10 +86,7 @@ def evaluate(
         document = start_evaluation(lab, config, lab.runs_root / ".evaluations", progress)
     else:
         document = evaluate_as_run(lab, config, lab.runs_root / check_name(name))
-    if not document:  # another process reports
-        return
-    if as_json:
-        print_json(document)
+    if not document or printed(document, as_json):  # without one, another process reports
         return
     for sentence in (*document["data"]["notes"], describe_skipped(document["data"]["skipped"])):
         if sentence:
@@ -153,10 +149,7 @@ def experiment(
     settings = {key: value for key, value in given.items() if value is not None} | _read_settings(more or [])
     config = configure(experiment, settings, full=full)
     document = JOB.start(config, place_run(runs_root(), config, name), _show_measurement)
-    if document is None:  # stopped, as one of several processes
-        return
-    if as_json:
-        print_json(document)
+    if document is None or printed(document, as_json):  # None: stopped, as one of several processes
         return
     for row in document["rows"]:
         typer.echo(_show_row(row))

@@ -16,9 +16,9 @@ from commands.app import (
     ModelOption,
     app,
     make_lab,
-    print_json,
     print_notes,
     print_predictions,
+    printed,
     show_download,
 )
 from models.data.decoding.formats import ImageError
@@ -36,8 +36,7 @@ else:
 def models(as_json: JsonOption = False) -> None:
     """List every model."""
     specs = [spec.summary() for spec in make_lab().registry.list_specs()]
-    if as_json:
-        print_json(specs)
+    if printed(specs, as_json):
         return
     for spec in specs:
         place = "here" if spec["cached"] else "download"
@@ -71,8 +70,7 @@ def classify(
             typer.echo(f"{shown}  ({result['ms']:.0f} ms)")
             print_predictions(result["predictions"])
             print_notes(result["notes"])
-    if as_json:
-        print_json({"model": model, "images": rows})
+    printed({"model": model, "images": rows}, as_json)
     if num_broken:
         raise typer.Exit(2)
 
@@ -91,8 +89,7 @@ def shift(
     lab = make_lab()
     result = lab.shift(lab.open_image(image), model, dx, dy, str(boundary), twin=twin, progress=show_download)
     document = result.to_json()
-    if as_json:
-        print_json(document)
+    if printed(document, as_json):
         return
     for title in ("before", "after"):
         typer.echo(title)
@@ -139,8 +136,7 @@ def explain(
         place = error.filename or " or ".join(str(path) for path in (out, raw) if path is not None)
         raise UserError(f"The result cannot be written to {place}: {error.strerror}.") from error
     document = {**result.to_json(), "out": None if out is None else str(out)}
-    if as_json:
-        print_json(document)
+    if printed(document, as_json):
         return
     print_notes([*document.pop("notes"), *result.attribution.remarks])
     typer.echo("  ".join(f"{key} {value}" for key, value in document.items() if value is not None))
@@ -152,8 +148,7 @@ def explain(
 def layers(model: ModelOption = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
     """List the layers of a model with shapes, strides and receptive fields."""
     summaries = [layer.summary() for layer in make_lab().layers(model, show_download)]
-    if as_json:
-        print_json(summaries)
+    if printed(summaries, as_json):
         return
     for row in summaries:
         shape = "x".join(map(str, row["output_shape"]))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.app import JsonOption, app, make_lab, print_json, print_training, runs_root, show_download, show_epoch
+from commands.app import JsonOption, app, make_lab, print_training, printed, runs_root, show_download, show_epoch
 from lab.jobs import JobManager
 from models.runs.queue import jobs_before
 from models.runs.run import delete_run, list_runs, read_run
@@ -39,8 +39,7 @@ def runs(as_json: JsonOption = False) -> None:
         }
         for run in everything
     ]
-    if as_json:
-        print_json(found)
+    if printed(found, as_json):
         return
     for run in found:
         accuracy = (run["result"] or {}).get("test_accuracy")
@@ -97,8 +96,7 @@ def capsule(
     run = read_run(runs_root(), name)
     path = write_capsule(run, out, pictures=pictures)
     num_bytes = path.stat().st_size
-    if as_json:
-        print_json({"run": run.name, "path": str(path), "num_bytes": num_bytes})
+    if printed({"run": run.name, "path": str(path), "num_bytes": num_bytes}, as_json):
         return
     typer.echo(f"{path}: {num_bytes / 1e6:.1f} MB")
 
@@ -113,8 +111,7 @@ def open_capsule(
     from models.training.capsule import unpack_capsule
 
     run = unpack_capsule(file, runs_root(), name)
-    if as_json:
-        print_json({"run": run, "model": f"run/{run}"})
+    if printed({"run": run, "model": f"run/{run}"}, as_json):
         return
     typer.echo(f"the model is run/{run}")
 
@@ -130,8 +127,7 @@ def export_onnx(
 
     with make_lab().models.use(model, show_download) as loaded:
         report = write_onnx(loaded.module, loaded.spec.preprocessing, out, categories=loaded.spec.categories)
-    if as_json:
-        print_json(asdict(report))
+    if printed(asdict(report), as_json):
         return
     typer.echo(
         f"{report.path}: {report.num_bytes / 1e6:.1f} MB, opset {report.opset}, {report.input_name} "

@@ -15,8 +15,8 @@ from commands.app import (
     ModelOption,
     app,
     make_lab,
-    print_json,
     print_notes,
+    printed,
     show_download,
 )
 from lab.shifts import check_model, map_all_circular_shifts, map_picture, measure_picture
@@ -50,8 +50,7 @@ def shift_map(
         *_, result = map_picture(
             lab, picture, model, max_shift, str(boundary), twin=twin, progress=report, loading=show_download
         )
-    if as_json:
-        print_json(result.to_json())
+    if printed(result.to_json(), as_json):
         return
     shown = result.map
     typer.echo(
@@ -86,8 +85,7 @@ def meter(
         progress=_show("pictures", as_json),
         loading=show_download,
     )
-    if as_json:
-        print_json(reading.to_json())
+    if printed(reading.to_json(), as_json):
         return
     typer.echo(f"{'layer':36} stride  valid  error  unaligned  skill  cause")
     for layer in reading.layers:
@@ -110,13 +108,12 @@ def self_check(
     lab = make_lab()
     picture = lab.open_image(image or _default_sample(lab, model))
     results = check_model(lab, model, picture, progress=_show("identities", as_json), loading=show_download)
-    if as_json:
-        print_json([result.to_json() for result in results])
-    else:
-        for result in results:
-            outcome = {True: "passed", False: "FAILED", None: "-"}[result.passed]
-            error = "" if result.error is None else f"{result.error:.1e}"
-            typer.echo(f"{result.identity:4} {outcome:7} {error:>8}  {result.title}. {result.note}")
+    if printed([result.to_json() for result in results], as_json):
+        return
+    for result in results:
+        outcome = {True: "passed", False: "FAILED", None: "-"}[result.passed]
+        error = "" if result.error is None else f"{result.error:.1e}"
+        typer.echo(f"{result.identity:4} {outcome:7} {error:>8}  {result.title}. {result.note}")
 
 
 def _default_sample(lab, model: str) -> str:

@@ -16,8 +16,8 @@ from commands.app import (
     app,
     data_root,
     environment,
-    print_json,
     print_training,
+    printed,
     runs_root,
     show_epoch,
 )
@@ -121,8 +121,7 @@ def _find_rate(config: TrainingConfig, run_dir: Path, as_json: bool) -> None:
         shutil.rmtree(run_dir, ignore_errors=True)
     if found is None:
         raise UserError("The test of learning rates was stopped.")
-    if as_json:
-        print_json(found.to_json())
+    if printed(found.to_json(), as_json):
         return
     if found.suggestion is None:
         typer.echo("the loss never fell: no rate can be suggested for these settings")
@@ -183,10 +182,7 @@ def repair(
         **settings,
     )
     document = JOB.start(config, runs_root() / check_name(name))
-    if document is None:  # stopped, as one of several processes
-        return
-    if as_json:
-        print_json(document)
+    if document is None or printed(document, as_json):  # None: stopped, as one of several processes
         return
     for row in document["arms"]:
         accuracy, consistency = (row[key]["value"] for key in ("accuracy", "consistency"))

@@ -82,17 +82,18 @@ def plot_accuracy(records: Sequence[Mapping], steps_per_epoch: float) -> "Figure
 
 def plot_learning_rate(records: Sequence[Mapping], steps_per_epoch: float) -> "Figure":
     """The learning rate, which the schedule changes."""
-    figure = build_figure("learning rate", "epoch")
-    curve = read_curve(records, "learning_rate", steps_per_epoch)
-    _add_line(figure, curve, "learning rate", ACCENT, "learning rate %{y:.3g}")
-    return figure.update_yaxes(rangemode="tozero")
+    return _plot_one(records, steps_per_epoch, "learning_rate", "learning rate", "learning rate %{y:.3g}")
 
 
 def plot_throughput(records: Sequence[Mapping], steps_per_epoch: float) -> "Figure":
     """Pictures trained on in a second."""
-    figure = build_figure("pictures a second", "epoch")
-    curve = read_curve(records, "samples_per_second", steps_per_epoch)
-    _add_line(figure, curve, "pictures a second", ACCENT, "%{y:,.0f} pictures a second")
+    text = "%{y:,.0f} pictures a second"
+    return _plot_one(records, steps_per_epoch, "samples_per_second", "pictures a second", text)
+
+
+def _plot_one(records: Sequence[Mapping], steps_per_epoch: float, key: str, title: str, text: str) -> "Figure":
+    figure = build_figure(title, "epoch")
+    _add_line(figure, read_curve(records, key, steps_per_epoch), title, ACCENT, text)
     return figure.update_yaxes(rangemode="tozero")
 
 
