@@ -39,7 +39,6 @@ class BlurPool2d(nn.Module):
         return F.conv2d(pad_same(x, self.size, self.padding_mode), kernel, stride=2, groups=x.shape[1])
 
     def extra_repr(self) -> str:
-        """The options, for printing the module."""
         return f"size={self.size}, padding_mode={self.padding_mode!r}"
 
 

@@ -55,7 +55,6 @@ class CifarResNetConfig(ArchitectureConfig):
 
     @property
     def num_parameters(self) -> int:
-        """Trainable numbers of the whole network."""
         same = sum(count_conv(c, c, 3, self.norm) for c in self.channels) * (2 * self.blocks_per_stage - 1)
         wider = sum(count_conv(*pair, 3, self.norm) for pair in pairwise((self.width, *self.channels)))
         first = count_conv(self.in_channels, self.width, 3, self.norm)
@@ -94,7 +93,6 @@ class CifarResNet(nn.Module):
             self._calm_branches()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, num_classes)`` of normalised images ``(N, in_channels, H, W)``."""
         x = self.activation(self.norm(self.conv(x)))
         return self.head(self.stage3(self.stage2(self.stage1(x))))
 
@@ -145,7 +143,6 @@ class ZeroChannels(nn.Module):
         return F.pad(x, (0, 0, 0, 0, 0, self.num))
 
     def extra_repr(self) -> str:
-        """The number of new channels, for printing the module."""
         return str(self.num)
 
 

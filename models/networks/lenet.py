@@ -47,7 +47,6 @@ class LeNet5Config(ArchitectureConfig):
 
     @property
     def num_parameters(self) -> int:
-        """Trainable numbers of the whole network."""
         first, second = CHANNELS
         convolutions = count_conv(self.in_channels, first, KERNEL_SIZE, self.norm)
         convolutions += count_conv(first, second, KERNEL_SIZE, self.norm)
@@ -88,5 +87,4 @@ class LeNet5(nn.Module):
         blocks.initialise(self, config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, num_classes)`` of normalised images ``(N, in_channels, H, W)``."""
         return self.head(self.features(x))

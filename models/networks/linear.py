@@ -18,7 +18,6 @@ class LinearConfig(ArchitectureConfig):
 
     @property
     def num_parameters(self) -> int:
-        """Trainable numbers of the whole network."""
         return count_linear(self.in_channels * self.image_size**2, self.num_classes)
 
 
@@ -34,5 +33,4 @@ class LinearClassifier(nn.Module):
         self.head = nn.Sequential(OrderedDict(flatten=nn.Flatten(), classifier=classifier))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, num_classes)`` of normalised images ``(N, in_channels, image_size, image_size)``."""
         return self.head(x)

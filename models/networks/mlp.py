@@ -36,7 +36,6 @@ class MLPConfig(ArchitectureConfig):
 
     @property
     def num_parameters(self) -> int:
-        """Trainable numbers of the whole network."""
         per_unit = 1 if NORMS[self.norm] else 0  # scale and shift, instead of the bias
         return count_linear(*self.widths, self.num_classes) + per_unit * sum(self.hidden)
 
@@ -63,7 +62,6 @@ class MLP(nn.Module):
         blocks.initialise(self, config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, num_classes)`` of normalised images ``(N, in_channels, image_size, image_size)``."""
         return self.head(self.hidden(self.flatten(x)))
 
 

@@ -66,5 +66,4 @@ class PaddedMaxPool2d(nn.Module):
         return F.max_pool2d(pad_same(x, self.window, self.padding_mode, fill=-math.inf), self.window, self.stride)
 
     def extra_repr(self) -> str:
-        """The options, for printing the module."""
         return f"window={self.window}, stride={self.stride}, padding_mode={self.padding_mode!r}"

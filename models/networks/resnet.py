@@ -183,7 +183,6 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, num_classes)`` of normalised images ``(N, in_channels, H, W)``."""
         x = self.sample1(self.relu(self.bn1(self.conv1(x))))
         x = self.sample2(self.maxpool(x))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))

@@ -48,7 +48,6 @@ class SmallCNNConfig(ArchitectureConfig):
 
     @property
     def num_parameters(self) -> int:
-        """Trainable numbers of the whole network."""
         widths = pairwise((self.in_channels, *self.channels))
         convolutions = sum(count_conv(*pair, self.kernel_size, self.norm) for pair in widths)
         features = count_features(self.head, self.channels[-1], self.sizes[-1])
@@ -89,5 +88,4 @@ class SmallCNN(nn.Module):
         self.head = build_head(config, config.channels[-1], config.sizes[-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, num_classes)`` of normalised images ``(N, in_channels, H, W)``."""
         return self.head(self.features(x))

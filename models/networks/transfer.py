@@ -138,7 +138,6 @@ class TransferNet(nn.Module):
         return self.backbone(self.color(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, num_classes)`` of normalised images ``(N, in_channels, H, W)``."""
         return self.head(self.extract_features(x))
 
     def train(self, mode: bool = True) -> "TransferNet":

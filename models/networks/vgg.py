@@ -96,7 +96,6 @@ class VGGConfig(ArchitectureConfig):
 
     @property
     def num_parameters(self) -> int:
-        """Trainable numbers of the whole network."""
         convolutions = sum(
             count_conv(c.in_channels, c.out_channels, c.kernel_size, self.norm) for c in self.convolutions
         )
@@ -131,7 +130,6 @@ class VGG(nn.Module):
         blocks.initialise(self, config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(N, num_classes)`` of normalised images ``(N, in_channels, H, W)``."""
         return self.head(self.features(x))
 
 
