@@ -7,7 +7,6 @@ see the same pictures in the same order: random numbers depend on seed and step 
 comparable; finished arms are kept.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ from lab.documents import check_arm_measurement, check_trained_arm
 from models.checkpoints import load_run_model
 from models.data.dataset import Dataset
 from models.devices import resolve_device
-from models.runs.files import append_line, read_lines, write_bytes
+from models.runs.files import append_line, pack_lines, read_lines, write_bytes
 from models.runs.job import Job, Listener, ignore
 from models.runs.queue import device_turn
 from models.runs.run import Run
@@ -191,7 +190,7 @@ class _Comparison:
             if run is not None and run.state != "damaged"  # that one begins anew
             for line in _points(run)
         ]
-        write_bytes(self.run_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+        write_bytes(self.run_dir / "metrics.jsonl", pack_lines(lines))
 
     def _measured(self) -> list[dict]:
         return [network for network in self.networks if network["state"] == "finished"]

@@ -14,7 +14,7 @@ class Measure:
     """A table entry: a number that each trained network has.
 
     Attributes:
-        column: The same in a word or two, for a table.
+        column: The title in a word or two, for a table.
         unit: Behind a value.
         change_unit: Behind a difference.
         scale: What a value is multiplied with to be shown.

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,9 +78,14 @@ def overwrite_json(path: Path, values: dict) -> None:
         file.truncate()
 
 
+def pack_lines(lines: Iterable[dict]) -> bytes:
+    """Objects as a JSON Lines file has them; ValueError for a number that is not finite."""
+    return b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines)
+
+
 def append_line(path: Path, values: dict) -> None:
     """Adds one object to a JSON Lines file; half a line at its end, left by a crash, spoils no other."""
-    line = json.dumps(values, allow_nan=False).encode() + b"\n"
+    line = pack_lines([values])
     with try_again(lambda: open_to_add(path, "ab+")) as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)

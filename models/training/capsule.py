@@ -21,7 +21,7 @@ from typing import Any
 from analysis.errors import UserError, explained
 from models.checkpoints import load_checkpoint
 from models.ordinary_files import MAX_JSON_BYTES, is_ordinary, open_ordinary, read_bounded, read_json
-from models.runs.files import read_lines, try_again, write_json
+from models.runs.files import pack_lines, read_lines, try_again, write_json
 from models.runs.run import MAX_METRICS_BYTES, check_name, read_run
 from models.runs.submit import next_name, place_last
 from models.settings import check_integer, check_number
@@ -73,7 +73,7 @@ def pack_capsule(run_dir: str | Path, out_path: str | Path, report_html: str, *,
         "report.html": report_html.encode(errors="replace"),
         "reproduce.py": REPRODUCE.read_bytes(),
         # Without half a line that a crash may have left.
-        "metrics.jsonl": _write_lines(read_lines(run_dir / "metrics.jsonl", MAX_METRICS_BYTES)),
+        "metrics.jsonl": pack_lines(read_lines(run_dir / "metrics.jsonl", MAX_METRICS_BYTES)),
     }
     made |= {name: _write_json(values) for name, values in _read_own(run_dir).items()}
     _check_files(run_dir, result["weights_sha256"], besides=made)
@@ -153,10 +153,6 @@ def _read_own(run_dir: Path) -> dict[str, dict]:
 
 def _write_json(values: dict) -> bytes:
     return json.dumps(values, indent=1).encode()
-
-
-def _write_lines(lines: list[dict]) -> bytes:
-    return b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What a training leaves in its run directory while it goes on; nothing where another process writes for it."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from models.checkpoints import describe_model, pack_weights, read_weights
 from models.data.dataset import Dataset, Split, pick_evenly
 from models.data.preprocessing import Preprocessing
 from models.ordinary_files import read_json
-from models.runs.files import read_lines, write_bytes, write_json
+from models.runs.files import pack_lines, read_lines, write_bytes, write_json
 from models.runs.status import as_number
 from models.runs.writer import RunWriter
 from models.training.provenance import describe_environment, identify_data
@@ -167,8 +166,7 @@ class Journal:
             return (as_number(line.get("step")) or 0, as_number(line.get("epoch")) or 0) <= (step, epochs)
 
         path = self.run_dir / "metrics.jsonl"
-        kept = [json.dumps(line) + "\n" for line in read_lines(path) if is_past(line)]
-        write_bytes(path, "".join(kept).encode())
+        write_bytes(path, pack_lines(filter(is_past, read_lines(path))))
 
     def save_model(self, module: nn.Module) -> str:
         """Writes the model as it is now; returns the SHA-256 of the weights file."""
