@@ -122,7 +122,10 @@ class Lab:
             canvas = prep.to_canvas(image)
             before = prep.crop(canvas)
             x, y = move.check_distance(dx, dy, prep.crop_size, boundary)
-            moved = _move(canvas, before, x, y, boundary, prep.mean)
+            if boundary == "crop":
+                moved = move.shift_crop(canvas, prep.crop_size, x, y)
+            else:
+                moved = move.shift_pixels(before, x, y, boundary, prep.mean)
             compared = find_layer(facts.layers, layer) if layer else None
             levels = facts.find_levels(loaded, twin=twin)
             with CircularPadding() if twin else nullcontext():
@@ -273,10 +276,3 @@ class Lab:
                 for path, row in zip(pixels, probabilities, strict=True)
             }
         return [results.get(path) or problems[path] for path in paths]
-
-
-def _move(canvas: Tensor, before: Tensor, dx: float, dy: float, boundary: str, mean) -> move.ShiftedPixels:
-    side = before.shape[-1]
-    if boundary == "crop":
-        return move.shift_crop(canvas, side, dx, dy)
-    return move.shift_pixels(before, dx, dy, boundary, mean)

@@ -129,7 +129,10 @@ def _plot_matrix(
         y=names,
         z=values,
         customdata=[
-            [[true, predicted, count, _unit(count)] for predicted, count in zip(chosen, row, strict=True)]
+            [
+                [true, predicted, count, "picture" if abs(count) == 1 else "pictures"]
+                for predicted, count in zip(chosen, row, strict=True)
+            ]
             for true, row in zip(chosen, numbers, strict=True)
         ],
         text=[[f"{count:{sign}d}" if count else "" for count in row] for row in numbers] if with_counts else None,
@@ -155,10 +158,6 @@ def _name_axis(categories: Sequence[str]) -> list[str]:
             name, number = f"{shorten(category)} ({number})", number + 1
         names.append(name)
     return names
-
-
-def _unit(count: int) -> str:
-    return "picture" if abs(count) == 1 else "pictures"
 
 
 def _describe_precision(score: ClassScore) -> str:

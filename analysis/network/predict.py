@@ -79,14 +79,11 @@ def find_class(wanted: int | str, categories: Sequence[str]) -> int:
     if len(found) > 1:
         raise UserError(f"{text} is the name of the classes {', '.join(map(str, found))}; choose by the number.")
     if not found:
-        near = [f"{categories[names.index(name)]} ({names.index(name)})" for name in _find_near(text, names)]
+        near = difflib.get_close_matches(_fold(text[:60]), dict.fromkeys(names), n=3)
+        near = [f"{categories[names.index(name)]} ({names.index(name)})" for name in near]
         hint = f"; did you mean {' or '.join(near)}?" if near else f"; give its name or a number to {len(names) - 1}."
         raise UserError(f"There is no class called {text[:60]}{hint}")
     return found[0]
-
-
-def _find_near(text: str, names: Sequence[str]) -> list[str]:
-    return difflib.get_close_matches(_fold(text[:60]), dict.fromkeys(names), n=3)
 
 
 def _fold(name: str) -> str:

@@ -231,12 +231,9 @@ def _predict(network: Callable, scene: Extended, fast: bool, cells: Sequence[tup
     """Logits ``(N, K)``."""
     shape = (len(cells), len(scene.pixels), scene.height, scene.width)
     layout = torch.channels_last if scene.pixels.stride(0) == 1 else torch.contiguous_format
-    with torch.inference_mode(), _preview(scene.pixels.device.type) if fast else nullcontext():
+    preview = torch.autocast(scene.pixels.device.type, dtype=torch.bfloat16) if fast else nullcontext()
+    with torch.inference_mode(), preview:
         batch = torch.empty(shape, dtype=scene.pixels.dtype, device=scene.pixels.device, memory_format=layout)
         for row, (dx, dy) in zip(batch, cells, strict=True):
             row.copy_(scene.window(dx, dy))
         return network(batch)
-
-
-def _preview(device: str) -> torch.autocast:
-    return torch.autocast(device, dtype=torch.bfloat16)

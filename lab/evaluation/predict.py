@@ -223,7 +223,9 @@ def frame_picture(
     else:
         square = _random_part(image, prep.num_channels, framing, rng)
     if boundary == "crop":
-        return Extended(square, _all_real(square), framing.start, framing.start, size, size)
+        return Extended(
+            square, torch.ones(square.shape[-2:], dtype=torch.bool), framing.start, framing.start, size, size
+        )
     if framing.area is None:
         return extend(square, margin, boundary, prep.mean)
     # A picture smaller than the window, on a canvas that is zero after the normalisation.
@@ -247,7 +249,3 @@ def _random_part(image: Image.Image, num_channels: int, framing: Framing, rng: n
             image.convert("L" if num_channels == 1 else "RGB")
         )
     return F.convert_image_dtype(F.pil_to_tensor(part), torch.float32)
-
-
-def _all_real(pixels: Tensor) -> Tensor:
-    return torch.ones(pixels.shape[-2:], dtype=torch.bool)

@@ -27,13 +27,9 @@ def measure(lab, config: RedGreenConfig, run_dir: Path, progress: Progress, know
         if (name, seed) in known:
             yield known[name, seed]
             continue
-        count = partial(_count_epoch, progress, number * config.epochs, total)
+        count = partial(lambda before, epoch: progress(before + epoch, total), number * config.epochs)
         net = train_red_green(name, data, config, seed=seed, device=device, on_epoch=count)
         yield {"convolution": name, "seed": seed, **asdict(measure_red_green(net, data.test))}
-
-
-def _count_epoch(progress: Progress, before: int, total: int, epoch: int) -> None:
-    progress(before + epoch, total)
 
 
 def summarize(config: RedGreenConfig, measured: list[dict]) -> dict:

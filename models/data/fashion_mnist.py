@@ -56,14 +56,10 @@ def find_files(data_root: str | Path) -> tuple[Path, ...] | None:
     """The four files, plain or .gz, from the first folder that has them all; None if there is none."""
     data_root = Path(data_root)
     for folder in (data_root / "FashionMNIST" / "raw", data_root, SYSTEM_FOLDER):
-        found = [_first_existing(folder / name, folder / f"{name}.gz") for name in FILES]
+        found = [next(filter(Path.is_file, (folder / name, folder / f"{name}.gz")), None) for name in FILES]
         if len(paths := tuple(path for path in found if path)) == len(FILES):
             return paths
     return None
-
-
-def _first_existing(*paths: Path) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
 
 
 def _download(data_root: Path) -> tuple[Path, ...]:

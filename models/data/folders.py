@@ -103,9 +103,8 @@ def _read(source: Source, layout: Layout, image_size: int, progress: "_Patient")
             else:
                 images[len(read)] = square
                 read.append(member)
-    _check_counts(
-        source.title, layout, Counter(member.category for member in read if _is_trained_on(member)), skipped
-    )
+    counts = Counter(member.category for member in read if member.part in (None, "train"))
+    _check_counts(source.title, layout, counts, skipped)
     numbers = {category: number for number, category in enumerate(layout.categories)}
     return FolderImages(
         images=images[: len(read)],
@@ -160,10 +159,6 @@ def _check_memory(title: str, num_images: int, image_size: int) -> None:
             f"{num_images} pictures of {image_size} x {image_size} pixels from {title} take "
             f"{num_bytes / 2**30:.1f} GB of memory; at most {MAX_TENSOR_BYTES / 2**30:g} GB are possible."
         )
-
-
-def _is_trained_on(member: Member) -> bool:
-    return member.part in (None, "train")
 
 
 def _check_counts(title: str, layout: Layout, counts: Counter, skipped: Sequence[str]) -> None:

@@ -115,7 +115,7 @@ def unpack_capsule(zip_path: str | Path, runs_root: str | Path, name: str | None
             folder = Path(scratch) / "unpacked"
             folder.mkdir()
             card = _extract(zip_path, folder)
-            name = name or _free_name(root, card["run"])
+            name = name or (next_name(root, card["run"]) if (root / card["run"]).exists() else card["run"])
             if (root / name).exists():
                 raise UserError(f"There is already a run named {name}; choose another name or delete it first.")
             status = {"state": "finished", "kind": "training", "result": card["result"], "capsule": card["run"]}
@@ -162,10 +162,6 @@ def _told_of(title: str, folder: Path) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{title}: {str(error).replace(f'{folder.name}/', '')}") from error
-
-
-def _free_name(root: Path, name: str) -> str:
-    return next_name(root, name) if (root / name).exists() else name
 
 
 def _read_card(path: Path) -> dict:
