@@ -1,4 +1,7 @@
-"""How much the pooled features of a layer depend on where the picture falls on the layer's grid."""
+"""How much the pooled features of a layer depend on where the picture falls on the layer's grid.
+
+Apart from the meter, which asks for it: a measure with a definition of its own, of pooled features and no maps.
+"""
 
 import torch
 from torch import Tensor

@@ -7,8 +7,7 @@ from markupsafe import Markup
 
 from analysis.errors import UserError
 from analysis.figures.evaluation import plot_arm_layers, plot_arms
-from lab.comparisons.repair_config import RepairConfig
-from lab.comparisons.repair_start import find_data, list_cures
+from lab.comparisons.repair_config import RepairConfig, find_data, list_cures
 from lab.documents import read_document
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
