@@ -43,7 +43,6 @@ class DataOverview:
         std: Likewise.
         class_means: ``(K, C, H, W)`` uint8, the mean training picture of each class.
         preview: Training pictures of each class, spread evenly over it, with labels and ids.
-        preview_names: Where each of them came from.
         duplicates: Pictures that look alike across splits; None where that says nothing about the data.
     """
 
@@ -96,7 +95,6 @@ def describe_data(
     """Loads a data set and looks at it; the same question about the same files is answered from memory.
 
     Args:
-        per_class: Examples of each class.
         cache: Where answers are kept; by default one for the whole process.
 
     Raises:

@@ -44,7 +44,6 @@ def find_kind(dataset: str | Path | None, image_size: int | None = None, num_cla
 
     Args:
         dataset: A key of ``DATASETS``, or a folder or zip of own pictures; None where it is not chosen yet.
-        num_classes: Of own pictures, where it is known.
 
     Raises:
         UserError: A folder or zip that cannot be trained on.

@@ -44,14 +44,10 @@ class ShiftResult:
         before_pixels: ``(C, H, W)`` in [0, 1].
         after_pixels: ``(C, H, W)`` in [0, 1].
         is_real: ``(H, W)`` bool; False where the boundary rule invented pixels.
-        before: Best classes of the original.
-        after: Best classes of the shifted picture.
         probability_change: Of the original's best class, after minus before.
         margin_before: Logit of the original's best class minus the next best one.
         margin_after: The same class's margin after the shift; below 0 if it lost.
         near_tie: Whether two best logits, before or after, are so close that rounding may swap them.
-        layers: Relative error down the network.
-        comparison: The feature maps of the chosen layer.
         notes: What the user should know of how the picture was opened.
     """
 

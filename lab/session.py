@@ -54,7 +54,6 @@ class Lab:
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         data_root: Folder for data sets, under a readable name, which goes into the files of runs.
-        runs_root: Folder for training runs.
     """
 
     device: str = "auto"
@@ -114,7 +113,6 @@ class Lab:
         Args:
             dx: Pixels to the right, fractions included; less than the input's side, unless the picture wraps around.
             twin: Whether to ask the circular twin of the model (:mod:`analysis.shift.circular`) instead.
-            layer: The layer whose feature maps are wanted.
             channel: Which of its channels; None takes the one that responds most.
         """
         with self.use(model, progress) as (loaded, facts):

@@ -35,7 +35,6 @@ def open_ordinary(path: Path, flags: int = os.O_RDONLY, mode: str = "rb") -> Bin
 
     Args:
         flags: Of ``os.open``.
-        mode: Of the file object.
 
     Raises:
         OSError: It is none, or cannot be opened.

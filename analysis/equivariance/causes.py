@@ -35,8 +35,6 @@ class LayerProbe:
     Attributes:
         motion: (dx, dy) of the content in pixels.
         lattice: The nearest motion by whole cells, at least one cell along every axis that moves.
-        tiles: Whether the cells tile the picture.
-        is_circular: Whether the picture wraps around.
         wraps: Whether maps do so too, because they tile it.
         valid: ``(h, w)`` bool, see :func:`analysis.shift.valid_region.find_valid_cells`; None if not known.
         lattice_valid: The same for ``lattice``.

@@ -144,7 +144,6 @@ def plot_runs(runs: Sequence[tuple[str, Sequence[Mapping]]], measure: str) -> "F
     """Several runs in one chart over optimiser steps, one colour for each; None where nothing was measured.
 
     Args:
-        runs: Name and records of each.
         measure: A key of ``RUN_MEASURES``.
     """
     title, tickformat = RUN_MEASURES[measure]

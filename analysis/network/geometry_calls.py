@@ -17,7 +17,6 @@ class Call:
     Attributes:
         sources: The arguments with positions, each with the dimensions that these have in it.
         axes: What a cell sees that is computed from cells at the same place in all sources.
-        dims: The dimensions of these axes.
     """
 
     func: Callable

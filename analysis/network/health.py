@@ -141,7 +141,6 @@ class _Watch:
     """Looks at every operation of a forward pass, and knows which module it belongs to.
 
     Args:
-        image_size: Height and width of the pictures.
         plain: Names of the modules without parts and weights; one that computes an activation is that activation.
     """
 

@@ -147,9 +147,6 @@ def is_feature_map(shape: Sequence[int], image_size: Sequence[int]) -> bool:
 
     A map keeps the proportions of the picture, up to rounding. Outputs with channels last, ``(N, h, w, C)``,
     and windows of attention do not.
-
-    Args:
-        image_size: Height and width of the network's input.
     """
     if len(shape) != 4 or min(shape[2:]) < 2:
         return False

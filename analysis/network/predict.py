@@ -63,7 +63,6 @@ def find_class(wanted: int | str, categories: Sequence[str]) -> int:
 
     Args:
         wanted: Its index, or its name in any case, with spaces, dashes or underscores between words.
-        categories: The names of all classes.
 
     Raises:
         UserError: No such class, or a name of several; says which indices there are to choose from.

@@ -61,7 +61,6 @@ class Extended:
     Attributes:
         pixels: ``(C, H', W')``: the surroundings with the picture inside.
         is_real: ``(H', W')`` bool.
-        top: Row where the unshifted window begins.
         circular: Whether the surroundings are the picture itself, again and again.
     """
 

@@ -51,7 +51,6 @@ class AllShifts:
         num_parts: Forwards that the tree was divided into.
         phases: Per requested layer ``(sy, sx, C, h, w)``: entry ``[a, b]`` is the map of the picture moved by
             ``-b, -a`` pixels.
-        image_size: Height and width of the picture.
     """
 
     period: int

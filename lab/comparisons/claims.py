@@ -42,7 +42,6 @@ class Preset:
 
         Args:
             seeds: How often each arm is trained; None for the preset's number.
-            base: Of the TrainingConfig.
 
         Raises:
             UserError: An unknown setting or a value out of range.

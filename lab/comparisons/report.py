@@ -27,7 +27,6 @@ def summarize(
         arms: ``{name, title, parameters}`` of each; the others are compared with the first.
         question: A key of ``QUESTIONS``.
         direction: What is claimed of the second arm's decisive measure: 1 larger, -1 smaller, 0 nothing.
-        chance: Accuracy of guessing.
         guessing: What the common accuracy has to be clearly above; None for no such condition.
 
     Returns:

@@ -43,7 +43,6 @@ class ModelVotes:
 
     Attributes:
         facts: What the document says of the model apart from its statistics.
-        chunk: All chunks as one.
         unknown: Classes of the data that the model does not have.
     """
 
@@ -58,7 +57,6 @@ def report(results: Sequence[ModelVotes], seed: int) -> tuple[list[dict], list[d
     """The parts ``models`` and ``pairs`` of the document, and why pictures could not be read.
 
     Args:
-        results: Of the same images.
         seed: Of the bootstrap, the same for all models: that is what makes the differences paired.
 
     Raises:

@@ -40,7 +40,6 @@ def add_correction(run: Run, view: ErrorView, index: int, label: int | None) -> 
     """Keeps one more correction with the run.
 
     Args:
-        index: Of the picture in the view.
         label: The class it ought to have, or None to leave it out.
 
     Raises:

@@ -37,15 +37,9 @@ class SnapshotView:
     """What a network was at one moment.
 
     Attributes:
-        name: Of the model.
-        index: Which of the run's pictures.
-        predictions: The most probable classes of the picture.
         target: The picture's class, which ``saliency`` is about.
         filters: ``(N, C, h, w)`` of the first layer, None where they are no pictures.
-        num_filters: How many the layer has.
-        layer: Whose maps these are.
         maps: ``(C, h, w)``, the first channels of the layer, None without a layer.
-        num_maps: How many channels the layer has.
         saliency: ``(C, H, W)``, the gradient of the class score.
     """
 

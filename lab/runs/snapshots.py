@@ -44,7 +44,6 @@ class SnapshotConsistency:
         value: Mean over the pictures of the share of pairs of shifts with the same predicted class.
         pictures: The same for each picture.
         max_shift: Pixels each way.
-        boundary: What fills the uncovered border.
     """
 
     value: float

@@ -25,7 +25,6 @@ def save_class_boxes(files_by_class: Mapping[str, Sequence[str | Path]], folder:
     without pictures are left out.
 
     Args:
-        files_by_class: Name of the class -> local files.
         folder: Where the zip goes; made if it is missing.
 
     Returns:

@@ -46,8 +46,6 @@ class Dataset:
     """Three disjoint splits over the same categories.
 
     Attributes:
-        skipped: Which files were left out, and why.
-        notes: Sentences about how the files were understood.
         augmentations: What may change in training without changing the class.
         source_parts: (name, number of pictures) of the parts that the ids count through, such as "train", 60000.
         file_names: Name of the file behind each id, where there is one.

@@ -55,7 +55,6 @@ def load_dataset(
         data_root: Where downloaded sets are kept.
         seed: Decides the split, and what is drawn for shapes.
         image_size: Side in pixels; by default the set's own.
-        shapes: What to draw for the set "shapes".
 
     Raises:
         UserError: Nothing of that name, or its files are missing, damaged or too few.

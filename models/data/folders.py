@@ -55,7 +55,6 @@ def load_folder(
     the system's own are ignored; pictures that cannot be read are skipped and listed.
 
     Args:
-        path: A folder, or a .zip file.
         image_size: Side of the result in pixels.
         progress: Told the fraction done, several times a second; what it raises ends the reading.
 
@@ -187,7 +186,6 @@ class FolderSource:
 
     Attributes:
         files: Readable name -> where it is.
-        folders: Readable names of all folders.
         problems: Readable name -> why nothing can be said about what is there.
 
     Raises:

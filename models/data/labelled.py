@@ -37,7 +37,6 @@ class EvaluationData:
         picture: Opens the i-th picture; raises :class:`models.data.decoding.formats.ImageError` if it cannot be read.
         version: Changes when the pictures do; of files it tells the place, the sizes and the times.
         skipped: "file: reason" for the files that were left out.
-        notes: Sentences about how the files were understood.
     """
 
     name: str

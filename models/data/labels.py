@@ -28,7 +28,6 @@ def corrupt(labels: Tensor, share: float, num_classes: int, seed: int) -> Tensor
         labels: ``(N,)`` int64 in [0, num_classes).
         share: In [0, 1].
         num_classes: At least 2.
-        seed: Decides which and to what.
 
     Returns:
         New labels ``(N,)`` int64 on the device of the old ones.

@@ -48,7 +48,6 @@ class Job(Generic[Config, Result]):
         to_document: What of a result goes to result.json; None where the work writes other files.
         stopped: The message of status.json after Cancelled.
         go_on: What :meth:`start` says then; may name the ``{run}``.
-        listen: The listener of a process of its own.
     """
 
     kind: str

@@ -78,7 +78,6 @@ class Launcher:
         """Starts ``main([run_dir])`` of a module as a process of its own, which process.json then names.
 
         Args:
-            module: A module's full name.
             run_dir: Where log.txt takes what the program prints.
 
         Returns:

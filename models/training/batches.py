@@ -36,8 +36,6 @@ class Feed:
     """Training pictures by step.
 
     Args:
-        split: The training pictures, on the device.
-        normalize: What the network needs done to them.
         seed: Decides the order and every augmentation.
         augments: What is done at random to each batch, each with draws of its own.
         batch_size: Pictures of a step, over all processes; at most all there are.

@@ -22,7 +22,6 @@ def record_passes(module: nn.Module, inputs: Tensor, precision: AbstractContextM
 
     Args:
         module: On a CUDA device, in training mode and without hooks; its weights keep their places from now on.
-        inputs: A batch on the same device.
         precision: An autocast that keeps no copies of the weights.
     """
     # Passes to warm up move running statistics. They also draw for dropout, but seeds are set at every step.

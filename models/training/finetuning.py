@@ -23,7 +23,6 @@ class WholeNetwork:
     """Every weight is trained at the same rate, on pictures.
 
     Attributes:
-        module: The network; what is saved.
         core: The part of it that is run and trained on what :meth:`feed` gives.
         takes_features: Whether ``core`` takes features instead of pictures.
         freezes: Whether some weights are left as they are for some steps.

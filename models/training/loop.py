@@ -45,7 +45,6 @@ def fit(
 
     Args:
         device: "cpu", "cuda" or "mps".
-        start: Weights to begin with.
 
     Returns:
         The fields of a TrainingResult other than its name.

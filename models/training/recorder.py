@@ -123,11 +123,7 @@ class Pace:
 
 
 class Journal:
-    """Writes for one training; ``is_silent`` for those of several processes that write nothing.
-
-    Args:
-        listener: Told each line of metrics as it is written.
-    """
+    """Writes for one training; ``is_silent`` for those of several processes that write nothing."""
 
     def __init__(
         self,

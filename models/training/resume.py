@@ -67,7 +67,6 @@ def read_resume_point(
 
     Args:
         module: The same network; its weights are replaced.
-        optimizer: Its optimiser, new.
 
     Returns:
         The running sums and the progress that were saved; None if nothing was.

@@ -58,7 +58,6 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
 
     Args:
         run_dir: A new directory, or one that :func:`models.runs.run.create_run` made.
-        on_metrics: Told each line of metrics.jsonl as it is written.
 
     Raises:
         UserError: The run exists, the data cannot be used, the loss is no longer finite, or the disk is

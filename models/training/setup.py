@@ -37,12 +37,10 @@ class Prepared:
 
     Attributes:
         started: When the preparation began, by ``time.perf_counter``.
-        accelerator: Runs it on its devices.
         approach: How such a network is trained; has the network itself.
         model: What is trained of it, as the accelerator runs it.
         optimizer: As the accelerator has it, for loss scales.
         torch_optimizer: The same without Accelerate, which looks for packages and signatures at every step.
-        feed: The training pictures.
         validation: Pictures, or features, as the trained part of the network takes them.
         test: The same of the test pictures.
     """
@@ -104,7 +102,6 @@ def prepared(
 
     Args:
         device: "cpu", "cuda" or "mps".
-        start: Weights to begin with.
 
     Raises:
         Cancelled: Somebody asked for the end on the way.

@@ -35,7 +35,6 @@ def assess(
         split: Pictures on the module's device; at least one.
         normalize: Network input from uint8 pictures.
         loss: Of each picture, from logits ``(N, K)`` and labels.
-        batch_size: Pictures at a time.
         check: Called before each batch; what it raises ends the assessment.
     """
     from torchmetrics.functional.classification import multiclass_confusion_matrix

@@ -88,7 +88,6 @@ def adopt_weights(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     """Copies every tensor into the model; its head keeps its own values where the other head has another shape.
 
     Args:
-        model: A module of an architecture of the table.
         weights: Tensors by name, from a model with the same tensors but for the head.
 
     Returns:

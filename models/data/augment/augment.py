@@ -59,7 +59,6 @@ class Transform:
 
     Attributes:
         explanation: One plain line.
-        default: The strength to begin with.
         describe: What a strength means for pictures of a side in pixels, such as ``up to 7 pixels``.
         motion: ``(strength, images, generator)`` to matrices ``(N, 3, 3)``, see ``models.data.augment.motion``.
         change: ``(images, strength, generator)`` to images, with values from 0 to 255, float32 unless ``whole``.
