@@ -57,7 +57,7 @@ def train(config: TrainingConfig, run_dir: str | Path, on_metrics: MetricsListen
     A run that waits in another process is that one's.
 
     Args:
-        run_dir: A new directory, or one that :func:`models.runs.run.create_run` made.
+        run_dir: A new directory, or one that :func:`models.runs.submit.create_run` made.
 
     Raises:
         UserError: The run exists, the data cannot be used, the loss is no longer finite, or the disk is
