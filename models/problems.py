@@ -9,6 +9,7 @@ TOO_LITTLE_MEMORY_TO_START = (
     "Too little memory to start ConvScope; end other programs, or raise the limit of this one."
 )
 DISK_IS_FULL = "The disk is full ({}); make room on it and try again."
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 MAYBE_PROBLEMS = (UserError, OSError, RuntimeError, MemoryError, ImportError)
 """What :func:`describe_problem` may have a sentence for."""
 
@@ -19,6 +20,12 @@ def describe_problem(error: BaseException) -> str | None:
         return str(error)
     if is_out_of_memory(error):
         return TOO_LITTLE_MEMORY
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_disk_full(error):
         return DISK_IS_FULL.format(error.strerror)
     return None
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that a disk is full, or is a sentence in the place of one that does."""
+    cause = error.__cause__ if isinstance(error, UserError) else error
+    return isinstance(cause, OSError) and cause.errno in _FULL

@@ -31,6 +31,7 @@ from lab.documents import check_arm_measurement, check_trained_arm
 from models.checkpoints import load_run_model
 from models.data.dataset import Dataset
 from models.devices import resolve_device
+from models.problems import is_disk_full
 from models.runs.files import append_line, pack_lines, read_lines, write_bytes
 from models.runs.job import Job, Listener, ignore
 from models.runs.queue import device_turn
@@ -113,7 +114,10 @@ class _Comparison:
         try:
             run = train_arm(treatment.training, self.root / treatment.run, self.stop, self._listen(treatment))
             found = self._measure(treatment, run)
-        except UserError as error:  # one arm that diverges is a finding, and the others go on
+        except UserError as error:
+            if is_disk_full(error):  # for this one to go on once there is room
+                raise
+            # An arm that diverges is a finding, and the others go on.
             self.networks.append({**known, "state": "failed", "message": str(error)})
             return
         self.networks.append({**known, "state": "finished", **found})

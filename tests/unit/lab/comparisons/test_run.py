@@ -1,7 +1,9 @@
 """Matched arms end to end on drawn shapes: equal data, numbers against oracles, stopping and going on."""
 
+import errno
 import itertools
 import json
+import os
 import shutil
 import sys
 from types import SimpleNamespace
@@ -404,6 +406,24 @@ def test_an_arm_that_diverges_is_a_finding(tmp_path):
     assert [row["n"] for row in document["rows"]] == [1, 0]
     assert document["sentence"].startswith("rates-r1-3 failed: The loss stopped")
     assert read_run(tmp_path, "rates").status["sentence"] == document["sentence"]
+
+
+def test_a_full_disk_is_no_finding(comparison, tmp_path, monkeypatch):
+    """It may have room for what the comparison itself writes, but none for the weights of an arm."""
+    _, document = comparison
+    break_off(comparison, tmp_path)
+    shutil.rmtree(tmp_path / "heads-gap-3")
+
+    def refuse(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("models.training.recorder.write_bytes", refuse)
+        with pytest.raises(UserError, match="heads-gap-3 cannot be written"):
+            JOB.run(tmp_path / "heads")
+    assert [read_run(tmp_path, name).state for name in ("heads", "heads-gap-3")] == ["failed", "failed"]
+    again = JOB.run(tmp_path / "heads")
+    assert [n["weights_sha256"] for n in again["networks"]] == [n["weights_sha256"] for n in document["networks"]]
 
 
 def test_a_run_of_the_same_name_is_left_alone(comparison, tmp_path):
