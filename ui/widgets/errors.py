@@ -29,17 +29,25 @@ _ABSOLUTE_PATH = re.compile(
 )
 
 
-def answers_errors(answer: Callable[[str], object]) -> Callable[[Callable], Callable]:
+def _stay_as_they_are(message: str) -> object:
+    inform(message)
+    return gr.skip()
+
+
+def answers_errors(
+    answer: Callable[[str], object], end: Callable[[str], object] = _stay_as_they_are
+) -> Callable[[Callable], Callable]:
     """Decorates a handler: what somebody can put right becomes ``answer(message)`` instead of a bug.
 
-    Of a handler that yields, it becomes what is yielded last. The message is plain text.
+    Of a handler that yields, it becomes what is yielded last. The message is plain text. What was cancelled
+    becomes ``end(message)``.
     """
 
     def settle(error: Exception) -> object:
-        if isinstance(error, Cancelled):
-            if not isinstance(error, Superseded):
-                inform("Cancelled.")
+        if isinstance(error, Superseded):
             return gr.skip()
+        if isinstance(error, Cancelled):
+            return end("Cancelled.")
         message = describe_error(error)
         if message is None:
             raise error
@@ -92,8 +100,8 @@ def refuse_call(message: str) -> NoReturn:
 shows_errors = answers_errors(refuse)
 """For handlers whose outputs stay as they are when something goes wrong."""
 
-says_errors = answers_errors(refuse_call)
-"""For endpoints of the API."""
+says_errors = answers_errors(refuse_call, refuse_call)
+"""For endpoints of the API, whose outputs are no components that could stay as they are."""
 
 
 def warn(message: str) -> None:
