@@ -37,6 +37,40 @@ def test_every_field_of_the_configuration_has_an_option(run, root):
     assert not list((root / "a").glob("snapshots/*"))
 
 
+def test_options_in_pairs(run, root):
+    pairs = (
+        "--set",
+        "activation=tanh",
+        "--set",
+        "dropout = 0.25",
+        "--augment-by",
+        "flip=1",
+        "--augment-by",
+        "crop=0.4",
+    )
+    code, _, err = run("train", "--name", "a", *TINY, *pairs)
+    assert code == 0, err
+    config = TrainingConfig.from_dict(read_run(root, "a").config)
+    assert (config.model["activation"], config.model["dropout"]) == ("tanh", 0.25)
+    assert (config.augment.flip, config.augment.crop, config.augment.rotate) == (1.0, 0.4, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--set", "dropout"), "--set takes NAME=VALUE, not 'dropout'"),
+        (("--set", "colour=1"), "colour"),
+        (("--augment-by", "flip"), "--augment-by takes NAME=VALUE"),
+        (("--augment-by", "flip=much"), "flip must be a number, not 'much'"),
+        (("--arch", "linear", "--dropout", "0.5"), "linear has no options, so dropout cannot be set"),
+    ],
+)
+def test_pairs_that_say_nothing_are_refused(run, root, options, words):
+    code, _, err = run("train", "--name", "a", "--dataset", "shapes", "--num-images", 120, *options)
+    assert code == 2 and words in err
+    assert list_runs(root) == []
+
+
 def test_a_run_can_go_on_from_another_folder(run, root, tmp_path, monkeypatch, own_pictures):
     """Its configuration has whole paths."""
     code, _, err = run("train", "--name", "a", "--dataset", own_pictures.name, "--image-size", 8, "--max-steps", 1)
