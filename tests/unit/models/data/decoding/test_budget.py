@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from analysis.errors import Cancelled
 from models.data.decoding import budget, decode
 from models.data.images import list_notes, open_image
 from tests.unit.models.data.made_pictures import JPEG, PICTURE, PNG, encode, png_chunk, refused, save
@@ -169,3 +170,17 @@ def test_slow_pictures_of_every_kind_are_opened_all_the_same(tmp_path, monkeypat
 def test_a_file_that_keeps_its_decoder_busy_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "MAX_SECONDS", -1)
     assert "too long" in refused(save(tmp_path, PNG))
+
+
+def test_whoever_waits_for_room_is_asked_and_leaves_the_line_by_giving_up():
+    def give_up():
+        raise Cancelled
+
+    room = budget.Room(10)
+    with room.lend(8, give_up):
+        with pytest.raises(Cancelled), room.lend(3, give_up):
+            pytest.fail("there was no room")
+        with room.lend(2, give_up):  # neither asked nor behind the one who gave up
+            pass
+    with room.lend(10, give_up):
+        pass
