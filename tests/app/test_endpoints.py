@@ -161,11 +161,13 @@ def test_the_pages_own_events_read_no_other_files_either(server, tmp_path):
     """Events of the page take the picture as the browser sends it, with or without gradio's mark."""
     Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
     config = json.loads(urllib.request.urlopen(f"{server.url}/config", timeout=10).read())
-    event = next(
-        d for d in config["dependencies"] if len(d["inputs"]) == 4 and d["api_name"] and "classify" in d["api_name"]
-    )
-    data = [{"path": str(tmp_path / "private.png")}, "efficientnet_lite0", [], "classify"]
-    join = {"fn_index": event["id"], "session_hash": "hostile", "data": data}
+    parts = {part["id"]: part["props"] for part in config["components"]}
+    (image,) = [number for number, props in parts.items() if props.get("elem_id") == "image"]
+    event = next(each for each in config["dependencies"] if [image, "input"] in each["targets"])
+    sent = {image: {"path": str(tmp_path / "private.png")}}
+    sent |= {number: "yes" for number, props in parts.items() if props.get("elem_id") == "page-is-ready"}
+    data = [sent.get(number, parts.get(number, {}).get("value")) for number in event["inputs"]]
+    join = {"fn_index": event["id"], "session_hash": "hostile", "data": data, "trigger_id": image}
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{server.url}/gradio_api/queue/join", json.dumps(join).encode(), headers)
     urllib.request.urlopen(request, timeout=10)

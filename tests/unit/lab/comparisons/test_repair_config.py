@@ -5,7 +5,7 @@ import pytest
 from analysis.errors import UserError
 from lab.comparisons.repair_config import find_data, list_cures
 from models.networks.repairs import ARMS
-from models.runs.run import create_run
+from models.runs.submit import create_run
 
 
 def test_cures_are_those_of_the_model_and_its_network(tmp_path, make_run):
