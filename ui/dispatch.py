@@ -58,6 +58,7 @@ class Dispatcher:
             "show_progress": "minimal",
             "show_progress_on": bar,
             "concurrency_limit": None,
+            "trigger_mode": "multiple",  # what is chosen while another choice is answered takes its place
         }
 
     def wire(self) -> None:
@@ -99,7 +100,7 @@ class Dispatcher:
 
             def act(action: Action) -> Values:
                 taken = self.bench.take_over(self.services, source, values, action)
-                now = values | taken
+                now = values | {self.bench.sample: taken.get(self.bench.sample, values[self.bench.sample])}
                 if source in self.names:
                     is_wanted = not (view.is_kept and values[self.seen[name]] == self._find_subject(name, now))
                 else:

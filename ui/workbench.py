@@ -113,8 +113,8 @@ def build_workbench(services: Services) -> Workbench:
         return describe_model(services.lab.registry.get(name))
 
     # At once: what the open tab makes of the choice may take longer.
-    sample.select(show_sample, sample, image, **QUICK)
-    model.select(show_card, model, card, **QUICK)
+    sample.select(show_sample, sample, image, **QUICK, trigger_mode="multiple")
+    model.select(show_card, model, card, **QUICK, trigger_mode="multiple")
     return Workbench(image, sample, model, compare, card)
 
 

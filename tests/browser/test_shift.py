@@ -162,7 +162,7 @@ def test_the_circular_twin_is_called_another_network_and_a_link_restores_it(visi
 
 def test_the_map_can_be_copied_with_its_caption(small, browser):
     with small.expect_download() as file:  # headless Chromium has no clipboard for pictures without being asked
-        small.evaluate("navigator.clipboard.write = () => Promise.reject()")
+        small.evaluate("() => { navigator.clipboard.write = () => Promise.reject(); }")
         small.locator("[data-copy]").click()
     assert file.value.suggested_filename == "shift-map-fashion_cnn.png"
 

@@ -96,14 +96,22 @@ class _Shift:
         asked = {*bench.inputs, *place, *rules, self.layer, self.channel, self.is_open}
         shown = [self.answer, self.maps, self.plot]
         gr.on(
-            [self.stage.submit, self.layer.input, self.channel.input], shows_errors(self.ask), asked, shown, **HIDDEN
+            [self.stage.submit, self.layer.select, self.channel.input],
+            shows_errors(self.ask),
+            asked,
+            shown,
+            **HIDDEN,
+            trigger_mode="multiple",
+            concurrency_limit=None,
         )
         grow: Work = {
             "fn": shows_errors(self.grow_map),
             "inputs": {*bench.inputs, *rules, self.reach},
             "outputs": self.map,
         }
-        gr.on([self.stage.select, self.reach.release], **grow, **HIDDEN, concurrency_limit=None)
+        gr.on(
+            [self.stage.select, self.reach.release], **grow, **HIDDEN, trigger_mode="multiple", concurrency_limit=None
+        )
         self.panel.expand(shows_errors(self.open_maps), asked, [self.is_open, *shown], js=_MAPS_OPEN, **HIDDEN)
         self.panel.collapse(lambda: False, None, self.is_open, js=_MAPS_CLOSED, **HIDDEN)
         return Tab(
