@@ -20,6 +20,7 @@ from ui.widgets.events import Block, Tab, Update, Values
 from ui.workbench import DEFAULT_SAMPLE, Workbench, describe_model, list_model_choices
 
 FIRST_TAB = "classify"
+NO_PICTURE = "Choose a picture on the left: upload one, take one, paste one, or click a sample."
 
 
 class Dispatcher:
@@ -73,14 +74,14 @@ class Dispatcher:
             outputs |= dict.fromkeys((*view.outputs, *view.timers, *(part for part, _ in view.linked.values())))
         for tab, name in self.names.items():  # what is chosen next is about this tab already
             tab.select(None, None, self.opened, js=f"() => '{name}'")
-        chosen: list[tuple[Block, str]] = [
-            (bench.sample, "select"),
-            (bench.image, "input"),
-            (bench.model, "select"),  # gradio's dropdowns raise input twice for one choice
-            (bench.compare, "input"),
+        chosen: list[tuple[Block, Block, str]] = [
+            (bench.sample, bench.sample, "select"),
+            (bench.image, bench.sample, "input"),  # a picture of one's own has taken the sample's place
+            (bench.model, bench.model, "select"),  # gradio's dropdowns raise input twice for one choice
+            (bench.compare, bench.compare, "input"),
         ]
-        for source, event in (*chosen, *((tab, "select") for tab in self.names)):
-            getattr(source, event)(self._follower(source), inputs, list(outputs), **self.manner)
+        for source, component, event in (*chosen, *((tab, tab, "select") for tab in self.names)):
+            getattr(component, event)(self._follower(source), inputs, list(outputs), **self.manner)
         self.page.load(self.restore, inputs, list(outputs), **self.manner)
         for name, view in self.views.items():
             own = {*bench.inputs, *view.inputs, *(part for part, _ in view.linked.values())}
@@ -99,14 +100,13 @@ class Dispatcher:
             view = self.views[name]
 
             def act(action: Action) -> Values:
-                taken = self.bench.take_over(self.services, source, values, action)
-                now = values | {self.bench.sample: taken.get(self.bench.sample, values[self.bench.sample])}
+                preview = self.bench.preview(self.services, values, action) if source is self.bench.image else {}
                 if source in self.names:
-                    is_wanted = not (view.is_kept and values[self.seen[name]] == self._find_subject(name, now))
+                    is_wanted = not (view.is_kept and values[self.seen[name]] == self._find_subject(name, values))
                 else:
                     is_wanted = (self.bench.image if source is self.bench.sample else source) in view.looks_at
-                shown = self._show(name, now, action) if is_wanted else {}
-                return taken | self._enter(name, now) | shown
+                shown = self._show(name, values, action) if is_wanted else {}
+                return preview | self._enter(name, values) | shown
 
             return self._run(name, act, source, request, progress, otherwise=self._enter(name, values))
 
@@ -199,7 +199,10 @@ class Dispatcher:
 
     def _show(self, name: str, values: Values, action: Action) -> Values:
         """The tab as it is now; remembers what is shown of it."""
-        return self.views[name].show(values, action) | {self.seen[name]: self._find_subject(name, values)}
+        view = self.views[name]
+        if self.bench.image in view.looks_at and self.bench.find_picture(values) is None:
+            return view.clear(NO_PICTURE)
+        return view.show(values, action) | {self.seen[name]: self._find_subject(name, values)}
 
     def _find_subject(self, name: str, values: Values) -> tuple:
         """What is looked at in a tab."""

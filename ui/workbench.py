@@ -56,20 +56,10 @@ class Workbench:
         """The model and those that it is compared with."""
         return list(dict.fromkeys([values[self.model], *(values[self.compare] or [])]))
 
-    def take_over(self, services: Services, source: Block, values: Values, action: Action) -> Values:
-        """What a picture of one's own changes in the sidebar: no sample is shown, and perhaps a preview.
-
-        Args:
-            services: The lab and what goes with it.
-            source: The component in which something has been chosen.
-            values: Of ``inputs``.
-            action: Whose progress the opening of a picture is.
-        """
-        if source is not self.image:
-            return {}
-        preview = make_preview(services.lab, values[self.image], action.report("Opening the picture"))
-        shown: Values = {self.image: preview} if preview else {}
-        return shown | {self.sample: ""}
+    def preview(self, services: Services, values: Values, action: Action) -> Values:
+        """What is shown of a picture of one's own that browsers do not show."""
+        shown = make_preview(services.lab, values[self.image], action.report("Opening the picture"))
+        return {self.image: shown} if shown else {}
 
 
 def build_workbench(services: Services) -> Workbench:
@@ -114,6 +104,7 @@ def build_workbench(services: Services) -> Workbench:
 
     # At once: what the open tab makes of the choice may take longer.
     sample.select(show_sample, sample, image, **QUICK, trigger_mode="multiple")
+    image.change(None, image, None, js="(picture) => { window.convscopeOwnPicture?.(picture); }")
     model.select(show_card, model, card, **QUICK, trigger_mode="multiple")
     return Workbench(image, sample, model, compare, card)
 
@@ -174,10 +165,25 @@ const mark = () => {
 element.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
+    last = null;
     props.value = button.dataset.name;
     mark();
     trigger("select");
 });
 watch("value", mark);
 mark();
+
+// A picture of one's own, however it came: gradio says of a camera's picture only that something has changed, and
+// says that one was removed while it is still there. What the server itself has put there is no news.
+let last = null, leaving = 0;
+window.convscopeOwnPicture = (picture) => {
+    const isOwn = !picture || /[\\/][0-9a-f]{64}[\\/]/.test(picture.path) && !picture.path.endsWith(".preview.png");
+    const path = picture?.path ?? "";
+    if (!isOwn || path === last) return;
+    last = path;
+    props.value = "";
+    mark();
+    clearTimeout(leaving);  // one that is dropped on another removes it first
+    if (path) trigger("input"); else leaving = setTimeout(() => trigger("input"), 400);
+};
 """

@@ -163,11 +163,12 @@ def test_the_pages_own_events_read_no_other_files_either(server, tmp_path):
     config = json.loads(urllib.request.urlopen(f"{server.url}/config", timeout=10).read())
     parts = {part["id"]: part["props"] for part in config["components"]}
     (image,) = [number for number, props in parts.items() if props.get("elem_id") == "image"]
-    event = next(each for each in config["dependencies"] if [image, "input"] in each["targets"])
-    sent = {image: {"path": str(tmp_path / "private.png")}}
+    (sample,) = [number for number, props in parts.items() if props.get("elem_id") == "samples"]
+    event = next(each for each in config["dependencies"] if [sample, "input"] in each["targets"])
+    sent = {image: {"path": str(tmp_path / "private.png")}, sample: ""}
     sent |= {number: "yes" for number, props in parts.items() if props.get("elem_id") == "page-is-ready"}
     data = [sent.get(number, parts.get(number, {}).get("value")) for number in event["inputs"]]
-    join = {"fn_index": event["id"], "session_hash": "hostile", "data": data, "trigger_id": image}
+    join = {"fn_index": event["id"], "session_hash": "hostile", "data": data, "trigger_id": sample}
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{server.url}/gradio_api/queue/join", json.dumps(join).encode(), headers)
     urllib.request.urlopen(request, timeout=10)
