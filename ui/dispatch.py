@@ -108,7 +108,8 @@ class Dispatcher:
                 shown = self._show(name, values, action) if is_wanted else {}
                 return preview | self._enter(name, values) | shown
 
-            return self._run(name, act, source, request, progress, otherwise=self._enter(name, values))
+            seen: Values = {self.seen[name]: self._find_subject(name, values)}
+            return self._run(name, act, source, request, progress, self._enter(name, values), seen)
 
         return show_anew
 
@@ -146,7 +147,8 @@ class Dispatcher:
                     update.setdefault("value", kept[part])
             return restored | shown
 
-        return self._run(name, act, None, request, progress, otherwise=restored)
+        seen: Values = {self.seen[name]: self._find_subject(name, now)}
+        return self._run(name, act, None, request, progress, restored, seen)
 
     def _renewer(self, name: str, source: Any) -> Callable[..., Values | Update]:
         """What shows a tab anew after its control ``source`` was used."""
@@ -159,7 +161,7 @@ class Dispatcher:
                 shown = self.views[name].show(values, action)
                 return {self.address: self._write_query(name, values | _read_values(shown))} | shown
 
-            return self._run(name, act, source, request, progress, otherwise=address)
+            return self._run(name, act, source, request, progress, address, {})
 
         return renew
 
@@ -171,8 +173,12 @@ class Dispatcher:
         request: gr.Request,
         progress: gr.Progress,
         otherwise: Values,
+        seen: Values,
     ) -> Values | Update:
-        """What an action gives; or ``otherwise``, with nothing else in the tab, where something goes wrong."""
+        """What an action gives; ``otherwise``, with nothing else in the tab, where something goes wrong.
+
+        What went wrong goes wrong again: with ``seen``, the tab is not looked at anew when it is only opened again.
+        """
         try:
             with self.services.act(request, progress, "page", source=source) as action:
                 return act(action)
@@ -186,7 +192,7 @@ class Dispatcher:
             if message is None:
                 raise
             warn(message)
-            return otherwise | self.views[name].clear(message)
+            return otherwise | seen | self.views[name].clear(message)
 
     def _enter(self, name: str, values: Values) -> Values:
         """What goes with being in a tab: its name, the address, and no timer of another one."""

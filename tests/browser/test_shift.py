@@ -144,10 +144,11 @@ def test_boundary_layer_and_example_can_be_chosen(visit):
     expect(page.locator("#shift-maps .finding")).to_contain_text("features.")
 
 
-def test_a_picture_that_has_no_surroundings_says_how_far_it_can_go(visit):
+def test_a_picture_says_how_far_its_real_surroundings_go(visit):
     page = visit("tab=shift&dx=0&dy=40&boundary=crop")
-    expect(page.get_by_test_id("toast-body").first).to_contain_text("dy from -16 to 16")
-    expect(page.locator(FINDING)).to_contain_text("dy from -16 to 16")
+    expect(page.locator("#shift-stage .rules")).to_contain_text("dy from -16 to 16")
+    expect(page.locator(FINDING)).to_contain_text("Shifted 16 px down")
+    expect(page.locator("#shift-dy input[type=number]")).to_have_value("16")
 
 
 def test_the_circular_twin_is_called_another_network_and_a_link_restores_it(visit):

@@ -53,11 +53,19 @@ def write_scene(scene: Extended, result: ShiftResult) -> dict:
         "real": [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1],
         "limits": [x_low, x_high, y_low, y_high],
         "model": result.model.name,
-        "explanation": rule.explanation,
+        "explanation": rule.explanation + _describe_room(scene, result.boundary),
         "twin": result.is_twin,
         "notes": list(result.notes),
         "answer": write_answer(result),
     }
+
+
+def _describe_room(scene: Extended, boundary: str) -> str:
+    """How far a picture's real surroundings reach; what a rule invents reaches as far as the sliders do."""
+    if boundary != "crop":
+        return ""
+    (x_low, x_high), (y_low, y_high) = scene.limits
+    return f" In this picture dx can go from {x_low} to {x_high} and dy from {y_low} to {y_high}."
 
 
 def write_map(shown: PictureMap, about: str) -> str:

@@ -149,8 +149,11 @@ class _Shift:
         fitted = self.fit(values, action)
         values = values | {part: update.get("value", values[part]) for part, update in fitted.items()}
         picture = open_picture(self.services, bench.find_picture(values), action)
+        scene = open_scene(self.lab, picture, values[bench.model], values[controls.boundary])
+        for slider, (low, high) in zip((controls.dx, controls.dy), scene.limits, strict=True):
+            if not low <= values[slider] <= high:  # real surroundings end where the picture does
+                values[slider] = fitted[slider]["value"] = min(max(values[slider], low), high)
         result = self.measure(values, picture, action)
-        scene = open_scene(self.lab, picture, result.model.name, result.boundary)
         place = values[controls.dx], values[controls.dy]
         shown = write_scene(scene, result) | {"about": self.name_subject(values), "at": place}
         forgotten: Values = {}
