@@ -56,7 +56,7 @@ def evaluate(lab: Lab, config: EvaluationConfig, work_dir: Path, progress: Progr
     """
     start, boundary = time.perf_counter(), _boundary(config)
     for name in config.models:  # what cannot be done is said before the data are loaded
-        PROTOCOLS[config.protocol].frame(_settings(config, lab.registry.get(name).preprocessing))
+        PROTOCOLS[config.protocol].frame(choose_settings(config, lab.registry.get(name).preprocessing))
     with (
         settled(config.threads, lab.models.device) as threads,
         all_processes(lab.models.device.type) as processes,
@@ -113,7 +113,7 @@ class _Task:
         config, name = self.config, self.config.models[number]
         with self.lab.use(name) as (loaded, facts):
             spec = loaded.spec
-            settings = _settings(config, spec.preprocessing)
+            settings = choose_settings(config, spec.preprocessing)
             protocol = PROTOCOLS[config.protocol]
             framing = protocol.frame(settings)
             design = protocol.design([self.data.image_ids[row] for row in self.rows], settings)
@@ -173,7 +173,8 @@ class _Task:
         return hashlib.sha256(json.dumps([settings, versions, ids]).encode()).hexdigest()[:24]
 
 
-def _settings(config: EvaluationConfig, prep: Preprocessing) -> Settings:
+def choose_settings(config: EvaluationConfig, prep: Preprocessing) -> Settings:
+    """What a protocol needs to know of a model with this preprocessing."""
     return Settings(
         window=prep.crop_size,
         resize=prep.resize_size,

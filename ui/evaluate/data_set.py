@@ -1,30 +1,38 @@
 """Evaluation over a data set: accuracy and shift consistency by a published protocol, for several models at once."""
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
 from analysis.consistency.protocols import PROTOCOLS
+from analysis.errors import UserError
 from analysis.figures.evaluation import CURVES, plot_consistency, plot_depth_errors
 from analysis.shift.move import BOUNDARIES
 from lab.documents import read_document
 from lab.evaluation.config import EvaluationConfig
+from lab.evaluation.outlook import TITLES, find_known_data, look_ahead
 from lab.spreadsheet import to_csv
+from models.data.datasets import DATASETS
 from models.names import describe_skipped
 from models.runs.run import Run
+from ui.evaluate.estimate import describe_outlook, tell_start
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.events import QUICK, Values
+from ui.widgets.events import HIDDEN, Block, Values
 from ui.widgets.html import describe_estimate, explain_this, join_html, sentence_html, table_html
 from ui.widgets.job_view import JobView, Result
 from ui.widgets.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench
 
+SAME = "same"
 DATA = {
+    "What the model was trained on": SAME,
     "Fashion-MNIST (test)": "fashion_mnist",
     "CIFAR-10 (test)": "cifar10",
-    "Drawn shapes": "shapes",
+    "Drawn shapes (test)": "shapes",
+    "Digits (test)": "digits",
     "Own pictures": OWN,
 }
 PROTOCOLS_OWN_BOUNDARY = "protocol"
@@ -57,64 +65,131 @@ published code to the letter. Definitions: docs/equivariance.md.
 
 def build_evaluation_panel(services: Services, bench: Workbench) -> JobView:
     """Lays out the panel and wires it."""
-    with gr.Row(elem_classes="controls"):
-        data = gr.Dropdown(
-            list(DATA.items()), value="fashion_mnist", label="Data", elem_id="eval-data", min_width=220
-        )
-        protocol = gr.Dropdown(
-            [(f"{name}: {protocol.title}", name) for name, protocol in PROTOCOLS.items()],
-            value="exact",
-            label="Protocol",
-            elem_id="eval-protocol",
-            min_width=260,
-        )
-        boundary = gr.Dropdown(
-            _list_boundaries("exact"), value=PROTOCOLS_OWN_BOUNDARY, label="Uncovered border", min_width=220
-        )
-        limit = gr.Number(1000, precision=0, minimum=1, label="Pictures", elem_id="eval-limit", min_width=100)
-        shifts = gr.Slider(2, 64, EvaluationConfig.shifts, step=1, label="Shifts each", min_width=150)
-        max_shift = gr.Number(0, precision=0, label="Largest shift (0: default)", min_width=190)
-        seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
-        twin = gr.Checkbox(False, label="Circular twins", info="Padding wraps around", min_width=220)
-    with gr.Row(visible=False) as own:
-        upload, folder = build_own_data(services, "eval-folder")
-    with gr.Row(elem_classes="controls"):
-        start = gr.Button("Evaluate", variant="primary", elem_id="eval-start", min_width=160, scale=0)
-    view = JobView(services, "evaluation", EMPTY, lambda: _build_result(services))
-    explain_this(EXPLANATION)
+    return _Evaluation(services, bench).view
 
-    def begin(values: Values) -> str:
-        """Starts an evaluation in the background."""
-        is_own, rule = values[data] == OWN, values[boundary]
-        chosen = find_own_data(services, values[upload], values[folder]) if is_own else values[data]
-        config = EvaluationConfig(
-            models=tuple(dict.fromkeys([values[bench.model], *(values[bench.compare] or [])])),
-            data=chosen,
-            protocol=values[protocol],
+
+class _Evaluation:
+    def __init__(self, services: Services, bench: Workbench):
+        self.services, self.lab, self.bench = services, services.lab, bench
+        with gr.Row(elem_classes="controls"):
+            self.data = gr.Dropdown(
+                list(DATA.items()), value=SAME, label="Data", elem_id="eval-data", min_width=240, scale=2
+            )
+            self.limit = gr.Number(
+                1000, precision=0, minimum=1, label="Pictures", elem_id="eval-limit", min_width=100
+            )
+            self.shifts = gr.Slider(2, 64, EvaluationConfig.shifts, step=1, label="Shifts each", min_width=150)
+            self.twin = gr.Checkbox(False, label="Circular twins", info="Padding wraps around", min_width=200)
+        with gr.Row(visible=False) as self.own:
+            self.upload, self.folder = build_own_data(services, "eval-folder")
+        with gr.Accordion("Protocol, border, seed", open=False), gr.Row(elem_classes="controls"):
+            self.protocol = gr.Dropdown(
+                [(f"{name}: {protocol.title}", name) for name, protocol in PROTOCOLS.items()],
+                value="exact",
+                label="Protocol",
+                elem_id="eval-protocol",
+                min_width=260,
+            )
+            self.boundary = gr.Dropdown(
+                _list_boundaries("exact"), value=PROTOCOLS_OWN_BOUNDARY, label="Uncovered border", min_width=220
+            )
+            self.max_shift = gr.Number(0, precision=0, label="Largest shift (0: the protocol's)", min_width=190)
+            self.seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
+        with gr.Row(elem_classes="start"):
+            self.start = gr.Button("Evaluate", variant="primary", elem_id="eval-start", min_width=160, scale=0)
+            self.said = gr.HTML(elem_id="eval-estimate")
+        self.view = JobView(services, "evaluation", EMPTY, lambda: _build_result(services))
+        explain_this(EXPLANATION)
+        self.wire()
+
+    def wire(self) -> None:
+        """Wires what happens: with every choice the time it will take is told, or what keeps it from starting."""
+        fields: list[Block] = [self.data, self.upload, self.folder, self.protocol, self.boundary, self.limit]
+        fields += [self.shifts, self.max_shift, self.seed, self.twin]
+        inputs: set[Any] = {self.bench.model, self.bench.compare, *fields}
+        self.view.form, self.view.fit = fields, self.fit
+        self.view.fitted = [self.data, self.own, self.start, self.said]
+        self.view.wire_start(self.start, self.begin, inputs)
+        shown = [self.own, self.start, self.said]
+        chosen = (self.data, self.folder, self.boundary, self.limit, self.max_shift, self.twin)
+        events = [*(each.input for each in chosen), self.shifts.release, self.upload.upload, self.upload.clear]
+        gr.on(events, self.plan, inputs, shown, **HIDDEN, trigger_mode="always_last")
+        self.protocol.input(self.follow_protocol, inputs, [self.boundary, *shown], **HIDDEN)
+
+    def fit(self, values: Values) -> Values:
+        """Begins with data that the model knows, and tells what comes of that."""
+        data = values[self.data]
+        known = find_known_data(self.lab, values[self.bench.model])
+        if data == SAME and known is None:
+            data = OWN
+        elif data == OWN and known is not None and not values[self.upload] and not values[self.folder]:
+            data = SAME
+        title = "What the model was trained on"
+        if known is not None:
+            title += f": {TITLES.get(known[0], Path(known[0]).name)}"
+        choices = [(title, SAME), *((name, key) for name, key in DATA.items() if key != SAME)]
+        offered = gr.update(choices=choices if known else choices[1:], value=data)
+        return {self.data: offered, **self.plan(values | {self.data: data})}
+
+    def follow_protocol(self, values: Values) -> Values:
+        """Offers the borders of the protocol."""
+        offered = gr.update(choices=_list_boundaries(values[self.protocol]), value=PROTOCOLS_OWN_BOUNDARY)
+        return {self.boundary: offered, **self.plan(values | {self.boundary: PROTOCOLS_OWN_BOUNDARY})}
+
+    def plan(self, values: Values) -> Values:
+        """Says how long it takes here; or why it cannot start, and what would fit."""
+        return {self.own: gr.update(visible=values[self.data] == OWN)} | tell_start(
+            self.start, self.said, lambda: self.estimate(values)
+        )
+
+    def estimate(self, values: Values) -> str:
+        """How long it takes, in words; UserError where nothing could come of it."""
+        config = self.read(values)
+        said = describe_outlook(look_ahead(self.lab, config), len(config.models))
+        if values[self.data] == SAME and config.data not in DATASETS:
+            said += " All pictures of the folder are asked about, also those that it was trained on."
+        return said
+
+    def read(self, values: Values) -> EvaluationConfig:
+        """What is to be evaluated; UserError where that is not said."""
+        rule, model = values[self.boundary], values[self.bench.model]
+        return EvaluationConfig(
+            models=tuple(self.bench.list_models(values)),
+            **self.find_data(values, model),
+            protocol=values[self.protocol],
             boundary=None if rule == PROTOCOLS_OWN_BOUNDARY else rule,
-            limit=values[limit] or None,
-            shifts=int(values[shifts]),
-            max_shift=values[max_shift] or None,
-            seed=values[seed],
-            twin=bool(values[twin]),
-            device=services.lab.models.device.type,
-            data_root=str(services.lab.data_root),
+            limit=values[self.limit] or None,
+            shifts=int(values[self.shifts]),
+            max_shift=values[self.max_shift] or None,
+            seed=values[self.seed],
+            twin=bool(values[self.twin]),
+            device=self.lab.models.device.type,
+            data_root=str(self.lab.data_root),
             checks=True,
         )
-        title = f"evaluate-{Path(chosen).stem}"
-        is_upload = is_own and chosen == values[upload]
-        return services.jobs.start_program("evaluation", config.to_dict(), title, "data" if is_upload else None)
 
-    inputs = {bench.model, bench.compare, data, upload, folder, protocol, boundary, limit, shifts, max_shift, seed}
-    view.wire_start(start, begin, {*inputs, twin})
-    data.input(lambda name: gr.update(visible=name == OWN), data, own, **QUICK)
-    protocol.input(
-        lambda name: gr.update(choices=_list_boundaries(name), value=PROTOCOLS_OWN_BOUNDARY),
-        protocol,
-        boundary,
-        **QUICK,
-    )
-    return view
+    def find_data(self, values: Values, model: str) -> dict:
+        """The data set, and how its test pictures are found; UserError where there is none."""
+        if values[self.data] == OWN:
+            try:
+                return {"data": find_own_data(self.services, values[self.upload], values[self.folder])}
+            except UserError as error:
+                raise UserError(f"{error} The folders are called after classes of {model}.") from error
+        if values[self.data] != SAME:
+            return {"data": values[self.data]}
+        known = find_known_data(self.lab, model)
+        if known is None:
+            raise UserError(f"What {model} was trained on is not here; choose other data.")
+        data, division = known
+        return {"data": data, **division}
+
+    def begin(self, values: Values) -> str:
+        """Starts an evaluation in the background."""
+        config = self.read(values)
+        look_ahead(self.lab, config)  # refuses what nothing would come of
+        title = f"evaluate-{Path(config.data).stem}"
+        is_upload = values[self.data] == OWN and config.data == values[self.upload]
+        return self.services.jobs.start_program("evaluation", config.to_dict(), title, "data" if is_upload else None)
 
 
 def _list_boundaries(protocol: str) -> list[tuple[str, str]]:

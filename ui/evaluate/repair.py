@@ -9,13 +9,15 @@ from analysis.errors import UserError
 from analysis.figures.evaluation import plot_arm_layers, plot_arms
 from lab.comparisons.repair_config import RepairConfig, find_data, list_cures
 from lab.documents import read_document
+from lab.evaluation.outlook import measure_seconds
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
+from ui.evaluate.estimate import tell_start
 from ui.services import Services
 from ui.widgets.downloads import ResultFiles
-from ui.widgets.events import Values
-from ui.widgets.html import describe_estimate, empty_html, explain_this, sentence_html, table_html
-from ui.widgets.job_view import JobView, Result
+from ui.widgets.events import HIDDEN, Block, Values
+from ui.widgets.html import describe_estimate, explain_this, sentence_html, table_html
+from ui.widgets.job_view import JobView, Result, describe_time
 from ui.widgets.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench
 
@@ -43,66 +45,110 @@ chart is the *phase spread* of every layer: how much its pooled features depend 
 
 def build_repair_panel(services: Services, bench: Workbench) -> JobView:
     """Lays out the panel and wires it."""
-    with gr.Row(elem_classes="controls"):
-        arms = gr.CheckboxGroup([], label="Cures to compare", elem_id="repair-arms", min_width=320, scale=4)
-        steps = gr.Number(RepairConfig.steps, precision=0, minimum=1, label="Training steps each", min_width=130)
-        blur_size = gr.Slider(2, 5, RepairConfig.blur_size, step=1, label="Blur size", min_width=120)
-        limit = gr.Number(RepairConfig.limit, precision=0, minimum=10, label="Test pictures", min_width=110)
-        max_shift = gr.Slider(1, 14, RepairConfig.max_shift, step=1, label="Largest shift, px", min_width=140)
-        seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
-        data_set = gr.Dropdown(
-            list(DATA.items()), value=SAME, label="Trained on", elem_id="repair-data", min_width=220
-        )
-    with gr.Row(visible=False) as own:
-        upload, folder = build_own_data(services, "repair-folder")
-    with gr.Row(elem_classes="controls"):
-        start = gr.Button("Start the repair bench", variant="primary", elem_id="repair-start", min_width=260, scale=0)
-    note = gr.HTML(elem_id="repair-note")
-    view = JobView(services, "repair", EMPTY, lambda: _build_result(services))
-    explain_this(EXPLANATION)
+    return _Repair(services, bench).view
 
-    def fit(values: Values) -> Values:
+
+class _Repair:
+    def __init__(self, services: Services, bench: Workbench):
+        self.services, self.lab, self.bench = services, services.lab, bench
+        with gr.Row(elem_classes="controls"):
+            self.arms = gr.CheckboxGroup([], label="Cures to compare", elem_id="repair-arms", min_width=320, scale=4)
+            self.steps = gr.Number(
+                RepairConfig.steps, precision=0, minimum=1, label="Training steps each", min_width=130
+            )
+        with gr.Accordion("Data, test, seed", open=False), gr.Row(elem_classes="controls"):
+            self.data = gr.Dropdown(
+                list(DATA.items()), value=SAME, label="Trained on", elem_id="repair-data", min_width=220
+            )
+            self.limit = gr.Number(RepairConfig.limit, precision=0, minimum=10, label="Test pictures", min_width=110)
+            self.max_shift = gr.Slider(
+                1, 14, RepairConfig.max_shift, step=1, label="Largest shift, px", min_width=140
+            )
+            self.blur_size = gr.Slider(2, 5, RepairConfig.blur_size, step=1, label="Blur size", min_width=120)
+            self.seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
+        with gr.Row(visible=False) as self.own:
+            self.upload, self.folder = build_own_data(services, "repair-folder")
+        with gr.Row(elem_classes="start"):
+            self.start = gr.Button(
+                "Start the repair bench", variant="primary", elem_id="repair-start", min_width=260, scale=0
+            )
+            self.said = gr.HTML(elem_id="repair-estimate")
+        self.note = gr.HTML(elem_id="repair-note")
+        self.view = JobView(services, "repair", EMPTY, lambda: _build_result(services))
+        explain_this(EXPLANATION)
+        self.wire()
+
+    def wire(self) -> None:
+        """Wires what happens: with every choice the time it will take is told, or what keeps it from starting."""
+        fields: list[Block] = [self.arms, self.steps, self.data, self.upload, self.folder, self.limit]
+        fields += [self.max_shift, self.blur_size, self.seed]
+        inputs: set[Any] = {self.bench.model, *fields}
+        self.view.form, self.view.fit = fields, self.fit
+        self.view.fitted = [self.arms, self.note, self.own, self.start, self.said]
+        self.view.wire_start(self.start, self.begin, inputs)
+        chosen = (self.arms, self.steps, self.data, self.folder, self.limit)
+        events = [*(each.input for each in chosen), self.upload.upload, self.upload.clear]
+        shown = [self.own, self.start, self.said]
+        gr.on(events, self.plan, inputs, shown, **HIDDEN, trigger_mode="always_last")
+
+    def fit(self, values: Values) -> Values:
         """Offers the cures that the model of the sidebar can have, and says why it cannot have the others."""
         try:
-            found = list_cures(values[bench.model], services.lab.runs_root)
-        except UserError as error:
-            return {arms: gr.update(choices=[], value=[]), note: empty_html(str(error))}
+            found = list_cures(values[self.bench.model], self.lab.runs_root)
+        except UserError:
+            return {self.arms: gr.update(choices=[], value=[]), self.note: "", **self.plan(values)}
         names = [arm.name for arm in found if not arm.obstacle]
-        kept = [name for name in values[arms] or RepairConfig.arms if name in names]
+        kept = [name for name in values[self.arms] or RepairConfig.arms if name in names]
         obstacles = [[arm.title, arm.obstacle] for arm in found if arm.obstacle]
         choices = [(arm.title, arm.name) for arm in found if not arm.obstacle]
         return {
-            arms: gr.update(choices=choices, value=kept),
-            note: table_html(["not for this model", "why"], obstacles),
+            self.arms: gr.update(choices=choices, value=kept),
+            self.note: table_html(["not for this model", "why"], obstacles) if obstacles else "",
+            **self.plan(values | {self.arms: kept}),
         }
 
-    def begin(values: Values) -> str:
-        """Starts the bench in the background."""
-        model, data, chosen = (values[each] for each in (bench.model, data_set, arms))
-        if not chosen:
-            raise UserError("Choose at least one cure to compare.")
-        dataset = find_own_data(services, values[upload], values[folder]) if data == OWN else data
-        config = RepairConfig(
-            start_from=model,
-            dataset=find_data(model, services.lab.runs_root) if data == SAME else dataset,
-            arms=tuple(chosen),
-            steps=values[steps],
-            blur_size=int(values[blur_size]),
-            limit=values[limit],
-            max_shift=int(values[max_shift]),
-            seed=values[seed],
-            data_root=str(services.lab.data_root),
-            device=services.lab.models.device.type,
+    def plan(self, values: Values) -> Values:
+        """Says how long it takes here; or why it cannot start."""
+        return {self.own: gr.update(visible=values[self.data] == OWN)} | tell_start(
+            self.start, self.said, lambda: self.estimate(self.read(values))
         )
-        title = f"repair-{model.removeprefix(RUN_PREFIX)}"
-        is_upload = data == OWN and dataset == values[upload]
-        return services.jobs.start_program("repair", config.to_dict(), title, "dataset" if is_upload else None)
 
-    inputs: set[Any] = {bench.model, arms, steps, blur_size, limit, max_shift, seed, data_set, upload, folder}
-    view.wire_start(start, begin, inputs)
-    data_set.input(lambda name: gr.update(visible=name == OWN), data_set, own, queue=False, api_visibility="private")
-    view.fitted, view.fit = [arms, note], fit
-    return view
+    def estimate(self, config: RepairConfig) -> str:
+        """How long it takes, in words."""
+        # A step goes forward and back, about three times a forward pass; the test looks at each picture shifted.
+        pictures = 3 * config.steps * config.batch_size + (config.limit or 0) * (config.shifts + 3)
+        seconds = len(config.arms) * pictures * measure_seconds(self.lab, config.start_from)
+        return (
+            f"Roughly {describe_time(seconds)} on this machine: {len(config.arms)} networks, "
+            f"{config.steps:,} training steps each."
+        )
+
+    def read(self, values: Values) -> RepairConfig:
+        """What is to be compared; UserError where that is not said."""
+        model, data = values[self.bench.model], values[self.data]
+        list_cures(model, self.lab.runs_root)
+        if not values[self.arms]:
+            raise UserError("Choose at least one cure to compare.")
+        own = find_own_data(self.services, values[self.upload], values[self.folder]) if data == OWN else data
+        return RepairConfig(
+            start_from=model,
+            dataset=find_data(model, self.lab.runs_root) if data == SAME else own,
+            arms=tuple(values[self.arms]),
+            steps=values[self.steps],
+            blur_size=int(values[self.blur_size]),
+            limit=values[self.limit],
+            max_shift=int(values[self.max_shift]),
+            seed=values[self.seed],
+            data_root=str(self.lab.data_root),
+            device=self.lab.models.device.type,
+        )
+
+    def begin(self, values: Values) -> str:
+        """Starts the bench in the background."""
+        config = self.read(values)
+        title = f"repair-{config.start_from.removeprefix(RUN_PREFIX)}"
+        is_upload = values[self.data] == OWN and config.dataset == values[self.upload]
+        return self.services.jobs.start_program("repair", config.to_dict(), title, "dataset" if is_upload else None)
 
 
 def _build_result(services: Services) -> Result:
@@ -135,6 +181,18 @@ def _describe(document: dict) -> Markup:
         ]
         for arm in arms
     ]
+    head = ["network", "accuracy", "consistency", "worst logit change", "model"]
+    return sentence_html(_compare(arms)) + table_html(head, rows)
+
+
+def _compare(arms: list[dict]) -> str:
+    """What the most consistent arm has gained, and what that has cost."""
     best = max(arms, key=lambda arm: arm["consistency"]["value"])
-    text = f"Most consistent: {best['title']}, {describe_estimate(best['consistency'])}."
-    return sentence_html(text) + table_html(["arm", "accuracy", "consistency", "worst logit change", "model"], rows)
+    text = f"Most consistent: {best['title']}, {describe_estimate(best['consistency'])}"
+    base = next((arm for arm in arms if arm.get("arm") == "as_is"), None)
+    accuracy = describe_estimate(best["accuracy"])
+    if base is None or best is base:
+        return f"{text}, with accuracy {accuracy}."
+    gained, lost = (100 * (best[name]["value"] - base[name]["value"]) for name in ("consistency", "accuracy"))
+    cost = f"costs {-lost:.1f} points of accuracy" if lost < 0 else f"gains {lost:.1f} points of accuracy too"
+    return f"{text}: {gained:+.1f} points against the network as it is. It {cost} ({accuracy})."

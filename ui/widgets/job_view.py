@@ -1,7 +1,8 @@
 """Watching work that goes on in a process of its own: choose a run, see how far it is, end it, go on, delete it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
@@ -14,16 +15,46 @@ from ui.services import Services
 from ui.widgets.errors import shows_errors
 from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Update, Values
 from ui.widgets.html import empty_html, progress_html, sentence_html
+from ui.widgets.question import ask_first
 
 WATCH_SECONDS = 1.0
 TONES = {"finished": "good", "failed": "bad", "damaged": "bad"}
-ACTIONS: dict[str, tuple[str, Literal["stop", "secondary"], Callable[[JobManager, str], object]]] = {
-    "stop": ("Stop", "stop", JobManager.stop),
-    "kill": ("Kill", "secondary", JobManager.kill),
-    "resume": ("Go on", "secondary", JobManager.resume),
-    "delete": ("Delete run", "secondary", JobManager.delete),
+
+
+@dataclass(frozen=True)
+class _Action:
+    """What can be done with a run; ``question`` says what is lost by it, where anything is."""
+
+    title: str
+    do: Callable[[JobManager, str], object]
+    is_possible: Callable[[str], bool]
+    question: str = ""
+
+
+ACTIONS = {
+    "resume": _Action("Go on", JobManager.resume, lambda state: state in ("stopped", "failed")),
+    "stop": _Action(
+        "Stop",
+        JobManager.stop,
+        lambda state: state in UNFINISHED,
+        "Stop {}, for everybody who waits for it? What it has measured so far is kept, and “Go on” takes it up from "
+        "there.",
+    ),
+    "kill": _Action(
+        "Kill",
+        JobManager.kill,
+        lambda state: state in UNFINISHED,
+        "Kill {}, for everybody who waits for it? It ends at once, and what it has not written yet is lost. “Stop” "
+        "would keep it.",
+    ),
+    "delete": _Action(
+        "Delete run",
+        JobManager.delete,
+        lambda state: state not in UNFINISHED,
+        "Delete {}, for everybody? Its settings, measurements and results cannot be brought back. Networks that it "
+        "has trained are runs of their own, and stay.",
+    ),
 }
-"""What can be done with a run: title, looks, and what it does."""
 
 
 Result = tuple[Sequence[Block], Callable[[Run | None], tuple]]
@@ -42,28 +73,34 @@ class JobView:
     Attributes:
         inputs: Of :meth:`open`.
         outputs: Of :meth:`open`, beside the timer.
-        fitted: Controls of the same part of the page, which ``fit`` gives new values when it is opened, or when
-            another model is chosen.
+        form: Controls of the same part of the page, whose values ``fit`` gets beside those of the sidebar.
+        fitted: What ``fit`` gives values when the part is opened, or when another model is chosen.
     """
 
     def __init__(self, services: Services, kind: str, empty: str, build_result: Callable[[], Result]):
         self._services, self._kind, self._empty = services, kind, empty
-        with gr.Row(elem_classes="controls"):
-            self.run = gr.Dropdown([], label="Run shown below", elem_id=f"{kind}-run", min_width=240, scale=2)
-            buttons = {
-                name: gr.Button(title, variant=variant, elem_id=f"{kind}-{name}", size="md", min_width=100)
-                for name, (title, variant, _) in ACTIONS.items()
+        with gr.Row(elem_classes=["controls", "runs"]):
+            self.run = gr.Dropdown([], label="Run shown below", elem_id=f"{kind}-run", min_width=240, visible=False)
+            self._buttons = {
+                name: gr.Button(
+                    action.title, elem_id=f"{kind}-{name}", size="md", min_width=110, scale=0, visible=False
+                )
+                for name, action in ACTIONS.items()
             }
         self._status = gr.HTML(empty_html(empty), elem_id=f"{kind}-status")
         self._parts, self._show = build_result()
         self.timer, self._seen = gr.Timer(WATCH_SECONDS, active=False), gr.State(None)
         self.inputs: list[Block] = [self.run]
-        self.outputs: list[Block] = [self.run, self._status, *self._parts, self._seen]
+        buttons = self._buttons.values()
+        self.outputs: list[Block] = [self.run, self._status, *buttons, *self._parts, self._seen]
+        self.form: Sequence[Block] = ()
         self.fitted: Sequence[Block] = ()
         self.fit: Callable[[Values], Values] = lambda values: {}
         everything = [*self.outputs, self.timer]
-        for name, button in buttons.items():
-            button.click(self._actor(ACTIONS[name][-1]), {self.run, self._seen}, everything, **HIDDEN)
+        for name, button in self._buttons.items():
+            action = ACTIONS[name]
+            agreed = ask_first(button, self.run, action.question).select if action.question else button.click
+            agreed(self._actor(action.do), {self.run, self._seen}, everything, **HIDDEN)
         gr.on([self.timer.tick, self.run.input], self._follow, {self.run, self._seen}, everything, **QUICK)
 
     def open(self, values: Values) -> Values:
@@ -82,7 +119,7 @@ class JobView:
 
     def _list(self, name: str | None) -> Values:
         listed = offer_runs([found.name for found in self._services.jobs.list(self._kind)], name)
-        return {self.run: listed, **self._look(listed["value"], None)}
+        return {self.run: listed | {"visible": bool(listed["choices"])}, **self._look(listed["value"], None)}
 
     def _follow(self, values: Values) -> Values | Update:
         """Shows the run as it is now; nothing is sent while nothing changes."""
@@ -100,15 +137,18 @@ class JobView:
         version = [name, current.state, current.message, before, *progress]
         if version == last:
             return {}
-        said, follows = _describe(current, before), current.state in UNFINISHED
+        said = _describe(current, before)
         try:
-            return self._say(said, version, current, follows)
+            return self._say(said, version, current, current.state)
         except UserError as error:  # its files are damaged; nothing of it is shown
-            return self._say(said + sentence_html(str(error), "bad"), version, None, follows)
+            return self._say(said + sentence_html(str(error), "bad"), version, None, current.state)
 
-    def _say(self, said: Markup, version: object, run: Run | None = None, follows: bool = False) -> Values:
-        shown = dict(zip(self._parts, self._show(run), strict=True))
-        return {self._status: said, **shown, self._seen: version, self.timer: gr.update(active=follows)}
+    def _say(self, said: Markup, version: object, run: Run | None = None, state: str = "") -> Values:
+        shown: Values = dict(zip(self._parts, self._show(run), strict=True))
+        for name, button in self._buttons.items():
+            shown[button] = gr.update(visible=bool(state) and ACTIONS[name].is_possible(state))
+        follows = gr.update(active=state in UNFINISHED)
+        return {self._status: said, **shown, self._seen: version, self.timer: follows}
 
     def _actor(self, action: Callable[[JobManager, str], object]) -> Callable:
         @shows_errors
@@ -139,6 +179,13 @@ def describe_wait(before: int) -> str:
     return f"It waits: {before} job{'' if before == 1 else 's'} before it on this device."
 
 
+def describe_time(seconds: float) -> str:
+    """In words: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def _describe(run: Run, before: int) -> Markup:
     if run.state not in UNFINISHED:
         return sentence_html(f"{run.name}: {run.state}. {run.message}".rstrip(), TONES.get(run.state, ""))
@@ -147,7 +194,7 @@ def _describe(run: Run, before: int) -> Markup:
     if total and run.state != "queued":
         words.append(f"{step} of {total}")
         if isinstance(left, int | float) and not run.silence:
-            words.append(f"about {left:.0f} s left")
+            words.append(f"about {describe_time(left)} left")
     text = ", ".join(filter(None, [*words, run.silence]))
     said = f"{describe_wait(before)} {run.message}" if run.state == "queued" else run.message
     return sentence_html(f"{text}. {said}".rstrip()) + progress_html(step / total if total else 0)

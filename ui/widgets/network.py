@@ -8,7 +8,7 @@ import gradio as gr
 
 from analysis.figures.network_drawing import draw_network
 from analysis.network.layers import Layer
-from ui.widgets.events import QUICK, Values
+from ui.widgets.events import Values
 
 
 @dataclass(frozen=True)
@@ -16,19 +16,16 @@ class NetworkPicture:
     """The drawing, the list that always says the same, and what to listen to.
 
     Attributes:
-        drawing: Its ``select`` event brings a layer's name.
+        drawing: The drawing, in which ``select`` means that a layer was clicked.
         layer: The chosen layer, for the inputs of listeners.
-        taken: Goes off when a click in the drawing has reached ``layer``.
     """
 
     drawing: gr.HTML
     layer: gr.Dropdown
-    taken: gr.events.Dependency
 
     def on_choice(self, **work: Any) -> None:
         """Does ``work``, described as for a listener, when a layer is chosen in the drawing or in the list."""
-        self.layer.input(**work)
-        self.taken.then(**work)
+        gr.on([self.layer.input, self.drawing.select], **work)
 
     def show(
         self,
@@ -58,14 +55,9 @@ def build_network_picture(label: str = "Layer", elem_id: str = "network") -> Net
     """Lays out the drawing and, below it, the list, and keeps the two together."""
     drawing = gr.HTML(elem_id=elem_id, css_template=_STYLE, js_on_load=_SCRIPT, apply_default_css=False)
     layer = gr.Dropdown([], label=label, elem_id=f"{elem_id}-layer", min_width=260)
-    taken = drawing.select(_read_choice, None, layer, **QUICK)
-    layer.input(None, layer, None, js=_MARK.replace("ELEM_ID", elem_id), **QUICK)
-    return NetworkPicture(drawing, layer, taken)
-
-
-def _read_choice(event: gr.EventData) -> str:
-    """The layer that was clicked; the list refuses what is none."""
-    return str(getattr(event, "layer", ""))
+    drawing.select(None, None, layer, js=_TAKE.replace("ELEM_ID", elem_id))
+    layer.input(None, layer, None, js=_MARK.replace("ELEM_ID", elem_id))
+    return NetworkPicture(drawing, layer)
 
 
 _STYLE = """
@@ -218,6 +210,7 @@ new ResizeObserver(turn).observe(element);
 watch("value", begin);
 begin();
 """
+_TAKE = """() => document.querySelector("#ELEM_ID [aria-selected=true]").dataset.layer"""
 _MARK = """(layer) => {
     const drawing = document.querySelector("#ELEM_ID .network");
     drawing?.dispatchEvent(new CustomEvent("network", {detail: layer, bubbles: true}));

@@ -16,27 +16,42 @@ from models.runs.run import read_run
 from models.runs.submit import create_run
 from tests.device import DEVICE
 from ui.services import Services
-from ui.widgets.job_view import build_job_view
+from ui.widgets.job_view import ACTIONS, JobView, describe_time
 
 EMPTY = "No evaluation yet."
 
 
+def look_at(root, show=lambda run: ("",)):
+    """The view of evaluations, and functions for what its events run: each gives values of components by name."""
+    services = Services(Lab(DEVICE, root.parent, root), JobManager(root))
+    with gr.Blocks() as blocks:
+        view = JobView(services, "evaluation", EMPTY, lambda: ([gr.HTML(elem_id="evaluation-part")], show))
+    parts = {part.elem_id: part for part in blocks.blocks.values() if getattr(part, "elem_id", None)}
+    names = {part: name.removeprefix("evaluation-") for name, part in parts.items()} | {view.timer: "timer"}
+
+    def call(source, event: str, run: str | None, seen: object = None):
+        (handler,) = [fn.fn for fn in blocks.fns.values() if (source._id, event) in fn.targets and fn.fn]
+        found = handler({view.run: run, view.outputs[-1]: seen})
+        return found if found == gr.skip() else {names.get(part, "version"): value for part, value in found.items()}
+
+    def act(name: str, run: str | None):
+        asks = bool(ACTIONS[name].question)
+        source = parts[f"evaluation-{name}-question" if asks else f"evaluation-{name}"]
+        return call(source, "select" if asks else "click", run)
+
+    return SimpleNamespace(root=root, watch=lambda *values: call(view.timer, "tick", *values), act=act, page=blocks)
+
+
 @pytest.fixture
 def view(tmp_path):
-    """The view of evaluations, its root, and a function that calls what a component's event runs."""
     root = tmp_path / "runs"
     root.mkdir()
-    services = Services(Lab(DEVICE, tmp_path, root), JobManager(root))
-    with gr.Blocks() as blocks:
-        view = build_job_view(services, "evaluation", EMPTY, lambda: ([gr.HTML()], lambda run: ("",)))
-    ids = {getattr(part, "elem_id", None): part._id for part in blocks.blocks.values()}
+    return look_at(root)
 
-    def click(name: str, *values):
-        (handler,) = [fn.fn for fn in blocks.fns.values() if (ids[f"evaluation-{name}"], "click") in fn.targets]
-        return handler(*values)
 
-    (watch,) = [fn.fn for fn in blocks.fns.values() if fn.name == "watch"]
-    return SimpleNamespace(view=view, root=root, watch=watch, click=click)
+def list_offers(shown: dict) -> list[str]:
+    """What can be done with the run."""
+    return [name for name in ACTIONS if shown[name]["visible"]]
 
 
 def make_job(root, name: str, state: str, number: int, **status) -> None:
@@ -62,59 +77,73 @@ def test_a_waiting_job_says_how_many_come_before_it(view, sleeper):
     for number, name in enumerate(("second", "third"), start=2):
         make_job(view.root, name, "queued", number)
         record_process(view.root / name, sleeper.pid)
-    status, _, version = view.watch("third", None)
-    assert "third: queued. It waits: 2 jobs before it on this device." in status
-    assert view.watch("third", version) == gr.skip()
+    shown = view.watch("third")
+    assert "third: queued. It waits: 2 jobs before it on this device." in shown["status"]
+    assert list_offers(shown) == ["stop", "kill"] and shown["timer"]["active"]
+    assert view.watch("third", shown["version"]) == gr.skip()
     make_job(view.root, "second", "stopped", None)
-    status, _, version = view.watch("third", version)
-    assert "It waits: 1 job before it" in status
+    shown = view.watch("third", shown["version"])
+    assert "It waits: 1 job before it" in shown["status"]
     make_job(view.root, "first", "finished", None)
-    assert "It is about to start." in view.watch("third", version)[0]
+    assert "It is about to start." in view.watch("third", shown["version"])["status"]
 
 
 @pytest.mark.parametrize("state", ["preparing", "running"])
 def test_a_job_that_is_silent_says_so_in_place_of_the_time_left(view, sleeper, state):
     make_job(view.root, "a", state, 1, step=3, total_steps=12, seconds_left=19.0)
     record_process(view.root / "a", sleeper.pid)
-    status, _, version = view.watch("a", None)
-    assert f"a: {state}, 3 of 12, about 19 s left." in status
+    shown = view.watch("a")
+    assert f"a: {state}, 3 of 12, about 19 s left." in shown["status"]
     heard = {name: part - 130 if name != "boot" else part for name, part in read_clock().items()}
     make_job(view.root, "a", state, 1, step=3, total_steps=12, seconds_left=19.0, heard=heard)
-    status, _, later = view.watch("a", version)
-    assert f"a: {state}, 3 of 12, last heard of 2 min ago." in status and "left" not in status
-    assert view.watch("a", later) == gr.skip()
+    shown = view.watch("a", shown["version"])
+    assert f"a: {state}, 3 of 12, last heard of 2 min ago." in shown["status"] and "left" not in shown["status"]
+    assert view.watch("a", shown["version"]) == gr.skip()
 
 
-def test_a_job_whose_result_is_damaged_says_so_once(view):
+def test_a_job_whose_result_is_damaged_says_so_once_and_can_be_deleted(view):
     def show(run):
         if run is not None:
             raise UserError("a/result.json is damaged.")
         return ("",)
 
-    with gr.Blocks() as blocks:
-        services = Services(Lab(DEVICE, view.root, view.root), JobManager(view.root))
-        build_job_view(services, "evaluation", EMPTY, lambda: ([gr.HTML()], show))
-    (watch,) = [fn.fn for fn in blocks.fns.values() if fn.name == "watch"]
+    damaged = look_at(view.root, show)
     make_job(view.root, "a", "finished", 1)
-    status, part, version = watch("a", None)
-    assert "a: finished." in status and "a/result.json is damaged." in status and part == ""
-    assert watch("a", version) == gr.skip()
+    shown = damaged.watch("a")
+    assert "a: finished." in shown["status"] and "a/result.json is damaged." in shown["status"]
+    assert shown["part"] == "" and list_offers(shown) == ["delete"]
+    assert damaged.watch("a", shown["version"]) == gr.skip()
 
 
-def test_a_job_that_does_not_stop_can_be_killed(view, sleeper):
+def test_a_job_that_does_not_stop_can_be_killed_and_deleted(view, sleeper):
     make_job(view.root, "a", "running", 1, step=3, total_steps=12)
     record_process(view.root / "a", sleeper.pid)
-    assert "a: running, 3 of 12" in view.watch("a", None)[0]
-    chosen = view.click("kill", "a")
+    assert "a: running, 3 of 12" in view.watch("a")["status"]
+    shown = view.act("kill", "a")
     run = read_run(view.root, "a")
-    assert chosen["value"] == "a" and run.state == "stopped" and run.message.startswith("Killed")
+    assert shown["run"]["value"] == "a" and run.state == "stopped" and run.message.startswith("Killed")
+    assert list_offers(shown) == ["resume", "delete"] and not shown["timer"]["active"]
     assert find_process(run.path) is None
-    view.click("delete", "a")
-    assert view.view.choices() == []
+    shown = view.act("delete", "a")
+    assert shown["run"]["choices"] == [] and not shown["run"]["visible"] and list_offers(shown) == []
+    assert EMPTY in shown["status"]
 
 
-@pytest.mark.parametrize("name", ["stop", "kill", "resume", "delete"])
+def test_what_loses_something_asks_first(view):
+    """A click on the button itself reaches no handler."""
+    for name, action in ACTIONS.items():
+        buttons = [part for part in view.page.blocks.values() if getattr(part, "elem_id", "") == f"evaluation-{name}"]
+        handlers = [fn.fn for fn in view.page.fns.values() if (buttons[0]._id, "click") in fn.targets]
+        assert len(handlers) == 1 and (handlers[0] is None) == bool(action.question)
+    assert {name for name, action in ACTIONS.items() if action.question} == {"stop", "kill", "delete"}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
 def test_without_a_run_there_is_nothing_to_do(view, name):
     with pytest.raises(gr.Error, match="no run to do this with"):
-        view.click(name, None)
-    assert EMPTY in view.watch(None, None)[0]
+        view.act(name, None)
+    assert EMPTY in view.watch(None)["status"]
+
+
+def test_times_are_told_in_the_unit_that_fits():
+    assert [describe_time(seconds) for seconds in (4, 89, 600, 5400)] == ["4 s", "89 s", "10 min", "1.5 h"]

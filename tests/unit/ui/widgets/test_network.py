@@ -43,5 +43,5 @@ def test_a_choice_is_heard_from_the_drawing_and_from_the_list():
         before = set(page.fns)
         picture.on_choice(fn=str, inputs=picture.layer, outputs=heard, api_visibility="private")
     events = [page.fns[number].targets for number in set(page.fns) - before]
-    assert sorted(event for targets in events for _, event in targets) == ["input", "then"]
+    assert sorted(event for targets in events for _, event in targets) == ["input", "select"]
     assert picture.layer.elem_id == "layers-layer"
