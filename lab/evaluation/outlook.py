@@ -34,7 +34,9 @@ TITLES = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "shapes": "dr
 MAX_NAMES = 3
 BATCH = 64
 """Windows in one forward pass of an evaluation."""
-MEASURE_SECONDS = 0.3
+MEASURE_SECONDS = 0.4
+START_SECONDS = 8.0
+"""Until an evaluation is at work, and for the checks at its end."""
 
 _measured: dict[tuple[str, str, int], float] = {}
 """Device, model and its version -> seconds for a picture: measured once on this machine."""
@@ -47,7 +49,7 @@ class Outlook:
     Attributes:
         pictures: How many pictures are asked about.
         views: How many times each is seen, at most.
-        seconds: Of the forward passes of all models; None where weights have to be downloaded first.
+        seconds: Of the whole; None where weights have to be downloaded first.
         is_limit: Whether it may take less, as a picture is over once it is wrong.
     """
 
@@ -61,14 +63,14 @@ def look_ahead(lab: Lab, config: EvaluationConfig) -> Outlook:
     """What an evaluation will take here.
 
     Raises:
-        UserError: Nothing would come of it: the data cannot be read, a model has none of their classes, or the
+        UserError: Nothing would come of it: the data cannot be read, a model lacks their classes, or the
             protocol cannot be applied to it. It says what fits.
     """
     categories, available = _find_classes(config)
     for model in config.models:
         _check_classes(lab, lab.registry.get(model), config.data, categories)
     pictures, protocol = min(config.limit or available, available), PROTOCOLS[config.protocol]
-    seconds, views, is_limit, is_here = 0.0, 0, False, True
+    seconds, views, is_limit, is_here = START_SECONDS, 0, False, True
     for model in config.models:
         spec = lab.registry.get(model)
         settings = choose_settings(config, spec.preprocessing)
@@ -82,15 +84,18 @@ def look_ahead(lab: Lab, config: EvaluationConfig) -> Outlook:
 
 
 def measure_seconds(lab: Lab, model: str) -> float:
-    """Seconds of a forward pass for one picture, in a batch as it fits into ``MEASURE_SECONDS``."""
+    """Seconds of a forward pass for one picture, in a batch: the quickest of those in ``MEASURE_SECONDS``."""
     key = lab.models.device.type, model, lab.registry.get(model).version
     if key not in _measured:
         with lab.use(model) as (loaded, _), torch.inference_mode():
             prep = loaded.spec.preprocessing
             inputs = loaded.to_inputs(torch.full((BATCH, prep.num_channels, prep.crop_size, prep.crop_size), 0.5))
             count = min(max(int(MEASURE_SECONDS / _time(loaded.module, inputs[:1])), 1), BATCH)
+            end, seconds = time.perf_counter() + MEASURE_SECONDS, [_time(loaded.module, inputs[:count])]
+            while time.perf_counter() < end:
+                seconds.append(_time(loaded.module, inputs[:count]))
             # The first pass of a size is slow; of the others, the quickest had the machine for itself.
-            _measured[key] = min(_time(loaded.module, inputs[:count]) for _ in range(3)) / count
+            _measured[key] = min(seconds) / count
     return _measured[key]
 
 
@@ -128,9 +133,10 @@ def _find_classes(config: EvaluationConfig) -> tuple[tuple[str, ...], int]:
 
 
 def _check_classes(lab: Lab, spec: ModelSpec, data: str, categories: Sequence[str]) -> None:
-    """Refuses data of which a model has no class, and says what fits."""
+    """Refuses data whose classes a model does not have, and says what fits."""
     if _knows(spec, categories, data):
         return
+    count = sum(index >= 0 for index in map_labels(categories, spec.categories)) if data != "digits" else 0
     title = TITLES.get(data, Path(data).name)
     fitting = [TITLES[name] for name, (names, _) in SETS.items() if _knows(spec, names, name)]
     own = f"your own pictures, in folders called after its classes{_list(spec.categories)}"
@@ -141,15 +147,18 @@ def _check_classes(lab: Lab, spec: ModelSpec, data: str, categories: Sequence[st
     ]
     advice = f" Or choose {' or '.join(others[:MAX_NAMES])} in the sidebar, which has them." if others else ""
     raise UserError(
-        f"{spec.name} has none of the classes of {title}{_list(categories)}, so it could never be right. "
+        f"{spec.name} has {count or 'none'} of the {len(categories)} classes of {title}{_list(categories)}, so how "
+        "often it is right would say nothing. "
         f"What fits it: {', or '.join([*fitting, own])}.{advice}"
     )
 
 
 def _knows(spec: ModelSpec, categories: Sequence[str], data: str) -> bool:
+    """Whether a model has all classes of a known set, or some of own pictures."""
     if data == "digits":  # whose names would be taken for the numbers of any classes
         return tuple(categories) == spec.categories
-    return any(index >= 0 for index in map_labels(categories, spec.categories))
+    found = [index >= 0 for index in map_labels(categories, spec.categories)]
+    return all(found) if data in SETS else any(found)
 
 
 def _list(names: Sequence[str]) -> str:

@@ -2,23 +2,44 @@
 
 import csv
 import json
+import re
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from models.runs.run import read_run
-from tests.browser.test_classify import choose
+from tests.browser.test_classify import choose, wait_for_silence
+from tests.browser.test_explain import count_requests
 from tests.browser.test_shift_map import download
 
 LONG_MS = 120_000
-PARTS = {"Data set": "#eval-start", "Repair": "#repair-start", "Experiments": "#experiment-traces"}
+PARTS = {
+    "How often is it right?": "#eval-start",
+    "Can it be cured?": "#repair-start",
+    "What did papers find?": "#experiment-traces",
+}
 
 
 @pytest.fixture
 def evaluate(visit) -> Page:
     page = visit("tab=evaluate&model=fashion_cnn")
-    expect(page.locator("#eval-start")).to_be_visible()
+    expect(page.locator("#eval-start")).to_be_enabled()
     return page
+
+
+def ask(page: Page, question: str) -> None:
+    """Chooses a card; its part, and no other, is on the screen."""
+    page.locator("#evaluate-question label", has_text=question).click()
+    for part, start in PARTS.items():
+        expect(page.locator(start)).to_be_visible(visible=part == question)
+
+
+def agree(page: Page, kind: str, name: str, run: str) -> None:
+    """Presses a button that asks first, and says yes."""
+    page.locator(f"#{kind}-{name}").click()
+    question = page.locator(f"#{kind}-{name}-question dialog")
+    expect(question.locator("p")).to_contain_text(run)
+    question.locator("[value=yes]").click()
 
 
 def set_number(page: Page, label: str, value: int) -> None:
@@ -60,45 +81,98 @@ def test_an_evaluation_survives_a_reload_and_goes_on_after_a_stop(evaluate, serv
     name = run_name(evaluate, "evaluation")
     evaluate.reload()
     expect(status).to_contain_text(f"{name}: running", timeout=LONG_MS)
-    evaluate.locator("#evaluation-stop").click()
+    agree(evaluate, "evaluation", "stop", name)
     expect(status).to_contain_text(f"{name}: stopped", timeout=LONG_MS)
     evaluate.locator("#evaluation-resume").click()
     expect(status).to_contain_text(f"{name}: running", timeout=LONG_MS)
-    evaluate.locator("#evaluation-stop").click()
+    agree(evaluate, "evaluation", "stop", name)
     expect(status).to_contain_text(f"{name}: stopped", timeout=LONG_MS)
     assert read_run(server.runs_root, name).state == "stopped"
+    with count_requests(evaluate) as asked:  # who does not agree loses nothing
+        evaluate.locator("#evaluation-delete").click()
+        evaluate.locator("#evaluation-delete-question dialog").get_by_role("button", name="Cancel").click()
+        expect(evaluate.locator("#evaluation-delete-question dialog")).to_be_hidden()
+    assert asked == [] and read_run(server.runs_root, name).state == "stopped"
+    agree(evaluate, "evaluation", "delete", name)
+    expect(evaluate.locator("#evaluation-run input")).not_to_have_value(name)
+    assert not (server.runs_root / name).exists()
 
 
 def test_without_own_pictures_the_page_says_what_to_do(evaluate):
     choose(evaluate, "eval-data", "Own pictures")
     expect(evaluate.locator("#eval-folder")).to_be_visible()
-    evaluate.locator("#eval-start").click()
-    expect(evaluate.get_by_test_id("toast-body").first).to_contain_text(
+    expect(evaluate.locator("#eval-estimate")).to_contain_text(
         "Upload a zip with one folder of pictures per class, or choose a folder."
     )
+    expect(evaluate.locator("#eval-start")).to_be_disabled()
 
 
-def test_cures_are_offered_when_the_tab_is_opened(evaluate):
-    evaluate.get_by_role("tab", name="Repair", exact=True).click()
-    expect(evaluate.locator("#repair-arms label").first).to_be_visible()
+def test_the_tab_and_each_question_cost_one_request_and_nothing_asks_by_itself(page, visit):
+    visit("model=fashion_cnn")
+    expect(page.locator("#classify-result .finding")).to_be_visible()
+    with count_requests(page) as asked:
+        page.get_by_role("tab", name="Evaluate", exact=True).click()
+        expect(page.locator("#eval-start")).to_be_enabled()
+    assert len(asked) == 1
+    with count_requests(page) as asked:
+        ask(page, "Can it be cured?")
+        expect(page.locator("#repair-estimate")).to_contain_text("on this machine")
+    assert len(asked) == 1
+    assert "question=cure" in page.url
+    wait_for_silence(page)
+
+
+def test_beside_the_start_stands_how_long_it_takes_here(evaluate):
+    said = evaluate.locator("#eval-estimate")
+    expect(said).to_contain_text("on this machine: 1,000 pictures, 11 views of each.")
+    set_number(evaluate, "Pictures", 60)
+    expect(said).to_contain_text("60 pictures")
+    choose(evaluate, "eval-data", "CIFAR-10")
+    expect(said).to_contain_text("fashion_cnn has none of the 10 classes of CIFAR-10")
+    expect(said).to_contain_text("What fits it: Fashion-MNIST")
+    expect(evaluate.locator("#eval-start")).to_be_disabled()
+    choose(evaluate, "eval-data", "What the model was trained on")
+    expect(evaluate.locator("#eval-start")).to_be_enabled()
+
+
+def test_a_model_whose_pictures_are_not_here_gives_way_to_one_that_knows_its_own(page, visit):
+    visit("tab=evaluate")
+    expect(page.locator("#eval-start")).to_be_disabled()
+    choose(page, "eval-data", "Fashion-MNIST")
+    expect(page.locator("#eval-estimate")).to_contain_text("Or choose fashion_cnn in the sidebar")
+    page.locator("#evaluate-knowing").click()
+    expect(page.locator("#eval-start")).to_be_enabled()
+    expect(page.locator("#model input")).to_have_value("fashion_cnn")
+    expect(page.locator("#model-card")).to_contain_text("Fashion-MNIST")
+    expect(page.locator("#evaluate-knowing")).to_be_hidden()
+    expect(page).to_have_url(re.compile("model=fashion_cnn"))
+
+
+def test_without_a_cure_the_bench_says_why_it_cannot_start(evaluate):
+    ask(evaluate, "Can it be cured?")
+    expect(evaluate.locator("#repair-start")).to_be_enabled()
+    for label in evaluate.locator("#repair-arms label").all():
+        label.locator("input").uncheck()
+    expect(evaluate.locator("#repair-estimate")).to_contain_text("Choose at least one cure")
+    expect(evaluate.locator("#repair-start")).to_be_disabled()
+    evaluate.locator("#repair-arms input").first.check()
+    expect(evaluate.locator("#repair-start")).to_be_enabled()
 
 
 def test_a_repair_bench_makes_a_model_of_every_arm(evaluate, visit):
     page = evaluate
-    page.get_by_role("tab", name="Repair", exact=True).click()
-    arms = page.locator("#repair-arms label")
-    expect(arms.first).to_be_visible()
+    ask(page, "Can it be cured?")
+    expect(page.locator("#repair-start")).to_be_enabled()
+    page.get_by_role("button", name="Data, test, seed").click()
     set_number(page, "Training steps each", 5)
     set_number(page, "Test pictures", 50)
-    for _ in range(10):  # the offer may still be renewed, with what was chosen when that was asked for
-        for number, label in enumerate(arms.all()):
-            label.locator("input").set_checked(number < 2)
-        page.wait_for_timeout(500)
-        if page.locator("#repair-arms input:checked").count() == 2:
-            break
+    for number, label in enumerate(page.locator("#repair-arms label").all()):
+        label.locator("input").set_checked(number < 2)
+    expect(page.locator("#repair-estimate")).to_contain_text("2 networks, 5 training steps each")
     page.locator("#repair-start").click()
     expect(page.locator("#repair-status")).to_contain_text(": finished", timeout=LONG_MS)
     expect(page.locator("#repair-finding .finding")).to_contain_text("Most consistent:")
+    expect(page.locator("#repair-finding .finding")).to_contain_text("accuracy")
     expect(page.locator("#repair-plot .scatterlayer .trace").first).to_be_visible()
     document = json.loads(download(page, "#repair-json").read_text())
     models = [f"run/{arm['run']}" for arm in document["arms"]]
@@ -112,7 +186,7 @@ def test_a_repair_bench_makes_a_model_of_every_arm(evaluate, visit):
 
 
 def test_traces_of_the_picture_are_drawn_on_one_click(evaluate):
-    evaluate.get_by_role("tab", name="Experiments", exact=True).click()
+    ask(evaluate, "What did papers find?")
     evaluate.locator("#experiment-traces").click()
     expect(evaluate.locator("#experiment-status")).to_contain_text(": finished", timeout=LONG_MS)
     expect(evaluate.locator("#experiment-plot .scatterlayer .trace").first).to_be_visible()
@@ -123,9 +197,8 @@ def test_traces_of_the_picture_are_drawn_on_one_click(evaluate):
 def test_on_a_phone_no_part_is_wider_than_the_screen(page, visit):
     page.set_viewport_size({"width": 390, "height": 844})
     visit("tab=evaluate&model=fashion_cnn")
-    for part, start in PARTS.items():
-        page.get_by_role("tab", name=part, exact=True).click()
-        expect(page.locator(start)).to_be_visible()
+    for part in PARTS:
+        ask(page, part)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         boxes = "[...document.querySelectorAll('.block:has(> .checkbox-container)')]"
         cut_off = page.evaluate(f"{boxes}.filter((box) => box.scrollWidth > box.clientWidth).length")

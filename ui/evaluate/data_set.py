@@ -96,7 +96,9 @@ class _Evaluation:
             self.max_shift = gr.Number(0, precision=0, label="Largest shift (0: the protocol's)", min_width=190)
             self.seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=80)
         with gr.Row(elem_classes="start"):
-            self.start = gr.Button("Evaluate", variant="primary", elem_id="eval-start", min_width=160, scale=0)
+            self.start = gr.Button(
+                "Evaluate", variant="primary", elem_id="eval-start", interactive=False, min_width=160, scale=0
+            )
             self.said = gr.HTML(elem_id="eval-estimate")
         self.view = JobView(services, "evaluation", EMPTY, lambda: _build_result(services))
         explain_this(EXPLANATION)

@@ -70,7 +70,12 @@ class _Repair:
             self.upload, self.folder = build_own_data(services, "repair-folder")
         with gr.Row(elem_classes="start"):
             self.start = gr.Button(
-                "Start the repair bench", variant="primary", elem_id="repair-start", min_width=260, scale=0
+                "Start the repair bench",
+                variant="primary",
+                elem_id="repair-start",
+                interactive=False,
+                min_width=260,
+                scale=0,
             )
             self.said = gr.HTML(elem_id="repair-estimate")
         self.note = gr.HTML(elem_id="repair-note")
