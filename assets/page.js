@@ -41,4 +41,14 @@
         if (data?.show) document.querySelector(`#samples [data-name="${data.show}"]`)?.click();
         if (data?.open) document.getElementById(`tab-${data.open}-button`)?.click();
     });
+
+    // Gradio's lists report a choice that is made with the pointer, and once more as they lose the focus by it; and a slider
+    // that was below the list reports that the pointer is let go of.
+    let pressed = null;
+    const hush = (event) => {
+        if (pressed?.closest("[data-testid=dropdown-option]")) event.stopImmediatePropagation();
+        if (event.type === "pointerup") pressed = null;
+    };
+    document.addEventListener("pointerdown", (event) => { pressed = event.target; }, true);
+    for (const name of ["blur", "pointerup"]) document.addEventListener(name, hush, true);
 }
