@@ -167,6 +167,7 @@ def test_a_comparison_is_followed_again_after_a_visit_to_another_tab(train):
     expect(status).to_be_visible()
     expect(status).not_to_have_text(status.inner_text(), timeout=30_000)
     train.locator("#arms-stop").click()
+    train.locator("#arms-stop-question [value=yes]").click()
     expect(status).to_contain_text(": stopped", timeout=60_000)
 
 
