@@ -4,18 +4,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import torch
+import numpy as np
+from PIL import Image
 
+from analysis.consistency.design import Settings
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import UserError
 from lab.evaluation.config import EvaluationConfig
+from lab.evaluation.predict import CHUNK, Voter
 from lab.evaluation.run import choose_settings
 from lab.session import Lab
+from models.cache import LoadedModel
 from models.data import cifar10, digits, fashion_mnist
 from models.data.datasets import DATASETS, find_spec
 from models.data.division import HELD_OUT
-from models.data.labelled import map_labels, open_evaluation_data
+from models.data.labelled import EvaluationData, map_labels, open_evaluation_data
 from models.data.shapes import SHAPES, ShapesConfig
 from models.registry import RUN_PREFIX
 from models.runs.run import read_run
@@ -32,14 +37,13 @@ SETS = {
 """Known set -> its classes, and how many test pictures it has; it need not be loaded, or downloaded, for that."""
 TITLES = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "shapes": "drawn shapes", "digits": "digits"}
 MAX_NAMES = 3
-BATCH = 64
-"""Windows in one forward pass of an evaluation."""
+BATCH = EvaluationConfig.batch_size
 MEASURE_SECONDS = 0.4
 START_SECONDS = 8.0
 """Until an evaluation is at work, and for the checks at its end."""
 
 _measured: dict[tuple[str, str, int], float] = {}
-"""Device, model and its version -> seconds for a picture: measured once on this machine."""
+"""Device, model and its version -> seconds for a view: measured once on this machine."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +88,34 @@ def look_ahead(lab: Lab, config: EvaluationConfig) -> Outlook:
 
 
 def measure_seconds(lab: Lab, model: str) -> float:
-    """Seconds of a forward pass for one picture, in a batch: the quickest of those in ``MEASURE_SECONDS``."""
+    """Seconds that one view of a picture takes, cut out and asked about: the quickest of some on a blank picture."""
     key = lab.models.device.type, model, lab.registry.get(model).version
     if key not in _measured:
-        with lab.use(model) as (loaded, _), torch.inference_mode():
-            prep = loaded.spec.preprocessing
-            inputs = loaded.to_inputs(torch.full((BATCH, prep.num_channels, prep.crop_size, prep.crop_size), 0.5))
-            count = min(max(int(MEASURE_SECONDS / _time(loaded.module, inputs[:1])), 1), BATCH)
-            end, seconds = time.perf_counter() + MEASURE_SECONDS, [_time(loaded.module, inputs[:count])]
+        with lab.use(model) as (loaded, _), TemporaryDirectory() as folder:
+            end, count, seconds = (
+                time.perf_counter() + MEASURE_SECONDS,
+                1,
+                [_time_chunk(loaded, 1, Path(folder, "0"))],
+            )
             while time.perf_counter() < end:
-                seconds.append(_time(loaded.module, inputs[:count]))
-            # The first pass of a size is slow; of the others, the quickest had the machine for itself.
-            _measured[key] = min(seconds) / count
+                count = min(4 * count, CHUNK)
+                seconds.append(_time_chunk(loaded, count, Path(folder, str(len(seconds)))))
+        _measured[key] = min(seconds)
     return _measured[key]
+
+
+def _time_chunk(loaded: LoadedModel, count: int, folder: Path) -> float:
+    """Seconds for a view, where so many blank pictures are seen at once."""
+    prep = loaded.spec.preprocessing
+    blank = Image.new("RGB", (prep.crop_size, prep.crop_size))
+    ids, rows = tuple(map(str, range(count))), np.arange(count)
+    data = EvaluationData("blank", ("0",), np.zeros(count, np.int64), ids, lambda index: blank, "")
+    settings = Settings(prep.crop_size, prep.resize_size, "zero")
+    protocol = PROTOCOLS["exact"]
+    design, framing = protocol.design(ids, settings), protocol.frame(settings)
+    start = time.perf_counter()
+    Voter(loaded, data, data.labels, rows, design, framing, settings, BATCH).chunk(0, folder)
+    return (time.perf_counter() - start) / (count * design.shifts.shape[1])
 
 
 def find_known_data(lab: Lab, model: str) -> tuple[str, dict] | None:
@@ -114,12 +133,6 @@ def find_known_data(lab: Lab, model: str) -> tuple[str, dict] | None:
         return None
     seed = trained.seed if trained.split_seed is None else trained.split_seed
     return data, {"split_seed": seed, "shapes": trained.shapes}
-
-
-def _time(module: torch.nn.Module, inputs: torch.Tensor) -> float:
-    start = time.perf_counter()
-    module(inputs).sum().item()  # waits for the device
-    return max(time.perf_counter() - start, 1e-6)
 
 
 def _find_classes(config: EvaluationConfig) -> tuple[tuple[str, ...], int]:

@@ -131,7 +131,7 @@ def test_beside_the_start_stands_how_long_it_takes_here(evaluate):
     expect(said).to_contain_text("fashion_cnn has none of the 10 classes of CIFAR-10")
     expect(said).to_contain_text("What fits it: Fashion-MNIST")
     expect(evaluate.locator("#eval-start")).to_be_disabled()
-    choose(evaluate, "eval-data", "What the model was trained on")
+    choose(evaluate, "eval-data", "Its own: Fashion-MNIST")
     expect(evaluate.locator("#eval-start")).to_be_enabled()
 
 

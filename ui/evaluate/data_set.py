@@ -28,7 +28,7 @@ from ui.workbench import Workbench
 
 SAME = "same"
 DATA = {
-    "What the model was trained on": SAME,
+    "Its own, which it was trained on": SAME,
     "Fashion-MNIST (test)": "fashion_mnist",
     "CIFAR-10 (test)": "cifar10",
     "Drawn shapes (test)": "shapes",
@@ -126,7 +126,7 @@ class _Evaluation:
             data = OWN
         elif data == OWN and known is not None and not values[self.upload] and not values[self.folder]:
             data = SAME
-        title = "What the model was trained on"
+        title = "Its own"
         if known is not None:
             title += f": {TITLES.get(known[0], Path(known[0]).name)}"
         choices = [(title, SAME), *((name, key) for name, key in DATA.items() if key != SAME)]

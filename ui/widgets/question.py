@@ -33,7 +33,8 @@ _TEMPLATE = """<dialog><form method="dialog"><p></p>
 <menu><button value="yes"></button><button value="" autofocus>Cancel</button></menu></form></dialog>"""
 _STYLE = """
 dialog { background: var(--background-fill-primary, white); border: 1px solid var(--border-color-primary);
-  border-radius: 10px; color: var(--body-text-color); margin: auto; max-width: min(30rem, 90vw); padding: 1.2rem; }
+  border-radius: 10px; color: var(--body-text-color); height: fit-content; inset: 0; margin: auto;
+  max-width: min(30rem, 90vw); padding: 1.2rem; position: fixed; }
 dialog::backdrop { background: rgb(0 0 0 / 45%); }
 p { line-height: 1.45; margin: 0 0 1rem; overflow-wrap: anywhere; }
 menu { display: flex; flex-direction: row-reverse; gap: 0.6rem; margin: 0; padding: 0; }
