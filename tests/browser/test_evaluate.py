@@ -116,7 +116,7 @@ def test_the_tab_and_each_question_cost_one_request_and_nothing_asks_by_itself(p
     assert len(asked) == 1
     with count_requests(page) as asked:
         ask(page, "Can it be cured?")
-        expect(page.locator("#repair-estimate")).to_contain_text("on this machine")
+        expect(page.locator("#repair-estimate")).to_contain_text("training steps each")
     assert len(asked) == 1
     assert "question=cure" in page.url
     wait_for_silence(page)
@@ -124,7 +124,7 @@ def test_the_tab_and_each_question_cost_one_request_and_nothing_asks_by_itself(p
 
 def test_beside_the_start_stands_how_long_it_takes_here(evaluate):
     said = evaluate.locator("#eval-estimate")
-    expect(said).to_contain_text("on this machine: 1,000 pictures, 11 views of each.")
+    expect(said).to_contain_text("1,000 pictures, 11 views of each.")
     set_number(evaluate, "Pictures", 60)
     expect(said).to_contain_text("60 pictures")
     choose(evaluate, "eval-data", "CIFAR-10")

@@ -21,7 +21,7 @@ def describe_outlook(found: Outlook, num_models: int) -> str:
     if found.seconds is None:
         return f"Weights have to be downloaded first; how long it takes is known then: {what}."
     about = "At most about" if found.is_limit else "About"
-    return f"{about} {describe_time(found.seconds)} on this machine: {what}."
+    return f"{about} {describe_time(found.seconds)} if this machine does nothing else: {what}."
 
 
 def tell_start(button: gr.Button, said: gr.HTML, estimate: Callable[[], str]) -> Values:

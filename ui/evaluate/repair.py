@@ -124,7 +124,7 @@ class _Repair:
         pictures = 3 * config.steps * config.batch_size + (config.limit or 0) * (config.shifts + 3)
         seconds = len(config.arms) * pictures * measure_seconds(self.lab, config.start_from)
         return (
-            f"Roughly {describe_time(seconds)} on this machine: {len(config.arms)} networks, "
+            f"Roughly {describe_time(seconds)} if this machine does nothing else: {len(config.arms)} networks, "
             f"{config.steps:,} training steps each."
         )
 

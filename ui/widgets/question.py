@@ -33,7 +33,7 @@ _TEMPLATE = """<dialog><form method="dialog"><p></p>
 <menu><button value="yes"></button><button value="" autofocus>Cancel</button></menu></form></dialog>"""
 _STYLE = """
 dialog { background: var(--background-fill-primary, white); border: 1px solid var(--border-color-primary);
-  border-radius: 10px; color: var(--body-text-color); height: fit-content; inset: 0; margin: auto;
+  border-radius: 10px; color: var(--body-text-color); height: fit-content; inset: 0; margin: auto !important;
   max-width: min(30rem, 90vw); padding: 1.2rem; position: fixed; }
 dialog::backdrop { background: rgb(0 0 0 / 45%); }
 p { line-height: 1.45; margin: 0 0 1rem; overflow-wrap: anywhere; }
