@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 MAX_POINTS = 600
 """Of one line."""
 MAX_NUMBER = 1e30
@@ -37,6 +39,40 @@ def read_curve(records: Sequence[Mapping], key: str, steps_per_unit: float = 1) 
     points = [(read_number(record, "step"), read_number(record, key)) for record in records]
     known = [(step / steps_per_unit, value) for step, value in points if step is not None and value is not None]
     return Curve([x for x, _ in known], [y for _, y in known])
+
+
+def smooth_epochs(records: Sequence[Mapping], key: str, steps_per_epoch: float) -> list[Mapping]:
+    """The records with means over the last epoch's worth of steps, in place of running means that begin anew.
+
+    A running mean within each epoch jumps where an epoch begins. The two are equal in the first epoch, and at the end
+    of every other. Records that do not say where in an epoch they are stay as they are.
+
+    Args:
+        records: Lines of metrics.jsonl, with ``step``, ``epoch``, which counts from 1, and the running mean ``key``.
+        key: Which value.
+        steps_per_epoch: Optimiser steps.
+    """
+    steps: list[float] = []
+    totals: list[float] = []
+    found = []
+    for record in records:
+        step, epoch, mean = (read_number(record, name) for name in ("step", "epoch", key))
+        found.append(record)
+        if step is None or epoch is None or mean is None:
+            continue
+        start = (epoch - 1) * steps_per_epoch
+        if not 0 <= start < step <= start + steps_per_epoch + 1e-6 or (steps and step < steps[-1]):
+            continue
+        if not steps or start > steps[-1]:  # what came before is not known
+            totals.append(totals[-1] + mean * (start - steps[-1]) if steps else 0.0)
+            steps.append(start)
+        total = float(np.interp(start, steps, totals)) + mean * (step - start)
+        if step > steps[-1]:
+            steps.append(step)
+            totals.append(total)
+        since = max(step - steps_per_epoch, steps[0])
+        found[-1] = {**record, key: (total - float(np.interp(since, steps, totals))) / (step - since)}
+    return found
 
 
 def read_number(record: Mapping, key: str) -> float | None:

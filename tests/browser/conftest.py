@@ -88,11 +88,12 @@ def used_page(page: Page, server: Server) -> Page:
 
 @pytest.fixture
 def open_train(visit) -> Callable[[], Page]:
-    """Opens the Train tab; it shows the newest run."""
+    """Opens the Train tab; it shows the newest run, and the settings where there is none yet."""
 
     def open_tab() -> Page:
         page = visit("tab=train")
-        expect(page.locator("#train-start")).to_be_visible()
+        page.wait_for_url("**/*model=*")  # the address follows when everything is there
+        expect(page.locator("#train-status :is(.finding, .empty)").first).to_be_visible()
         return page
 
     return open_tab

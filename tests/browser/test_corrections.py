@@ -6,30 +6,18 @@ from safetensors.torch import load_file
 from models.data.shapes import SHAPES
 from models.runs.run import read_run
 from tests.browser.test_classify import choose
-from tests.browser.test_train import finish_run, open_part
-
-
-def show_run(page: Page, name: str) -> None:
-    """Chooses a run; its name may be the beginning of another's."""
-    page.locator("#train-run input").click()
-    page.get_by_role("option", name=name, exact=True).click()
+from tests.browser.test_train import finish_run, open_part, show_run
 
 
 def choose_training_pictures(page: Page) -> None:
-    """Until it holds: while a page comes to rest, what it shows first may arrive a second time."""
-    heading = page.locator("#errors-heading")
-    for _ in range(20):
-        page.get_by_label("training, the largest losses", exact=True).click()
-        page.wait_for_timeout(1500)
-        if "The training pictures" in heading.inner_text():
-            break
-    expect(heading).to_contain_text("The training pictures with the largest losses")
+    page.get_by_label("training, the largest losses", exact=True).check()
+    expect(page.locator("#errors-heading")).to_contain_text("The training pictures with the largest losses")
 
 
 def test_a_relabelled_training_picture_is_trained_with_anew(open_train, server):
     first = finish_run(server, "relabelled", epochs=2)
     page = open_train()
-    open_part(page, "Errors")
+    open_part(page, "Mistakes")
     choose_training_pictures(page)
     page.locator("#errors-gallery .thumbnail-lg").first.click()
     expect(page.locator("#errors-detail")).to_contain_text("training picture")
@@ -59,7 +47,7 @@ def test_a_relabelled_training_picture_is_trained_with_anew(open_train, server):
 def test_corrections_stay_with_their_run_and_survive_a_reload(open_train, server):
     first, second = (finish_run(server, f"corrected-{epochs}", epochs=epochs) for epochs in (2, 3))
     page = open_train()
-    open_part(page, "Errors")
+    open_part(page, "Mistakes")
     listed = page.locator("#errors-corrections")
     finding = page.locator("#errors-finding")
     expect(finding).to_contain_text(f"{second}:")
@@ -72,7 +60,7 @@ def test_corrections_stay_with_their_run_and_survive_a_reload(open_train, server
         expect(listed).to_contain_text(shown)
         expect(listed.locator("td")).to_have_count(5 if shown else 0)
     page.reload()
-    open_part(page, "Errors")
+    open_part(page, "Mistakes")
     expect(finding).to_contain_text(f"{second}:")  # the newest
     expect(listed).to_contain_text(f"1 correction to {second}, not trained with yet.")
 
@@ -80,7 +68,7 @@ def test_corrections_stay_with_their_run_and_survive_a_reload(open_train, server
 def test_a_cell_of_the_matrix_opens_validation_pictures_whichever_are_shown(open_train, server):
     finish_run(server, "matrix", epochs=3)
     page = open_train()
-    open_part(page, "Errors")
+    open_part(page, "Mistakes")
     page.get_by_label("training, the largest losses", exact=True).check()
     expect(page.locator("#errors-heading")).to_contain_text("training pictures")
     cells = page.locator("#errors-confusion .nsewdrag").first

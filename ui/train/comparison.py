@@ -23,6 +23,7 @@ from ui.widgets.errors import answers_errors
 from ui.widgets.events import QUICK, Update, Values
 from ui.widgets.html import empty_html, explain_this
 from ui.widgets.job_view import JobView, Result
+from ui.widgets.switch import Switch
 
 OWN = "own"
 MAX_SEEDS = 5
@@ -91,7 +92,7 @@ class _Controls:
                 elem_id="arms-on-form",
                 min_width=220,
             )
-        with gr.Row(visible=False, elem_classes="controls") as self.own:
+        with gr.Row(elem_classes="controls") as self.own:
             names = [(variation.title, name) for name, variation in VARIATIONS.items()]
             self.varied = gr.Dropdown(
                 names, value="dropout", label="What to vary", elem_id="arms-vary", min_width=220
@@ -119,14 +120,15 @@ class _Controls:
 
     def wire(self, form: TrainForm) -> None:
         """Shows the controls that count, and says what they decide."""
+        Switch(self.preset, {self.own: [OWN], self.on_form: list(PRESETS)})
 
         @answers_errors(
             lambda message: {self.values: gr.update(choices=[], value=[]), self.note: empty_html(message)}
         )
-        def fit(values: Values) -> Values | Update:
+        def fit(values: Values) -> Values:
             """Offers the values that the chosen network can have, or says why there are none."""
             if values[self.preset] != OWN:
-                return gr.skip()
+                return {self.note: describe_preset(values[self.preset])}
             chosen = values[self.varied]
             variation, base = VARIATIONS[chosen], form.read_config(values)
             if obstacle := variation.obstacle(base):
@@ -137,9 +139,8 @@ class _Controls:
             updates: Values = {self.values: offered, self.shifts: variation.shifts, self.note: note}
             return updates
 
-        self.preset.change(_choose, self.preset, [self.own, self.on_form, self.note], **QUICK)
         self.shifts.input(_restate, [self.varied, self.shifts, self.values], self.note, **QUICK)
-        changes, inputs = [self.preset.change, self.varied.change], {self.preset, self.varied, *form.inputs}
+        changes, inputs = [self.preset.input, self.varied.input], {self.preset, self.varied, *form.inputs}
         gr.on(changes, fit, inputs, [self.values, self.shifts, self.note], **QUICK)
 
     def read(self, services: Services, form: TrainForm, values: Values) -> tuple[str, ArmsConfig]:
@@ -152,13 +153,6 @@ class _Controls:
         place = {"data_root": str(services.lab.data_root), "device": services.lab.models.device.type}
         data = _find_data(form.read_config(values)) if values[self.on_form] else {}
         return name, configure_preset(name, seeds, {**place, **data})
-
-
-def _choose(name: str) -> tuple:
-    """Shows the claim, or what can be varied."""
-    is_own = name == OWN
-    text = gr.skip() if is_own else describe_preset(name)  # what can be varied says more
-    return gr.update(visible=is_own), gr.update(visible=not is_own), text
 
 
 def _restate(chosen: str, shifts: bool, values: list[str]) -> Markup | Update:

@@ -1,36 +1,43 @@
-"""Training: what to train above, what came out of a run below, and matched comparisons in a part of their own."""
+"""Training: what to train, what came out of a run, and matched comparisons in a part of their own."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
+from analysis.errors import UserError
+from lab.own_pictures import list_folders
 from models.registry import RUN_PREFIX
+from models.runs.run import Run
 from models.training.config import TrainingConfig
 from ui.services import Action, Services
 from ui.train.comparison import build_arms_panel
-from ui.train.results.curves import build_curves_panel
-from ui.train.results.mistakes import build_errors_panel
-from ui.train.results.run_actions import check_chosen, list_trainings
-from ui.train.results.runs import build_runs_panel, follow_change
-from ui.train.results.snapshots import build_time_panel
-from ui.train.settings.form import TrainForm, build_train_form
+from ui.train.results.curves import Curves
+from ui.train.results.mistakes import Mistakes
+from ui.train.results.names import describe_settings
+from ui.train.results.panel import Panel
+from ui.train.results.run_actions import Question, check_chosen, list_trainings
+from ui.train.results.runs import Runs
+from ui.train.results.snapshots import Through
+from ui.train.settings.data import name_values
+from ui.train.settings.form import VIEW, build_train_form
 from ui.widgets.errors import inform, shows_errors
-from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Panel, Tab, Update, Values
-from ui.widgets.html import explain_this
+from ui.widgets.events import HIDDEN, PRIVATE, Block, Tab, Update, Values
+from ui.widgets.html import explain_this, note_html
 from ui.widgets.job_view import offer_runs
+from ui.widgets.switch import Switch
 from ui.workbench import Workbench, list_model_choices
 
 SHAPES_SMALL = {"dataset": "shapes", "epochs": 8, "architecture": "small_cnn"}
 PRESETS = {
-    "Fashion-MNIST, about a minute": {
+    "Fashion-MNIST": {
         "dataset": "fashion_mnist",
         "epochs": TrainingConfig.epochs,
         "architecture": "small_cnn",
         "small_cnn.head": "gap",
     },
-    "Drawn shapes, a few seconds": SHAPES_SMALL | {"position": "anywhere", "small_cnn.head": "gap"},
+    "Drawn shapes": SHAPES_SMALL | {"position": "anywhere", "small_cnn.head": "gap"},
     "Shapes only on the left, flatten": SHAPES_SMALL | {"position": "left", "small_cnn.head": "flatten"},
 }
 """Title -> the settings of a training that it starts; all others become those of a new page."""
@@ -45,176 +52,230 @@ TRANSFER = {
 """Settings with which own pictures are learned in seconds, once there are any."""
 KEPT = ("name", "device", "trackers", "seed", "own_source", "zip", "folder")
 """Settings that no preset changes, and neither the boxes of own pictures."""
-PARTS: dict[str, tuple[str, Callable[[Services, gr.Dropdown], Panel]]] = {
-    "curves": ("Curves", build_curves_panel),
-    "errors": ("Errors", build_errors_panel),
-    "time": ("Time", build_time_panel),
-}
+KINDS = {"one": "Single run", "arms": "Compare arms"}
+PARTS = {"curves": "Curves", "errors": "Mistakes", "time": "Through training", "runs": "Runs"}
 """What there is to see of a run."""
-BUTTONS: dict[str, tuple[str, int, Literal["primary", "stop", "secondary"]]] = {
-    "start": ("Start training", 160, "primary"),
-    "stop": ("Stop", 90, "stop"),
-    "resume": ("Go on", 90, "secondary"),
-    "use": ("Use this model", 130, "secondary"),
-}
+BUTTONS = {"stop": ("Stop…", 80), "resume": ("Go on", 80), "use": ("Use this model", 140)}
+"""Title and least width of what can be done with a run."""
 EXPLANATION = """
-The network is trained on mini-batches: forward, loss, gradient, step. The **training** curve is the running mean
-within each epoch, the **validation** curve is measured after each epoch on pictures that are never trained on; the
-gap between them is overfitting. The test accuracy is measured once, at the end. Training is a process of its own:
-close this page, come back, or watch from another computer. The same seed on the same machine gives the same weights,
-also after a stop and “Go on”.
+The network is trained on mini-batches: forward, loss, gradient, step. The **training** curve is the mean over the
+last epoch's worth of steps, the **validation** curve is measured after each epoch on pictures that are never trained
+on; the gap between them is overfitting. The test accuracy is measured once, at the end. Training is a process of its
+own: close this page, come back, or watch from another computer. The same seed on the same machine gives the same
+weights, also after a stop and “Go on”.
 """
 
 
 def build_train_tab(services: Services, bench: Workbench) -> Tab:
     """Lays out the tab and wires what happens inside it."""
-    with gr.Tabs(elem_id="train-parts"):
-        with gr.Tab("Single run", id="train-one") as one_tab:
-            form, one = _build_training(services, bench)
-        with gr.Tab("Compare arms", id="train-arms") as arms_tab:
-            arms = build_arms_panel(services, form)
-
-    is_comparing = gr.State(False)
-    parts: dict[Block | None, bool] = {one_tab: False, arms_tab: True}
-
-    def show(values: Values, action: Action) -> Values:
-        """The part that is open, which is the only one that is followed."""
-        comparing = parts.get(action.source, values[is_comparing])
-        if comparing:
-            return {is_comparing: True, **_stop(one.timers), **arms.open(values)}
-        return {is_comparing: False, **_stop([arms.timer]), **one.show(values, action)}
-
-    return replace(
-        one,
-        show=show,
-        inputs=[*one.inputs, is_comparing, *arms.inputs],
-        outputs=[*one.outputs, is_comparing, *arms.outputs],
-        triggers=[(one_tab, "select"), (arms_tab, "select")],
-        timers=[*one.timers, arms.timer],
-    )
+    return _Train(services, bench).wire()
 
 
-def _build_training(services: Services, bench: Workbench) -> tuple[TrainForm, Tab]:
-    with gr.Row(elem_classes="controls"):
-        presets = {title: gr.Button(title, size="sm", min_width=200) for title in PRESETS}
-        transfer = gr.Button("Own pictures, pretrained network", size="sm", min_width=200, elem_id="train-transfer")
-    form = build_train_form(services)
-    with gr.Row(elem_classes="controls"):
-        buttons = {
-            name: gr.Button(title, elem_id=f"train-{name}", size="md", min_width=width, variant=variant)
-            for name, (title, width, variant) in BUTTONS.items()
-        }
-    run = gr.Dropdown([], label="Run shown below", elem_id="train-run")
-    part = gr.State("curves")
-    panels: dict[str, Panel] = {}
-    tabs = {}
-    with gr.Tabs(elem_id="train-results"):
-        for name, (title, build) in PARTS.items():
-            with gr.Tab(title, id=name, elem_id=f"train-tab-{name}") as tabs[name]:
-                panels[name] = build(services, run)
-        with gr.Tab("Runs", id="runs", elem_id="train-tab-runs") as tabs["runs"]:
-            panels["runs"] = runs = build_runs_panel(services, run)
-    explain_this(EXPLANATION)
-    _wire_parts(run, part, panels, tabs)
-    _wire_actions(services, bench, form, run, buttons)
-    _wire_presets(services, form, run, presets, transfer)
-    runs.changed.change(
-        lambda change, model, compared: follow_change(services, change, model, compared),
-        [runs.changed, bench.model, bench.compare],
-        [bench.model, bench.compare],
-        **HIDDEN,
-    )
-    return form, _make_tab(services, run, part, panels)
+class _Train:
+    def __init__(self, services: Services, bench: Workbench):
+        self.services, self.bench = services, bench
+        self.kind = _build_choice(KINDS, "train-parts")
+        with gr.Column() as one:
+            self.build_settings()
+            self.build_results()
+            explain_this(EXPLANATION)
+        with gr.Column() as arms:
+            self.arms = build_arms_panel(services, self.form)
+        Switch(self.kind, {one: ["one"], arms: ["arms"]})
+        self.timers = [*(timer for panel in self.panels.values() for timer in panel.timers), self.arms.timer]
 
+    def build_settings(self) -> None:
+        """The settings, which fold away once there is a run."""
+        with gr.Column(elem_id="train-form") as self.opened:
+            with gr.Row(elem_classes="controls"):
+                gr.HTML(note_html("Start an example:"), padding=False, min_width=120)
+                self.presets = {gr.Button(title, size="sm", min_width=150): title for title in PRESETS}
+                self.transfer = gr.Button(
+                    "Own pictures, pretrained network…", size="sm", min_width=200, elem_id="train-transfer"
+                )
+            self.form = build_train_form(self.services)
+            with gr.Row(elem_classes="controls"):
+                self.start = gr.Button(
+                    "Start training", variant="primary", size="md", min_width=160, scale=0, elem_id="train-start"
+                )
+                fold = gr.Button("Fold away", size="md", min_width=110, scale=0, elem_id="train-fold")
+        self.is_fresh = gr.State(True)
+        fold.click(None, None, self.opened, js=_UNFOLD.replace("true", "false"))
 
-def _stop(timers: Iterable[gr.Timer]) -> Values:
-    """Ends timers."""
-    return {timer: gr.update(active=False) for timer in timers}
+    def build_results(self) -> None:
+        """The run that is shown, what can be done with it, and what there is to see of it."""
+        with gr.Row(elem_classes="controls", elem_id="train-shown"):
+            self.run = gr.Dropdown([], label="Run shown", elem_id="train-run", min_width=200)
+            self.line = gr.HTML(elem_id="train-about", padding=False, min_width=200)
+            self.change = gr.Button("Change…", size="md", min_width=90, scale=0, elem_id="train-change")
+            another = gr.Button("New training", size="md", min_width=130, scale=0, elem_id="train-new")
+        another.click(None, None, self.opened, js=_UNFOLD)
+        with gr.Row(elem_classes="controls", elem_id="train-what"):
+            self.part = _build_choice(PARTS, "train-results")
+            self.buttons = {
+                name: gr.Button(title, elem_id=f"train-{name}", size="md", min_width=width, scale=0)
+                for name, (title, width) in BUTTONS.items()
+            }
+        self.question = Question(self.services, self.run, "train")
+        groups, self.panels = {}, {}
+        for name in PARTS:
+            with gr.Column(elem_id=f"train-part-{name}") as group:
+                self.panels[name] = self.build_panel(name)
+            groups[group] = [name]
+        Switch(self.part, groups)
 
+    def build_panel(self, name: str) -> Panel:
+        """One part of what there is to see of a run."""
+        parts: dict[str, Callable[[Services, gr.Dropdown], Panel]]
+        parts = {"curves": Curves, "errors": Mistakes, "time": Through}
+        return parts[name](self.services, self.run) if name in parts else Runs(self.services, self.run, self.bench)
 
-def _wire_parts(run: gr.Dropdown, part: gr.State, panels: dict[str, Panel], tabs: dict[str, gr.Tab]) -> None:
-    """Only the part on the screen follows the run."""
-    for name, panel in panels.items():
-        timers = [timer for other in panels.values() if other is not panel for timer in other.timers]
-        opened = tabs[name].select(
-            lambda name=name, timers=timers: {part: name, **_stop(timers)}, *(None, [part, *timers]), **QUICK
+    def wire(self) -> Tab:
+        """Wires what happens, and says what the page has to know."""
+        panels = self.panels.values()
+        inputs: set[Any] = {self.run, self.part, *(part for panel in panels for part in panel.inputs)}
+        outputs: list[Block] = [
+            *(self.run, self.line, *self.buttons.values(), *self.question.outputs),
+            *(part for panel in panels for part in panel.outputs),
+        ]
+        outputs = list(dict.fromkeys(outputs))
+        for panel in panels:
+            panel.wire(self.show_run, inputs, outputs)
+        self.wire_buttons(inputs, outputs)
+        self.wire_settings(inputs, outputs)
+        arms = self.arms
+        folder = self.form.fields["folder"]
+        return Tab(
+            self.show,
+            [*inputs, self.kind, self.is_fresh, *arms.inputs],
+            [*outputs, folder, self.opened, self.is_fresh, *arms.outputs, arms.timer],
+            lambda message: {},
+            triggers=[(part, "input") for part in (self.kind, self.run, self.part)],
+            timers=self.timers,
         )
-        opened.then(panel.refresh, set(panel.inputs), panel.outputs, **HIDDEN)
-        run.change(_refresh_if_open(name, part, panel), {part, *panel.inputs}, panel.outputs, **QUICK)
 
+    def show(self, values: Values, action: Action) -> Values:
+        """The part that is open, which is the only one that is followed."""
+        if values[self.kind] == "arms":
+            return self.stop(self.timers) | self.arms.open(values)
+        shown = self.stop([self.arms.timer]) | self.show_run(values)
+        if action.source not in (self.run, self.part):
+            folders = list_folders(self.services.lab.data_root)
+            shown[self.form.fields["folder"]] = gr.update(choices=folders)
+        if values[self.is_fresh] and shown[self.run]["value"]:
+            shown |= self.fold()
+        return shown
 
-def _refresh_if_open(name: str, part: gr.State, panel: Panel) -> Callable[[Values], Values | Update]:
-    def follow(values: Values) -> Values | Update:
-        """Shows the run that is chosen now, where it is looked at."""
-        return panel.refresh(values) if values[part] == name else gr.skip()
+    def show_run(self, values: Values) -> Values:
+        """Lists the runs, and shows the chosen one, or the newest, where it is looked at."""
+        listed = offer_runs(list_trainings(self.services), values[self.run])
+        name, opened = listed["value"], values[self.part]
+        others = [timer for part, panel in self.panels.items() if part != opened for timer in panel.timers]
+        shown = self.panels[opened].refresh(values | {self.run: name})
+        return {self.run: listed, **self.describe(name), **self.stop(others), **shown}
 
-    return follow
+    def describe(self, name: str | None) -> Values:
+        """What the run that is shown trains, and what can be done with it."""
+        try:
+            current: Run | None = self.services.jobs.read(name) if name else None
+        except UserError:
+            current = None
+        line = Markup("<p>{}</p>").format(describe_settings(current)) if current else ""
+        return {self.line: line, **self.question.withdraw()}
 
+    def fold(self, is_open: bool = False) -> Values:
+        """The settings folded away, or there."""
+        return {self.opened: gr.update(visible=is_open), self.is_fresh: False}
 
-def _make_tab(services: Services, run: gr.Dropdown, part: gr.State, panels: dict[str, Panel]) -> Tab:
-    def show(values: Values, action: Action) -> Values:
-        """Lists the runs, and follows the chosen one."""
-        listed = offer_runs(list_trainings(services), values[run])
-        return {run: listed, **panels[values[part]].refresh(values | {run: listed["value"]})}
+    def stop(self, timers: Iterable[gr.Timer]) -> Values:
+        """Ends timers."""
+        return {timer: gr.update(active=False) for timer in timers}
 
-    outputs = [run, *(output for panel in panels.values() for output in panel.outputs)]
-    others = (each for panel in panels.values() for each in panel.inputs if each is not run)
-    timers = [timer for panel in panels.values() for timer in panel.timers]
-    return Tab(show, [part, run, *others], outputs, lambda message: {}, timers=timers)
+    def wire_buttons(self, inputs: set[Any], outputs: list[Block]) -> None:
+        """What can be done with the run that is shown."""
 
-
-def _wire_actions(
-    services: Services, bench: Workbench, form: TrainForm, run: gr.Dropdown, buttons: dict[str, gr.Button]
-) -> None:
-    def act(action: Callable[[str], object]) -> Callable:
         @shows_errors
-        def handler(name: str | None) -> Update:
-            action(_check_chosen(name))
-            return gr.update(choices=list_trainings(services), value=name)
+        def resume(values: Values) -> Values:
+            """Lets the run go on."""
+            self.services.jobs.resume(_check_chosen(values[self.run]))
+            return self.show_run(values)
 
-        return handler
+        @shows_errors
+        def choose(name: str | None) -> tuple[Update, Update]:
+            """Makes the run's model the one that all tabs look at."""
+            model = RUN_PREFIX + _check_chosen(name)
+            self.services.lab.registry.get(model)
+            choices = list_model_choices(self.services)
+            inform(f"All tabs now use {model}.")
+            return gr.update(choices=choices, value=model), gr.update(choices=choices)
 
-    @shows_errors
-    def choose(name: str | None) -> tuple[Update, Update]:
-        """Makes the run's model the one that all tabs look at."""
-        model = RUN_PREFIX + _check_chosen(name)
-        services.lab.registry.get(model)
-        choices = list_model_choices(services)
-        inform(f"All tabs now use {model}.")
-        return gr.update(choices=choices, value=model), gr.update(choices=choices)
+        self.question.ask_before("stop", self.buttons["stop"])
+        self.question.wire(self.show_run, inputs, outputs)
+        self.buttons["resume"].click(resume, inputs, outputs, **HIDDEN)
+        self.buttons["use"].click(choose, self.run, [self.bench.model, self.bench.compare], **HIDDEN)
 
-    buttons["start"].click(_starter(services, form), form.inputs, run, **PRIVATE)
-    # Queued: gradio shows no errors of the others.
-    buttons["stop"].click(act(services.jobs.stop), run, run, **HIDDEN)
-    buttons["resume"].click(act(services.jobs.resume), run, run, **HIDDEN)
-    buttons["use"].click(choose, run, [bench.model, bench.compare], **HIDDEN)
+    def wire_settings(self, inputs: set[Any], outputs: list[Block]) -> None:
+        """What starts a training, and what fills in the settings."""
+        form, folding = self.form, [self.opened, self.is_fresh]
+        given = {*inputs, *form.inputs}
+
+        def start(values: Values) -> Values:
+            """Starts a training with the settings of the page, and shows it."""
+            settings = name_values(form.fields, values)
+            config, name = form.read(settings)
+            name = self.services.jobs.start(config, name, is_upload=form.is_upload(settings))
+            return self.show_run(values | {self.run: name}) | self.fold()
+
+        self.start.click(shows_errors(start), given, [*outputs, *folding], **PRIVATE)
+        filled = [*outputs, *folding, *form.outputs]
+        for button, title in self.presets.items():
+            button.click(self.filler(_always(PRESETS[title]), start), given, filled, **PRIVATE)
+        own = self.filler(_always(TRANSFER | {"dataset": "own"}))
+        self.transfer.click(own, given, form.outputs, **HIDDEN)
+        self.change.click(self.filler(self.read_settings, self.unfold), given, [*form.outputs, *folding], **HIDDEN)
+
+    def read_settings(self, values: Values) -> dict[str, Any]:
+        """The settings of the run that is shown, by the names of the fields."""
+        current = self.services.jobs.read(_check_chosen(values[self.run]))
+        folders = list_folders(self.services.lab.data_root)
+        return self.form.write(TrainingConfig.from_dict(current.config), folders)
+
+    def unfold(self, values: Values) -> Values:
+        """The settings in full."""
+        return self.fold(is_open=True)
+
+    def filler(
+        self, choose: Callable[[Values], dict[str, Any]], then: Callable[[Values], Values] = lambda values: {}
+    ) -> Callable:
+        """What fills in settings: those that ``choose`` gives, all others as on a new page; ``then`` goes on."""
+        fields = self.form.fields
+        new = {key: field.value for key, field in fields.items() if key not in KEPT and not key.startswith("box_")}
+
+        @shows_errors
+        def fill(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:
+            """Fills in settings."""
+            settings = new | choose(values)
+            with self.services.act(request, progress, VIEW) as action:
+                filled = self.form.fill(settings, values, action)
+            return filled | then(values | {fields[key]: value for key, value in settings.items()})
+
+        return fill
 
 
-def _wire_presets(
-    services: Services, form: TrainForm, run: gr.Dropdown, presets: dict[str, gr.Button], transfer: gr.Button
-) -> None:
-    new = {key: field.value for key, field in form.fields.items() if key not in KEPT and not key.startswith("box_")}
-
-    def fill(button: gr.Button, preset: dict) -> gr.events.Dependency:
-        settings = new | preset
-        return button.click(lambda: list(settings.values()), None, [form.fields[key] for key in settings], **QUICK)
-
-    for title, button in presets.items():
-        fill(button, PRESETS[title]).then(_starter(services, form), form.inputs, run, **PRIVATE)
-    fill(transfer, TRANSFER | {"dataset": "own"})
+def _always(settings: dict[str, Any]) -> Callable[[Values], dict[str, Any]]:
+    return lambda values: settings
 
 
-def _starter(services: Services, form: TrainForm) -> Callable:
-    @shows_errors
-    def begin(*values: Any) -> Update:
-        """Starts a training with the settings of the page."""
-        settings = form.name_values(values)
-        config, name = form.read(settings)
-        name = services.jobs.start(config, name, is_upload=form.is_upload(settings))
-        return gr.update(choices=list_trainings(services), value=name)
-
-    return begin
+def _build_choice(titles: Mapping[str, str], elem_id: str) -> gr.Radio:
+    """Which of several parts is on the screen; the first to begin with."""
+    choices = [(title, name) for name, title in titles.items()]
+    return gr.Radio(
+        choices, value=next(iter(titles)), label="Shown below", show_label=False, container=False, elem_id=elem_id
+    )
 
 
 def _check_chosen(name: str | None) -> str:
     return check_chosen(name, "start a training first")
+
+
+_UNFOLD = """() => ({__type__: "update", visible: true})"""

@@ -9,7 +9,8 @@ from analysis.errors import UserError
 from lab.own_pictures import BoxStore, list_folders
 from models.names import simplify
 from ui.services import Services
-from ui.widgets.events import QUICK, Field
+from ui.widgets.events import Field
+from ui.widgets.switch import Switch
 
 OWN = "own"
 """The choice that stands for own pictures among named data sets."""
@@ -48,11 +49,13 @@ class OwnPictures:
             ``MAX_BOXES``.
         find: Values by field -> path of the folder or zip that is meant; UserError if nothing is.
         is_upload: Values by field -> whether that is a file that may vanish, so that a run has to keep a copy.
+        switch: What is there with each source.
     """
 
     fields: dict[str, Field]
     find: Callable[[Mapping], str]
     is_upload: Callable[[Mapping], bool]
+    switch: Switch
 
 
 def build_own_pictures(services: Services, elem_id: str) -> OwnPictures:
@@ -69,18 +72,14 @@ def build_own_pictures(services: Services, elem_id: str) -> OwnPictures:
     with gr.Column(visible=False) as boxes:
         fields: dict[str, Field] = {"own_source": source, "zip": upload, "folder": folder}
         fields |= _build_boxes(elem_id)
-    source.change(
-        lambda source: [gr.update(visible=source == "files"), gr.update(visible=source == "boxes")],
-        *(source, [files, boxes]),
-        **QUICK,
-    )
+    switch = Switch(source, {files: ["files"], boxes: ["boxes"]})
 
     def find(values: Mapping) -> str:
         if values["own_source"] == "boxes":
             return str(store.pack(read_boxes(values)))
         return find_own_data(services, values["zip"], values["folder"])
 
-    return OwnPictures(fields, find, lambda values: values["own_source"] == "boxes" or bool(values["zip"]))
+    return OwnPictures(fields, find, lambda values: values["own_source"] == "boxes" or bool(values["zip"]), switch)
 
 
 def read_boxes(values: Mapping) -> dict[str, list[str]]:
@@ -126,14 +125,14 @@ def _build_boxes(elem_id: str) -> dict[str, Field]:
                     elem_id=f"{elem_id}-box-{number}",
                 )
             groups.append(group)
-    shown = gr.State(FIRST_BOXES)
     add = gr.Button("Add a class", size="sm", min_width=120, scale=0, elem_id=f"{elem_id}-add-class")
-
-    def add_class(count: int) -> tuple:
-        """Shows one box more."""
-        count = min(count + 1, MAX_BOXES)
-        more = [gr.update(visible=number < count) for number in range(MAX_BOXES)]
-        return count, *more, gr.update(interactive=count < MAX_BOXES)
-
-    add.click(add_class, shown, [shown, *groups, add], **QUICK)
+    shown = gr.Number(FIRST_BOXES, visible=False)
+    add.click(None, shown, [shown, *groups, add], js=_ADD.replace("MAX", str(MAX_BOXES)))
     return fields
+
+
+_ADD = """(shown) => {
+    const count = Math.min(shown + 1, MAX), update = (change) => ({__type__: "update", ...change});
+    const groups = Array.from({length: MAX}, (_, number) => update({visible: number < count}));
+    return [count, ...groups, update({interactive: count < MAX})];
+}"""

@@ -13,8 +13,7 @@ from models.runs.run import Run
 from ui.services import Services
 from ui.train.results.runs_table import comparison_html
 from ui.widgets.downloads import MadeFile
-from ui.widgets.errors import shows_errors
-from ui.widgets.events import QUICK, Update
+from ui.widgets.events import Block, Values
 from ui.widgets.html import empty_html
 
 MAX_COMPARED = 6
@@ -24,79 +23,76 @@ EMPTY = (
 )
 
 
-def build_run_comparison(services: Services, timer: gr.Timer) -> gr.Dropdown:
-    """Lays out the comparison and wires it; returns the choice of runs.
+class RunComparison:
+    """The choice of runs, and what comes of it.
 
     Args:
         services: The lab and what goes with it.
-        timer: Ticks while the panel is open, so that the curves of runs at work grow.
-    """
-    with gr.Row(elem_classes="controls"):
-        compare = gr.Dropdown(
-            [],
-            value=[],
-            multiselect=True,
-            max_choices=MAX_COMPARED,
-            allow_custom_value=True,  # or gradio refuses all that is asked while a chosen run is being deleted
-            label="Compare",
-            info=f"Two to {MAX_COMPARED} runs",
-            elem_id="runs-compare",
-            min_width=280,
-            scale=3,
-        )
-        measure = gr.Dropdown(
-            [(title.capitalize(), name) for name, (title, _) in RUN_MEASURES.items()],
-            value="val_accuracy",
-            label="Curve",
-            info="After each epoch, by step",
-            elem_id="runs-measure",
-            min_width=200,
-        )
-    plot = gr.Plot(show_label=False, visible=False, elem_id="runs-plot")
-    results = gr.HTML(empty_html(EMPTY), elem_id="runs-results")
-    with gr.Row(elem_classes="controls", visible=False) as files:
-        document = gr.Button("Comparison (JSON)", size="sm", min_width=160, elem_id="runs-json", scale=0)
-    made = MadeFile(services, "runs-comparison")
-    seen = gr.State(None)
 
-    def show(names: list[str] | None, measure: str, last: object) -> tuple | Update:
-        """Shows the comparison as it is now; nothing is sent while nothing changes."""
-        runs = read_runs(services, names or [])
-        version = [measure, *((run.name, run.state, len(run.metrics)) for run in runs)]
-        if version == last:
-            return gr.skip()
-        if len(runs) < 2:
-            return (
-                gr.update(value=None, visible=False),
-                empty_html(EMPTY),
-                gr.update(visible=False),
-                *made.forget(),
-                version,
+    Attributes:
+        chosen: The names of the runs.
+        measure: Which curve is drawn.
+        inputs: Of :meth:`show`.
+        outputs: Of :meth:`show`.
+    """
+
+    def __init__(self, services: Services):
+        self._services = services
+        with gr.Row(elem_classes="controls"):
+            self.chosen = gr.Dropdown(
+                [],
+                value=[],
+                multiselect=True,
+                max_choices=MAX_COMPARED,
+                allow_custom_value=True,  # or gradio refuses all that is asked while a chosen run is being deleted
+                label="Compare",
+                info=f"Two to {MAX_COMPARED} runs",
+                elem_id="runs-compare",
+                min_width=280,
+                scale=3,
             )
+            self.measure = gr.Dropdown(
+                [(title.capitalize(), name) for name, (title, _) in RUN_MEASURES.items()],
+                value="val_accuracy",
+                label="Curve",
+                info="After each epoch, by step",
+                elem_id="runs-measure",
+                min_width=200,
+            )
+        self._plot = gr.Plot(show_label=False, visible=False, elem_id="runs-plot")
+        self._results = gr.HTML(empty_html(EMPTY), elem_id="runs-results")
+        with gr.Row(elem_classes="controls", visible=False) as self._files:
+            document = gr.Button("Comparison (JSON)", size="sm", min_width=160, elem_id="runs-json", scale=0)
+        self._made = MadeFile(services, "runs-comparison")
+        self._seen = gr.State(None)
+        self.inputs: list[Block] = [self.chosen, self.measure, self._seen]
+        self.outputs: list[Block] = [self._plot, self._results, self._files, *self._made.outputs, self._seen]
+        self._made.wire(document, "Writing the comparison", self.write, self.chosen)
+
+    def show(self, values: Values) -> Values:
+        """The comparison as it is now; nothing while nothing changes."""
+        runs, measure = read_runs(self._services, values[self.chosen] or []), values[self.measure]
+        version = [measure, *((run.name, run.state, len(run.metrics)) for run in runs)]
+        if version == values[self._seen]:
+            return {}
+        forgotten: Values = dict(zip(self._made.outputs, self._made.forget(), strict=True))
+        updates: Values = {**forgotten, self._seen: version, self._files: gr.update(visible=len(runs) > 1)}
+        if len(runs) < 2:
+            return updates | {self._plot: gr.update(value=None, visible=False), self._results: empty_html(EMPTY)}
         figure = plot_runs([(run.name, run.metrics) for run in runs], measure)
         if figure is not None:  # six names need several lines on a phone, and above the curves there is one
             figure.update_layout(height=380, legend={"y": -0.25, "yanchor": "top"}, margin_t=20)
         chart = gr.update(value=figure, visible=figure is not None)
-        return chart, comparison_html(compare_runs(runs)), gr.update(visible=True), *made.forget(), version
+        return updates | {self._plot: chart, self._results: comparison_html(compare_runs(runs))}
 
-    def write(names: list[str] | None, report: Progress) -> tuple[Path, str]:
-        runs = read_runs(services, names or [])
+    def write(self, names: list[str] | None, report: Progress) -> tuple[Path, str]:
+        """A file with results and settings, and what it is."""
+        runs = read_runs(self._services, names or [])
         if len(runs) < 2:
             raise UserError("Choose at least two runs to compare.")
-        path = services.write_file("comparison.json", json.dumps(compare_runs(runs).to_json(), allow_nan=False))
+        text = json.dumps(compare_runs(runs).to_json(), allow_nan=False)
+        path = self._services.write_file("comparison.json", text)
         return Path(path), f"results and settings of {', '.join(run.name for run in runs)}."
-
-    outputs = [plot, results, files, *made.outputs, seen]
-    gr.on(
-        [compare.change, measure.input, timer.tick],
-        shows_errors(show),
-        [compare, measure, seen],
-        outputs,
-        trigger_mode="always_last",
-        **QUICK,
-    )
-    made.wire(document, "Writing the comparison", write, compare)
-    return compare
 
 
 def read_runs(services: Services, names: Sequence[str]) -> list[Run]:

@@ -1,5 +1,8 @@
 """Putting labels right: relabel or exclude a picture, take it back, and train anew with what has been collected."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import gradio as gr
 
 from analysis.errors import UserError
@@ -9,7 +12,7 @@ from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.train.results.mistakes_view import CORRECTED, count
 from ui.widgets.errors import inform, shows_errors
-from ui.widgets.events import HIDDEN, PRIVATE, Block, Update, Values
+from ui.widgets.events import HIDDEN, PRIVATE, Block, Values
 from ui.widgets.html import note_html, sentence_html, table_html
 
 NOT_CHOSEN = "Choose a picture first, and the class that it ought to have."
@@ -46,7 +49,17 @@ class Corrections:
         relabel.click(self.add_label, [run, picked, self.label], self.outputs, **HIDDEN)
         exclude.click(self.add_exclusion, [run, picked], self.outputs, **HIDDEN)
         undo.click(self.take_back, run, self.outputs, **HIDDEN)
-        retrain.click(self.train, run, run, **PRIVATE)
+        self._run, self._retrain = run, retrain
+
+    def wire(self, show: Callable[[Values], Values], inputs: set[Any], outputs: Sequence[Block]) -> None:
+        """Lets the corrections be trained with; see :meth:`ui.train.results.panel.Panel.wire`."""
+
+        @shows_errors
+        def train_again(values: Values) -> Values:
+            """Trains anew with the corrections, as another run, and shows that."""
+            return show(values | {self._run: self.train(values[self._run])})
+
+        self._retrain.click(train_again, inputs, outputs, **PRIVATE)
 
     def show_none(self) -> Values:
         """What is shown where there are none."""
@@ -97,9 +110,8 @@ class Corrections:
         take_back_correction(current)
         return self.show(current)
 
-    @shows_errors
-    def train(self, name: str | None) -> Update:
-        """Trains anew with the corrections, as another run."""
+    def train(self, name: str | None) -> str:
+        """Begins a run with the corrections; gives its name. UserError where there is nothing new to train with."""
         jobs = self._services.jobs
         current = jobs.read(name or "")
         corrections = latest_corrections(read_corrections(current))
@@ -112,7 +124,7 @@ class Corrections:
         more = count(len(corrections), "more correction")
         jobs.write_notes(new, f"{current.name} with {more}.")
         inform(f"{new} has been started; as soon as it has predictions, it is compared with {current.name} here.")
-        return gr.update(choices=[found.name for found in jobs.list("training")], value=new)
+        return new
 
 
 def _say_trained(run: Run | None) -> str:

@@ -1,11 +1,11 @@
 """Files of a run: capsule, report and ONNX to take away, and a capsule to bring back as a run."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup
 
 from analysis.errors import Progress, UserError
 from models.registry import RUN_PREFIX
@@ -13,8 +13,7 @@ from models.runs.run import Run
 from ui.services import Services
 from ui.train.results.run_actions import check_chosen
 from ui.widgets.downloads import MadeFile
-from ui.widgets.errors import clears_on_errors
-from ui.widgets.events import PRIVATE, Block
+from ui.widgets.events import Block, Values
 from ui.widgets.html import sentence_html
 
 VIEW = "run-files"
@@ -34,64 +33,69 @@ class RunFile:
     can_be_made: Callable[[Run], bool]
 
 
-@dataclass(frozen=True)
 class RunDownloads:
-    """The part of the page.
+    """The files of the chosen run.
 
     Attributes:
         outputs: The buttons, usable or not, and what is said about the file made last.
-        show: Gives their values for a run, and whether it is another one than before.
     """
 
-    outputs: list[Block]
-    show: Callable[[Run, bool], tuple]
+    def __init__(self, services: Services, run: gr.Dropdown):
+        with gr.Row(elem_classes="controls"):
+            self._buttons = {
+                kind: gr.Button(file.title, size="md", min_width=130, elem_id=f"runs-{kind}")
+                for kind, file in FILES.items()
+            }
+        self._made = MadeFile(services, "runs")
+        for kind, button in self._buttons.items():
+            self._made.wire(button, FILES[kind].doing, _maker(services, FILES[kind]), run)
+        self.outputs: list[Block] = [*self._buttons.values(), *self._made.outputs]
 
-
-def build_run_downloads(services: Services, run: gr.Dropdown) -> RunDownloads:
-    """Lays out the files of the chosen run and wires them."""
-    with gr.Row(elem_classes="controls"):
-        buttons = {
-            kind: gr.Button(file.title, size="md", min_width=130, elem_id=f"runs-{kind}")
-            for kind, file in FILES.items()
+    def show(self, chosen: Run, is_other: bool) -> Values:
+        """The values for a run, and whether it is another one than before."""
+        updates: Values = {
+            button: gr.update(interactive=FILES[kind].can_be_made(chosen)) for kind, button in self._buttons.items()
         }
-    made = MadeFile(services, "runs")
-    for kind, button in buttons.items():
-        made.wire(button, FILES[kind].doing, _maker(services, FILES[kind]), run)
-
-    def show(chosen: Run, is_other: bool) -> tuple:
-        usable = [gr.update(interactive=file.can_be_made(chosen)) for file in FILES.values()]
-        return *usable, *(made.forget() if is_other else (gr.skip(), gr.skip()))
-
-    return RunDownloads([*buttons.values(), *made.outputs], show)
+        if is_other:
+            updates |= zip(self._made.outputs, self._made.forget(), strict=True)
+        return updates
 
 
-def build_capsule_upload(services: Services, run: gr.Dropdown, changed: gr.State) -> gr.events.Dependency:
-    """Lays out what takes a capsule, and wires it; returns the event of a run that came in.
+class CapsuleUpload:
+    """What takes a capsule.
 
-    Args:
-        services: The lab and what goes with it.
-        run: Gets the new run.
-        changed: Told of it, as ``(None, name, moment)``.
+    Attributes:
+        upload: The button.
+        note: What came of it.
     """
-    # Of any kind: a dialog that greys out what is no zip would not say why.
-    upload = gr.UploadButton("Open a capsule (zip)", size="md", min_width=180, elem_id="runs-upload", scale=0)
-    note = gr.HTML(elem_id="runs-incoming")
 
-    @clears_on_errors(lambda _: (gr.skip(), gr.skip(), ""))
-    def open_capsule(path: str | None, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
-        """Makes a run out of a capsule, and chooses it."""
+    def __init__(self, services: Services):
+        # Of any kind: a dialog that greys out what is no zip would not say why.
+        self._services = services
+        self.upload = gr.UploadButton(
+            "Open a capsule (zip)", size="md", min_width=180, elem_id="runs-upload", scale=0
+        )
+        self.note = gr.HTML(elem_id="runs-incoming")
+
+    def open(self, path: str | None, request: gr.Request, progress: gr.Progress) -> str:
+        """Makes a run out of a capsule; gives its name.
+
+        Raises:
+            UserError: It is none.
+        """
         from models.training.capsule import unpack_capsule
 
         if not path:
             raise UserError("Choose the zip of a capsule first.")
-        with services.watch(request, progress, "Opening the capsule", VIEW) as report:
+        with self._services.watch(request, progress, "Opening the capsule", VIEW) as report:
             report(0, 2)
-            name = unpack_capsule(path, services.jobs.runs_root)
-        names = [found.name for found in services.jobs.list("training")]
-        text = f"The capsule is the run {name} now, and its model is {RUN_PREFIX}{name}."
-        return gr.update(choices=names, value=name), (None, name, time.time_ns()), sentence_html(text, "good")
+            return unpack_capsule(path, self._services.jobs.runs_root)
 
-    return upload.upload(open_capsule, upload, [run, changed, note], show_progress_on=note, **PRIVATE)
+    def describe(self, name: str) -> Markup:
+        """What a capsule has become."""
+        return sentence_html(
+            f"The capsule is the run {name} now, chosen above, and its model is {RUN_PREFIX}{name}.", "good"
+        )
 
 
 def _maker(services: Services, file: RunFile) -> Callable[[str | None, Progress], tuple[Path, str]]:

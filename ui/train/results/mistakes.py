@@ -1,5 +1,6 @@
 """What a run gets wrong: the confusion matrix, the pictures behind its cells, and the change from another run."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -23,12 +24,13 @@ from ui.train.results.mistakes_view import (
     list_pictures,
     read_pair,
 )
+from ui.train.results.panel import Panel
 from ui.widgets.errors import clears_on_errors, shows_errors
-from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Panel, Update, Values, Work
+from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Update, Values
 from ui.widgets.html import empty_html, explain_this
 from ui.widgets.thumbnails import build_thumbnails, write_thumbnails
 
-WATCH_SECONDS = 2.0
+WATCH_SECONDS = 5.0
 NO_RUN = "Choose a run above; the pictures that it gets wrong are shown here."
 NOT_YET = "No predictions yet: they are kept at the end of every epoch, and shown here once the first is over."
 EXPLANATION = r"""
@@ -45,17 +47,14 @@ measured.
 """
 
 
-def build_errors_panel(services: Services, run: gr.Dropdown) -> Panel:
-    """Lays out the panel and wires what happens inside it.
+class Mistakes(Panel):
+    """What a run gets wrong.
 
     Args:
         services: The lab and what goes with it.
-        run: The dropdown with the name of the run; a new run is chosen in it.
+        run: The dropdown with the name of the run.
     """
-    return _Errors(services, run).wire()
 
-
-class _Errors:
     def __init__(self, services: Services, run: gr.Dropdown):
         self.services, self.run = services, run
         self.finding = gr.HTML(empty_html(NO_RUN), elem_id="errors-finding")
@@ -64,8 +63,7 @@ class _Errors:
             with gr.Row():
                 self.matrix = gr.Plot(show_label=False, elem_id="errors-confusion", min_width=320)
                 self.classes = gr.Plot(show_label=False, elem_id="errors-classes", min_width=320)
-            gr.HTML(js_on_load=_CLICKS)
-            self.clicked = gr.Button("Show the chosen cell", elem_id="errors-cell", elem_classes="beyond-view")
+            self.cells = gr.HTML(js_on_load=_CLICKS)
             parts = [(entry.title, name) for name, entry in PARTS.items()]
             self.part = gr.Radio(parts, value="validation", label="Pictures of", elem_id="errors-part")
             with gr.Row(elem_classes="controls"):
@@ -88,39 +86,65 @@ class _Errors:
             )
         explain_this(EXPLANATION)
         self.timer = gr.Timer(WATCH_SECONDS, active=False)
-
-    def wire(self) -> Panel:
-        """Wires what happens, and says what the tab has to know."""
-        run, part, true, predicted, pairs = self.run, self.part, self.true, self.predicted, self.pairs
-        tools = self.corrections.tools
-        pictures: list[Block] = [pairs, self.heading, self.gallery, self.shown, self.detail, tools, self.picked]
-        fill: Work = {
-            "fn": shows_errors(self.show_pictures),
-            "inputs": {run, part, true, predicted},
-            "outputs": pictures,
-        }
-        explained: Work = {
-            "fn": clears_on_errors(lambda message: (empty_html(message), gr.update(visible=True)))(self.explain),
-            "inputs": [run, self.picked, self.method],
-            "outputs": [self.detail, tools],
-        }
-        cell = "() => ['validation', ...window.convscopeCell, null]"  # the matrix is theirs
-        self.clicked.click(None, None, [part, true, predicted, pairs], js=cell).then(**fill, **HIDDEN)
-        gr.on([true.input, predicted.input], **fill, **HIDDEN, trigger_mode="always_last")
-        part.input(lambda: None, None, pairs, **QUICK).then(**fill, **HIDDEN)
-        pairs.input(read_pair, pairs, [true, predicted], **QUICK).then(**fill, **HIDDEN)
-        self.top.click(lambda: (ANY, ANY, None), None, [true, predicted, pairs], **QUICK).then(**fill, **HIDDEN)
-        self.gallery.select(self.choose, self.shown, self.picked, **QUICK).then(**explained, **PRIVATE)
-        self.method.input(**explained, **PRIVATE)
-        self.compare.input(self.compare_with, [run, self.compare], [self.change, self.difference], **HIDDEN)
-        outputs = [
-            *(self.finding, self.body, self.matrix, self.classes, *pictures, part, true, predicted),
-            *(self.corrections.label, self.compare, self.change, self.difference, *self.corrections.outputs),
-            *(self.timer, self.seen),
+        self.timers = [self.timer]
+        self.chosen = [self.part, self.true, self.predicted, self.pairs]
+        self.pictures: list[Block] = [
+            *(self.pairs, self.heading, self.gallery, self.shown),
+            *(self.detail, self.corrections.tools, self.picked),
         ]
-        followed: set[Any] = {run, part, true, predicted, self.compare, self.seen}
-        self.timer.tick(self.follow, followed, outputs, **QUICK)
-        return Panel(self.refresh, [run, self.seen], outputs, [self.timer])
+        self.inputs: list[Block] = [run, self.seen, *self.chosen, self.compare]
+        self.outputs: list[Block] = [
+            *(self.finding, self.body, self.matrix, self.classes, *self.pictures),
+            *(self.part, self.true, self.predicted, self.corrections.label, self.compare, self.change),
+            *(self.difference, *self.corrections.outputs, self.timer, self.seen),
+        ]
+
+    def wire(self, show: Callable[[Values], Values], inputs: set[Any], outputs: Sequence[Block]) -> None:
+        """Wires what happens inside it."""
+        listed: Any = {"inputs": {self.run, *self.chosen}, "outputs": [*self.pictures, *self.chosen[:3]]}
+        for source, choose in (
+            (self.cells.select, _read_cell),
+            (self.true.input, self.choose_classes),
+            (self.predicted.input, self.choose_classes),
+            (self.part.input, self.choose_classes),
+            (self.pairs.input, self.choose_pair),
+            (self.top.click, self.choose_any),
+        ):
+            source(self.lister(choose), **listed, **HIDDEN, trigger_mode="always_last")
+        explained: Any = {
+            "inputs": {self.run, self.shown, self.picked, self.method},
+            "outputs": [self.picked, self.detail, self.corrections.tools],
+        }
+        self.gallery.select(self.pick, **explained, **PRIVATE)
+        self.method.input(self.explain, **explained, **PRIVATE)
+        self.compare.input(self.compare_with, [self.run, self.compare], [self.change, self.difference], **HIDDEN)
+        self.timer.tick(self.follow, {*self.inputs}, self.outputs, **QUICK)
+        self.corrections.wire(show, inputs, outputs)
+
+    def lister(self, choose: Callable[[Values, gr.EventData], tuple]) -> Callable:
+        """What lists the pictures after a choice: ``choose`` gives part of the data, two classes and a pair."""
+
+        @shows_errors
+        def show_pictures(values: Values, event: gr.EventData) -> Values:
+            """The pictures of the two classes that are chosen."""
+            *classes, pair = choose(values, event)
+            listed = self.list_chosen(self.services.jobs.read(values[self.run] or ""), *classes)
+            listed[self.pairs]["value"] = pair if classes[0] == values[self.part] else None
+            return listed | self.no_picture() | dict(zip(self.chosen, classes, strict=False))
+
+        return show_pictures
+
+    def choose_classes(self, values: Values, event: gr.EventData) -> tuple:
+        """As the two lists and the part say."""
+        return values[self.part], values[self.true], values[self.predicted], None
+
+    def choose_pair(self, values: Values, event: gr.EventData) -> tuple:
+        """As the list of pairs says."""
+        return values[self.part], *read_pair(values[self.pairs]), values[self.pairs]
+
+    def choose_any(self, values: Values, event: gr.EventData) -> tuple:
+        """All classes."""
+        return values[self.part], ANY, ANY, None
 
     def no_picture(self) -> Values:
         """No picture is shown large."""
@@ -228,33 +252,33 @@ class _Errors:
             return self.refresh(values)
         return results | {self.timer: gr.update(active=current.state in UNFINISHED), self.seen: version}
 
-    def show_pictures(self, values: Values) -> Values:
-        """The pictures of the two classes that are chosen."""
-        current = self.services.jobs.read(values[self.run] or "")
-        chosen = self.list_chosen(current, values[self.part], values[self.true], values[self.predicted])
-        return chosen | self.no_picture()
+    @clears_on_errors(lambda message: {})
+    def pick(
+        self, values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
+    ) -> Values | Update:
+        """Shows the picture that was clicked."""
+        picked = values[self.shown][read_position(event, values[self.shown])]
+        return {self.picked: picked} | self.draw_picked(values | {self.picked: picked}, request, progress)
 
-    def choose(self, shown: tuple, event: gr.EventData) -> tuple[str, int]:
-        """Which picture was clicked."""
-        return shown[read_position(event, shown)]
+    def explain(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
+        """Shows the same picture with a map of another method."""
+        return self.draw_picked(values, request, progress) if values[self.picked] else gr.skip()
 
-    def explain(
-        self,
-        name: str | None,
-        picked: tuple[str, int] | None,
-        method: str,
-        request: gr.Request,
-        progress: gr.Progress = gr.Progress(),
-    ) -> tuple | Update:
-        """Shows one picture large, with what speaks for the one class and the other."""
-        if picked is None:
-            return gr.skip()
-        part, index = picked
-        current = self.services.jobs.read(name or "")
-        view = open_errors(current, part)
-        with self.services.watch(request, progress, METHODS[method].title, "errors-detail") as report:
-            maps = contrast_picture(self.services.lab, current, view, index, method, progress=report)
-        return draw_contrast(view, index, maps), gr.update(visible=True)
+    def draw_picked(self, values: Values, request: gr.Request, progress: gr.Progress) -> Values:
+        """One picture large, with what speaks for the one class and the other."""
+        tools: Values = {self.corrections.tools: gr.update(visible=True)}
+
+        @clears_on_errors(lambda message: {self.detail: empty_html(message)})
+        def draw() -> Values:
+            (part, index), method = values[self.picked], values[self.method]
+            current = self.services.jobs.read(values[self.run] or "")
+            view = open_errors(current, part)
+            with self.services.watch(request, progress, METHODS[method].title, "errors-detail") as report:
+                maps = contrast_picture(self.services.lab, current, view, index, method, progress=report)
+            return {self.detail: draw_contrast(view, index, maps)}
+
+        drawn = draw()
+        return tools if drawn == gr.skip() else tools | drawn
 
     @shows_errors
     def compare_with(self, name: str | None, other: str | None) -> tuple[Markup, Update]:
@@ -274,21 +298,30 @@ def _explain_absence(run: Run) -> str:
     return f"{run.name} ({run.state}) has kept no pictures and predictions: its first epoch has not been completed."
 
 
+def _read_cell(values: Values, event: gr.EventData) -> tuple:
+    """The cell of the matrix that was clicked: it is about the validation pictures.
+
+    Raises:
+        UserError: The event names no two classes.
+    """
+    cell = event._data.get("cell") if isinstance(event._data, dict) else None
+    if not isinstance(cell, list) or len(cell) != 2 or not all(type(each) is int and each >= 0 for each in cell):
+        raise UserError("There is nothing any more where you clicked; click again.")
+    return "validation", *cell, None
+
+
 # Plotly's own click on whichever of the two matrices is there: gradio replaces a chart whenever it changes.
 _CLICKS = """
 const listen = () => {
     for (const chart of document.querySelectorAll(":is(#errors-confusion, #errors-difference) .js-plotly-plot")) {
         if (chart.dataset.heard || !chart.on) continue;
         chart.dataset.heard = "yes";
-        document.getElementById("errors-cell").tabIndex = -1;
         chart.setAttribute("role", "group");
         chart.setAttribute("aria-label", "Confusion matrix; click a cell, or use the lists below, to see pictures");
         chart.on("plotly_click", (event) => {
             const point = event.points.find((candidate) => candidate.data.type === "heatmap");
             const cell = point && point.data.customdata[point.pointNumber[0]][point.pointNumber[1]];
-            if (!cell) return;
-            window.convscopeCell = [cell[0], cell[1]];
-            document.getElementById("errors-cell").click();
+            if (cell) trigger("select", {cell: [cell[0], cell[1]]});
         });
     }
 };

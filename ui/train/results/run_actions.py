@@ -1,8 +1,8 @@
 """What can be done with the chosen run: rename it, note something, take it up again, kill it, delete it."""
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -14,9 +14,8 @@ from models.runs.run import BROKEN_OFF, MAX_NOTES, UNFINISHED, Run
 from models.training.resume import RESUME_FILE
 from ui.services import Services
 from ui.widgets.errors import inform, shows_errors
-from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Update
+from ui.widgets.events import HIDDEN, PRIVATE, Block, Values
 from ui.widgets.html import sentence_html
-from ui.widgets.job_view import offer_runs
 
 ENDED = ("finished", "damaged", *BROKEN_OFF)
 
@@ -32,6 +31,77 @@ class Action:
     states: Collection[str]
 
 
+class Question:
+    """What asks before something is done with the chosen run, and does it after a second click.
+
+    Args:
+        services: The lab and what goes with it.
+        run: The chosen run.
+        prefix: Of the ids.
+
+    Attributes:
+        outputs: What :meth:`withdraw` gives the values of.
+    """
+
+    def __init__(self, services: Services, run: gr.Dropdown, prefix: str):
+        self._services, self._run = services, run
+        with gr.Group(visible=False, elem_id=f"{prefix}-question") as self._box:
+            self._words = gr.HTML(elem_id=f"{prefix}-words", padding=True)
+            with gr.Row(elem_classes="controls"):
+                keep = gr.Button("Leave it as it is", size="md", min_width=140, elem_id=f"{prefix}-keep")
+                self._confirm = gr.Button(
+                    "Yes", variant="stop", size="md", min_width=140, elem_id=f"{prefix}-confirm"
+                )
+        self._asked, self._focus = gr.State(None), _FOCUS.replace("KEEP", f"{prefix}-keep")
+        self.outputs: list[Block] = [self._box, self._asked]
+        keep.click(None, None, self._box, js="() => ({__type__: 'update', visible: false})")
+
+    def withdraw(self) -> Values:
+        """Nothing is asked."""
+        return {self._box: gr.update(visible=False), self._asked: None}
+
+    def ask_before(self, kind: str, button: gr.Button) -> None:
+        """Lets a button ask; ``kind`` is a key of ``ACTIONS``."""
+
+        @shows_errors
+        def ask(name: str | None) -> Values:
+            """Says what will be lost, before anything is."""
+            found, action = self._services.jobs.read(check_chosen(name)), ACTIONS[kind]
+            if found.state not in action.states:
+                raise UserError(f"{found.name} is {found.state}.")
+            return {
+                self._box: gr.update(visible=True),
+                self._words: sentence_html(action.ask(found), "bad"),
+                self._confirm: gr.update(value=action.confirm),
+                self._asked: (kind, name),
+            }
+
+        asks = button.click(ask, self._run, [self._box, self._words, self._confirm, self._asked], **HIDDEN)
+        asks.success(None, None, None, js=self._focus)
+
+    def wire(self, answer: Callable[[Values], Values], inputs: set[Any], outputs: Sequence[Block]) -> None:
+        """Does what was asked about: ``answer`` shows what has come of it."""
+
+        @shows_errors
+        def confirm(values: Values) -> Values:
+            """Does what was asked about."""
+            name = check_chosen(values[self._run])
+            self.act(name, values[self._asked])
+            return self.withdraw() | answer(values)
+
+        everything = list(dict.fromkeys([*outputs, *self.outputs]))
+        self._confirm.click(
+            confirm, {*inputs, self._run, self._asked}, everything, show_progress_on=self._words, **PRIVATE
+        )
+
+    def act(self, name: str, asked: tuple[str, str] | None) -> None:
+        """Does it, unless it was asked about another run."""
+        kind, about = asked or ("", None)
+        if kind not in ACTIONS or about != name:
+            raise UserError("Another run has been chosen since; ask again.")
+        ACTIONS[kind].do(self._services.jobs, name)
+
+
 class RunActions:
     """What can be done with the chosen run.
 
@@ -39,31 +109,26 @@ class RunActions:
         services: The lab and what goes with it.
         run: The chosen run.
         compare: Runs that are compared; they follow a new name.
-        changed: Told of each change as ``(old name, new name or None, moment)``.
 
     Attributes:
+        inputs: Of what it does.
         outputs: What :meth:`show` gives the values of.
-        done: The events after which the list of runs is another.
     """
 
-    def __init__(self, services: Services, run: gr.Dropdown, compare: gr.Dropdown, changed: gr.State):
-        self._services = services
+    def __init__(self, services: Services, run: gr.Dropdown, compare: gr.Dropdown):
+        self._services, self._run, self._compare = services, run, compare
         with gr.Row(elem_classes="controls"):
-            new_name = gr.Textbox(label="Name", elem_id="runs-name", max_length=64, min_width=200, scale=2)
-            rename = gr.Button("Rename", size="md", min_width=100, elem_id="runs-rename", scale=0)
+            self._name = gr.Textbox(label="Name", elem_id="runs-name", max_length=64, min_width=200, scale=2)
+            self._rename = gr.Button("Rename", size="md", min_width=100, elem_id="runs-rename", scale=0)
         with gr.Row(elem_classes="controls"):
-            resume = gr.Button("Go on", size="md", min_width=100, elem_id="runs-resume", scale=0)
-            asking = {
-                name: gr.Button(action.title, size="md", min_width=110, elem_id=f"runs-{name}", scale=0)
-                for name, action in ACTIONS.items()
+            self._resume = gr.Button("Go on", size="md", min_width=100, elem_id="runs-resume", scale=0)
+            self._asking = {
+                name: gr.Button(ACTIONS[name].title, size="md", min_width=110, elem_id=f"runs-{name}", scale=0)
+                for name in ("kill", "delete")
             }
-        with gr.Group(visible=False, elem_id="runs-question") as question:
-            words = gr.HTML(elem_id="runs-words", padding=True)
-            with gr.Row(elem_classes="controls"):
-                keep = gr.Button("Leave it as it is", size="md", min_width=140, elem_id="runs-keep")
-                confirm = gr.Button("Yes", variant="stop", size="md", min_width=140, elem_id="runs-confirm")
+        self._question = Question(services, run, "runs")
         with gr.Row(elem_classes="controls"):
-            notes = gr.Textbox(
+            self._notes = gr.Textbox(
                 label="Note",
                 placeholder="What was this run for, and what came out?",
                 lines=2,
@@ -73,79 +138,77 @@ class RunActions:
                 min_width=240,
                 scale=4,
             )
-            write = gr.Button("Save note", size="md", min_width=110, elem_id="runs-save-note", scale=0)
-        asked = gr.State(None)
-        self.outputs: list[Block] = [new_name, notes, question, asked, rename, resume, *asking.values()]
-        for kind, button in asking.items():
-            asks = button.click(self._asker(kind), run, [question, words, confirm, asked], **HIDDEN)
-            asks.success(None, None, None, js=_FOCUS)
-        keep.click(lambda: (gr.update(visible=False), None), None, [question, asked], **QUICK)
-        named = [rename.click, new_name.submit]
-        self.done: list[gr.events.Dependency] = [
-            gr.on(named, self.give_name, [run, new_name, compare], [run, compare, changed], **HIDDEN),
-            write.click(self.save_note, [run, notes], None, **HIDDEN),
-            resume.click(self.take_up, run, None, **HIDDEN),
-            confirm.click(self.act, [run, asked], [question, asked, run, changed], show_progress_on=words, **PRIVATE),
+            self._write = gr.Button("Save note", size="md", min_width=110, elem_id="runs-save-note", scale=0)
+        self.outputs: list[Block] = [
+            *(self._name, self._notes, *self._question.outputs),
+            *(self._rename, self._resume, *self._asking.values()),
         ]
 
-    def show(self, chosen: Run, is_other: bool) -> tuple:
-        """The values for a run; only where it is another one than before, what somebody may be typing is replaced."""
-        states = [ENDED, BROKEN_OFF, *(action.states for action in ACTIONS.values())]
-        usable = [gr.update(interactive=chosen.state in allowed) for allowed in states]
-        if not is_other:
-            return (gr.skip(), gr.skip(), gr.skip(), gr.skip(), *usable)
-        return (chosen.name, chosen.notes, gr.update(visible=False), None, *usable)
+    def wire(
+        self, show: Callable[[Values, tuple | None], Values], inputs: set[Any], outputs: Sequence[Block]
+    ) -> None:
+        """Wires what happens inside it.
 
-    @shows_errors
-    def give_name(self, name: str | None, text: str | None, compared: list[str] | None) -> tuple | Update:
-        """Renames the run, also where it is chosen and compared."""
-        old, new = check_chosen(name), (text or "").strip()
+        Args:
+            show: Shows the runs as they are now, given the values and ``(old name, new name or None)`` where a run
+                was renamed or deleted.
+            inputs: Of ``show``.
+            outputs: Of ``show``.
+        """
+        given: Any = {"inputs": {*inputs, self._name, self._notes}, "outputs": outputs, **HIDDEN}
+
+        def answer(values: Values) -> Values:
+            name = values[self._run]
+            return show(values, None if name in list_trainings(self._services) else (name, None))
+
+        def doing(do: Callable[[Values], tuple | None]) -> Callable[[Values], Values]:
+            @shows_errors
+            def act(values: Values) -> Values:
+                change = do(values)
+                new = {self._run: change[1]} if change else {}
+                return show(values | new, change)
+
+            return act
+
+        gr.on([self._rename.click, self._name.submit], doing(self.give_name), **given)
+        self._write.click(doing(self.save_note), **given)
+        self._resume.click(doing(self.take_up), **given)
+        for kind, button in self._asking.items():
+            self._question.ask_before(kind, button)
+        self._question.wire(answer, inputs, outputs)
+
+    def show(self, chosen: Run, is_other: bool) -> Values:
+        """The values for a run; only where it is another one than before, what somebody may be typing is replaced."""
+        states: dict[Block, Collection[str]] = {self._rename: ENDED, self._resume: BROKEN_OFF}
+        states |= {button: ACTIONS[kind].states for kind, button in self._asking.items()}
+        updates: Values = {
+            button: gr.update(interactive=chosen.state in allowed) for button, allowed in states.items()
+        }
+        if is_other:
+            updates |= {self._name: chosen.name, self._notes: chosen.notes, **self._question.withdraw()}
+        return updates
+
+    def give_name(self, values: Values) -> tuple | None:
+        """Renames the run; gives its old name and the new one."""
+        old, new = check_chosen(values[self._run]), (values[self._name] or "").strip()
         if new == old:
-            return gr.skip()
+            return None
         self._services.jobs.rename(old, new)
         inform(f"{old} is {new} now, and its model is {RUN_PREFIX}{new}.")
-        names = list_trainings(self._services)
-        kept = [new if other == old else other for other in compared or []]
-        chosen, others = gr.update(choices=names, value=new), gr.update(choices=names, value=kept)
-        return chosen, others, (old, new, time.time_ns())
+        return old, new
 
-    @shows_errors
-    def save_note(self, name: str | None, text: str | None) -> None:
+    def save_note(self, values: Values) -> None:
         """Keeps the note beside the run."""
-        self._services.jobs.write_notes(check_chosen(name), text or "")
+        name = check_chosen(values[self._run])
+        self._services.jobs.write_notes(name, values[self._notes] or "")
         inform(f"The note about {name} is saved.")
 
-    @shows_errors
-    def take_up(self, name: str | None) -> None:
+    def take_up(self, values: Values) -> None:
         """Lets a run that was broken off go on."""
-        chosen = check_chosen(name)
-        is_saved = (self._services.jobs.read(chosen).path / RESUME_FILE).exists()
-        self._services.jobs.resume(chosen)
+        name = check_chosen(values[self._run])
+        is_saved = (self._services.jobs.read(name).path / RESUME_FILE).exists()
+        self._services.jobs.resume(name)
         inform(f"{name} goes on where it was." if is_saved else f"{name} begins anew: nothing had been saved yet.")
-
-    def _asker(self, kind: str) -> Callable:
-        @shows_errors
-        def ask(name: str | None) -> tuple:
-            """Says what will be lost, before anything is."""
-            found = self._services.jobs.read(check_chosen(name))
-            text = sentence_html(ACTIONS[kind].ask(found), "bad")
-            return gr.update(visible=True), text, gr.update(value=ACTIONS[kind].confirm), (kind, name)
-
-        return ask
-
-    @shows_errors
-    def act(self, name: str | None, asked: tuple[str, str] | None) -> tuple:
-        """Does what was asked about."""
-        kind, about = asked or ("", None)
-        chosen = check_chosen(name)
-        if kind not in ACTIONS or about != chosen:
-            raise UserError("Another run has been chosen since; ask again.")
-        ACTIONS[kind].do(self._services.jobs, chosen)
-        names = list_trainings(self._services)
-        if chosen in names:
-            return gr.update(visible=False), None, gr.update(choices=names), gr.skip()
-        # What stays chosen must exist, or the next click would ask for a run that is gone.
-        return gr.update(visible=False), None, offer_runs(names, None), (name, None, time.time_ns())
 
 
 def list_trainings(services: Services) -> list[str]:
@@ -158,6 +221,13 @@ def check_chosen(name: str | None, otherwise: str = "choose one first") -> str:
     if not name:
         raise UserError(f"There is no run to do this with; {otherwise}.")
     return name
+
+
+def _ask_stop(run: Run) -> str:
+    if run.state == "queued":
+        return f"Stop {run.name}? It gives up its place in the queue; “Go on” puts it at the end."
+    kept = "what it has learned so far is kept, and “Go on” takes it up there"
+    return f"Stop {run.name} after the step it is at, for everybody who watches it? {kept[0].upper()}{kept[1:]}."
 
 
 def _ask_kill(run: Run) -> str:
@@ -182,6 +252,7 @@ def _ask_delete(run: Run) -> str:
 
 
 ACTIONS = {
+    "stop": Action("Stop…", "Stop it", _ask_stop, JobManager.stop, UNFINISHED),
     "kill": Action("Kill…", "Kill it now", _ask_kill, JobManager.kill, UNFINISHED),
     "delete": Action("Delete…", "Delete it for good", _ask_delete, JobManager.delete, ENDED),
 }
@@ -189,7 +260,7 @@ ACTIONS = {
 # To what loses nothing: Enter, pressed once too often, must not delete.
 _FOCUS = """async () => {
     for (let tries = 0; tries < 20; tries += 1) {
-        const button = document.getElementById("runs-keep");
+        const button = document.getElementById("KEEP");
         if (button?.offsetParent) { button.focus(); return; }
         await new Promise((resolve) => setTimeout(resolve, 50));
     }

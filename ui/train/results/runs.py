@@ -1,8 +1,9 @@
 """All trainings: find one, compare some, name, note, keep and delete them."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
@@ -11,106 +12,159 @@ from analysis.errors import UserError
 from lab.runs.compare import describe_runs
 from models.registry import DEFAULT_MODEL, RUN_PREFIX
 from models.runs.queue import jobs_before
-from models.runs.run import Run
+from models.runs.run import UNFINISHED, Run
 from ui.services import Services
-from ui.train.results.compare import MAX_COMPARED, build_run_comparison
-from ui.train.results.downloads import build_capsule_upload, build_run_downloads
+from ui.train.results.compare import MAX_COMPARED, RunComparison
+from ui.train.results.downloads import CapsuleUpload, RunDownloads
+from ui.train.results.panel import Panel
 from ui.train.results.run_actions import RunActions, list_trainings
 from ui.train.results.runs_table import CSS, ON_LOAD, runs_html
-from ui.widgets.errors import shows_errors, warn
-from ui.widgets.events import HIDDEN, QUICK, Block, Panel, Update, Values, Work
+from ui.widgets.errors import clears_on_errors, shows_errors, warn
+from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Update, Values
 from ui.widgets.html import empty_html, note_html
-from ui.workbench import list_model_choices
+from ui.workbench import Workbench, list_model_choices
 
 PAGE_SIZE = 20
 WATCH_SECONDS = 2.0
 EMPTY = "No training yet. Start one above, or open a capsule: every run is listed here, with what came out of it."
 
 
-@dataclass(frozen=True)
-class RunsPanel(Panel):
-    """The panel; of its inputs all but the chosen run may be None.
-
-    Attributes:
-        changed: ``(old name or None, new name or None, moment)`` of a run that was renamed, deleted or brought in;
-            its change calls for :func:`follow_change` on the choices of models.
-    """
-
-    changed: gr.State
-
-
-def build_runs_panel(services: Services, run: gr.Dropdown) -> RunsPanel:
-    """Lays out the panel and wires it.
+class Runs(Panel):
+    """All trainings, and what can be done with the chosen one.
 
     Args:
         services: The lab and what goes with it.
-        run: The chosen run; the panel also chooses another one, and lists the runs anew when they change.
+        run: The chosen run.
+        bench: Whose models follow a run that is renamed, deleted or brought in.
     """
-    timer = gr.Timer(WATCH_SECONDS, active=False)
-    changed, page, shown = gr.State(None), gr.State(0), gr.State(None)
-    table = gr.HTML(empty_html(EMPTY), js_on_load=ON_LOAD, css_template=CSS, elem_id="runs-table")
-    where = gr.HTML(elem_id="runs-where")
-    with gr.Row(elem_classes="controls", visible=False) as pager:
-        newer = gr.Button("Newer runs", size="sm", min_width=110, elem_id="runs-newer", scale=0)
-        older = gr.Button("Older runs", size="sm", min_width=110, elem_id="runs-older", scale=0)
-    opened = build_capsule_upload(services, run, changed)
-    about = gr.Column(visible=False, elem_id="runs-chosen")
-    gr.Markdown("### Compare")
-    compare = build_run_comparison(services, timer)
-    with about:
-        heading = gr.Markdown(elem_id="runs-heading")
-        actions = RunActions(services, run, compare, changed)
-        downloads = build_run_downloads(services, run)
-    listing: list[Block] = [table, pager, where, newer, older, page]
-    details = [about, heading, *actions.outputs, *downloads.outputs]
 
-    def update(values: Values) -> Values:
-        """The list and the chosen run as they are now; what has not changed is not sent again."""
-        name, compared, last = values[run], values[compare] or (), values[shown]
-        runs = services.jobs.list()
-        view = _list_page(runs, name, compared, values[page] or 0)
+    def __init__(self, services: Services, run: gr.Dropdown, bench: Workbench):
+        self.services, self.run, self.bench = services, run, bench
+        self.page, self.seen = gr.State(0), gr.State(None)
+        self.table = gr.HTML(empty_html(EMPTY), js_on_load=ON_LOAD, css_template=CSS, elem_id="runs-table")
+        self.where = gr.HTML(elem_id="runs-where")
+        with gr.Row(elem_classes="controls", visible=False) as self.pager:
+            self.newer = gr.Button("Newer runs", size="sm", min_width=110, elem_id="runs-newer", scale=0)
+            self.older = gr.Button("Older runs", size="sm", min_width=110, elem_id="runs-older", scale=0)
+        self.capsule = CapsuleUpload(services)
+        with gr.Column(visible=False, elem_id="runs-chosen") as self.about:
+            self.heading = gr.Markdown(elem_id="runs-heading")
+            actions = gr.Column()
+            self.downloads = RunDownloads(services, run)
+        gr.Markdown("### Compare")
+        self.comparison = RunComparison(services)
+        with actions:
+            self.actions = RunActions(services, run, self.comparison.chosen)
+        self.timer = gr.Timer(WATCH_SECONDS, active=False)
+        self.timers = [self.timer]
+        self.listing: list[Block] = [self.table, self.pager, self.where, self.newer, self.older, self.page]
+        self.inputs: list[Block] = [run, self.page, self.seen, *self.comparison.inputs]
+        self.outputs: list[Block] = [
+            *(*self.listing, self.comparison.chosen, self.about, self.heading, *self.actions.outputs),
+            *(*self.downloads.outputs, *self.comparison.outputs, self.capsule.note, self.seen, self.timer),
+        ]
+
+    def wire(self, show: Callable[[Values], Values], inputs: set[Any], outputs: Sequence[Block]) -> None:
+        """Wires what happens inside it."""
+        bench = self.bench
+
+        def show_change(values: Values, change: tuple | None) -> Values:
+            """The tab as it is now, and the choices of models after a run was renamed, deleted or added."""
+            compared, kept = self.comparison.chosen, values[self.comparison.chosen] or []
+            updates: Values = {}
+            if change:
+                old, new = change
+                kept = [each for each in (new if each == old else each for each in kept) if each]
+                pair = follow_change(self.services, change, values[bench.model], values[bench.compare])
+                updates = dict(zip((bench.model, bench.compare), pair, strict=True))
+                updates[compared] = gr.update(choices=list_trainings(self.services), value=kept)
+            return show(values | {compared: kept}) | updates
+
+        @clears_on_errors(lambda message: {self.capsule.note: ""})
+        def open_capsule(
+            values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()
+        ) -> Values | Update:
+            """Makes a run out of a capsule, and chooses it."""
+            name = self.capsule.open(values[self.capsule.upload], request, progress)
+            shown = show_change(values | {self.run: name}, (None, name))
+            return shown | {self.capsule.note: self.capsule.describe(name)}
+
+        def turning(by: int) -> Callable[[Values], Values]:
+            return lambda values: self.look(values | {self.page: (values[self.page] or 0) + by})
+
+        own: Any = {"inputs": {*self.inputs}, "outputs": self.outputs, **QUICK}
+        self.timer.tick(self.follow, **own)
+        gr.on([self.comparison.chosen.input, self.comparison.measure.input], self.follow, **own)
+        self.newer.click(turning(-1), **own)
+        self.older.click(turning(1), **own)
+        everything, wider = {*inputs, bench.model, bench.compare}, [*outputs, bench.model, bench.compare]
+        self.table.select(self.picker(show), inputs, outputs, **HIDDEN)
+        self.actions.wire(show_change, everything, wider)
+        self.capsule.upload.upload(
+            open_capsule, {*everything, self.capsule.upload}, wider, show_progress_on=self.capsule.note, **PRIVATE
+        )
+
+    def refresh(self, values: Values) -> Values:
+        """The list and the chosen run as they are now."""
+        return self.look(values) | {self.timer: gr.update(active=self.is_busy())}
+
+    def follow(self, values: Values) -> Values | Update:
+        """Shows what has changed."""
+        updates = self.look(values)
+        return updates | {self.timer: gr.update(active=self.is_busy())} if updates else gr.skip()
+
+    def is_busy(self) -> bool:
+        """Whether any training goes on or waits."""
+        return any(run.state in UNFINISHED for run in self.services.jobs.list("training"))
+
+    def offer(self, names: Sequence[str], values: Values) -> Update:
+        """The choices of runs to compare; those that are gone are no longer chosen."""
+        compared = values[self.comparison.chosen] or []
+        kept = [name for name in compared if name in names]
+        update = gr.update(choices=list(names))
+        return update if kept == list(compared) else update | {"value": kept}
+
+    def look(self, values: Values) -> Values:
+        """The list and the chosen run; what has not changed is not sent again."""
+        name, compared, last = values[self.run], values[self.comparison.chosen] or (), values[self.seen]
+        runs = self.services.jobs.list()
+        view = _list_page(runs, name, compared, values[self.page] or 0)
         found = next((run for run in runs if run.name == name and run.kind == "training"), None)
         about_run = (found.name, found.notes, found.state, found.has_model) if found else None
         version = (view.version, view.names, about_run)
         was = last or (None, None, None)
         is_gone = any(other not in view.names for other in compared)
+        updates = self.comparison.show(values)
         if version == was and not is_gone:
-            return {}
-        updates: Values = {shown: version}
+            return updates
+        updates[self.seen] = version
         if was[0] != version[0]:
-            updates |= zip(listing, _show_page(view), strict=True)
+            updates |= zip(self.listing, _show_page(view), strict=True)
         if was[1] != version[1] or is_gone:
-            updates[compare] = _offer(view.names, compared)
+            updates[self.comparison.chosen] = self.offer(view.names, values)
         if found is None:
-            return updates | {about: gr.update(visible=False)}
+            return updates | {self.about: gr.update(visible=False)}
         is_other = not was[2] or was[2][:2] != (found.name, found.notes)
-        updates |= {about: gr.update(visible=True), heading: f"### Chosen: {found.name}"}
-        updates |= zip(actions.outputs, actions.show(found, is_other), strict=True)
-        updates |= zip(downloads.outputs, downloads.show(found, is_other), strict=True)
-        return updates
+        if is_other:
+            updates[self.capsule.note] = ""
+        updates |= {self.about: gr.update(visible=True), self.heading: f"### Chosen: {found.name}"}
+        return updates | self.actions.show(found, is_other) | self.downloads.show(found, is_other)
 
-    def follow(values: Values) -> Values | Update:
-        """Shows what has changed."""
-        return update(values) or gr.skip()
+    def picker(self, show: Callable[[Values], Values]) -> Callable:
+        """What a click into the table does."""
 
-    def refresh(values: Values) -> Values:
-        """The same when the panel is opened, with its timer."""
-        return update(values) | {timer: gr.update(active=True)}
+        @shows_errors
+        def pick(values: Values, event: gr.EventData) -> Values:
+            """Chooses the run whose name was clicked, or compares the one whose box was."""
+            said = event._data if isinstance(event._data, dict) else {}
+            names, compared = list_trainings(self.services), values[self.comparison.chosen] or []
+            if said.get("choose") is not None:
+                return show(values | {self.run: _find(said["choose"], names)})
+            others = _pick(names, compared, said)
+            updates = self.look(values | {self.comparison.chosen: others})
+            return updates | {self.comparison.chosen: gr.update(choices=names, value=others)}
 
-    def pick(name: str | None, compared: list[str] | None, event: gr.EventData) -> tuple:
-        """Chooses the run whose name was clicked, or compares the one whose box was."""
-        said = event._data if isinstance(event._data, dict) else {}
-        return _pick(list_trainings(services), name, compared or [], said)
-
-    inputs, outputs = [run, compare, page, shown], [*listing, compare, *details, shown]
-    again: Work = {"fn": follow, "inputs": set(inputs), "outputs": outputs}
-    gr.on([timer.tick, compare.change], **again, **QUICK, trigger_mode="always_last")
-    table.select(shows_errors(pick), [run, compare], [run, compare], **HIDDEN).then(**again, **QUICK)
-    for event in (opened, *actions.done):
-        event.success(**again, **QUICK)
-    newer.click(lambda number: number - 1, page, page, **QUICK).then(**again, **QUICK)
-    older.click(lambda number: number + 1, page, page, **QUICK).then(**again, **QUICK)
-    return RunsPanel(refresh, inputs, [*outputs, timer], [timer], changed)
+        return pick
 
 
 def follow_change(services: Services, change: tuple, model: str, compared: Sequence[str]) -> tuple:
@@ -118,13 +172,11 @@ def follow_change(services: Services, change: tuple, model: str, compared: Seque
 
     Args:
         services: The lab and what goes with it.
-        change: The value of :attr:`RunsPanel.changed`.
+        change: The old name, None for a run that is new, and the new one, None for a run that is gone.
         model: The model that is chosen; another takes its place where it is gone.
         compared: Models it is compared with.
     """
     choices = list_model_choices(services)
-    if not change:
-        return gr.update(choices=choices), gr.update(choices=choices)
     others = [_follow(change, other) for other in compared or ()]
     return (
         gr.update(choices=choices, value=_follow(change, model) or DEFAULT_MODEL),
@@ -134,7 +186,7 @@ def follow_change(services: Services, change: tuple, model: str, compared: Seque
 
 def _follow(change: tuple, model: str) -> str | None:
     """What a model is called after a change; None if it is gone. The networks of its steps go with it."""
-    old, new, _ = change
+    old, new = change
     name, at, step = model.partition("@")
     if old is None or name != f"{RUN_PREFIX}{old}":
         return model
@@ -181,17 +233,8 @@ def _show_page(page: _Page) -> list:
     ]
 
 
-def _offer(names: Sequence[str], compared: Sequence[str]) -> dict:
-    """The choices of runs to compare; those that are gone are no longer chosen."""
-    kept = [name for name in compared if name in names]
-    update = gr.update(choices=list(names))
-    return update if kept == list(compared) else update | {"value": kept}
-
-
-def _pick(names: Sequence[str], chosen: str | None, compared: Sequence[str], event: Mapping) -> tuple:
-    """What is chosen and compared after a click into the table."""
-    if event.get("choose") is not None:
-        return gr.update(choices=list(names), value=_find(event["choose"], names)), gr.skip()
+def _pick(names: Sequence[str], compared: Sequence[str], event: Mapping) -> list[str]:
+    """What is compared after a click on a box of the table."""
     other = _find(event.get("compare"), names)
     others = [name for name in compared if name != other and name in names]
     if event.get("is_on"):
@@ -199,7 +242,7 @@ def _pick(names: Sequence[str], chosen: str | None, compared: Sequence[str], eve
             warn(f"At most {MAX_COMPARED} runs are compared at once; take one out first.")
         else:
             others.append(other)
-    return gr.skip(), gr.update(choices=list(names), value=others)
+    return others
 
 
 def _find(name: object, names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from lab.runs.compare import NOT_SET, Comparison, RunRow
 from models.runs.run import UNFINISHED
+from ui.train.results.names import name_data, name_network, name_setting, name_value
 from ui.widgets.html import join_html, note_html, row_html, sentence_html, table_html
 
 MAX_NOTE = 80
@@ -104,7 +105,9 @@ def comparison_html(comparison: Comparison) -> Markup:
     headings = ("run", "state", "best validation", "last validation", "test", "parameters", "seconds", "seed")
     parts = [sentence_html(describe_comparison(comparison)), table_html(headings, results)]
     if comparison.settings:
-        settings = [(name, *values) for name, values in comparison.settings]
+        settings = [
+            (name_setting(key), *(name_value(key, value) for value in values)) for key, values in comparison.settings
+        ]
         parts.append(table_html(("setting that differs", *(row.name for row in rows)), settings))
     else:
         parts.append(note_html("All settings are the same."))
@@ -143,7 +146,8 @@ def _describe_state(row: RunRow, waiting: Mapping[str, int]) -> str:
 def _describe_outcome(row: RunRow) -> tuple[str, ...]:
     parameters, seconds, seed = _describe_size(row)
     accuracies = map(describe_share, (row.last_val_accuracy, row.test_accuracy))
-    return (row.data or NOT_SET, row.architecture or NOT_SET, parameters, *accuracies, seconds, seed)
+    data, network = name_data(row.data), name_network(row.architecture)
+    return (data or NOT_SET, network or NOT_SET, parameters, *accuracies, seconds, seed)
 
 
 def _describe_size(row: RunRow) -> tuple[str, str, str]:

@@ -1,7 +1,7 @@
 """The time slider: what a network was at every moment of its training that was kept."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,6 +14,7 @@ from lab.runs.snapshots import evaluate_snapshot, snapshot_consistency, snapshot
 from models.runs.run import UNFINISHED, Run
 from ui.entry import read_position
 from ui.services import Services
+from ui.train.results.panel import Panel
 from ui.train.results.snapshots_view import (
     describe_measures,
     describe_moment,
@@ -23,15 +24,13 @@ from ui.train.results.snapshots_view import (
     draw_thumbnails,
     list_health,
 )
-from ui.widgets.errors import clears_on_errors
-from ui.widgets.events import HIDDEN, QUICK, Panel, Update, Values
-from ui.widgets.html import build_signal, empty_html, explain_this
+from ui.widgets.errors import clears_on_errors, shows_errors
+from ui.widgets.events import HIDDEN, QUICK, Block, Update, Values
+from ui.widgets.html import empty_html, explain_this
 from ui.widgets.thumbnails import build_thumbnails, write_thumbnails
 
-WATCH_SECONDS = 2.0
+WATCH_SECONDS = 5.0
 PLAY_SECONDS = 0.7
-REST_SECONDS = 0.4
-"""How long the slider has to rest before what takes longer is measured."""
 MAX_EVALUATED = 1000
 """Examples that a snapshot is tested on."""
 NUM_THUMBNAILS = 12
@@ -51,17 +50,14 @@ shifts of up to 2 pixels) and channels that never fire or are saturated are meas
 """
 
 
-def build_time_panel(services: Services, run: gr.Dropdown) -> Panel:
-    """Lays out the panel and wires what happens inside it.
+class Through(Panel):
+    """The network at every moment of the training that was kept.
 
     Args:
         services: The lab and what goes with it.
         run: The dropdown with the name of the run.
     """
-    return _Time(services, run).wire()
 
-
-class _Time:
     def __init__(self, services: Services, run: gr.Dropdown):
         self.services, self.lab, self.run = services, services.lab, run
         self.finding = gr.HTML(empty_html(NO_RUN), elem_id="time-finding")
@@ -90,51 +86,49 @@ class _Time:
                     self.matrix = gr.Plot(show_label=False, elem_id="time-confusion")
                     self.health = gr.HTML(elem_id="time-health")
             gr.HTML(js_on_load=_DIM)
+        self.asker = gr.HTML("", html_template="", js_on_load=_ASK, elem_id="time-asker")
         explain_this(EXPLANATION)
-        self.offered, self.seen, self.measured = gr.State(()), gr.State(None), gr.State(None)
-        self.opened = build_signal()
+        self.offered, self.seen = gr.State(()), gr.State(None)
         self.timer, self.player = gr.Timer(WATCH_SECONDS, active=False), gr.Timer(PLAY_SECONDS, active=False)
+        self.timers = [self.timer, self.player]
+        self.drawn: list[Block] = [self.finding, self.looked_at, self.filters, self.maps]
+        self.controls: list[Block] = [self.slider, self.number, self.layer, self.own_scale]
+        self.inputs: list[Block] = [run, *self.controls, self.seen]
+        self.outputs: list[Block] = [
+            *(*self.drawn, self.body, self.slider, self.layer, self.gallery, self.offered, self.number),
+            *(self.measures, self.matrix, self.health, self.player, self.play, self.asker, self.timer, self.seen),
+        ]
 
-    def wire(self) -> Panel:
-        """Wires what happens, and says what the tab has to know."""
-        run, slider, number, seen, play = self.run, self.slider, self.number, self.seen, self.play
-        shown = [self.finding, self.looked_at, self.filters, self.maps]
-        measured = [self.measures, self.matrix, self.health, self.measured]
-        looked_at: set[Any] = {run, slider, number, self.layer, self.own_scale, self.opened}
+    def wire(self, show: Callable[[Values], Values], inputs: set[Any], outputs: Sequence[Block]) -> None:
+        """Wires what happens inside it."""
+        looked_at: set[Any] = {self.run, *self.controls}
+        looks = [self.slider.input, self.number.input, self.layer.input, self.own_scale.input]
+        gr.on(looks, self.show, looked_at, self.drawn, **HIDDEN, trigger_mode="always_last")
         gr.on(
-            [slider.change, number.change, self.layer.input, self.own_scale.input, self.opened.change],
-            *(self.show, looked_at, shown),
-            **HIDDEN,
-            trigger_mode="always_last",
-        )
-        gr.on(
-            [slider.change, self.opened.change],
-            *(self.measure, {run, slider, self.opened, self.measured}, measured),
+            [self.slider.release, self.asker.submit],
+            *(self.measure, {self.run, self.slider}, [self.measures, self.matrix, self.health]),
             api_visibility="private",
             show_progress="minimal",
             show_progress_on=self.measures,
             trigger_mode="always_last",
         )
-        self.gallery.select(_choose, self.offered, number, **QUICK)
-        play.click(_toggle, [play, slider, seen], [play, slider, self.player], **QUICK)
-        self.player.tick(_advance, [slider, seen], [slider, play, self.player], **QUICK)
-        outputs = [
-            *(self.finding, self.body, slider, self.layer, self.gallery, self.offered, number, *measured[:3]),
-            *(self.player, play, self.opened, self.timer, seen),
-        ]
-        followed: set[Any] = {run, slider, seen}
-        self.timer.tick(self.follow, followed, outputs, **QUICK)
-        return Panel(self.refresh, [run], outputs, [self.timer, self.player])
+        self.gallery.select(self.choose, {*looked_at, self.offered}, [self.number, *self.drawn], **HIDDEN)
+        played: Any = {"inputs": {*looked_at, self.play, self.seen}}
+        played["outputs"] = [self.play, self.player, self.slider, self.asker, *self.drawn]
+        self.play.click(self.toggle, **played, **HIDDEN)
+        self.player.tick(self.advance, **played, **HIDDEN)
+        self.timer.tick(self.follow, {*self.inputs}, self.outputs, **QUICK)
 
     def stop(self) -> Values:
         """Nothing is measured or played, as of a run that has just been opened."""
         nothing: Values = {self.measures: "", self.matrix: None, self.health: ""}
-        return nothing | {self.player: gr.update(active=False), self.play: "Play", self.opened: ""}
+        return nothing | {self.player: gr.update(active=False), self.play: "Play", self.asker: ""}
 
     def clear(self, message: str, follows: bool = False, version: tuple | None = None) -> Values:
         """Nothing but a message."""
         return {
             **self.stop(),
+            **dict.fromkeys(self.drawn, ""),
             self.finding: empty_html(message),
             self.body: gr.update(visible=False),
             self.layer: gr.update(choices=[], value=None),
@@ -146,7 +140,7 @@ class _Time:
         }
 
     def refresh(self, values: Values) -> Values:
-        """Fits slider, layers and example pictures to a run; the change of ``opened`` has the rest drawn."""
+        """Fits slider, layers and pictures to a run, and draws its end; then the browser asks for the rest."""
         name = values[self.run]
         if not name:
             return self.clear(NO_RUN)
@@ -161,15 +155,18 @@ class _Time:
         except UserError as error:
             return self.clear(str(error))
         chosen = tuple(pick_examples(examples.labels, NUM_THUMBNAILS))
+        layer = layers[0] if layers else None
+        at: Values = {self.slider: len(steps), self.layer: layer, self.number: chosen[0]}
         return {
             **self.stop(),
+            **self.draw(values | at),
             self.body: gr.update(visible=True),
             self.slider: gr.update(maximum=max(len(steps), 2), value=len(steps)),
-            self.layer: gr.update(choices=layers, value=layers[0] if layers else None, visible=bool(layers)),
+            self.layer: gr.update(choices=layers, value=layer, visible=bool(layers)),
             self.gallery: write_thumbnails(self.services, draw_thumbnails(examples, chosen)),
             self.offered: chosen,
             self.number: chosen[0],
-            self.opened: f"{name} {time.monotonic()}",
+            self.asker: f"{len(steps)} {time.monotonic()}",
             self.timer: gr.update(active=follows),
             self.seen: version,
         }
@@ -186,11 +183,13 @@ class _Time:
             return gr.skip()
         if seen is None or seen[:2] != version[:2] or not seen[2]:
             return self.refresh(values)
-        grown = gr.update(maximum=max(version[2], 2))
-        if values[self.slider] >= seen[2]:
-            grown["value"] = version[2]
         follows = gr.update(active=current.state in UNFINISHED)
-        updates: Values = {self.slider: grown, self.timer: follows, self.seen: version}
+        updates: Values = {self.timer: follows, self.seen: version}
+        updates[self.slider] = grown = gr.update(maximum=max(version[2], 2))
+        if values[self.slider] >= seen[2] and version[2] > seen[2]:
+            grown["value"] = version[2]
+            updates |= self.draw(values | {self.slider: version[2]})
+            updates[self.asker] = f"{version[2]} {time.monotonic()}"
         return updates
 
     def find(self, name: str | None, moment: float) -> tuple[Run, list[int], int]:
@@ -201,43 +200,44 @@ class _Time:
             raise UserError(NONE_KEPT.format(run=name))
         return current, steps, steps[min(max(int(moment), 1), len(steps)) - 1]
 
-    @clears_on_errors(lambda message: (empty_html(message), "", "", ""))
-    def show(self, values: Values, request: gr.Request) -> tuple | Update:
-        """Draws what is quick: filters, maps, saliency and the answer."""
-        if not values[self.opened]:
-            return gr.skip()
-        subject = name, moment = values[self.run], values[self.slider]
-        self.services.supersede(request.session_hash or "", "time-measures", subject)
-        with self.services.watch(request, _ignore, "Looking back", "time", subject=subject) as report:
+    def draw(self, values: Values) -> Values:
+        """What is quick: filters, maps, saliency and the answer; or why there is none."""
+        name, moment, layer = values[self.run], values[self.slider], values[self.layer]
+        try:
             current, steps, step = self.find(name, moment)
-            examples, index, layer = open_examples(current), int(values[self.number] or 0), values[self.layer]
+            examples, index = open_examples(current), int(values[self.number] or 0)
             view = view_snapshot(self.lab, current, step, index=index, layer=layer, examples=examples)
-            report(1, 2)
             latest = view
             if not values[self.own_scale]:
                 latest = view_snapshot(self.lab, current, steps[-1], index=index, layer=layer, examples=examples)
-            scales = measure_scales(latest)
-            report(2, 2)
-        moment_text, picture = describe_moment(current, steps, step, view), draw_picture(examples, view, scales)
-        return moment_text, picture, draw_filters(view, scales), draw_maps(view, scales)
+        except UserError as error:
+            return {**dict.fromkeys(self.drawn, ""), self.finding: empty_html(str(error))}
+        scales = measure_scales(latest)
+        return {
+            self.finding: describe_moment(current, steps, step, view),
+            self.looked_at: draw_picture(examples, view, scales),
+            self.filters: draw_filters(view, scales),
+            self.maps: draw_maps(view, scales),
+        }
 
-    @clears_on_errors(lambda message: (empty_html(message), None, "", None))
-    def measure(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple | Update:
-        """Measures, once the slider rests, what takes longer."""
-        name, moment, opened = values[self.run], values[self.slider], values[self.opened]
-        subject = (opened, moment)
-        if not opened or values[self.measured] == subject:
+    @shows_errors
+    def show(self, values: Values, request: gr.Request) -> Values:
+        """Draws the moment that is chosen; what is measured of another one is no longer wanted."""
+        subject = values[self.run], values[self.slider]
+        self.services.supersede(request.session_hash or "", "time-measures", subject)
+        return self.draw(values)
+
+    @clears_on_errors(lambda message: (empty_html(message), None, ""))
+    def measure(
+        self, values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
+    ) -> tuple | Update:
+        """Measures what takes longer, where the slider rests."""
+        asked = event._data.get("moment") if isinstance(event._data, dict) else None
+        name, moment = values[self.run], asked if isinstance(asked, int) else values[self.slider]
+        if not name:
             return gr.skip()
-        with (
-            self.services.watch(request, _ignore, "", "time-measures", subject=(name, moment)) as check,
-            self.services.watch(request, progress, "Testing") as show_progress,
-        ):
-            _rest(check)
-
-            def report(done: int, total: int) -> None:
-                check(done, total)
-                show_progress(done, total)
-
+        with self.services.act(request, progress, "time-measures", subject=(name, moment)) as action:
+            report = action.report("Testing")
             current, _, step = self.find(name, moment)
             examples = open_examples(current)
             found = evaluate_snapshot(
@@ -246,26 +246,40 @@ class _Time:
             layers = snapshot_health(self.lab, current, step)
             consistency = snapshot_consistency(self.lab, current, step, progress=report)
         figure = plot_confusion(found.counts, found.categories)
-        return describe_measures(int(moment), step, found, consistency), figure, list_health(layers), subject
+        return describe_measures(int(moment), step, found, consistency), figure, list_health(layers)
 
+    @shows_errors
+    def choose(self, values: Values, event: gr.EventData) -> Values:
+        """Shows the example picture that was clicked."""
+        offered = values[self.offered]
+        number = offered[read_position(event, offered)]
+        return {self.number: number} | self.draw(values | {self.number: number})
 
-def _choose(offered: tuple[int, ...], event: gr.EventData) -> int:
-    """Which example picture was clicked."""
-    return offered[read_position(event, offered)]
+    @shows_errors
+    def toggle(self, values: Values) -> Values:
+        """Starts from the beginning where the end is reached."""
+        seen = values[self.seen]
+        if values[self.play] == "Pause" or not seen:
+            return self.pause(values)
+        started: Values = {self.play: "Pause", self.player: gr.update(active=True)}
+        return started | (self.move(values, 1) if values[self.slider] >= seen[2] else {})
 
+    @shows_errors
+    def advance(self, values: Values) -> Values:
+        """One moment on; stops at the last one."""
+        seen, moment = values[self.seen], values[self.slider]
+        if not seen or moment >= seen[2]:
+            return self.pause(values)
+        return self.move(values, moment + 1)
 
-def _toggle(label: str, moment: float, seen: tuple | None) -> tuple:
-    """Starts from the beginning where the end is reached."""
-    if label == "Pause" or not seen:
-        return "Play", gr.skip(), gr.update(active=False)
-    return "Pause", 1 if moment >= seen[2] else gr.skip(), gr.update(active=True)
+    def move(self, values: Values, moment: float) -> Values:
+        """Shows another moment."""
+        return {self.slider: moment} | self.draw(values | {self.slider: moment})
 
-
-def _advance(moment: float, seen: tuple | None) -> tuple:
-    """One moment on; stops at the last one."""
-    if not seen or moment >= seen[2]:
-        return gr.skip(), "Play", gr.update(active=False)
-    return moment + 1, gr.skip(), gr.skip()
+    def pause(self, values: Values) -> Values:
+        """Ends playing, and has measured what is shown."""
+        asked = f"{values[self.slider]} {time.monotonic()}"
+        return {self.play: "Play", self.player: gr.update(active=False), self.asker: asked}
 
 
 def _find_version(run: Run) -> tuple:
@@ -273,18 +287,10 @@ def _find_version(run: Run) -> tuple:
     return run.name, run.status.get("submitted"), len(list_snapshots(run)), run.state in UNFINISHED
 
 
-def _rest(report: Callable[[int, int], None]) -> None:
-    """Waits until the slider has rested; ends early when it moves on."""
-    until = time.monotonic() + REST_SECONDS
-    while (left := until - time.monotonic()) > 0:
-        report(0, 1)
-        time.sleep(min(left, 0.05))
-
-
-def _ignore(done: tuple[int, int], desc: str) -> None:
-    """A progress bar that nobody sees: moving the slider should not make one flash."""
-
-
+# Drawn at once, and measured after that; the slider may not have followed yet.
+_ASK = """
+watch("value", () => { if (props.value) trigger("submit", {moment: parseInt(props.value)}); });
+"""
 # What was measured at another moment is dimmed until the slider rests.
 _DIM = """
 const dim = () => {

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
 from models.data.augment.augment import TRANSFORMS, AugmentConfig, default_config, preview
 from models.data.datasets import DATASETS, OWN_PICTURES
-from ui.services import Services
-from ui.train.settings.data import DataPanel, when_visible
+from ui.services import Action, Services
+from ui.train.settings.data import DataPanel, Look, name_values
 from ui.train.settings.data_preview import draw_grid
 from ui.widgets.errors import answers_errors
-from ui.widgets.events import QUICK, Field, Listener, Update, Work
+from ui.widgets.events import Field, Values
 from ui.widgets.html import empty_html, figure_html
 
 MIN_SIDE = 84
@@ -35,12 +34,20 @@ class AugmentPanel:
             which counts where ``augment`` is "own".
         read: Values by key -> the argument ``augment`` of ``TrainingConfig``: False, True (what suits the data set)
             or an ``AugmentConfig``.
-        on_open: An event listener, as keyword arguments, for when this part of the page is opened.
+        fit: Values by component -> the sliders that the mode decides, where they are others.
+        look: What the strengths do to pictures of the data.
+        again: Another drawing is wanted.
+        reset: Nothing is to be changed.
+        seed: Of the drawings.
     """
 
     fields: dict[str, Field]
     read: Callable[[Mapping], dict]
-    on_open: Listener
+    fit: Callable[[Values], Values]
+    look: Look
+    again: gr.Button
+    reset: gr.Button
+    seed: gr.State
 
 
 def build_augment_panel(services: Services, data: DataPanel) -> AugmentPanel:
@@ -64,38 +71,28 @@ def build_augment_panel(services: Services, data: DataPanel) -> AugmentPanel:
             with gr.Column(min_width=250):
                 sliders.append(gr.Slider(0, 1, 0, step=0.05, label=transform.title, elem_id=f"augment-{name}"))
                 notes.append(gr.HTML(_describe(name, 0, 0), padding=False, elem_id=f"augment-{name}-note"))
-    seed, shown = gr.State(0), gr.Checkbox(True, visible=False)
+    seed = gr.State(0)
     fields |= dict(zip(map(KEY.format, TRANSFORMS), sliders, strict=True))
     settings: dict[str, Field] = fields | data.fields
 
-    @answers_errors(lambda message: (empty_html(message), *(gr.skip() for _ in notes)))
-    def show(*inputs: Any) -> tuple | Update:
+    @answers_errors(lambda message: {strip: empty_html(message)})
+    def show(values: Values, action: Action) -> Values:
         """What the strengths do to three pictures of the data set."""
-        *chosen, seed, is_visible = inputs
-        if not is_visible:
-            return gr.skip()
-        values = dict(zip(settings, chosen, strict=True))
-        config, side = _read_strengths(values), data.find_kind(values).image_size
-        return _draw(data, values, config, seed), *describe_strengths(config, side)
+        named = name_values(settings, values)
+        config, side = _read_strengths(named), data.find_kind(named).image_size
+        described: Values = dict(zip(notes, describe_strengths(config, side), strict=True))
+        return {strip: _draw(data, named, config, values[seed]), **described}
 
-    def fit(mode: str, dataset: str, *strengths: float) -> list | Update:
+    def fit(values: Values) -> Values:
         """The sliders that go with the mode."""
-        wanted = suited_strengths(dataset) if mode == "suited" else AugmentConfig()
-        if mode == "own":
-            return gr.skip()
-        target = wanted.to_dict().values()
-        return [gr.skip() if new == old else new for new, old in zip(target, strengths, strict=True)]
+        named = name_values(settings, values)
+        if named["augment"] == "own":
+            return {}
+        wanted = _read_strengths(named).to_dict().values()
+        return {slider: new for slider, new in zip(sliders, wanted, strict=True) if new != values[slider]}
 
-    mode, dataset = fields["augment"], data.fields["dataset"]
-    gr.on([mode.change, dataset.change], fit, [mode, dataset, *sliders], sliders, **QUICK)
-    gr.on([slider.input for slider in sliders], lambda: "own", None, mode, **QUICK)
-    reset.click(lambda: ("off", *(0 for _ in sliders)), None, [mode, *sliders], **QUICK)
-    look: Work = {"fn": show, "inputs": [*settings.values(), seed, shown], "outputs": [strip, *notes]}
-    changes = [component.change for component in (mode, *sliders, *data.looked_at)]
-    gr.on(changes, **look, **QUICK, js=when_visible("augment-preview"), trigger_mode="always_last")
-    again.click(lambda last: last + 1, seed, seed, **QUICK).then(**look, **QUICK)
-    on_open: Listener = {**look, **QUICK, "show_progress": "minimal", "show_progress_on": strip}
-    return AugmentPanel(fields, read_augment, on_open)
+    look = Look(show, [*settings.values(), seed], [strip, *notes])
+    return AugmentPanel(fields, read_augment, fit, look, again, reset, seed)
 
 
 def read_augment(values: Mapping) -> dict:

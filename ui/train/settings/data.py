@@ -1,6 +1,6 @@
 """What is trained on: choosing a data set or own pictures, and looking at them before anything is trained."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,17 @@ from analysis.errors import Cancelled, Progress
 from analysis.figures.classes import plot_class_balance
 from lab.data_overview import DataOverview, describe_data, is_quick
 from lab.network_summary import DataKind
-from lab.own_pictures import list_folders
 from models.data.datasets import DATASETS, OWN_PICTURES
 from models.data.shapes import COLORS, MAX_OCCLUSION, POSITIONS, ShapesConfig
 from models.training.config import TrainingConfig
-from ui.services import Services, Superseded
+from ui.services import Action, Services, Superseded
 from ui.train.settings.data_preview import describe_overview, draw_classes
 from ui.train.settings.data_values import Samples, find_subject, read_data, read_kind
 from ui.widgets.errors import answers_errors, clears_on_errors
-from ui.widgets.events import PRIVATE, QUICK, Field, Listener, Manner, Update, Work
+from ui.widgets.events import PRIVATE, Block, Field, Values
 from ui.widgets.html import empty_html
 from ui.widgets.own_data import OWN, OwnPictures, build_own_pictures
+from ui.widgets.switch import Switch
 
 VIEW = "data-preview"
 SIDES = (16, 28, 32, 48, 64, 96, 128, 160, 192, 224, 256)
@@ -36,6 +36,21 @@ SHAPES_TITLES = {
 }
 EMPTY = "Press “Look at the data”: examples and the mean of each class, how many there are, and what to beware of."
 NO_PICTURES = "Choose own pictures above, then press “Look at the data”."
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is shown of the settings of one kind, once they are chosen.
+
+    Attributes:
+        show: Values of ``inputs`` by component -> those of ``outputs``.
+        inputs: Of ``show``.
+        outputs: Of ``show``.
+    """
+
+    show: Callable[[Values, Action], Values]
+    inputs: Sequence[Block]
+    outputs: Sequence[Block]
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,8 @@ class DataPanel:
         find_kind: Values by key -> what of the data decides the shapes in a network, without opening pictures.
         find_pictures: Values by key -> three training pictures ``(3, C, H, W)`` uint8, or None where there are
             none at hand yet.
-        on_open: An event listener, as keyword arguments, for when this part of the page is opened.
+        look: What the data look like, where that is looked at and quick.
+        switches: What is there with which choice.
     """
 
     fields: dict[str, Field]
@@ -62,7 +78,8 @@ class DataPanel:
     is_upload: Callable[[Mapping], bool]
     find_kind: Callable[[Mapping], DataKind]
     find_pictures: Callable[[Mapping], Tensor | None]
-    on_open: Listener
+    look: Look
+    switches: Sequence[Switch]
 
     @property
     def looked_at(self) -> list[Field]:
@@ -70,93 +87,76 @@ class DataPanel:
         return [field for key, field in self.fields.items() if key not in ("train_limit", "label_noise")]
 
 
+def name_values(fields: Mapping[str, Field], values: Values) -> dict[str, Any]:
+    """Values by component, by the names of the fields."""
+    return {key: values[field] for key, field in fields.items()}
+
+
 def build_data_panel(services: Services) -> DataPanel:
     """Lays out the panel and wires it."""
-    fields, own = _build_fields(services)
+    fields, own, chosen = _build_fields(services)
     samples = Samples(services.lab.data_root)
     with gr.Row(elem_classes="controls"):
         button = gr.Button("Look at the data", elem_id="data-look", size="md", min_width=180, scale=0)
-    with gr.Accordion("What the data look like", open=False, elem_id="data-view") as view:
+        hide = gr.Button("Hide the data", elem_id="data-hide", size="md", min_width=140, scale=0, visible=False)
+    with gr.Column(visible=False, elem_id="data-view") as view:
         finding = gr.HTML(empty_html(EMPTY), elem_id="data-finding")
         balance = gr.Plot(show_label=False, elem_id="data-balance", visible=False)
         classes = gr.HTML(elem_id="data-classes")
-    about, shown = gr.State(None), gr.Checkbox(True, visible=False)
-    outputs = [finding, balance, classes, about]
+    about, is_open = gr.State(None), gr.Checkbox(False, visible=False)
+    inputs, outputs = [*fields.values(), about, is_open], [finding, balance, classes, about]
 
-    def clear(message: str) -> tuple:
-        return empty_html(message), gr.update(value=None, visible=False), "", None
+    def clear(message: str) -> Values:
+        return {finding: empty_html(message), balance: gr.update(value=None, visible=False), classes: "", about: None}
 
-    def look(values: dict, request: gr.Request, progress: gr.Progress) -> tuple:
-        subject = find_subject(values)
-        with services.watch(request, progress, "Looking at the data", VIEW, subject=subject) as report:
-            settings = read_data(values, own)
-            overview = _describe(services, settings, values["seed"], report)
+    def describe(named: dict, action: Action) -> Values:
+        settings = read_data(named, own)
+        overview = _describe(services, settings, named["seed"], action.report("Looking at the data"))
+        subject = find_subject(named)
         samples.keep(subject, overview)
         figure = plot_class_balance(overview.categories, overview.counts)
-        text = describe_overview(overview, _name(values["dataset"]))
-        return text, gr.update(value=figure, visible=True), draw_classes(overview), subject
-
-    @clears_on_errors(clear)
-    def look_now(request: gr.Request, progress: gr.Progress = gr.Progress(), *values: Any) -> tuple:
-        """Looks at whatever is chosen."""
-        return look(dict(zip(fields, values, strict=True)), request, progress)
+        return {
+            finding: describe_overview(overview, _name(named["dataset"])),
+            balance: gr.update(value=figure, visible=True),
+            classes: draw_classes(overview),
+            about: subject,
+        }
 
     @answers_errors(clear)
-    def follow(request: gr.Request, progress: gr.Progress = gr.Progress(), *inputs: Any) -> tuple | Update:
+    def show(values: Values, action: Action) -> Values:
         """Shows what is chosen now if that is quick and on the screen; never leaves what no longer belongs to it."""
-        *chosen, last, is_visible = inputs
-        values = dict(zip(fields, chosen, strict=True))
-        subject = find_subject(values)
-        services.supersede(request.session_hash or "", VIEW, subject)
-        if subject == last:
-            return gr.skip()
-        if is_visible and is_quick(values["dataset"], services.lab.data_root):
+        named = name_values(fields, values)
+        subject = find_subject(named)
+        services.supersede(action.session, VIEW, subject)
+        if subject == values[about]:
+            return {}
+        if values[is_open] and is_quick(named["dataset"], services.lab.data_root):
             try:
-                return look(values, request, progress)
+                return describe(named, action)
             except Superseded:
                 raise
             except Cancelled:  # what is still shown is about something else
                 return clear(EMPTY)
-        return clear(NO_PICTURES if values["dataset"] == OWN else EMPTY)
+        return clear(NO_PICTURES if named["dataset"] == OWN else EMPTY)
 
-    def open_panel(request: gr.Request, progress: gr.Progress = gr.Progress(), *inputs: Any) -> tuple:
-        """Lists the folders that there are by now, and looks if that is quick."""
-        update = follow(request, progress, *inputs)
-        folders = gr.update(choices=list_folders(services.lab.data_root))
-        return (folders, *(update if isinstance(update, tuple) else (gr.skip(),) * len(outputs)))
+    @clears_on_errors(clear)
+    def look_now(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:
+        """Looks at whatever is chosen; from now on what is quick follows."""
+        named = name_values(fields, values)
+        with services.act(request, progress, VIEW, subject=find_subject(named)) as action:
+            opened: Values = {view: gr.update(visible=True), hide: gr.update(visible=True), is_open: True}
+            return opened | describe(named, action)
 
-    inputs = [*fields.values(), about, shown]
-    minimal: Manner = {"api_visibility": "private", "show_progress": "minimal"}
-    work: Work = {"fn": follow, "inputs": inputs, "outputs": outputs}
-    is_seen = when_visible("data-finding")
-    opened = button.click(lambda: gr.update(open=True), None, view, **QUICK)
-    opened.then(look_now, list(fields.values()), outputs, show_progress_on=finding, **PRIVATE)
-    view.expand(**work, **minimal, js=is_seen, show_progress_on=finding)
-    on_open: Listener = {
-        "fn": open_panel,
-        "inputs": inputs,
-        "outputs": [fields["folder"], *outputs],
-        **minimal,
-        "show_progress_on": finding,
-    }
-    panel = DataPanel(
+    button.click(look_now, {*inputs}, [*outputs, view, hide, is_open], **PRIVATE)
+    hide.click(None, None, [view, hide, is_open], js=_HIDE)
+    return DataPanel(
         fields=fields,
         read=lambda values: read_data(values, own),
         is_upload=lambda values: values["dataset"] == OWN and own.is_upload(values),
         find_kind=lambda values: read_kind(values, own),
         find_pictures=samples.find,
-        on_open=on_open,
-    )
-    changes = [component.change for component in panel.looked_at]
-    gr.on(changes, **work, **minimal, js=is_seen, show_progress_on=finding, trigger_mode="always_last")
-    return panel
-
-
-def when_visible(elem_id: str) -> str:
-    """JavaScript for a listener whose last input becomes whether the element is on the screen."""
-    return (
-        "(...values) => [...values.slice(0, -1), "
-        f"Boolean(document.getElementById({elem_id!r})?.getClientRects().length)]"
+        look=Look(show, inputs, outputs),
+        switches=[chosen, own.switch],
     )
 
 
@@ -175,7 +175,7 @@ def _describe(services: Services, settings: dict, seed: int, progress: Progress)
     )
 
 
-def _build_fields(services: Services) -> tuple[dict[str, Field], OwnPictures]:
+def _build_fields(services: Services) -> tuple[dict[str, Field], OwnPictures, Switch]:
     f: dict[str, Field] = {}
     datasets = [(spec.title, name) for name, spec in DATASETS.items()] + [(OWN_PICTURES.title, OWN)]
     with gr.Row(elem_classes="controls"):
@@ -192,16 +192,12 @@ def _build_fields(services: Services) -> tuple[dict[str, Field], OwnPictures]:
         f["train_limit"] = gr.Number(*(0,), precision=0, minimum=0, label="Training pictures (0: all)", min_width=200)
         f["label_noise"] = gr.Slider(0, 1, 0, step=0.05, label="Share of wrong labels", min_width=260)
     f["seed"] = gr.Number(TrainingConfig.seed, precision=0, minimum=0, label="Seed", min_width=90, render=False)
-    with gr.Column(visible=False) as own_group:
+    with gr.Column() as own_group:
         own = build_own_pictures(services, "train")
-    with gr.Group(visible=False) as shapes_group, gr.Row():
+    with gr.Group() as shapes_group, gr.Row():
         f |= _build_shapes()
-    f["dataset"].change(
-        lambda dataset: [gr.update(visible=dataset == OWN), gr.update(visible=dataset == "shapes")],
-        *(f["dataset"], [own_group, shapes_group]),
-        **QUICK,
-    )
-    return f | own.fields, own
+    chosen = Switch(f["dataset"], {own_group: [OWN], shapes_group: ["shapes"]})
+    return f | own.fields, own, chosen
 
 
 def _build_shapes() -> dict[str, Field]:
@@ -221,3 +217,6 @@ def _build_shapes() -> dict[str, Field]:
         "max_size": gr.Slider(0.2, 1, config.max_size, step=0.05, label="Largest, of the side", min_width=150),
         "num_images": gr.Slider(1000, 50000, config.num_images, step=1000, label="Pictures", min_width=150),
     }
+
+
+_HIDE = "() => [false, false].map((visible) => ({__type__: 'update', visible})).concat(false)"

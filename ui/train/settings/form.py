@@ -1,24 +1,33 @@
 """What is trained and how: the settings of the Train tab, and the configuration that they stand for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from analysis.errors import UserError
+from models.data.augment.augment import AugmentConfig
+from models.data.datasets import DATASETS
 from models.devices import DEVICES, resolve_device
+from models.runs.run import PLACES
 from models.training.config import TrainingConfig
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS
 from models.training.trackers import TRACKERS
-from ui.services import Services
-from ui.train.settings.augmentation import build_augment_panel
-from ui.train.settings.data import build_data_panel
+from ui.services import Action, Services
+from ui.train.settings.augmentation import KEY, AugmentPanel, build_augment_panel, suited_strengths
+from ui.train.settings.data import DataPanel, Look, build_data_panel, name_values
+from ui.train.settings.data_values import SHAPES_KEYS
 from ui.train.settings.learning_rate import build_rate_panel
-from ui.train.settings.network import build_network_panel
-from ui.widgets.events import QUICK, Field, Values
+from ui.train.settings.network import NetworkPanel, build_network_panel
+from ui.widgets.events import HIDDEN, QUICK, Block, Field, Update, Values
+from ui.widgets.own_data import OWN
+from ui.widgets.switch import Switch, merge
 
+VIEW = "train-settings"
+PARTS = {"data": "Data", "augment": "Augmentation", "network": "Network", "training": "Training"}
 LEARNING_RATES = {"sgd": TrainingConfig.learning_rate, "adam": 0.003, "adamw": 0.003}
 """Good starting points; each optimiser has its own scale."""
 SCHEDULE_TITLES = {
@@ -42,54 +51,156 @@ class TrainForm:
 
     Attributes:
         fields: Components by name; those of ``DataPanel``, ``NetworkPanel`` and ``AugmentPanel`` are among them.
+        part: Which kind of settings is on the screen.
+        looks: Kind of settings -> what is shown of them.
+        switches: What is there with which choice.
         read: Values by name -> the configuration and the name of the run (None: to be chosen). UserError.
         is_upload: Values by name -> whether the data are a file that may vanish.
     """
 
     fields: dict[str, Field]
+    part: gr.Radio
+    looks: Mapping[str, Look]
+    switches: Sequence[Switch]
     read: Callable[[Mapping], tuple[TrainingConfig, str | None]]
     is_upload: Callable[[Mapping], bool]
 
     @property
-    def inputs(self) -> list[Field]:
-        """The components, for a handler that gives what it gets to :meth:`name_values`."""
-        return list(self.fields.values())
+    def inputs(self) -> set[Any]:
+        """Of :meth:`look` and :meth:`read_config`."""
+        return {*self.fields.values(), self.part, *(part for look in self.looks.values() for part in look.inputs)}
+
+    @property
+    def shown(self) -> list[Block]:
+        """Outputs of :meth:`look`."""
+        return list(dict.fromkeys(part for look in self.looks.values() for part in look.outputs))
+
+    @property
+    def outputs(self) -> list[Block]:
+        """Of :meth:`fill`."""
+        groups = (group for switch in self.switches for group in switch.groups)
+        return list(dict.fromkeys([*self.fields.values(), *groups, *self.shown]))
 
     def read_config(self, values: Values) -> TrainingConfig:
         """The configuration that the values of the components stand for; UserError."""
-        return self.read({name: values[field] for name, field in self.fields.items()})[0]
+        return self.read(name_values(self.fields, values))[0]
 
-    def name_values(self, values: Sequence[Any]) -> dict[str, Any]:
-        """The values of ``inputs`` by name."""
-        return dict(zip(self.fields, values, strict=True))
+    def look(self, values: Values, action: Action) -> Values:
+        """What is shown of the settings on the screen."""
+        look = self.looks.get(values[self.part])
+        found = look.show(values, action) if look else {}
+        return {} if found == gr.skip() else found
+
+    def fill(self, settings: Mapping[str, Any], values: Values, action: Action) -> Values:
+        """Sets fields by name, with all that depends on them; the values of the fields are among the updates."""
+        filled: Values = {self.fields[key]: value for key, value in settings.items()}
+        there = [switch.show(filled[switch.control]) for switch in self.switches if switch.control in filled]
+        smoothing: Values = {}
+        if "loss" in settings:
+            smoothing[self.fields["label_smoothing"]] = _fit_smoothing(settings["loss"])
+        return merge(*there, smoothing, filled, self.look(values | filled, action))
+
+    def write(self, config: TrainingConfig, folders: Collection[str]) -> dict[str, Any]:
+        """Values by name that stand for a configuration, as far as the page has a field for it.
+
+        Args:
+            config: The configuration.
+            folders: Those that own pictures can be chosen from.
+        """
+        told = config.to_dict()
+        settings: dict[str, Any] = {key: told[key] for key in PLAIN if key not in PLACES}
+        settings |= {key: told[key] or 0 for key in (*OFF_AT_ZERO, "image_size", "train_limit")}
+        settings |= {"label_noise": config.label_noise, "architecture": config.architecture, "name": ""}
+        settings |= {key: told["shapes"][key] for key in SHAPES_KEYS}
+        for key, value in told["model"].items():
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            settings[f"{config.architecture}.{key}"] = text
+        settings |= {"dataset": config.dataset} if config.dataset in DATASETS else {"dataset": OWN}
+        folder = Path(config.dataset).name
+        if settings["dataset"] == OWN and folder in folders:
+            settings |= {"own_source": "files", "zip": None, "folder": folder}
+        return settings | _write_augment(config)
+
+
+def _write_augment(config: TrainingConfig) -> dict[str, Any]:
+    """The mode and the strengths."""
+    if isinstance(config.augment, AugmentConfig):
+        return {"augment": "own"} | {KEY.format(name): part for name, part in config.augment.to_dict().items()}
+    strengths = suited_strengths(config.dataset) if config.augment else AugmentConfig()
+    mode = "suited" if config.augment else "off"
+    return {"augment": mode} | {KEY.format(name): part for name, part in strengths.to_dict().items()}
+
+
+def _fit_smoothing(loss: str) -> Update:
+    """Labels are smoothed only where the loss has probabilities."""
+    allows = LOSSES[loss].allows_smoothing
+    return gr.update(interactive=allows) if allows else gr.update(interactive=False, value=0.0)
 
 
 def build_train_form(services: Services) -> TrainForm:
     """Lays out the settings and wires what depends on what."""
-    with gr.Tabs(elem_id="train-settings"):
-        with gr.Tab("Data", id="data") as data_tab:
-            data = build_data_panel(services)
-        with gr.Tab("Augmentation", id="augment") as augment_tab:
-            augment = build_augment_panel(services, data)
-        with gr.Tab("Network", id="network") as network_tab:
-            network = build_network_panel(services, data)
-        with gr.Tab("Training", id="training"):
-            own = _build_training(services, data.fields["seed"])
-            fields: dict[str, Field] = data.fields | augment.fields | network.fields | own
-
-            def read(values: Mapping) -> tuple[TrainingConfig, str | None]:
-                panels = {**data.read(values), **augment.read(values), **network.read(values)}
-                return _read(services, values, panels)
-
-            build_rate_panel(services, fields, lambda values: read(values)[0])
-    for tab, panel in ((data_tab, data), (augment_tab, augment), (network_tab, network)):
-        tab.select(**panel.on_open)
-    fields["loss"].change(  # also by a preset
-        lambda loss: gr.update(interactive=LOSSES[loss].allows_smoothing, value=0.0),
-        *(fields["loss"], fields["label_smoothing"]),
-        **QUICK,
+    part = gr.Radio(
+        [(title, name) for name, title in PARTS.items()],
+        value="data",
+        label="Settings shown",
+        show_label=False,
+        container=False,
+        elem_id="train-settings",
     )
-    return TrainForm(fields, read, data.is_upload)
+    with gr.Column() as data_group:
+        data = build_data_panel(services)
+    with gr.Column() as augment_group:
+        augment = build_augment_panel(services, data)
+    with gr.Column() as network_group:
+        network = build_network_panel(services, data)
+    with gr.Column() as training_group:
+        own = _build_training(services, data.fields["seed"])
+        fields: dict[str, Field] = data.fields | augment.fields | network.fields | own
+
+        def read(values: Mapping) -> tuple[TrainingConfig, str | None]:
+            panels = {**data.read(values), **augment.read(values), **network.read(values)}
+            return _read(services, values, panels)
+
+        build_rate_panel(services, fields, lambda values: read(values)[0])
+    groups = (data_group, augment_group, network_group, training_group)
+    Switch(part, {group: [name] for name, group in zip(PARTS, groups, strict=True)})
+    looks = {"data": data.look, "augment": augment.look, "network": network.look}
+    form = TrainForm(fields, part, looks, [*data.switches, *network.switches], read, data.is_upload)
+    _wire_looks(services, form, data, augment, network)
+    return form
+
+
+def _wire_looks(
+    services: Services, form: TrainForm, data: DataPanel, augment: AugmentPanel, network: NetworkPanel
+) -> None:
+    """Shows what is chosen as it is chosen."""
+    mode, *sliders = augment.fields.values()
+
+    def on(events: Sequence[Any], change: Callable[[Values], Values] = lambda values: {}) -> None:
+        def renew(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:
+            """Shows what comes of a choice, and of what else it decides."""
+            changed = change(values)
+            fitted = changed | augment.fit(values | changed)
+            with services.act(request, progress, VIEW) as action:
+                return merge(fitted, form.look(values | fitted, action)) or gr.skip()
+
+        outputs = [*form.shown, mode, *sliders, augment.seed]
+        gr.on(events, renew, form.inputs, outputs, **HIDDEN, trigger_mode="always_last")
+
+    chosen = [form.part, mode, *data.looked_at, *network.fields.values()]
+    on([event for each in chosen for event in _list_events(each)])
+    on([event for slider in sliders for event in _list_events(slider)], lambda values: {mode: "own"})
+    on([augment.again.click], lambda values: {augment.seed: values[augment.seed] + 1})
+    on([augment.reset.click], lambda values: {mode: "off"})
+
+
+def _list_events(field: Field) -> list[Any]:
+    """What a visitor can do with a control to choose something else."""
+    if isinstance(field, gr.File):
+        return [field.upload, field.clear]
+    if isinstance(field, gr.Textbox):  # gradio does not hear what is pasted
+        return [field.input, field.blur]
+    return [field.release if isinstance(field, gr.Slider) else field.input]
 
 
 def _build_training(services: Services, seed: Field) -> dict[str, Field]:
@@ -114,13 +225,14 @@ def _build_training(services: Services, seed: Field) -> dict[str, Field]:
         )
     with gr.Row():
         f["batch_size"] = gr.Number(default.batch_size, precision=0, label="Batch size", min_width=110)
-        f["loss"] = gr.Dropdown(
+        f["loss"] = loss = gr.Dropdown(
             [(loss.title, name) for name, loss in LOSSES.items()], value=default.loss, label="Loss", min_width=250
         )
         f["label_smoothing"] = gr.Slider(0, 0.5, 0, step=0.05, label="Label smoothing", min_width=150)
         f["weight_decay"] = gr.Number(default.weight_decay, label="Weight decay (L2)", min_width=130)
         f["l1"] = gr.Number(default.l1, label="L1 penalty", min_width=110)
         seed.render()
+    loss.input(_fit_smoothing, loss, f["label_smoothing"], **QUICK)
     optimizer.input(LEARNING_RATES.get, optimizer, f["learning_rate"], **QUICK)
     with gr.Accordion("More: stopping early, clipping, precision, device, name", open=False):
         with gr.Row():

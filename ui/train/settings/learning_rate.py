@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 import gradio as gr
 
@@ -15,7 +14,7 @@ from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS
 from ui.services import Services
 from ui.widgets.errors import shows_errors
-from ui.widgets.events import PRIVATE, Field
+from ui.widgets.events import PRIVATE, Field, Values
 from ui.widgets.html import sentence_html
 from ui.widgets.job_view import count_before, describe_wait
 
@@ -40,9 +39,9 @@ def build_rate_panel(
     plot = gr.Plot(show_label=False, visible=False, elem_id="train-rate-plot")
 
     @shows_errors
-    def test(request: gr.Request, progress: gr.Progress = gr.Progress(), *values: Any) -> tuple:
+    def test(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Tries rates for the settings of the page."""
-        config = read(dict(zip(fields, values, strict=True)))
+        config = read({key: values[field] for key, field in fields.items()})
         name = services.jobs.start_program("range_test", config.to_dict(), "learning-rate")
         try:
             found = _wait(services, name, request, progress)
@@ -61,7 +60,7 @@ def build_rate_panel(
         return sentence_html(text, "good"), shown, suggestion
 
     find.click(
-        test, list(fields.values()), [finding, plot, fields["learning_rate"]], **PRIVATE, show_progress_on=finding
+        test, {*fields.values()}, [finding, plot, fields["learning_rate"]], **PRIVATE, show_progress_on=finding
     )
 
 

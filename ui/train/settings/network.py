@@ -1,6 +1,6 @@
 """Choosing a network: controls made from the options of each architecture, and what would come of the choice."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ from models.networks.table import ARCHITECTURES
 from models.settings import Choice, Integer, Integers, Number, Setting
 from models.training.config import TrainingConfig
 from models.zoo.backbones import BACKBONES, find_backbone
-from ui.services import Services
-from ui.train.settings.data import DataPanel, when_visible
+from ui.services import Action, Services
+from ui.train.settings.data import DataPanel, Look, name_values
 from ui.widgets.errors import answers_errors
-from ui.widgets.events import QUICK, Field, Listener, Update, Work
+from ui.widgets.events import Block, Field, Update, Values
 from ui.widgets.html import empty_html, format_count, notes_html, sentence_html, table_html
+from ui.widgets.switch import Switch
 from ui.workbench import describe_download
 
 COLUMNS = ("layer", "kind", "output shape", "parameters", "multiply-adds", "sees, px", "stride")
@@ -41,12 +42,14 @@ class NetworkPanel:
             ``<architecture>.<option>``, such as ``small_cnn.head``; lists of numbers are text, "16, 64, 64".
         read: Values by key -> the arguments ``architecture`` and ``model`` of ``TrainingConfig``; UserError for a
             value that is not possible by itself.
-        on_open: An event listener, as keyword arguments, for when this part of the page is opened.
+        look: The layers of the network that is chosen.
+        switches: What is there with which choice.
     """
 
     fields: dict[str, Field]
     read: Callable[[Mapping], dict]
-    on_open: Listener
+    look: Look
+    switches: Sequence[Switch]
 
 
 def build_network_panel(services: Services, data: DataPanel) -> NetworkPanel:
@@ -62,44 +65,38 @@ def build_network_panel(services: Services, data: DataPanel) -> NetworkPanel:
             scale=0,
         )
     fields: dict[str, Field] = {"architecture": architecture}
-    groups = {}
+    groups: dict[Block, list[str]] = {}
+    switches: list[Switch] = []
     for name, (config_class, _) in ARCHITECTURES.items():
         options = list_options(config_class)
-        with gr.Group(visible=name == TrainingConfig.architecture) as groups[name]:
+        with gr.Group() as group:
             if not options:
                 gr.HTML(empty_html("Nothing to choose: one template of the whole picture per class."))
             with gr.Row(visible=bool(options)):
                 controls = {f"{name}.{key}": _build_control(name, key, option) for key, option in options.items()}
+        groups[group] = [name]
         fields |= controls
-        _wire_effects(name, options, controls)
+        switches += _list_effects(name, options, controls)
     summary = gr.HTML(elem_id="network-summary")
-    shown = gr.Checkbox(True, visible=False)
     settings: dict[str, Field] = fields | data.fields
-
-    @answers_errors(lambda message: sentence_html(message, "bad"))
-    def show(*inputs: Any) -> Markup | Update:
-        """The layers of the network that is chosen, or why there can be none."""
-        *chosen_values, is_visible = inputs
-        if not is_visible:
-            return gr.skip()
-        values = dict(zip(settings, chosen_values, strict=True))
-        chosen, kind = read_network(values), data.find_kind(values)
-        network = chosen["architecture"], chosen["model"]
-        if not values["image_size"]:
-            kind = fit_kind(*network, kind)
-        return describe_network(summarize_network(*network, kind), kind)
-
-    architecture.change(
-        lambda name: [gr.update(visible=name == other) for other in groups],
-        *(architecture, list(groups.values())),
-        **QUICK,
-    )
     backbone = fields["transfer.backbone"]
-    architecture.change(list_backbone_choices, [architecture, backbone], backbone, **QUICK)
-    work: Work = {"inputs": [*settings.values(), shown], "outputs": summary, "fn": show}
-    changes = [component.change for component in (*fields.values(), *data.looked_at)]
-    gr.on(changes, **work, **QUICK, js=when_visible("network-summary"), trigger_mode="always_last")
-    return NetworkPanel(fields, read_network, {**work, **QUICK})
+
+    @answers_errors(lambda message: {summary: sentence_html(message, "bad")})
+    def show(values: Values, action: Action) -> Values:
+        """The layers of the network that is chosen, or why there can be none."""
+        named = name_values(settings, values)
+        chosen, kind = read_network(named), data.find_kind(named)
+        network = chosen["architecture"], chosen["model"]
+        if not named["image_size"]:
+            kind = fit_kind(*network, kind)
+        return {summary: describe_network(summarize_network(*network, kind), kind)}
+
+    def look(values: Values, action: Action) -> Values:
+        """The same, with the pretrained networks where one is to be chosen."""
+        return {backbone: list_backbone_choices(values[architecture], values[backbone]), **show(values, action)}
+
+    switches.append(Switch(architecture, groups))
+    return NetworkPanel(fields, read_network, Look(look, [*settings.values()], [summary, backbone]), switches)
 
 
 def read_network(values: Mapping) -> dict:
@@ -186,14 +183,10 @@ def _read_option(key: str, option: Setting, value: object) -> object:
     return value
 
 
-def _wire_effects(name: str, options: Mapping[str, Setting], controls: Mapping[str, Field]) -> None:
+def _list_effects(name: str, options: Mapping[str, Setting], controls: Mapping[str, Field]) -> list[Switch]:
     """Shows options that have an effect with certain values of another one only with those."""
-    for key, option in options.items():
-        for other, values in option.only_with.items():
-            control = controls[f"{name}.{key}"]
-            control.visible = options[other].default in values
-            controls[f"{name}.{other}"].change(
-                lambda value, values=values: gr.update(visible=value in values),
-                *(controls[f"{name}.{other}"], control),
-                **QUICK,
-            )
+    return [
+        Switch(controls[f"{name}.{other}"], {controls[f"{name}.{key}"]: values})
+        for key, option in options.items()
+        for other, values in option.only_with.items()
+    ]

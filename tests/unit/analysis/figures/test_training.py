@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analysis.figures.curves import MAX_POINTS, Curve, decimate
+from analysis.figures.curves import MAX_POINTS, Curve, decimate, smooth_epochs
 from analysis.figures.style import HEIGHT, LINE_COLORS, shorten
 from analysis.figures.training import (
     LAYER_MEASURES,
@@ -251,3 +251,22 @@ def test_without_a_suggestion_there_is_only_the_curve():
 def test_a_range_test_that_measured_nothing_is_an_empty_chart():
     (curve,) = read(plot_rates((), (), None))["data"]
     assert curve["x"] == [] and curve["y"] == []
+
+
+def test_the_training_curve_does_not_jump_where_an_epoch_begins():
+    """Losses of 4, 2 and 1 in the halves of two epochs of ten steps: the recorded means begin anew at step 10."""
+    losses = [4.0] * 10 + [2.0] * 5 + [1.0] * 5
+    records = []
+    for step in range(1, 21):
+        epoch = (step - 1) // 10 + 1
+        since = losses[10 * (epoch - 1) : step]
+        records.append({"kind": "step", "epoch": epoch, "step": step, "train_loss": sum(since) / len(since)})
+    records.append(records[-1] | {"kind": "epoch"})
+    odd = [{"kind": "step", "epoch": "1", "step": 3, "train_loss": 9.0}, {"kind": 3}, {"epoch": 9, "step": 1}]
+    smoothed = smooth_epochs([*records, *odd], "train_loss", 10)
+    found = [record["train_loss"] for record in smoothed[:21]]
+    wanted = [sum(losses[max(0, step - 10) : step]) / min(step, 10) for step in [*range(1, 21), 20]]
+    assert found == pytest.approx(wanted) and smoothed[21:] == odd
+    assert records[10]["train_loss"] == 2.0 and found[10] == pytest.approx(3.8)
+    ends = smooth_epochs(records[12:], "train_loss", 10)  # of a long file only the end is kept
+    assert ends[0]["train_loss"] == records[12]["train_loss"] and ends[-1]["train_loss"] == pytest.approx(1.5)

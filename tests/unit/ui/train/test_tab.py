@@ -1,5 +1,8 @@
 """The Train tab as a whole: what follows a run, what a preset fills in, and what no single click does."""
 
+import shutil
+from types import SimpleNamespace
+
 import gradio as gr
 import pytest
 
@@ -10,11 +13,9 @@ from models.runs.run import read_run
 from models.runs.submit import create_run
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
-from tests.panels import refresh
 from ui.services import Services
 from ui.train.results.runs import PAGE_SIZE
-from ui.train.settings.form import build_train_form
-from ui.train.tab import KEPT, PRESETS, TRANSFER, _wire_presets, build_train_tab
+from ui.train.tab import KEPT, PRESETS, TRANSFER, _Train
 from ui.workbench import build_workbench
 
 RUNS = [f"r{number:02}" for number in range(PAGE_SIZE + 10)]
@@ -34,71 +35,96 @@ def services(tmp_path_factory) -> Services:
 @pytest.fixture(scope="module")
 def built(services):
     with gr.Blocks() as blocks:
-        tab = build_train_tab(services, build_workbench(services))
-    return blocks, tab
+        made = _Train(services, build_workbench(services))
+        tab = made.wire()
+    return blocks, tab, made
 
 
 @pytest.fixture(scope="module")
-def form(services):
+def form(built, services):
     """The form, and what each of the buttons above it fills in: title -> values by field."""
-    with gr.Blocks() as blocks:
-        form = build_train_form(services)
-        buttons = {title: gr.Button(title) for title in [*PRESETS, "transfer"]}
-        *presets, transfer = buttons.values()
-        _wire_presets(services, form, gr.Dropdown([]), dict(zip(PRESETS, presets, strict=True)), transfer)
-    names = {component._id: name for name, component in form.fields.items()}
+    made = built[2]
+    form = made.form
+    values = {part: getattr(part, "value", None) for part in form.inputs}
+    names = {component: name for name, component in form.fields.items()}
     filled = {}
-    for title, button in buttons.items():
-        (clicked,) = [fn for fn in blocks.fns.values() if (button._id, "click") in fn.targets]
-        filled[title] = dict(zip([names[output._id] for output in clicked.outputs], clicked.fn(), strict=True))
+    for title in [*PRESETS, "transfer"]:
+        settings = PRESETS.get(title, TRANSFER | {"dataset": "own"})
+        fill = made.filler(lambda values, settings=settings: settings)
+        updates = fill(values, SimpleNamespace(session_hash="ann"), lambda *_, **__: None)
+        filled[title] = {names[part]: update["value"] for part, update in updates.items() if part in names}
     return form, filled
 
 
-def by_id(components, values) -> dict:
-    return dict(zip([getattr(component, "elem_id", None) for component in components], values, strict=True))
-
-
-def show(view, **given) -> tuple:
-    """What the tab sends, given some of: opened tab, whether arms are compared, part, run, seen, compared, page."""
-    first = dict.fromkeys(["tab", "is_comparing", "part", "run", "seen", "compared"]) | {"page": 0} | given
-    return refresh(view, *first.values())
+def show(built, kind="one", part="curves", run=None, source=None, **given) -> dict:
+    """What the tab sends, by component."""
+    _, tab, made = built
+    values = {each: getattr(each, "value", None) for each in tab.inputs}
+    values |= {made.kind: kind, made.part: part, made.run: run}
+    values |= {getattr(made.panels["runs"], name): value for name, value in given.items()}
+    updates = tab.show(values, SimpleNamespace(source=source, session="ann"))
+    assert updates.keys() <= set(tab.outputs)
+    return updates
 
 
 def test_a_comparison_is_followed_whenever_it_is_on_the_screen(built):
     """It froze after a visit to another tab."""
-    for opened, is_comparing, active in (
-        ("train", True, True),
-        ("shift", True, False),
-        ("train", True, True),
-        ("train", False, False),
-    ):
-        values = show(built[1], tab=opened, is_comparing=is_comparing, part="curves")
-        assert len(values) == len(built[1].outputs) and values[-1]["active"] is active
+    made = built[2]
+    for kind in ("arms", "one"):
+        updates = show(built, kind)
+        assert made.arms.timer in updates and not updates[made.arms.timer]["active"]  # no comparison goes on
+        assert all(not updates[timer]["active"] for timer in made.timers)
+
+
+def test_only_what_is_on_the_screen_is_followed(built, services):
+    made = built[2]
+    create_run(services.jobs.runs_root, "waiting", {"dataset": "shapes"})
+    try:
+        for part in ("curves", "errors", "time", "runs"):
+            updates = show(built, part=part, run="waiting")
+            active = {timer for timer in made.timers if updates.get(timer, {}).get("active")}
+            assert active == {made.panels[part].timer}
+        updates = show(built, part="curves", run=RUNS[0])
+        assert not any(updates[timer]["active"] for timer in made.timers)
+    finally:
+        shutil.rmtree(services.jobs.runs_root / "waiting")
 
 
 def test_a_run_chosen_on_a_later_page_leaves_the_list_where_it_is(built):
     """The list went back to its first page, and the boxes of the comparison were unticked."""
-    blocks, tab = built
-    (run,) = [part for part in blocks.blocks.values() if getattr(part, "elem_id", None) == "train-run"]
-    follows = [fn for fn in blocks.fns.values() if (run._id, "change") in fn.targets]
-    (followed,) = [fn for fn in follows if "runs-table" in [getattr(part, "elem_id", None) for part in fn.outputs]]
-    chosen = {"train-run": RUNS[3], "runs-compare": [RUNS[1], RUNS[4]]}
-    states = {"curves": "runs", 0: 1, None: None}  # value on a new page -> now: the part, the page, what is shown
-    values = {part: chosen.get(getattr(part, "elem_id", None)) or states[part.value] for part in followed.inputs}
-    updates = followed.fn(values)
-    shown = by_id(followed.outputs, [updates.get(output, gr.skip()) for output in followed.outputs])
-    updates = show(tab, tab="train", part="runs", run=RUNS[3], compared=[RUNS[1], RUNS[4]], page=1)
-    for found in (shown, by_id(tab.outputs, updates)):
-        assert f'data-run="{RUNS[3]}"' in found["runs-table"] and found["runs-table"].count("checked") == 2
-        assert "Runs 21 to 30 of 30" in found["runs-where"] and "value" not in found["runs-compare"]
-    closed = {part: "curves" if value == "runs" else value for part, value in values.items()}
-    assert followed.fn(closed) == gr.skip()
+    runs = built[2].panels["runs"]
+    values = {runs.page: 1, runs.comparison.chosen: [RUNS[1], RUNS[4]]}
+    _, tab, made = built
+    values |= {made.kind: "one", made.part: "runs", made.run: RUNS[3]}
+    given = {each: getattr(each, "value", None) for each in tab.inputs} | values
+    updates = tab.show(given, SimpleNamespace(source=made.run, session="ann"))
+    assert f'data-run="{RUNS[3]}"' in updates[runs.table] and updates[runs.table].count("checked") == 2
+    assert "Runs 21 to 30 of 30" in updates[runs.where] and "value" not in updates[runs.comparison.chosen]
 
 
 @pytest.mark.parametrize("part", ["curves", "errors", "time", "runs"])
 def test_every_part_can_be_brought_up_to_date(built, part):
+    made = built[2]
     for run in (None, RUNS[0], "gone"):
-        assert len(show(built[1], tab="train", part=part, run=run)) == len(built[1].outputs)
+        updates = show(built, part=part, run=run)
+        assert updates[made.run]["value"] == (RUNS[0] if run == RUNS[0] else RUNS[-1])
+        assert "Drawn shapes" in updates[made.line]
+
+
+def test_the_settings_are_folded_away_once_when_there_are_runs(built):
+    made = built[2]
+    assert show(built)[made.opened]["visible"] is False
+    _, tab, _ = built
+    values = {each: getattr(each, "value", None) for each in tab.inputs} | {made.is_fresh: False}
+    assert made.opened not in tab.show(values, SimpleNamespace(source=made.run, session="ann"))
+
+
+def test_no_listener_hears_what_is_set_by_code_and_none_follows_another(built):
+    blocks = built[0]
+    fns = [fn for fn in blocks.fns.values() if fn.targets]
+    assert not [fn for fn in fns if any(event == "change" for _, event in fn.targets)]
+    chained = [fn for fn in fns if any(event in ("then", "success") for _, event in fn.targets)]
+    assert not [fn for fn in chained if fn.fn is not None and not fn.js]  # those in the browser ask for nothing
 
 
 def test_nothing_is_deleted_without_a_question(built):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from analysis.errors import UserError
 from lab.jobs import JobManager
 from lab.runs.mistakes import open_errors
 from lab.runs.snapshot_view import measure_scales, open_examples, view_snapshot
@@ -22,7 +23,7 @@ from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from tests.panels import refresh
 from ui.services import Services
-from ui.train.results.mistakes import NO_RUN, NOT_YET, build_errors_panel
+from ui.train.results.mistakes import NO_RUN, NOT_YET, Mistakes, _read_cell
 from ui.train.results.mistakes_view import (
     ANY,
     MAX_PICTURES,
@@ -32,7 +33,7 @@ from ui.train.results.mistakes_view import (
     list_pictures,
     read_pair,
 )
-from ui.train.results.snapshots import build_time_panel
+from ui.train.results.snapshots import Through
 from ui.train.results.snapshots_view import describe_moment, draw_filters, draw_maps, draw_picture
 
 COUNT, HARD = 30, 9
@@ -63,7 +64,7 @@ def services(root) -> Services:
     return Services(Lab(DEVICE, runs_root=root), JobManager(root))
 
 
-@pytest.fixture(params=[build_errors_panel, build_time_panel])
+@pytest.fixture(params=[Mistakes, Through])
 def panel(request, services):
     with gr.Blocks():
         return request.param(services, gr.Dropdown([]))
@@ -79,9 +80,9 @@ def test_every_state_of_a_run_fills_all_outputs(panel, root):
 
 
 def test_a_missing_run_is_said_and_hides_the_rest(panel):
-    finding, body, *_ = refresh(panel, "gone")
-    assert "gone" in finding
-    assert body["visible"] is False
+    updates = dict(zip(panel.outputs, refresh(panel, "gone"), strict=True))
+    assert "gone" in updates[panel.finding]
+    assert updates[panel.body]["visible"] is False
 
 
 def test_a_run_that_is_at_work_is_followed_and_others_are_not(panel, root):
@@ -93,7 +94,7 @@ def test_a_run_that_is_at_work_is_followed_and_others_are_not(panel, root):
 
 def test_errors_begin_with_the_largest_losses(services, root):
     with gr.Blocks():
-        panel = build_errors_panel(services, gr.Dropdown([]))
+        panel = Mistakes(services, gr.Dropdown([]))
     assert NO_RUN in refresh(panel, None)[0]
     create_run(root, "waiting", {"dataset": "insects"})
     assert NOT_YET in refresh(panel, "waiting")[0]
@@ -105,20 +106,31 @@ def test_errors_begin_with_the_largest_losses(services, root):
 
 @pytest.fixture
 def press(services):
-    """``press(name, *values)``: what the handler of that name in the panel of errors returns."""
-    with gr.Blocks() as blocks:
-        build_errors_panel(services, gr.Dropdown([]))
+    """``press(name, *values)``: what the handler of that name in the panel of mistakes returns."""
+    with gr.Blocks():
+        panel = Mistakes(services, gr.Dropdown([]))
 
     def call(name: str, *values):
-        event = next(entry for entry in blocks.fns.values() if entry.name == name)
-        if event.inputs_as_dict:
-            names = ("errors-part", "errors-true", "errors-predicted")
-            chosen = dict(zip((None, *names), values, strict=True))
-            values = [{component: chosen[component.elem_id] for component in event.inputs}]
-        updates = event.fn(*values)
-        return [updates.get(output, gr.skip()) for output in event.outputs] if name != "train" else updates
+        if name == "show_pictures":
+            chosen = dict(zip((panel.run, *panel.chosen), (*values, None), strict=True))
+            updates = panel.lister(panel.choose_classes)(chosen, gr.EventData(None, {}))
+            return [updates.get(output, gr.skip()) for output in panel.pictures]
+        found = getattr(panel.corrections, name)(*values)
+        return [found[output] for output in panel.corrections.outputs] if isinstance(found, dict) else found
 
     return call
+
+
+def test_a_cell_of_the_matrix_lists_validation_pictures(services):
+    with gr.Blocks():
+        panel = Mistakes(services, gr.Dropdown([]))
+    values = dict.fromkeys([panel.run, *panel.chosen]) | {panel.run: "tiny", panel.part: "training"}
+    updates = panel.lister(_read_cell)(values, gr.EventData(None, {"cell": [0, 0]}))
+    assert [updates[each] for each in panel.chosen[:3]] == ["validation", 0, 0]
+    assert "validation pictures of ant recognised" in updates[panel.heading]
+    for wrong in ({}, {"cell": [0]}, {"cell": [0, -1]}, {"cell": [0, "1"]}, None, [1, 2]):
+        with pytest.raises(gr.Error, match="click again"):
+            panel.lister(_read_cell)(values, gr.EventData(None, wrong))
 
 
 def test_hard_training_pictures_are_listed_when_asked_for(press):
@@ -147,7 +159,7 @@ def test_damaged_training_pictures_leave_the_rest_as_it_is(press, panel, root):
     (root / "tiny" / "hard_examples.safetensors").write_bytes(b"no such file")
     _, heading, gallery, shown, *_ = press("show_pictures", "tiny", "training", ANY, ANY)
     assert "is damaged" in heading and gallery is None and shown == ()
-    assert refresh(panel, "tiny")[1]["visible"]
+    assert refresh(panel, "tiny")[panel.outputs.index(panel.body)]["visible"]
 
 
 @pytest.fixture
@@ -187,21 +199,21 @@ def test_corrections_are_those_of_the_run_that_is_shown_and_survive_a_reload(pre
     def corrections(name):
         """As a page that has just been opened shows them."""
         with gr.Blocks():
-            panel = build_errors_panel(services, gr.Dropdown([]))
+            panel = Mistakes(services, gr.Dropdown([]))
         values = dict(zip(panel.outputs, refresh(panel, name), strict=True))
         listed = next(c for c in panel.outputs if getattr(c, "elem_id", None) == "errors-corrections")
         return values[listed]
 
     assert "1 correction to tiny" in corrections("tiny") and corrections("right") == corrections(None) == ""
     assert "1 correction to tiny" in corrections("tiny")
-    with pytest.raises(gr.Error, match="no correction yet"):
+    with pytest.raises(UserError, match="no correction yet"):
         press("train", "right")
 
 
 def test_a_correction_that_was_trained_with_is_said_to_be(press, started, root):
     press("add_label", "tiny", ("training", 2), 0)
     press("train", "tiny")
-    with pytest.raises(gr.Error, match="have been trained with in tiny-corrected-1"):
+    with pytest.raises(UserError, match="have been trained with in tiny-corrected-1"):
         press("train", "tiny")
     listed, _ = press("add_exclusion", "tiny", ("training", 3))
     assert "2 corrections to tiny, 1 of them not trained with yet" in listed
@@ -221,7 +233,7 @@ def test_a_correction_that_was_trained_with_is_said_to_be(press, started, root):
 
 def test_a_run_that_kept_no_snapshots_says_so(services):
     with gr.Blocks():
-        panel = build_time_panel(services, gr.Dropdown([]))
+        panel = Through(services, gr.Dropdown([]))
     assert "no snapshots" in refresh(panel, "right")[0]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -23,11 +24,11 @@ from tests.unit.ui.widgets.test_html import EVIL, Reader
 from ui.services import Services
 from ui.train.results.downloads import FILES
 from ui.train.results.run_actions import ACTIONS
-from ui.train.results.runs import PAGE_SIZE, build_runs_panel, follow_change
+from ui.train.results.runs import PAGE_SIZE, Runs, _find, _pick, follow_change
 from ui.train.results.runs_table import HEADINGS, MAX_NOTE, comparison_html, describe_comparison, runs_html
+from ui.workbench import build_workbench
 
 ROW = RunRow("a", "finished", "shapes", "small_cnn", 49718, 0.995, 0.99, None, 19.8, 0, "")
-NOW = 1
 
 
 @pytest.fixture
@@ -39,18 +40,17 @@ def services(tmp_path) -> Services:
 
 @pytest.fixture
 def lists(services):
-    """The panel, and a function that calls one of its handlers by name."""
-    with gr.Blocks() as blocks:
-        panel = build_runs_panel(services, gr.Dropdown([]))
-
-    def call(name: str, *values):
-        return next(entry.fn for entry in blocks.fns.values() if entry.name == name)(*values)
-
-    return SimpleNamespace(panel=panel, call=call, outputs=[getattr(c, "elem_id", None) for c in panel.outputs])
+    """The panel."""
+    with gr.Blocks():
+        return Runs(services, gr.Dropdown([]), build_workbench(services))
 
 
-def show(lists, *values) -> dict:
-    return dict(zip(lists.outputs, refresh(lists.panel, *values), strict=True))
+def show(lists, run=None, compared=(), page=0, seen=None) -> dict:
+    """What a look at the runs sends, by the id of the component; the new version as ``seen``."""
+    values = dict(zip(lists.inputs, (run, page, seen, list(compared), "val_accuracy", None), strict=True))
+    updates = lists.look(values)
+    found = {getattr(part, "elem_id", None): updates.get(part, gr.skip()) for part in lists.outputs}
+    return found | {"seen": updates.get(lists.seen)}
 
 
 @pytest.fixture
@@ -74,7 +74,12 @@ def test_without_runs_the_panel_says_how_to_get_one(lists):
     shown = show(lists)
     assert "open a capsule" in shown["runs-table"]
     assert shown["runs-chosen"]["visible"] is False
-    assert refresh(lists.panel)[-1]["active"] is True
+    assert refresh(lists)[-1]["active"] is False
+
+
+def test_the_list_is_followed_while_a_training_goes_on(services, lists):
+    create_run(services.jobs.runs_root, "waiting", {})
+    assert refresh(lists)[-1]["active"] is True
 
 
 def test_two_hundred_runs_are_paged_and_all_can_be_compared(services, lists):
@@ -105,17 +110,16 @@ def test_a_waiting_run_shows_its_place_behind_runs_of_every_kind(services, lists
 
 def test_what_has_not_changed_is_not_sent_again(lists, finish):
     finish("a")
-    *first, version, _ = refresh(lists.panel, "a", ["a"])
-    *again, _, _ = refresh(lists.panel, "a", ["a"], 0, version)
-    skipped = gr.skip()
-    assert all(update == skipped for update in again)
-    assert not any(update == skipped for update in first[:6])
+    first = show(lists, "a", ["a"])
+    again = show(lists, "a", ["a"], 0, first["seen"])
+    assert all(again[part] == gr.skip() for part in ("runs-table", "runs-where", "runs-heading", "runs-compare"))
+    assert not any(first[part] == gr.skip() for part in ("runs-table", "runs-where", "runs-heading", "runs-compare"))
 
 
 def test_what_is_being_typed_stays_while_the_run_goes_on(services, lists, finish):
     path = finish("a")
     status = read_run(services.jobs.runs_root, "a").status
-    *_, version, _ = refresh(lists.panel, "a")
+    version = show(lists, "a")["seen"]
     write_json(path / "status.json", status | {"state": "stopped"})
     shown = show(lists, "a", [], 0, version)
     assert shown["runs-resume"]["interactive"] is True
@@ -129,7 +133,7 @@ def test_what_is_being_typed_stays_while_the_run_goes_on(services, lists, finish
 
 def test_runs_that_are_gone_are_no_longer_compared(lists, finish):
     finish("a")
-    *_, version, _ = refresh(lists.panel, "a", ["a"])
+    version = show(lists, "a", ["a"])["seen"]
     shown = show(lists, "gone", ["a", "gone"], 0, version)
     assert shown["runs-compare"]["value"] == ["a"]
     assert shown["runs-chosen"]["visible"] is False
@@ -139,37 +143,43 @@ def test_a_click_into_the_table_chooses_or_compares(lists, finish, monkeypatch):
     said = []
     for name in "abcdefg":
         finish(name)
-    chosen, compared = lists.call("pick", "a", ["a"], gr.EventData(None, {"choose": "b"}))
-    assert (chosen["value"], compared) == ("b", gr.skip())
-    _, compared = lists.call("pick", "a", ["a", "gone"], gr.EventData(None, {"compare": "b", "is_on": True}))
-    assert compared["value"] == ["a", "b"]
-    _, compared = lists.call("pick", "a", ["a", "b"], gr.EventData(None, {"compare": "a", "is_on": False}))
-    assert compared["value"] == ["b"]
+    names = list("abcdefg")
+    assert _find("b", names) == "b"
+    assert _pick(names, ["a", "gone"], {"compare": "b", "is_on": True}) == ["a", "b"]
+    assert _pick(names, ["a", "b"], {"compare": "a", "is_on": False}) == ["b"]
     monkeypatch.setattr(gr, "Warning", lambda message, title: said.append(message))
-    _, compared = lists.call("pick", "a", list("abcdef"), gr.EventData(None, {"compare": "g", "is_on": True}))
-    assert compared["value"] == list("abcdef") and "At most 6" in said[0]
+    assert _pick(names, list("abcdef"), {"compare": "g", "is_on": True}) == list("abcdef")
+    assert "At most 6" in said[0]
+    values = dict.fromkeys(lists.inputs) | {lists.run: "a"}
+    pick = lists.picker(lambda values: {lists.run: values[lists.run]})
+    assert pick(values, gr.EventData(None, {"choose": "b"})) == {lists.run: "b"}
     for event in ({"choose": "../a"}, {"compare": None}, {}, None, [1], "x"):
         with pytest.raises(gr.Error, match="no longer there"):
-            lists.call("pick", "a", [], gr.EventData(None, event))
+            pick(values, gr.EventData(None, event))
 
 
 def test_a_comparison_shows_curves_and_is_sent_once(lists, finish):
     finish("a"), finish("b")
-    chart, results, files, *_, seen = lists.call("show", ["a", "b", "gone"], "val_accuracy", None)
+    comparison = lists.comparison
+
+    def compare(names, seen):
+        return comparison.show(dict(zip(comparison.inputs, (names, "val_accuracy", seen), strict=True)))
+
+    chart, results, files, *_, seen = (compare(["a", "b", "gone"], None)[part] for part in comparison.outputs)
     assert chart["visible"] and len(chart["value"].data) == 2
     assert "Best validation accuracy: a, 50.0 %, as b." in results and files["visible"]
-    assert lists.call("show", ["a", "b", "gone"], "val_accuracy", seen) == gr.skip()
-    chart, results, files, *_ = lists.call("show", ["a"], "val_accuracy", seen)
+    assert compare(["a", "b", "gone"], seen) == {}
+    chart, results, files, *_ = [compare(["a"], seen)[part] for part in comparison.outputs]
     assert not chart["visible"] and not files["visible"] and "two to six runs" in results
 
 
 @pytest.mark.parametrize(
     ("change", "model", "compared"),
     [
-        (("a", None, NOW), DEFAULT_MODEL, ["run/b"]),
-        (("a", "c", NOW), "run/c", ["run/c@3", "run/b"]),
-        ((None, "new", NOW), "run/a", ["run/a@3", "run/b"]),
-        (("b", None, NOW), "run/a", ["run/a@3"]),
+        (("a", None), DEFAULT_MODEL, ["run/b"]),
+        (("a", "c"), "run/c", ["run/c@3", "run/b"]),
+        ((None, "new"), "run/a", ["run/a@3", "run/b"]),
+        (("b", None), "run/a", ["run/a@3"]),
     ],
 )
 def test_models_follow_their_run(services, change, model, compared):
@@ -177,44 +187,44 @@ def test_models_follow_their_run(services, change, model, compared):
     assert (first["value"], others["value"]) == (model, compared)
 
 
-def test_before_any_change_models_stay(services):
-    first, others = follow_change(services, None, "run/a", None)
-    assert "value" not in first and "value" not in others
-
-
-def test_renaming_follows_everywhere(services, lists, finish):
+def test_renaming_gives_both_names(services, lists, finish):
     finish("a"), finish("b")
-    run, compare, change = lists.call("give_name", "a", " best ", ["b", "a"])
-    assert (run["value"], compare["value"], change[:2]) == ("best", ["b", "best"], ("a", "best"))
-    assert lists.call("give_name", "best", "best", []) == gr.skip()
+    actions = lists.actions
+
+    def rename(old, new):
+        return actions.give_name({lists.run: old, actions._name: new})
+
+    assert rename("a", " best ") == ("a", "best")
+    assert rename("best", "best") is None
     for new in ("b", "../b", ""):
-        with pytest.raises(gr.Error):
-            lists.call("give_name", "best", new, [])
+        with pytest.raises(UserError):
+            rename("best", new)
     assert {run.name for run in services.jobs.list()} == {"best", "b"}
 
 
 def test_deleting_needs_an_answer_about_the_same_run(services, lists, finish):
     finish("a"), finish("b")
-    with pytest.raises(gr.Error, match="ask again"):
-        lists.call("act", "b", ("delete", "a"))
-    with pytest.raises(gr.Error, match="ask again"):
-        lists.call("act", "b", None)
+    question = lists.actions._question
+    for asked in (("delete", "a"), None):
+        with pytest.raises(UserError, match="ask again"):
+            question.act("b", asked)
     assert len(services.jobs.list()) == 2
-    _, _, run, change = lists.call("act", "a", ("delete", "a"))
-    assert (run["value"], change[:2]) == ("b", ("a", None))
-    _, _, run, _ = lists.call("act", "b", ("delete", "b"))
-    assert (run["value"], services.jobs.list()) == (None, [])
+    question.act("a", ("delete", "a"))
+    assert [run.name for run in services.jobs.list()] == ["b"]
 
 
 def test_each_state_has_the_action_that_fits_it():
     for state in STATES:
-        assert sum(state in action.states for action in ACTIONS.values()) == 1
+        assert sum(state in ACTIONS[kind].states for kind in ("kill", "delete")) == 1
+    assert ACTIONS["stop"].states == ACTIONS["kill"].states
 
 
 def test_the_question_says_what_is_lost(services, finish):
     path = finish("a")
     run = services.jobs.read("a")
     assert "all its work is lost" in ACTIONS["kill"].ask(run)
+    assert "for everybody" in ACTIONS["stop"].ask(run) and "is kept" in ACTIONS["stop"].ask(run)
+    assert "place in the queue" in ACTIONS["stop"].ask(replace(run, state="queued"))
     write_bytes(path / RESUME_FILE, b"x" * 10**6)
     assert "continues from the state saved last" in ACTIONS["kill"].ask(run)
     assert "run/a" in ACTIONS["delete"].ask(run) and "1.0 MB" in ACTIONS["delete"].ask(run)
@@ -228,22 +238,19 @@ def test_a_capsule_goes_out_and_comes_in(services, lists, finish, tmp_path):
     out = tmp_path / "a.zip"
     assert "without pictures" in FILES["capsule"].write(services, run, out, lambda done, total: None)
     request, silent = SimpleNamespace(session_hash="ann"), lambda *_, **__: None
-    chosen, change, said = lists.call("open_capsule", str(out), request, silent)
-    assert (chosen["value"], change[:2]) == ("a-1", (None, "a-1"))
-    assert "run/a-1" in said and services.jobs.read("a-1").result["test_accuracy"] == 0.25
+    name = lists.capsule.open(str(out), request, silent)
+    assert name == "a-1" and "run/a-1" in lists.capsule.describe(name)
+    assert services.jobs.read("a-1").result["test_accuracy"] == 0.25
 
 
-def test_a_bad_capsule_is_one_sentence_and_no_run(services, lists, tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(gr, "Warning", lambda message, **_: said.append(message))
+def test_a_bad_capsule_is_one_sentence_and_no_run(services, lists, tmp_path):
     request, silent = SimpleNamespace(session_hash="ann"), lambda *_, **__: None
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr(EVIL, "")
     (tmp_path / "text.zip").write_text("no zip")
-    for name in ("evil.zip", "text.zip"):
-        _, change, words = lists.call("open_capsule", str(tmp_path / name), request, silent)
-        assert (change, words) == (gr.skip(), "")
-    assert len(said) == 2 and all("<img" not in message for message in said)
+    for path in (str(tmp_path / "evil.zip"), str(tmp_path / "text.zip"), None):
+        with pytest.raises(UserError):
+            lists.capsule.open(path, request, silent)
     assert services.jobs.list() == []
 
 
@@ -279,7 +286,7 @@ def test_tables_keep_text_from_outside_as_text():
 
 def test_the_table_has_a_row_for_each_run():
     table = Reader(runs_html([ROW], {}, "a", ["a"]))
-    cells = ["a", "finished", "shapes", "small_cnn", "49,718", "99.0 %", "—", "20", "0"]
+    cells = ["a", "finished", "Drawn shapes", "Small CNN", "49,718", "99.0 %", "—", "20", "0"]
     assert table.texts == [*HEADINGS, *cells]
     assert ("aria-current", "true") in table.attributes and ("checked", None) in table.attributes
     assert ("aria-label", "Compare a") in table.attributes

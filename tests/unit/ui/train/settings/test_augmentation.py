@@ -52,3 +52,17 @@ def test_every_strength_is_put_into_words():
     assert len(notes) == len(TRANSFORMS) and sum("Off." in note for note in notes) == len(notes) - 1
     translate = notes[list(TRANSFORMS).index("translate")]
     assert "pixels in each direction" in translate and TRANSFORMS["translate"].explanation in translate
+
+
+def test_the_mode_moves_the_sliders(tmp_path):
+    services = Services(Lab(DEVICE, tmp_path / "data", tmp_path / "runs"), JobManager(tmp_path / "runs"))
+    with gr.Blocks():
+        data = build_data_panel(services)
+        panel = build_augment_panel(services, data)
+    fields = panel.fields | data.fields
+    values = {field: field.value for field in fields.values()} | {fields["augment.noise"]: 0.5}
+    wanted = suited_strengths("fashion_mnist").to_dict()
+    moved = panel.fit(values | {fields["augment"]: "suited"})
+    assert {name: moved.get(fields[f"augment.{name}"], 0) for name in TRANSFORMS} == wanted
+    assert panel.fit(values | {fields["augment"]: "own"}) == {}
+    assert panel.fit(values) == {fields["augment.noise"]: 0}

@@ -1,6 +1,7 @@
 """The settings of the Train tab stand for a configuration, and every one of them counts."""
 
 from dataclasses import fields
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from analysis.errors import UserError
 from lab.jobs import JobManager
 from lab.session import Lab
+from models.runs.run import PLACES
 from models.training.config import TrainingConfig
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS
@@ -183,12 +185,52 @@ def test_another_optimiser_brings_a_rate_of_its_scale(page):
 
 
 def test_a_loss_without_probabilities_takes_no_smoothing(page, values):
-    handlers = find_handler(page, "loss", "change")
+    handlers = find_handler(page, "loss", "input")
     (handler,) = [fn for fn in handlers if fn.outputs == [page[0].fields["label_smoothing"]]]
     for name, loss in LOSSES.items():
         update = handler.fn(name)
         assert update["interactive"] is loss.allows_smoothing
-        page[0].read(values | {"loss": name, "label_smoothing": update["value"]})
+        page[0].read(values | {"loss": name, "label_smoothing": update.get("value", 0.1)})
+
+
+def test_a_form_is_filled_with_all_that_depends_on_it(page):
+    form, _, services = page
+    settings = {"dataset": "own", "own_source": "boxes", "loss": "svm", "architecture": "mlp"}
+    values = {part: getattr(part, "value", None) for part in form.inputs}
+    with services.act(SimpleNamespace(session_hash="ann"), lambda *_, **__: None) as action:
+        updates = form.fill(settings, values, action)
+    assert updates.keys() <= set(form.outputs)
+    assert {key: updates[form.fields[key]]["value"] for key in settings} == settings
+    assert updates[form.fields["label_smoothing"]] == gr.update(interactive=False, value=0.0)
+    for switch in form.switches:
+        for group, shown_with in switch.groups.items():
+            if switch.control in [form.fields[key] for key in settings]:
+                chosen = updates[switch.control]["value"]
+                assert updates[group]["visible"] is (chosen in shown_with)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {key: value for key, value in OTHER_VALUES.items() if key != "label_smoothing"},
+        {"dataset": "shapes", "position": "left", "num_images": 3000, "image_size": 48, "train_limit": 70},
+        {"architecture": "vgg", "image_size": 32, "augment": "suited", "label_noise": 0.25},
+        {"small_cnn.channels": "8, 16", "small_cnn.dropout": 0.5, "augment": "own", "augment.noise": 0.5},
+    ],
+)
+def test_the_settings_of_a_run_come_back_into_the_form(form, values, changed):
+    config, _ = form.read(values | changed)
+    written = form.write(config, [])
+    assert written.keys() <= set(form.fields)
+    again, _ = form.read(values | written | {key: changed[key] for key in PLACES if key in changed})
+    assert again == config
+
+
+def test_a_folder_of_own_pictures_is_found_again(form, values):
+    config = TrainingConfig(dataset="/data/skies")
+    assert form.write(config, ["skies"])["folder"] == "skies"
+    assert "folder" not in form.write(config, [])
 
 
 def test_shapes_are_no_upload(form, values):

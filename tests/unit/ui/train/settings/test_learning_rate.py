@@ -35,7 +35,7 @@ def find(services):
         rate = gr.Number(0.1)
         build_rate_panel(services, {"learning_rate": rate}, lambda values: TrainingConfig(device=DEVICE))
     (handler,) = [fn.fn for fn in blocks.fns.values() if fn.name == "test"]
-    return lambda progress=lambda *_, **__: None: handler(ANN, progress, 0.1)
+    return lambda progress=lambda *_, **__: None: handler({rate: 0.1}, ANN, progress)
 
 
 @pytest.fixture

@@ -90,14 +90,14 @@ def test_the_table_has_every_layer_and_the_sums():
 
 
 def test_a_pretrained_network_is_summed_up_at_its_own_size_unless_another_is_chosen(built):
-    blocks, (data, _, network) = built
-    shown = next(entry for entry in blocks.fns.values() if entry.fn is network.on_open["fn"])
+    _, (data, _, network) = built
     fields = network.fields | data.fields
     values = {name: field.value for name, field in fields.items()} | {"architecture": "transfer"}
     values |= {"dataset": "shapes", "transfer.backbone": "mobilenet_v3_small"}
 
     def show(**changed) -> str:
-        return shown.fn(*(values | changed).values(), True)
+        chosen = {fields[key]: value for key, value in (values | changed).items()}
+        return network.look.show(chosen, None)[network.look.outputs[0]]
 
     assert "colour picture of 224 × 224 pixels in 6 classes" in show()
     assert "picture of 64 × 64" in show(image_size=64)
