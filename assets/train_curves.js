@@ -19,7 +19,7 @@ const say = (chart, value) => {
 // Round numbers between two, about `count` of them.
 const divide = (low, high, count) => {
     const raw = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(raw));
-    const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.99);
+    const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.7);
     const ticks = [];
     for (let tick = Math.ceil(low / step - 1e-9); tick * step <= high + step * 1e-9; tick += 1) {
         ticks.push(+(tick * step).toPrecision(12));

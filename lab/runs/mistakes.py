@@ -259,13 +259,13 @@ def _read_validation(run: Run) -> tuple[Examples, Tensor]:
 
 
 def _read_settings(run: Run) -> dict:
-    """All settings, also those that an older version did not name, without corrections and folders."""
-    settings = {
-        **run.config,
-        "dataset": Path(str(run.config.get("dataset"))).name,
-        "corrections": {},
-        "data_root": "",
-    }
+    """All settings, also those that an older version did not name, without corrections and without the place.
+
+    What is trained on another machine, as a run from a capsule is, may well be the same training.
+    """
+    elsewhere = {"data_root": "", "device": "auto", "trackers": [], "compile": False}
+    dataset = Path(str(run.config.get("dataset"))).name
+    settings = {**run.config, **elsewhere, "dataset": dataset, "corrections": {}}
     try:
         return TrainingConfig.from_dict(settings).to_dict()
     except UserError:

@@ -27,9 +27,9 @@ def name_setting(key: str) -> str:
 
 
 def name_value(key: str, value: str) -> str:
-    """The value of a setting in words."""
+    """The value of a setting in words; 0 and 0.0 are the same."""
     namers = {"dataset": name_data, "architecture": name_network}
-    return namers[key](value) if key in namers else value
+    return namers[key](value) if key in namers else value.removesuffix(".0")
 
 
 def describe_settings(run: Run) -> str:

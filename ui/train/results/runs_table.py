@@ -104,10 +104,9 @@ def comparison_html(comparison: Comparison) -> Markup:
     ]
     headings = ("run", "state", "best validation", "last validation", "test", "parameters", "seconds", "seed")
     parts = [sentence_html(describe_comparison(comparison)), table_html(headings, results)]
-    if comparison.settings:
-        settings = [
-            (name_setting(key), *(name_value(key, value) for value in values)) for key, values in comparison.settings
-        ]
+    named = [(key, [name_value(key, value) for value in values]) for key, values in comparison.settings]
+    settings = [(name_setting(key), *values) for key, values in named if len(set(values)) > 1]
+    if settings:
         parts.append(table_html(("setting that differs", *(row.name for row in rows)), settings))
     else:
         parts.append(note_html("All settings are the same."))

@@ -120,12 +120,14 @@ def test_a_correction_was_trained_with_where_a_run_of_the_same_settings_was_told
     first = make_training(tmp_path, "first", seed=1)
     again = make_training(tmp_path, "again", seed=1, corrections={5: 1}, data_root=str(tmp_path))
     later = make_training(tmp_path, "later", seed=1, corrections={5: 1, 6: None})
+    elsewhere = make_training(tmp_path, "elsewhere", seed=1, corrections={8: 1}, device="cpu", compile=True)
     make_training(tmp_path, "other_label", seed=1, corrections={7: 1})
     make_training(tmp_path, "other_seed", seed=2, corrections={7: 2})
     make_training(tmp_path, "failed", "failed", seed=1, corrections={7: 2})
-    names = ("failed", "other_seed", "other_label", "later", "again", "first")
-    trail = [relabel(5, 1), relabel(6, None), relabel(7, 2)]
-    assert find_trained(first, trail, [read_run(tmp_path, name) for name in names]) == {5: again, 6: later}
+    names = ("failed", "other_seed", "other_label", "later", "again", "elsewhere", "first")
+    trail = [relabel(5, 1), relabel(6, None), relabel(7, 2), relabel(8, 1)]
+    found = find_trained(first, trail, [read_run(tmp_path, name) for name in names])
+    assert found == {5: again, 6: later, 8: elsewhere}
 
 
 def test_a_run_of_an_older_version_has_the_same_settings(tmp_path):
