@@ -75,21 +75,3 @@ class Tab:
     triggers: Sequence[tuple[Block, str]] = ()
     timers: Sequence[gr.Timer] = ()
     linked: dict[str, tuple[Component, Callable[[str], object]]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What a tab needs to know of one of its parts, only one of which is on the screen.
-
-    Attributes:
-        refresh: Values of ``inputs`` by component -> those of ``outputs``, when the part is opened or another run is
-            chosen; never raises.
-        inputs: Of ``refresh``.
-        outputs: Of ``refresh``, the timers among them.
-        timers: They follow what is shown, and are to be ended when the part is left.
-    """
-
-    refresh: Callable[[Values], Values]
-    inputs: Sequence[Block]
-    outputs: Sequence[Block]
-    timers: Sequence[gr.Timer]

@@ -158,11 +158,6 @@ def row_html(cells: Iterable[object], attributes: Markup = Markup("")) -> Markup
     return Markup("<tr{}>{}</tr>").format(attributes, row)
 
 
-def build_signal() -> gr.Textbox:
-    """A text that nobody sees, for its ``change``; that of a gr.State is not heard when set outside the queue."""
-    return gr.Textbox(visible="hidden")
-
-
 def explain_this(text: str) -> None:
     """The closed panel that says what one is looking at."""
     with gr.Accordion("What am I looking at?", open=False):

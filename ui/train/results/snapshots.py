@@ -30,6 +30,8 @@ from ui.widgets.html import empty_html, explain_this
 from ui.widgets.thumbnails import build_thumbnails, write_thumbnails
 
 WATCH_SECONDS = 5.0
+REDRAW_SECONDS = 20.0
+"""How often who is at the end of a training that goes on is shown its latest moment."""
 PLAY_SECONDS = 0.7
 MAX_EVALUATED = 1000
 """Examples that a snapshot is tested on."""
@@ -168,7 +170,7 @@ class Through(Panel):
             self.number: chosen[0],
             self.asker: f"{len(steps)} {time.monotonic()}",
             self.timer: gr.update(active=follows),
-            self.seen: version,
+            self.seen: (*version, len(steps), time.monotonic()),
         }
 
     def follow(self, values: Values) -> Values | Update:
@@ -178,19 +180,21 @@ class Through(Panel):
             current = self.services.jobs.read(values[self.run] or "")
         except UserError:  # refresh says what is wrong, and stops the timer
             return self.refresh(values)
-        version = _find_version(current)
-        if version == seen:
-            return gr.skip()
+        version, moment = _find_version(current), values[self.slider]
         if seen is None or seen[:2] != version[:2] or not seen[2]:
             return self.refresh(values)
-        follows = gr.update(active=current.state in UNFINISHED)
-        updates: Values = {self.timer: follows, self.seen: version}
-        updates[self.slider] = grown = gr.update(maximum=max(version[2], 2))
-        if values[self.slider] >= seen[2] and version[2] > seen[2]:
-            grown["value"] = version[2]
-            updates |= self.draw(values | {self.slider: version[2]})
-            updates[self.asker] = f"{version[2]} {time.monotonic()}"
-        return updates
+        count, follows = version[2], current.state in UNFINISHED
+        *_, shown, shown_at = seen
+        grown = gr.update(maximum=max(count, 2))
+        updates: Values = {self.timer: gr.update(active=follows), self.slider: grown}
+        is_due = not follows or time.monotonic() - shown_at > REDRAW_SECONDS
+        if moment >= shown and count > shown and is_due:
+            grown["value"] = shown = count
+            updates |= {**self.draw(values | {self.slider: count}), self.asker: f"{count} {time.monotonic()}"}
+            shown_at = time.monotonic()
+        elif version == seen[:4]:
+            return gr.skip()
+        return updates | {self.seen: (*version, shown, shown_at)}
 
     def find(self, name: str | None, moment: float) -> tuple[Run, list[int], int]:
         """The run, its steps, and the one that the slider is at."""

@@ -309,3 +309,29 @@ def test_what_a_network_does_not_have_is_not_drawn():
     scales = SimpleNamespace(filters=0.0, maps=0.0, is_signed=False, saliency=0.0)
     assert "cannot be drawn" in draw_filters(nothing, scales)
     assert "no feature maps" in draw_maps(nothing, scales)
+
+
+def test_the_slider_grows_with_a_training_and_its_end_is_drawn_now_and_then(services, root, monkeypatch):
+    with gr.Blocks():
+        panel = Through(services, gr.Dropdown([]))
+    path = root / "tiny"
+    write_json(path / "status.json", {"state": "running", "kind": "training", "submitted": 1})
+    record_process(path, os.getpid())
+    values = {part: getattr(part, "value", None) for part in panel.inputs} | {panel.run: "tiny", panel.slider: 1}
+
+    def look(at: float, **now) -> dict:
+        monkeypatch.setattr("ui.train.results.snapshots.time.monotonic", lambda: at)
+        found = panel.follow(values | now)
+        return {} if found == gr.skip() else found
+
+    values |= {part: update for part, update in look(0).items() if part is panel.seen}
+    assert values[panel.seen][2:] == (1, True, 1, 0) and look(5) == {}
+    first = path / "snapshots" / "0000000.safetensors"
+    shutil.copy(first, path / "snapshots" / "0000001.safetensors")
+    grown = look(5)
+    assert grown[panel.slider] == gr.update(maximum=2) and panel.looked_at not in grown
+    values[panel.seen] = grown[panel.seen]
+    assert look(6) == {}
+    assert look(30)[panel.slider] == gr.update(maximum=2, value=2) and panel.looked_at in look(30)
+    write_json(path / "status.json", {"state": "finished", "kind": "training", "submitted": 1})
+    assert panel.looked_at in look(6) and look(6)[panel.timer]["active"] is False
