@@ -1,6 +1,6 @@
 // The curves of a training. The value is JSON: a whole run, {run, charts: {name: chart}}, or what is new of the one
-// that is shown, {run, more: {name: [series]}}. A chart is {x, y, percent, log, zero, series}, and a series
-// {name, color, dash, fill, x: [numbers], y: [numbers]}; of one that is known already, only what is new.
+// that is shown, {run, more: {name: chart}}. A chart is {x, y, percent, log, zero, series}, and a series
+// {name, color, dash, fill, x: [numbers], y: [numbers]}; of what is known already, only what is new.
 const MAIN = ["loss", "accuracy"];
 const HEIGHT = 250, LEFT = 54, RIGHT = 12, TOP = 8, BOTTOM = 40;
 const [main, more] = element.querySelectorAll(".curves");
@@ -111,13 +111,14 @@ const lay = () => {
 };
 const drawAll = () => { for (const name of Object.keys(charts)) draw(name); };
 const extend = (name, added) => {
-    let isNew = false;
-    for (const series of added) {
-        const known = charts[name].series.find((each) => each.name === series.name);
+    const chart = charts[name];
+    if (!chart.series.length) { charts[name] = added; return true; }
+    for (const series of added.series) {
+        const known = chart.series.find((each) => each.name === series.name);
         if (known) { known.x.push(...series.x); known.y.push(...series.y); }
-        else { charts[name].series.push(series); isNew = isNew || charts[name].series.length === 1; }
+        else chart.series.push(series);
     }
-    return isNew;
+    return false;
 };
 const take = () => {
     const said = JSON.parse(props.value || "{}");

@@ -135,7 +135,7 @@ class _Train:
         panels = self.panels.values()
         inputs: set[Any] = {self.run, self.part, *(part for panel in panels for part in panel.inputs)}
         outputs: list[Block] = [
-            *(self.run, self.line, *self.buttons.values(), *self.question.outputs),
+            *(self.run, self.line, self.change, *self.buttons.values(), *self.question.outputs),
             *(part for panel in panels for part in panel.outputs),
         ]
         outputs = list(dict.fromkeys(outputs))
@@ -181,7 +181,9 @@ class _Train:
         except UserError:
             current = None
         line = Markup("<p>{}</p>").format(describe_settings(current)) if current else ""
-        return {self.line: line, **self.question.withdraw()}
+        buttons = (self.change, *self.buttons.values())
+        usable: Values = {button: gr.update(interactive=current is not None) for button in buttons}
+        return {self.line: line, **usable, **self.question.withdraw()}
 
     def fold(self, is_open: bool = False) -> Values:
         """The settings folded away, or there."""

@@ -157,11 +157,14 @@ def write_charts(run: Run, steps: float | None, ends: Ends | None) -> tuple[str,
     )  # what was done has been taken back, and is done again
     if ends is None or is_less:
         return _to_json({"run": run.name, "charts": charts}), reach
-    more = {}
+    more: dict[str, dict] = {}
     for name, chart in charts.items():
+        if chart["series"] and not known[name]:
+            more[name] = chart
+            continue
         grown = [_cut(line, known[name].get(line["name"])) for line in chart["series"]]
         if any(line["x"] for line in grown):
-            more[name] = [line for line in grown if line["x"]]
+            more[name] = {"series": [line for line in grown if line["x"]]}
     return _to_json({"run": run.name, "more": more}), reach
 
 

@@ -125,10 +125,13 @@ def test_only_what_is_new_is_sent(services, panel):
     with (path / "metrics.jsonl").open("ab") as file:
         file.write(json.dumps(EPOCH).encode() + b"\n")
     second = shown(panel, "a", first["seen"])
-    training, validation = second["charts"]["more"]["loss"]
+    training, validation = second["charts"]["more"]["loss"]["series"]
     assert training == {"name": "training", "x": [1.0], "y": [1.5]}
     assert validation["color"] and validation["x"] == [1.0]  # a new line, with its looks
     assert shown(panel, "a", second["seen"]) == {}
+    write_run(services, metrics=[STEP, EPOCH, LAYERS], state="finished", result=RESULT)
+    weights = shown(panel, "a", second["seen"])["charts"]["more"]["weights"]
+    assert weights["y"] == "norm of the weights" and weights["log"]  # a new chart
     write_run(services, metrics=[STEP, EPOCH], state="failed", message="The disk is full.")
     third = shown(panel, "a", second["seen"])
     assert "The disk is full." in third["status"] and "charts" not in third
