@@ -26,7 +26,8 @@ from models.runs.submit import create_run, next_name
 from models.runs.worker import PRELOADED, PROJECT_ROOT, Launcher
 from models.settings import check_choice
 from models.terminal import printable_output
-from models.training.run import TrainingConfig, check_here
+from models.training.config import TrainingConfig
+from models.training.run import check_here
 
 MAX_WAITING = 8
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin while they wait would slow down the page

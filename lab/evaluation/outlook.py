@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from models.data.division import HELD_OUT
 from PIL import Image
 
 from analysis.consistency.design import Settings
@@ -19,7 +20,6 @@ from lab.session import Lab
 from models.cache import LoadedModel
 from models.data import cifar10, digits, fashion_mnist
 from models.data.datasets import DATASETS, find_spec
-from models.data.division import HELD_OUT
 from models.data.labelled import EvaluationData, map_labels, open_evaluation_data
 from models.data.shapes import SHAPES, ShapesConfig
 from models.registry import RUN_PREFIX

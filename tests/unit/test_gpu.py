@@ -16,11 +16,12 @@ from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 from models.training import loop
 from models.training import setup as training_setup
+from models.training.config import TrainingConfig
 from models.training.cuda_graphs import record_passes
 from models.training.metrics import RunningSums
 from models.training.precision import choose_precision
 from models.training.resume import read_resume_point
-from models.training.run import TrainingConfig, load_data, resume, train
+from models.training.run import load_data, resume, train
 from models.training.setup import prepared
 from models.training.steps import train_step
 from tests.unit.models.training.test_resuming import break_off, saved_always, without_times  # noqa: F401 (a fixture)

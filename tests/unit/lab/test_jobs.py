@@ -26,7 +26,7 @@ from models.runs.job import Job
 from models.runs.process import find_process
 from models.runs.run import UNFINISHED, read_run
 from models.runs.submit import create_run
-from models.training.run import TrainingConfig
+from models.training.config import TrainingConfig
 from tests.device import DEVICE
 
 PATIENCE = 60
@@ -86,7 +86,7 @@ def is_training(manager: JobManager, name: str) -> bool:
 def test_a_training_outlives_its_manager_and_obeys_another(manager):
     script = (
         "import json, sys; from lab.jobs import JobManager; "
-        "from models.training.run import TrainingConfig; "
+        "from models.training.config import TrainingConfig; "
         "config = TrainingConfig.from_dict(json.loads(sys.argv[2])); "
         "print(JobManager(sys.argv[1]).start(config))"
     )

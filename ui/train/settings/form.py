@@ -11,7 +11,7 @@ from analysis.errors import UserError
 from models.data.augment.augment import AugmentConfig
 from models.data.datasets import DATASETS
 from models.devices import DEVICES, resolve_device
-from models.runs.run import PLACES
+from models.runs.submit import PLACES
 from models.training.config import TrainingConfig
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS

@@ -19,7 +19,8 @@ from models.registry import Registry
 from models.runs.run import read_run
 from models.runs.submit import create_run
 from models.runs.writer import RunWriter
-from models.training.run import TrainingConfig, train
+from models.training.config import TrainingConfig
+from models.training.run import train
 from tests.device import DEVICE
 
 ARMS = ("as_is", "circular_aps", "circular_aps_gap")

@@ -12,7 +12,7 @@ from lab.evaluation.outlook import SETS, START_SECONDS, find_known_data, look_ah
 from lab.session import Lab
 from models.data.datasets import DATASETS, load_dataset
 from models.data.shapes import ShapesConfig
-from models.runs.run import create_run
+from models.runs.submit import create_run
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 

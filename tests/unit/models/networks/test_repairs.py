@@ -11,7 +11,7 @@ from models.networks.repairs import ARMS, CHANGES, find_arm, list_arms
 from models.networks.resnet import ResNetConfig
 from models.networks.small_cnn import SmallCNNConfig
 from models.networks.table import ARCHITECTURES
-from models.training.run import TrainingConfig
+from models.training.config import TrainingConfig
 from models.training.warm_start import adopt_weights
 
 STARTS = {

@@ -24,7 +24,8 @@ from models.runs.files import append_line, write_bytes, write_json
 from models.runs.run import list_runs, read_run
 from models.training import capsule, capsule_zip
 from models.training.capsule import MEMBERS, pack_capsule, unpack_capsule
-from models.training.run import TrainingConfig, train
+from models.training.config import TrainingConfig
+from models.training.run import train
 from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[4]

@@ -20,9 +20,10 @@ from models.training import loop, recorder
 from models.training import setup as training_setup
 from models.training.acceleration import accelerated
 from models.training.batches import Feed
+from models.training.config import TrainingConfig
 from models.training.recorder import BEST
 from models.training.resume import RESUME_FILE
-from models.training.run import TrainingConfig, load_data, resume, train
+from models.training.run import load_data, resume, train
 from tests.device import DEVICE
 from tests.unit.models.training.test_resuming import Killed
 

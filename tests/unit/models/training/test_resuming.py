@@ -25,8 +25,9 @@ from models.runs.run import read_run
 from models.runs.submit import create_run
 from models.runs.writer import RunWriter
 from models.training import loop, recorder
+from models.training.config import TrainingConfig
 from models.training.resume import RESUME_FILE, read_resume_point, save_resume_point
-from models.training.run import TrainingConfig, resume, train
+from models.training.run import resume, train
 from tests.device import DEVICE
 
 ROOT = Path(__file__).parents[4]

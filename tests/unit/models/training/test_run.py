@@ -26,9 +26,10 @@ from models.runs.run import read_run, request_stop
 from models.runs.submit import create_run
 from models.training import loop
 from models.training import run as training
+from models.training.config import TrainingConfig
 from models.training.foreign_runs import plan_again
 from models.training.optimization import OPTIMIZERS, one_cycle
-from models.training.run import TrainingConfig, resume, train
+from models.training.run import resume, train
 from tests.device import DEVICE
 
 TINY = {

@@ -9,7 +9,7 @@ import pytest
 from analysis.errors import UserError
 from lab.jobs import JobManager
 from lab.session import Lab
-from models.runs.run import PLACES
+from models.runs.submit import PLACES
 from models.training.config import TrainingConfig
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS
