@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from models.data.division import HELD_OUT
 from PIL import Image
 
 from analysis.consistency.design import Settings
@@ -19,7 +18,7 @@ from lab.evaluation.run import choose_settings
 from lab.session import Lab
 from models.cache import LoadedModel
 from models.data import cifar10, digits, fashion_mnist
-from models.data.datasets import DATASETS, find_spec
+from models.data.datasets import DATASETS, HELD_OUT, find_spec
 from models.data.labelled import EvaluationData, map_labels, open_evaluation_data
 from models.data.shapes import SHAPES, ShapesConfig
 from models.registry import RUN_PREFIX
