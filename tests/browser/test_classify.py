@@ -194,7 +194,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, visit):
     expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
     for title, result in (
         ("Shift", "#shift-stage .bars"),
-        ("Explain", "#explain-view .triple"),
+        ("Explain", "#explain-view .evidence"),
         ("Train", "#train-status"),
     ):
         page.get_by_role("tab", name=title, exact=True).click()

@@ -20,6 +20,14 @@ def page(tmp_path_factory) -> gr.Blocks:
     return built
 
 
+def test_values_that_are_set_by_code_start_no_handler_and_none_follows_another(page):
+    """So that no choice sets off another one: only what happens in the browser alone may hear of changes."""
+    heard = {"change", "then", "success"}
+    asking = [fn for fn in page.fns.values() if fn.fn is not None]
+    late = [fn.name for fn in asking if any(event in heard for _, event in fn.targets)]
+    assert late == []
+
+
 def call(page: gr.Blocks, name: str, **chosen: object):
     """Calls a handler with values by elem_id, those of all others as they are first; returns what it gives."""
     entry = next(e for e in page.fns.values() if e.name == name and e.api_visibility == "private")

@@ -119,14 +119,6 @@ def test_the_settings_are_folded_away_once_when_there_are_runs(built):
     assert made.opened not in tab.show(values, SimpleNamespace(source=made.run, session="ann"))
 
 
-def test_no_listener_hears_what_is_set_by_code_and_none_follows_another(built):
-    blocks = built[0]
-    fns = [fn for fn in blocks.fns.values() if fn.targets]
-    assert not [fn for fn in fns if any(event == "change" for _, event in fn.targets)]
-    chained = [fn for fn in fns if any(event in ("then", "success") for _, event in fn.targets)]
-    assert not [fn for fn in chained if fn.fn is not None and not fn.js]  # those in the browser ask for nothing
-
-
 def test_nothing_is_deleted_without_a_question(built):
     names = {getattr(part, "elem_id", None) for part in built[0].blocks.values()}
     assert "runs-delete" in names and "train-delete" not in names
