@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ from lab.session import Lab
 
 MAX_FILES = 200
 """Files for download kept at a time; gradio copies each one as soon as it is handed over."""
+
+
+BAR_SECONDS = 0.2
+"""A bar that is told more often only keeps the browser busy."""
 
 
 class Bar(Protocol):
@@ -47,9 +52,14 @@ class Action:
     def report(self, what: str) -> Progress:
         """A progress callback that moves the bar, with these words, and raises ``Cancelled`` once that is asked."""
 
+        told = -BAR_SECONDS
+
         def report(done: int, total: int) -> None:
+            nonlocal told
             self.check()
-            self.progress((done, total), desc=what)
+            if time.monotonic() - told > BAR_SECONDS:
+                told = time.monotonic()
+                self.progress((done, total), desc=what)
 
         return report
 
