@@ -13,6 +13,7 @@ from gradio.components import Component
 from analysis.errors import Cancelled
 from models.problems import MAYBE_PROBLEMS
 from models.registry import DEFAULT_MODEL
+from models.settings import check_choice
 from ui.address import list_readers, read_query, write_query
 from ui.services import Action, Services, Superseded
 from ui.widgets.errors import describe_error, inform, warn
@@ -96,7 +97,7 @@ class Dispatcher:
             """Shows the tab on the screen as it is now; what was chosen itself the browser knows already."""
             if not values[self.is_ready]:
                 return gr.skip()
-            name = self.names.get(source) or values[self.opened]
+            name = self.names.get(source) or check_choice("tab", values[self.opened], self.views)
             view = self.views[name]
 
             def act(action: Action) -> Values:

@@ -69,6 +69,7 @@ KINDS: dict[type[gr.components.Component], tuple[Callable[[object], bool], str]]
     gr.Radio: (_is_choice, "a choice"),
     gr.Textbox: (lambda value: value is None or isinstance(value, str), "a text"),
     gr.Button: (lambda value: value is None or isinstance(value, str), "a text"),
+    gr.HTML: (lambda value: value is None or isinstance(value, str), "a text"),
     gr.File: (
         lambda value: value is None or _is_file(value) or (isinstance(value, list) and all(map(_is_file, value))),
         "an uploaded file",

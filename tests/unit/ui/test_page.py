@@ -4,6 +4,7 @@ import gradio as gr
 import pytest
 from gradio.context import LocalContext
 
+from analysis.errors import UserError
 from lab.jobs import JobManager
 from lab.session import Lab
 from tests.device import DEVICE
@@ -58,6 +59,11 @@ def test_cancel_reaches_a_picture_that_is_being_opened(page, name, tab, monkeypa
         monkeypatch.setattr(f"{module}.inform", told.append)
     call(page, name, opened_tab=tab)
     assert told == ["Cancelled."]
+
+
+def test_a_tab_that_is_none_is_refused(page):
+    with pytest.raises(UserError, match="tab must be one of"):
+        call(page, "show_anew", opened_tab="nothing")
 
 
 def test_what_is_on_the_screen_is_shown_anew_and_nothing_else(page):
