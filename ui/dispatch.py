@@ -107,10 +107,13 @@ class Dispatcher:
                 else:
                     is_wanted = (self.bench.image if source is self.bench.sample else source) in view.looks_at
                 shown = self._show(name, values, action) if is_wanted else {}
-                return preview | self._enter(name, values) | shown
+                return preview | entered | shown
 
+            entered = self._write_place(name, values)
+            if source in self.names:
+                entered |= self._stop_timers(name)
             seen: Values = {self.seen[name]: self._find_subject(name, values)}
-            return self._run(name, act, source, request, progress, self._enter(name, values), seen)
+            return self._run(name, act, source, request, progress, entered, seen)
 
         return show_anew
 
@@ -139,7 +142,7 @@ class Dispatcher:
         restored[bench.card] = describe_model(self.services.lab.registry.get(now[bench.model]))
         if "tab" in wanted:
             restored[self.tabs] = gr.update(selected=name)
-        restored |= self._enter(name, now) | {self.is_ready: "yes"}
+        restored |= self._write_place(name, now) | {self.is_ready: "yes"}
 
         def act(action: Action) -> Values:
             shown, kept = self._show(name, now, action), _read_values(restored)
@@ -195,14 +198,14 @@ class Dispatcher:
             warn(message)
             return otherwise | seen | self.views[name].clear(message)
 
-    def _enter(self, name: str, values: Values) -> Values:
-        """What goes with being in a tab: its name, the address, and no timer of another one."""
+    def _write_place(self, name: str, values: Values) -> Values:
+        """What goes with being in a tab: its name, and the address."""
+        return {self.opened: name, self.address: self._write_query(name, values)}
+
+    def _stop_timers(self, name: str) -> Values:
+        """No timer runs but those of a tab; each update of properties costs gradio 5 ms, so only where one leaves."""
         timers = (timer for other, view in self.views.items() if other != name for timer in view.timers)
-        return {
-            self.opened: name,
-            self.address: self._write_query(name, values),
-            **{timer: gr.update(active=False) for timer in timers},
-        }
+        return {timer: gr.update(active=False) for timer in timers}
 
     def _show(self, name: str, values: Values, action: Action) -> Values:
         """The tab as it is now; remembers what is shown of it."""

@@ -18,6 +18,7 @@ DRAWERS = {
     "check": ("#check-start", "#check-result .finding"),
 }
 """Drawer of the tab -> what starts it, and what appears then."""
+SOME_FRAMES = "async () => { for (let i = 0; i < 5; i += 1) await new Promise(requestAnimationFrame); }"
 
 
 def open_small(visit, sample: str = "sneaker", rest: str = "dx=3&dy=0") -> Page:
@@ -29,8 +30,10 @@ def open_small(visit, sample: str = "sneaker", rest: str = "dx=3&dy=0") -> Page:
 
 
 def open_drawer(page: Page, name: str) -> None:
-    """Opens a drawer below the stage."""
+    """Opens a drawer below the stage, and waits until gradio has given its controls the values they begin with."""
     page.locator(f"#shift-{name} > button, #shift-{name} .label-wrap").first.click()
+    expect(page.locator(DRAWERS[name][0])).to_be_visible()
+    page.evaluate(SOME_FRAMES)
 
 
 def choose_sample(page: Page, name: str) -> None:

@@ -31,7 +31,9 @@ from ui.workbench import Workbench
 
 WIDEST = 56
 """A quarter of the usual 224 pixels; the sliders follow the model."""
-UPDATE_SECONDS = 0.25
+FIRST_LOOK, LONGEST_WAIT = 0.3, 2.0
+"""Seconds. A growing map is shown after the first, then each time as many have gone by again, never waiting longer
+than the second: a grid has four times the cells of the one before it, and showing it takes time from computing it."""
 EXAMPLES = {
     "3 px right, black border": (3, 0, "zero"),
     "1 px down, edge stretched": (0, 1, "replicate"),
@@ -175,11 +177,12 @@ class _Shift:
                 twin=self.is_twin(values),
                 progress=action.report("Moving the picture"),
             )
-            shown_at = 0.0
+            began, due = time.monotonic(), FIRST_LOOK
             for part in parts:
-                if part.map.is_complete or time.monotonic() - shown_at > UPDATE_SECONDS:
+                elapsed = time.monotonic() - began
+                if part.map.is_complete or elapsed > due:
                     yield write_map(part, self.name_subject(values))
-                    shown_at = time.monotonic()
+                    due = min(2 * elapsed, elapsed + LONGEST_WAIT)
 
     def fit(self, values: Values, action: Action) -> Values:
         """Choices and ends that the model has; and an example's shift and border, where its button was clicked."""

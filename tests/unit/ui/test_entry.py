@@ -5,6 +5,7 @@ import logging
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 
 from analysis.errors import UserError
 from ui.entry import Page, check_inputs, is_clean, read_position
@@ -103,3 +104,42 @@ def test_a_refusal_is_a_sentence_and_nothing_in_the_log(call, error):
 
 def test_what_cannot_come_in_does_not_reach_the_handler(call):
     assert call(raiser(AssertionError()), 5) == ("Setting must be a text, not 5.", "")
+
+
+class Counted(gr.Number):
+    """A number that counts how often one like it is made."""
+
+    made = 0
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        Counted.made += 1
+
+
+@pytest.mark.parametrize("case", ["dictionary", "tuple", "nothing", "several"])
+def test_what_a_handler_does_not_change_is_not_made_anew_and_the_answer_is_gradios(case):
+    found = []
+    for kind in (gr.Blocks, Page):
+        with kind() as page:
+            text, number, kept = gr.Textbox(), Counted(), gr.State(0)
+            returned = {
+                "dictionary": {text: "a"},
+                "tuple": ("a", gr.skip(), 5),
+                "nothing": gr.skip(),
+                "several": {text: gr.update(label="b"), kept: 7},
+            }[case]
+            text.submit(lambda returned=returned: returned, None, [text, number, kept])
+        Counted.made = 0
+        state = SessionState(page)
+        answer = asyncio.run(page.process_api(0, [], request=gr.Request(), state=state))["data"]
+        found.append((answer, state[kept._id], Counted.made))
+    (gradios, gradio_keeps, remade), (ours, we_keep, left_alone) = found
+    assert (ours, we_keep) == (gradios, gradio_keeps)
+    assert (remade, left_alone) == (1, 0)
+
+
+def test_a_component_that_an_event_does_not_have_is_refused_as_gradio_does(call, caplog):
+    with gr.Blocks():
+        other = gr.Number()
+    message, log = call(lambda text: {other: 3}, "x")
+    assert message == BUG and "not specified as output" in log
