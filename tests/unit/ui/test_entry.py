@@ -138,6 +138,26 @@ def test_what_a_handler_does_not_change_is_not_made_anew_and_the_answer_is_gradi
     assert (remade, left_alone) == (1, 0)
 
 
+def test_an_event_that_shows_nothing_and_one_that_has_come_to_its_end_are_answered_as_gradio_does():
+    def count():
+        yield from ((1, 2), (3, 4))
+
+    answers = []
+    for kind in (gr.Blocks, Page):
+        with kind() as page:
+            numbers, button = [gr.Number(), gr.Number()], gr.Button()
+            button.click(lambda: None, None, None)
+            button.click(count, None, numbers)
+        state, answer = SessionState(page), [asyncio.run(page.process_api(0, [], request=gr.Request()))["data"]]
+        iterator = None
+        for _ in range(3):
+            step = asyncio.run(page.process_api(1, [], request=gr.Request(), state=state, iterator=iterator))
+            iterator = step["iterator"]
+            answer.append(step["data"])
+        answers.append(answer)
+    assert answers[0] == answers[1] and answers[0][1:3] == [[1, 2], [3, 4]]
+
+
 def test_a_component_that_an_event_does_not_have_is_refused_as_gradio_does(call, caplog):
     with gr.Blocks():
         other = gr.Number()

@@ -33,7 +33,6 @@ CASES = {
 }
 UNCLEAN = ["\ud800", ["\udfff"], {"a\ud800": 1}, float("nan"), [float("inf")], [[[[[[[[[[1]]]]]]]]]]]
 
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_value_of_the_wrong_kind_is_refused_by_the_name_of_its_setting(name):
     make, good, bad = CASES[name]
@@ -45,7 +44,6 @@ def test_a_value_of_the_wrong_kind_is_refused_by_the_name_of_its_setting(name):
         with pytest.raises(UserError, match=r"^Setting must be "):
             check_inputs([component], [value])
 
-
 def test_too_few_values_are_refused_and_states_are_the_servers():
     with gr.Blocks():
         state, text = gr.State(), gr.Textbox()
@@ -53,17 +51,14 @@ def test_too_few_values_are_refused_and_states_are_the_servers():
     with pytest.raises(UserError, match="2 values are needed here, not 1"):
         check_inputs([state, text], ["x"])
 
-
 def test_ordinary_values_are_clean():
     assert is_clean([{"a": [None, True, "사진", 1.5, FILE]}]) and not any(map(is_clean, UNCLEAN))
-
 
 @pytest.mark.parametrize("data", [None, {}, [1], {"index": "a"}, {"index": -1}, {"index": 2}, {"index": [0, 1]}])
 def test_a_click_on_nothing_is_refused(data):
     assert read_position(gr.EventData(None, {"index": 1}), "ab") == 1
     with pytest.raises(UserError):
         read_position(gr.EventData(None, data), "ab")
-
 
 @pytest.fixture
 def call(caplog):
@@ -81,19 +76,16 @@ def call(caplog):
 
     return call
 
-
 def raiser(error: Exception):
     def handler(text):
         raise error
 
     return handler
 
-
 @pytest.mark.parametrize("error", [TypeError("/srv/x"), ValueError("x"), OverflowError(), RuntimeError("x")])
 def test_a_bug_is_one_honest_sentence_and_a_traceback_in_the_log(call, error):
     message, log = call(raiser(error), "x")
     assert message == BUG and "Traceback" in log and type(error).__name__ in log
-
 
 @pytest.mark.parametrize("error", [UserError("a < b"), gr.Error("a < b")])
 def test_a_refusal_is_a_sentence_and_nothing_in_the_log(call, error):
@@ -101,11 +93,8 @@ def test_a_refusal_is_a_sentence_and_nothing_in_the_log(call, error):
     assert call(raiser(error), "x", api_visibility="private") == ("a &lt; b", "")
     assert call(raiser(error), "x", api_visibility="public") == ("a < b", "")
 
-
 def test_what_cannot_come_in_does_not_reach_the_handler(call):
     assert call(raiser(AssertionError()), 5) == ("Setting must be a text, not 5.", "")
-
-from gradio.events import Dependency
 
 class Counted(gr.Number):
     """A number that counts how often one like it is made."""
@@ -117,10 +106,10 @@ class Counted(gr.Number):
         Counted.made += 1
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 @pytest.mark.parametrize("case", ["dictionary", "tuple", "nothing", "several"])
 def test_what_a_handler_does_not_change_is_not_made_anew_and_the_answer_is_gradios(case):
@@ -142,7 +131,6 @@ def test_what_a_handler_does_not_change_is_not_made_anew_and_the_answer_is_gradi
     (gradios, gradio_keeps, remade), (ours, we_keep, left_alone) = found
     assert (ours, we_keep) == (gradios, gradio_keeps)
     assert (remade, left_alone) == (1, 0)
-
 
 def test_a_component_that_an_event_does_not_have_is_refused_as_gradio_does(call, caplog):
     with gr.Blocks():
