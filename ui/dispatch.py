@@ -18,7 +18,7 @@ from ui.address import list_readers, read_query, write_query
 from ui.services import Action, Services, Superseded
 from ui.widgets.errors import describe_error, inform, warn
 from ui.widgets.events import Block, Tab, Update, Values
-from ui.workbench import DEFAULT_SAMPLE, Workbench, describe_model, list_model_choices
+from ui.workbench import KEEP_PICTURE, Workbench, describe_model, list_model_choices
 
 FIRST_TAB = "classify"
 NO_PICTURE = "Choose a picture on the left: upload one, take one, paste one, or click a sample."
@@ -83,7 +83,9 @@ class Dispatcher:
         ]
         for source, component, event in (*chosen, *((tab, tab, "select") for tab in self.names)):
             getattr(component, event)(self._follower(source), inputs, list(outputs), **self.manner)
-        self.page.load(self.restore, inputs, list(outputs), **self.manner)
+        order = sorted(inputs, key=lambda component: component._id)  # gradio's own
+        keep = KEEP_PICTURE % (order.index(bench.image), order.index(bench.sample))
+        self.page.load(self.restore, inputs, list(outputs), js=keep, **self.manner)
         for name, view in self.views.items():
             own = {*bench.inputs, *view.inputs, *(part for part, _ in view.linked.values())}
             shown = [*view.outputs, *view.timers, self.address]
@@ -130,7 +132,7 @@ class Dispatcher:
             warn(f"Not everything in the link can be used. {' '.join(problems)}")
         name = wanted.get("tab", FIRST_TAB)
         now: Values = values | {
-            bench.sample: wanted.get("sample", DEFAULT_SAMPLE),
+            bench.sample: wanted.get("sample", values[bench.sample]),
             bench.model: wanted.get("model", DEFAULT_MODEL),
             bench.compare: wanted.get("compare", []),
         }
@@ -145,11 +147,12 @@ class Dispatcher:
         restored |= self._write_place(name, now) | {self.is_ready: "yes"}
 
         def act(action: Action) -> Values:
+            preview = {} if now[bench.sample] else bench.preview(self.services, now, action)
             shown, kept = self._show(name, now, action), _read_values(restored)
             for part, update in shown.items():  # an update of choices or ends leaves the value that was restored
                 if isinstance(update, dict) and part in kept:
                     update.setdefault("value", kept[part])
-            return restored | shown
+            return restored | preview | shown
 
         seen: Values = {self.seen[name]: self._find_subject(name, now)}
         return self._run(name, act, None, request, progress, restored, seen)

@@ -166,6 +166,7 @@ element.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
     last = null;
+    sessionStorage.removeItem("picture");
     props.value = button.dataset.name;
     mark();
     trigger("select");
@@ -176,14 +177,28 @@ mark();
 // A picture of one's own, however it came: gradio says of a camera's picture only that something has changed, and
 // says that one was removed while it is still there. What the server itself has put there is no news.
 let last = null, leaving = 0;
+window.convscopeKnows = (path) => { last = path; };
 window.convscopeOwnPicture = (picture) => {
     const isOwn = !picture || /[\\/][0-9a-f]{64}[\\/]/.test(picture.path) && !picture.path.endsWith(".preview.png");
     const path = picture?.path ?? "";
     if (!isOwn || path === last) return;
     last = path;
+    if (path) sessionStorage.setItem("picture", JSON.stringify(picture));  // for a reload
+    else sessionStorage.removeItem("picture");
     props.value = "";
     mark();
     clearTimeout(leaving);  // one that is dropped on another removes it first
     if (path) trigger("input"); else leaving = setTimeout(() => trigger("input"), 400);
 };
 """
+# A picture of one's own outlives a reload, as long as the browser's tab is open and the server still has the file.
+KEEP_PICTURE = """async (...values) => {
+    const kept = JSON.parse(sessionStorage.getItem("picture"));
+    if (!kept || new URLSearchParams(location.search).has("sample")) return values;
+    const answer = await fetch(kept.url, {method: "HEAD"}).catch(() => null);
+    if (!answer?.ok) { sessionStorage.removeItem("picture"); return values; }
+    window.convscopeKnows(kept.path);
+    values[%d] = kept;
+    values[%d] = "";
+    return values;
+}"""

@@ -55,11 +55,18 @@ def whole_scripts(page: Page) -> Iterator[None]:
     assert not failures
 
 
+def forget_picture(page: Page) -> None:
+    """A picture of a visitor's own outlives a reload; the next test begins without."""
+    if page.url.startswith("http"):
+        page.evaluate("sessionStorage.clear()")
+
+
 @pytest.fixture
 def visit(page: Page, server: Server) -> Iterator[Callable[..., Page]]:
     """Opens the page anew, as a link with this query does; it is left blank, so that nothing of it is used again."""
 
     def open_link(query: str = "") -> Page:
+        forget_picture(page)
         page.goto(f"{server.url}/?{query}")
         return page
 
@@ -80,6 +87,7 @@ def first_page(visit) -> Page:
 def used_page(page: Page, server: Server) -> Page:
     """The same as an earlier test with it has left it: for those that change nothing but the picture."""
     if page.url != f"{server.url}/":
+        forget_picture(page)
         page.goto(server.url)
         expect(page.locator("#classify-result .finding")).to_contain_text("tiger cat")
     page.evaluate("document.querySelectorAll('[data-testid=toast-close]').forEach((button) => button.click())")

@@ -84,6 +84,28 @@ def test_a_tiff_is_classified_and_shown(used_page):
     used_page.get_by_role("tab", name="Classify", exact=True).click()
 
 
+@pytest.mark.parametrize("name", ["고양이 #1.png", "cup.tif"])
+def test_a_picture_of_ones_own_outlives_a_reload_until_a_sample_is_chosen(visit, name):
+    finding, asked = "#classify-result .finding", []
+    page = visit()
+    expect(page.locator(finding)).to_contain_text("tiger cat")
+    file = io.BytesIO()
+    Image.open(get_sample("coffee").path).save(file, "TIFF" if name.endswith("tif") else "PNG")
+    upload(page, name, file.getvalue())
+    expect(page.locator(finding)).to_contain_text("espresso")
+    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    page.reload()
+    expect(page.locator(finding)).to_contain_text("espresso")
+    expect(page.locator("#samples [aria-pressed=true]")).to_have_count(0)
+    expect(page.locator("#image img")).to_have_js_property("complete", True)
+    wait_for_silence(page)
+    assert len(asked) <= 2
+    page.locator("#samples [data-name=chelsea]").click()
+    expect(page.locator(finding)).to_contain_text("tiger cat")
+    page.goto(page.url.partition("?")[0])
+    expect(page.locator(finding)).to_contain_text("tiger cat")
+
+
 def test_what_was_done_to_a_picture_is_said_beside_its_result(used_page):
     file, values = io.BytesIO(), np.asarray(Image.open(get_sample("coffee").path).convert("L"), np.float32)
     Image.fromarray(values).save(file, "TIFF")
