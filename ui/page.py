@@ -13,6 +13,7 @@ from ui.dispatch import Dispatcher
 from ui.entry import Page
 from ui.evaluate.tab import build_evaluate_tab
 from ui.explain.tab import build_explain_tab
+from ui.menu import build_menu
 from ui.requests import RequestGuard
 from ui.services import Services
 from ui.shift.tab import build_shift_tab
@@ -60,6 +61,7 @@ def build_page(services: Services) -> gr.Blocks:
             bar = gr.HTML(elem_id="progress", min_height=36)
             cancel = gr.Button("Cancel", size="sm", min_width=90, scale=0, elem_id="cancel")
             share = gr.Button("Copy link to this view", size="sm", min_width=150, elem_id="copy-link", scale=0)
+            build_menu()
         address = build_address()
         with gr.Tabs(elem_id="tabs", selected="classify") as tabs:
             views: dict[str, tuple[gr.Tab, Tab]] = {}

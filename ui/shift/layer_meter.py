@@ -150,8 +150,8 @@ document.addEventListener("layer-chosen", ({detail}) => {
     if (detail.network === "shift-network") { chosen = detail.layer; mark(); }
 });
 element.addEventListener("click", (event) => {
-    const layer = event.target.closest("tr[data-row]")?.dataset.row;
-    if (layer) document.getElementById("shift-network")?.dispatchEvent(new CustomEvent("choose-layer", {detail: layer}));
+    const detail = event.target.closest("tr[data-row]")?.dataset.row;
+    if (detail) document.getElementById("shift-network")?.dispatchEvent(new CustomEvent("choose-layer", {detail}));
 });
 watch("value", mark);
 """

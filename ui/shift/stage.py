@@ -31,7 +31,7 @@ def build_stage() -> tuple[gr.HTML, gr.HTML, gr.HTML]:
     """
     stage = gr.HTML("{}", html_template=TEMPLATE, js_on_load=SCRIPT, elem_id="shift-stage", padding=False)
     grown, answer = (
-        gr.HTML("{}", html_template="", js_on_load=_HAND_ON.format(name), elem_id=f"shift-{name.lower()}")
+        gr.HTML("{}", html_template="", js_on_load=_HAND_ON.format(name), elem_id=f"stage-{name.lower()}")
         for name in ("Map", "Answer")
     )
     return stage, grown, answer

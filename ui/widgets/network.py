@@ -112,6 +112,7 @@ svg:not(.turned) .down, svg.turned .across { display: none; }
 
 # The strips go down where there is little room; the other place of everything is in data-down.
 _SCRIPT = """
+const block = element.parentElement.closest("[id]");
 const all = (selector) => [...element.querySelectorAll(selector)];
 const strip = (name) => all(".strip").find((each) => each.dataset.inside === name);
 const box = (name) => all("[data-layer]").find((each) => each.dataset.layer === name);
@@ -158,7 +159,7 @@ const reveal = (node) => {
 };
 const mark = (name) => {
     for (const each of all("[data-layer]")) each.setAttribute("aria-selected", String(each.dataset.layer === name));
-    document.dispatchEvent(new CustomEvent("layer-chosen", {detail: {network: element.parentElement.closest("[id]").id, layer: name}}));
+    document.dispatchEvent(new CustomEvent("layer-chosen", {detail: {network: block.id, layer: name}}));
 };
 const choose = (node) => {
     open(node.dataset.layer);
@@ -207,7 +208,7 @@ element.addEventListener("network", (event) => {
     open(event.detail);
     say(box(event.detail));
 });
-element.parentElement.closest("[id]").addEventListener("choose-layer", ({detail}) => { if (box(detail)) choose(box(detail)); });
+block.addEventListener("choose-layer", ({detail}) => { if (box(detail)) choose(box(detail)); });
 new ResizeObserver(turn).observe(element);
 watch("value", begin);
 begin();

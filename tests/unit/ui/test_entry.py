@@ -106,22 +106,13 @@ def test_what_cannot_come_in_does_not_reach_the_handler(call):
     assert call(raiser(AssertionError()), 5) == ("Setting must be a text, not 5.", "")
 
 
-class Counted(gr.Number):
-    """A number that counts how often one like it is made."""
-
-    made = 0
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        Counted.made += 1
-
-
 @pytest.mark.parametrize("case", ["dictionary", "tuple", "nothing", "several"])
-def test_what_a_handler_does_not_change_is_not_made_anew_and_the_answer_is_gradios(case):
-    found = []
+def test_what_a_handler_does_not_change_is_not_made_anew_and_the_answer_is_gradios(case, monkeypatch):
+    found, described, describe = [], [], gr.Number.get_config
+    monkeypatch.setattr(gr.Number, "get_config", lambda self: described.append(self) or describe(self))
     for kind in (gr.Blocks, Page):
         with kind() as page:
-            text, number, kept = gr.Textbox(), Counted(), gr.State(0)
+            text, number, kept = gr.Textbox(), gr.Number(), gr.State(0)
             returned = {
                 "dictionary": {text: "a"},
                 "tuple": ("a", gr.skip(), 5),
@@ -129,13 +120,13 @@ def test_what_a_handler_does_not_change_is_not_made_anew_and_the_answer_is_gradi
                 "several": {text: gr.update(label="b"), kept: 7},
             }[case]
             text.submit(lambda returned=returned: returned, None, [text, number, kept])
-        Counted.made = 0
         state = SessionState(page)
+        described.clear()
         answer = asyncio.run(page.process_api(0, [], request=gr.Request(), state=state))["data"]
-        found.append((answer, state[kept._id], Counted.made))
+        found.append((answer, state[kept._id], len(described)))
     (gradios, gradio_keeps, remade), (ours, we_keep, left_alone) = found
     assert (ours, we_keep) == (gradios, gradio_keeps)
-    assert (remade, left_alone) == (1, 0)
+    assert remade >= 1 and left_alone == 0
 
 
 def test_an_event_that_shows_nothing_and_one_that_has_come_to_its_end_are_answered_as_gradio_does():
