@@ -113,7 +113,27 @@ def measure_page(url: str, repeats: int) -> dict[str, float]:
         found["browser_map_ms"] = measure(map_shifts, min(repeats, 5))
         for name, distance in (("inside", 2), ("beyond", 12)):
             found[f"browser_shift_{name}_map_ms"] = measure(_steps(page, distance, repeats), repeats)
+        found["browser_empty_ms"] = _measure_empty_page(page, repeats)
         browser.close()
+    return found
+
+
+def _measure_empty_page(page: "Page", repeats: int) -> float:
+    """From a click to its answer where there is nothing but a button and a number: what gradio itself takes."""
+    with gradio.Blocks() as empty:
+        button, number = gradio.Button(), gradio.Number(0)
+        button.click(lambda count: count + 1, number, number)
+    _, url, _ = empty.launch(prevent_thread_lock=True, quiet=True)
+    page.goto(url)
+    page.wait_for_selector("input[type=number]")
+    counts = iter(range(1, 2 * repeats + 10))
+
+    def click() -> None:
+        page.locator("button").first.click()
+        page.wait_for_function(f"document.querySelector('input[type=number]').value === '{next(counts)}'")
+
+    found = measure(click, repeats)
+    empty.close()
     return found
 
 
@@ -204,6 +224,9 @@ def main() -> None:
     for name in ("api_shift", "browser_shift_beyond_map"):
         if f"{name}_ms" in result:
             result[f"{name}_vs_forward"] = round(result[f"{name}_ms"] / result["forward_2_ms"], 2)
+    for name in ("browser_classify", "browser_shift_beyond_map"):
+        if "browser_empty_ms" in result:
+            result[f"{name}_vs_empty_page"] = round(result[f"{name}_ms"] / result["browser_empty_ms"], 2)
     if "api_classify_while_training_ms" in result:
         slower = result["api_classify_while_training_ms"] / result["api_classify_ms"]
         result["api_classify_while_training_vs_idle"] = round(slower, 2)
