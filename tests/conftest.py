@@ -4,6 +4,7 @@ import gc
 import json
 import warnings
 
+import hypothesis
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,10 @@ from models.data.samples import get_sample
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.files import write_bytes, write_json
 from models.runs.submit import create_run
+
+# The same examples each time, however long one takes: a failure can be repeated, and a busy machine causes none.
+hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -39,7 +39,7 @@ def confusion_of(logits, labels):
     return measure_confusion(logits, labels, [f"c{n}" for n in range(logits.shape[1])])
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(problems())
 def test_counts_and_scores_are_those_of_scikit_learn_and_torchmetrics(problem):
     logits, labels = problem
@@ -61,7 +61,7 @@ def test_counts_and_scores_are_those_of_scikit_learn_and_torchmetrics(problem):
     ]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(problems())
 def test_every_picture_is_in_exactly_one_cell_and_cells_are_sorted_by_loss(problem):
     logits, labels = problem

@@ -143,7 +143,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(key=st.sampled_from(["architecture", "config", "categories", "preprocessing"]), value=JSON)
 def test_any_json_gives_a_model_or_a_sentence(tmp_path_factory, key, value):
     folder = tmp_path_factory.mktemp("any")

@@ -203,7 +203,7 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(
     data=st.sampled_from([saved(TENSORS, True), saved(TENSORS, False), b""]),
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=5),

@@ -74,7 +74,7 @@ def find_reach(parts: list[nn.Module]) -> tuple[int, int]:
     return reach, step
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(parts=st.lists(layers(), min_size=1, max_size=4))
 def test_a_cell_is_drawn_where_its_gradient_lies(parts) -> None:
     net, size = fill(nn.Sequential(*parts)), (211, 193)
@@ -161,7 +161,7 @@ def test_where_nothing_is_known_cells_are_spread_evenly_and_that_is_said() -> No
     assert (known.placement, known.remarks) == ("centres", ())
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(counts=st.tuples(*[st.integers(2, 9)] * 2), size=st.tuples(*[st.integers(9, 40)] * 2))
 def test_even_cells_are_those_of_bilinear_enlarging(counts, size) -> None:
     cells = torch.randn(1, 1, *counts)

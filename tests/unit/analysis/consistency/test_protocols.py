@@ -155,7 +155,7 @@ def test_adversarial_tests_961_rolls_and_no_other():
     assert {tuple(start) for start in starts.tolist()} == set(itertools.product(range(1, 7), repeat=2))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 4), st.integers(2, 90), st.integers(0, 2**32 - 1))
 def test_exact_draws_different_shifts_and_all_their_pairs(limit, num, seed):
     design = make("exact", ids=IDS[:3], boundary="crop", max_shift=limit, num_shifts=num, seed=seed)

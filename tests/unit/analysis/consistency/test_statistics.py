@@ -51,7 +51,7 @@ def agreement(votes: np.ndarray) -> np.ndarray:
     return np.array([sum(n * (n - 1) for n in own) / (size * (size - 1)) for own in counts])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 3), min_size=6, max_size=6))
 def test_consistency_is_the_u_statistic_of_the_votes(row):
     design = design_of(2)
@@ -344,7 +344,7 @@ def test_paired_differences_are_much_tighter_than_unpaired():
     assert compare(first, second, "amplitude")["value"] is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 5))
 def test_mcnemar_against_whole_numbers(only_first, only_second, both):
     first = np.array([1] * only_first + [0] * only_second + [1] * both, bool)

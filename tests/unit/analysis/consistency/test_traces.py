@@ -93,7 +93,7 @@ def test_without_a_target_the_unshifted_prediction_is_followed(model, canvas):
             assert trace.target == int(model(canvas[None, :, 5 : 5 + SIDE, 5 : 5 + SIDE]).argmax())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 9), st.integers(2, 6), st.integers(0, 2**31))
 def test_formulas_against_numpy(num_windows, num_classes, seed):
     probabilities = np.random.default_rng(seed).dirichlet(np.ones(num_classes), num_windows)

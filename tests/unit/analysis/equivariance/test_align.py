@@ -52,7 +52,7 @@ def logit_error(measurement) -> float:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(dx=st.integers(-SIDE, SIDE), dy=st.integers(-SIDE, SIDE))
 def test_a_circular_net_without_strides_is_equivariant(dtype, tolerance, dx, dy):
     measured = measure(build(dtype=dtype), noise(dtype), dx, dy)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -23,7 +23,6 @@ def images_and_maps(draw) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(pixels), torch.from_numpy(values)
 
 
-@settings(deadline=None)
 @given(
     pair=images_and_maps(),
     sign=st.sampled_from(list(SIGNS)),

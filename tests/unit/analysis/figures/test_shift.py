@@ -215,7 +215,7 @@ masks = st.integers(1, 4).flatmap(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(masks)
 def test_outlines_enclose_exactly_the_flipped_cells(mask):
     panel = make_panel([[int(flipped) for flipped in row] for row in mask])

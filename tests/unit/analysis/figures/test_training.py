@@ -89,7 +89,7 @@ def test_a_run_without_records_has_an_empty_chart(plot):
 # Few points, and none that matters lost.
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.lists(st.floats(-1e9, 1e9), max_size=400), st.integers(4, 60))
 def test_fewer_points_keep_the_ends_and_the_extremes_in_order(values, limit):
     curve = Curve([float(n) for n in range(len(values))], values)
@@ -186,7 +186,7 @@ KEYS = ("step", "layers", "name", "dead", "channels", "weight_norm", "learning_r
 HOSTILE = st.dictionaries(st.sampled_from((*KEYS, *RUN_MEASURES)), ANYTHING, max_size=8)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @example([("step", {"step": 2**64, "learning_rate": -(2**63) - 1}, [])])
 @given(st.lists(st.tuples(st.sampled_from(["step", "epoch", "layers", 3]), HOSTILE, st.lists(HOSTILE, max_size=2))))
 def test_hostile_records_give_charts_that_a_browser_can_read(drawn):

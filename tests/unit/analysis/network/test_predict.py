@@ -27,7 +27,7 @@ def slow_softmax(row: list[float]) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-1000, 1000, width=32), min_size=1, max_size=8))
 def test_probabilities_equal_a_slow_softmax(row):
     np.testing.assert_allclose(to_probabilities(torch.tensor([row]))[0].numpy(), slow_softmax(row), atol=1e-6)
@@ -70,7 +70,7 @@ def test_predict_is_the_softmax_of_the_network_without_a_graph():
     assert not probabilities.requires_grad
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(weights=st.lists(st.integers(1, 10**6), min_size=1, max_size=9, unique=True), k=st.integers(1, 12))
 def test_the_best_come_first(weights, k):
     probabilities = torch.tensor(weights, dtype=torch.float64) / sum(weights)
@@ -94,7 +94,7 @@ rows = st.integers(2, 6).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(rows, st.data())
 def test_margins_equal_a_loop_over_the_others(logits, data):
     target = data.draw(st.integers(0, len(logits[0]) - 1))
@@ -117,7 +117,7 @@ def test_margins_tell_who_wins_and_ignore_a_common_offset():
     torch.testing.assert_close(measure_margins(logits + 30, 2), measure_margins(logits, 2))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(rows)
 def test_ties_equal_a_loop(logits):
     expected = []

@@ -194,7 +194,7 @@ def test_a_model_that_does_not_run_in_float64_is_reported_all_the_same(monkeypat
 DISTANCE = st.integers(-40, 40)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.tuples(DISTANCE, DISTANCE), st.tuples(DISTANCE, DISTANCE))
 def test_circular_shifts_are_a_group(first, second):
     pixels = torch.rand(2, 9, 12, generator=torch.Generator().manual_seed(0))
@@ -213,7 +213,7 @@ def test_circular_shifts_are_a_group(first, second):
 
 
 @pytest.mark.parametrize("boundary", ["zero", "replicate"])
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(st.integers(1, 6), st.integers(1, 6), st.sampled_from([(1, 1), (1, -1), (-1, 1), (-1, -1)]))
 def test_filled_shifts_compose_in_one_direction_only(boundary, near, far, signs):
     pixels = torch.rand(2, 15, 15, generator=torch.Generator().manual_seed(0)) + 0.1

@@ -96,7 +96,7 @@ def test_padding_of_any_mode_wraps_as_numpy_does(mode):
     assert np.array_equal(unbatched.numpy(), expected[0])
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(size=st.integers(1, 6), before=st.integers(0, 15), after=st.integers(0, 15))
 def test_padding_wider_than_the_map_wraps_several_times(size, before, after):
     x = noise(1, 2, 3, size)
@@ -170,7 +170,7 @@ def small(strides, padding_mode="zeros", head="gap", pool=None):
     return nn.Sequential(*blocks, *heads[head])
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(dx=st.integers(-20, 20), dy=st.integers(-20, 20))
 @pytest.mark.parametrize("pool", [None, nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)])
 def test_a_twin_without_strides_is_equivariant_to_the_last_bit(pool, dx, dy):

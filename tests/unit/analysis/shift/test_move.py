@@ -54,7 +54,7 @@ def test_the_mean_colour_is_black_after_subtracting_it(dx, dy):
 
 
 @every_boundary
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(dx=st.integers(-4, 4), dy=st.integers(-4, 4))
 def test_every_shift_is_a_window_over_the_extended_picture(boundary, dx, dy):
     pixels = picture()
@@ -104,7 +104,7 @@ def test_circular_fractions_of_a_pixel_add_up_to_a_whole_one():
 
 
 @every_boundary
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(dx=FAR, dy=FAR, height=SIDE, width=SIDE)
 def test_any_shift_equals_padding_and_slicing(boundary, dx, dy, height, width):
     pixels = picture(height, width)
@@ -162,7 +162,7 @@ def test_unknown_boundaries_are_refused_with_the_list():
             shift_pixels(picture(), 1, 1, name)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(a=FAR, b=FAR, c=FAR, d=FAR)
 def test_circular_shifts_are_rolls_that_compose_and_invert(a, b, c, d):
     pixels = picture()
@@ -185,7 +185,7 @@ def test_circular_shifts_have_the_picture_as_period_and_keep_its_histogram():
 
 
 @pytest.mark.parametrize("boundary", ["zero", "replicate"])
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(
     a=st.integers(0, 6), b=st.integers(0, 6), c=st.integers(0, 6), d=st.integers(0, 6), sx=st.sampled_from([1, -1])
 )
@@ -304,7 +304,7 @@ def by_slow_lanczos(row: list[float], distance: float) -> list[float]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(dx=st.integers(-12, 12), dy=st.integers(-12, 12))
 def test_whole_cells_are_copied_exactly(dtype, dx, dy):
     features = maps(3, 5, 6, dtype=dtype)
@@ -333,7 +333,7 @@ def test_circular_fractions_do_not_add_up_at_the_nyquist_frequency():
     assert (there - torch.roll(alternating, 1, -1)).norm() > 0.1 * alternating.norm()
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     dx=st.floats(-9, 9, allow_nan=False),
     dy=st.floats(-9, 9, allow_nan=False),
@@ -347,7 +347,7 @@ def test_circular_fractions_equal_an_fft_shift(dx, dy, height, width):
     assert everything.all()
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(distance=st.floats(-7, 7, allow_nan=False), size=st.integers(1, 9), axis=st.sampled_from([0, 1]))
 def test_lanczos_equals_a_slow_loop(distance, size, axis):
     row = maps(size)
@@ -366,7 +366,7 @@ def mixed_cells(cell: int, distance: float) -> list[int]:
     return list(range(source - 2, source + 4))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(dx=st.floats(-4, 4, allow_nan=False), dy=st.floats(-4, 4, allow_nan=False), circular=st.booleans())
 def test_constant_maps_stay_constant_wherever_they_have_a_source(dx, dy, circular):
     moved, inside = shift_features(torch.full((2, 6, 7), 2.5, dtype=torch.float64), dx, dy, circular=circular)

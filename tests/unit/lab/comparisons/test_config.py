@@ -132,7 +132,7 @@ def test_an_equal_mlp_takes_the_pictures_that_the_base_network_prefers():
     assert sizes[1:] == pytest.approx([sizes[0]] * 2, rel=0.05)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     channels=st.lists(st.integers(8, 64), min_size=2, max_size=3),
     head=st.sampled_from(["gap", "flatten"]),

@@ -24,7 +24,7 @@ def share(value: float, num: int | None = 20) -> Reading:
     return Reading.of_share(value, num, 1.0)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.lists(SHARES, min_size=2, max_size=8))
 def test_intervals_are_students(values):
     found = mean_interval(values)
@@ -40,7 +40,7 @@ def test_one_value_has_no_interval():
     assert mean_interval([0.25], below=1, above=1) == {"mean": 0.25, "low": None, "high": None}
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(st.lists(step_readings(), min_size=2, max_size=6))
 def test_the_resolution_is_part_of_the_interval(readings):
     """It holds Student's interval, and the mean wherever between its neighbours each number really is."""
@@ -53,7 +53,7 @@ def test_the_resolution_is_part_of_the_interval(readings):
     assert 0 <= found["low"] < found["high"] <= 1000
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(step_readings(), step_readings(400)), min_size=1, max_size=6))
 def test_differences_stay_within_what_is_possible_and_turn_around(pairs):
     found, back = compare(pairs, 0), compare([pair[::-1] for pair in pairs], 0)

@@ -23,7 +23,7 @@ def network(arm: str, seed: int, val: float = 0.5, train: float = 0.6, test: flo
     return {"arm": arm, "seed": seed, "run": f"x-{arm}-{seed}", "state": "finished", **values, **more}
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=5))
 def test_differences_are_paired_and_turn_around(pairs):
     networks = [network(arm, seed, test=pair[i]) for seed, pair in enumerate(pairs) for i, arm in enumerate("ab")]

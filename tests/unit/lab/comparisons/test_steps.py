@@ -34,7 +34,7 @@ def network(arm: str, seed: int, points, **more) -> dict:
 # Interpolation.
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(curves(), SHARES)
 def test_a_crossing_is_bounded_by_its_neighbours(points, accuracy):
     found = find_crossing(points, accuracy)
@@ -49,7 +49,7 @@ def test_a_crossing_is_bounded_by_its_neighbours(points, accuracy):
     assert found.limit == max(points[-1][0], 1)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(curves(), SHARES, SHARES)
 def test_a_higher_accuracy_is_never_reached_earlier(points, one, other):
     low, high = (find_crossing(points, accuracy) for accuracy in sorted((one, other)))
@@ -57,7 +57,7 @@ def test_a_higher_accuracy_is_never_reached_earlier(points, one, other):
     assert low.value <= high.value and low.low <= high.low and low.high <= high.high
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(curves(min_size=2), st.floats(0, 1), st.integers(2, 50))
 def test_steps_are_found_in_whatever_unit_they_are_counted(points, accuracy, factor):
     one = find_crossing(points, accuracy)
@@ -91,7 +91,7 @@ def test_where_a_curve_is_above_when_it_is_first_measured(points, expected):
 # Ups and downs.
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.lists(SHARES, min_size=1, max_size=30))
 def test_a_monotone_curve_is_that_of_scikit_learn(values):
     found = make_monotone(list(enumerate(values)))
@@ -162,7 +162,7 @@ def test_the_end_of_epochs_alone_cannot_tell_how_much_quicker_it_is():
 # What counts as an accuracy to compare at.
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(st.integers(2, 1000), st.integers(1, 10_000))
 def test_clearly_above_guessing(num_classes, num):
     guessing = Guessing(1 / num_classes, num)

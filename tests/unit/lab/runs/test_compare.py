@@ -66,7 +66,7 @@ VALUES = st.recursive(
 KEYS = ("dataset", "architecture", "seed", "model", "test_accuracy", "seconds", "other")
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.dictionaries(st.sampled_from(KEYS), VALUES), VALUES), max_size=3))
 def test_hostile_runs_give_a_bounded_table(tmp_path_factory, drawn):
     root = tmp_path_factory.getbasetemp() / "none"

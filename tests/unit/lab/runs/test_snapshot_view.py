@@ -159,7 +159,7 @@ def test_a_linear_layer_has_templates_as_large_as_the_picture(lab, run, module, 
 
 
 @given(labels=st.lists(st.integers(0, 6), max_size=60), count=st.integers(1, 20))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 def test_examples_show_as_many_classes_as_possible(labels, count):
     chosen = pick_examples(torch.tensor(labels, dtype=torch.long), count)
     assert len(chosen) == len(set(chosen)) == min(count, len(labels))

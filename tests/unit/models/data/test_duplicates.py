@@ -98,7 +98,7 @@ def test_hashes_are_those_of_the_library(channels):
     assert hash_pictures(images[:0]).shape == (0,)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 2**64 - 1), max_size=12),
     st.lists(st.integers(0, 2**64 - 1), max_size=12),

@@ -175,7 +175,7 @@ STARTS = (
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(start=st.sampled_from(STARTS), rest=st.binary(max_size=200))
 def test_random_bytes_only_raise_image_errors(tmp_path_factory, start, rest):
     opens_or_refuses(save(tmp_path_factory.getbasetemp(), start + rest, "random.png"))
@@ -196,7 +196,7 @@ VALID = (
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(
     data=st.sampled_from(VALID),
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8),

@@ -10,7 +10,7 @@ from models.data.dataset import Split
 from models.data.labels import apply_corrections, check_corrections, corrupt
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 6), max_size=200),
     st.floats(0, 1, exclude_max=True),

@@ -84,7 +84,7 @@ def test_every_preset_fills_its_crop(name):
     assert steps.resize_size >= steps.crop_size >= 224  # no black borders that the picture does not have
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(size=st.tuples(st.integers(1, 80), st.integers(1, 80)), steps=st.sampled_from([GREY, COLOUR]))
 def test_the_crop_of_the_canvas_is_what_the_network_sees(size, steps):
     image = random_picture(size)

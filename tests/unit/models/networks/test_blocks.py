@@ -30,7 +30,7 @@ def config(**options) -> SimpleNamespace:
     return SimpleNamespace(**values | {"dropout": 0.0, "norm": "none", "activation": "relu"} | options)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(channels=st.integers(1, 1024))
 def test_groups_divide_the_channels(channels):
     groups = count_groups(channels)

@@ -89,7 +89,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_value_gives_a_config_or_a_sentence(data):
     name = data.draw(st.sampled_from(["cifar_resnet", "lenet5", "linear", "mlp", "resnet", "small_cnn", "vgg"]))

@@ -34,7 +34,7 @@ def test_equals_a_loop(layout, training):
     assert len(chosen) > 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     dy=st.integers(-9, 9),
     dx=st.integers(-9, 9),

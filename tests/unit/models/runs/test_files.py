@@ -19,7 +19,7 @@ OBJECTS = st.dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.lists(OBJECTS, max_size=8), st.lists(st.integers(0, 60), max_size=12))
 def test_growing_lines_equal_the_whole_file_however_it_grows(tmp_path_factory, objects, cuts):
     data = b"".join(json.dumps(values).encode() + b"\n" for values in objects)

@@ -15,7 +15,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from([*ENTRIES, "state", "other"]), JSON))
 def test_only_values_of_their_kind_are_left(values):
     cleaned = clean_status(values)

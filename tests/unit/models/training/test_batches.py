@@ -29,7 +29,7 @@ def feed(num: int, batch_size: int, seed: int = 0, augments=None, **options) -> 
 sizes = {"num": st.integers(2, 60), "batch_size": st.integers(2, 70), "seed": st.integers(0, 2**32 - 1)}
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(**sizes)
 def test_an_epoch_sees_every_picture_at_most_once_and_leaves_out_less_than_a_batch(num, batch_size, seed):
     found = feed(num, batch_size, seed)
@@ -41,7 +41,7 @@ def test_an_epoch_sees_every_picture_at_most_once_and_leaves_out_less_than_a_bat
         assert set(seen) <= set(range(num)) and num - len(seen) < found.batch_size
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(**sizes, processes=st.integers(1, 5), step=st.integers(0, 200))
 def test_the_processes_share_a_batch_without_overlap(num, batch_size, seed, processes, step):
     whole = feed(num, batch_size, seed).index(step)
@@ -53,7 +53,7 @@ def test_the_processes_share_a_batch_without_overlap(num, batch_size, seed, proc
     assert max(counts) - min(counts) <= 1
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(steps=st.lists(st.integers(0, 40), min_size=2, max_size=8), seed=st.integers(0, 99))
 def test_the_order_does_not_depend_on_what_was_asked_before(steps, seed):
     jumping = feed(23, 5, seed)

@@ -223,7 +223,7 @@ def configs(draw) -> dict:
     }
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(values=configs())
 def test_everything_survives_a_file(values):
     config = TrainingConfig.from_dict(values)
@@ -242,7 +242,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(name=st.sampled_from(NAMES), value=json_values)
 def test_whatever_a_file_says_is_taken_or_refused_in_words(name, value):
     try:

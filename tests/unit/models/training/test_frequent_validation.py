@@ -42,7 +42,7 @@ def sample_lines(run) -> list[tuple[int, float]]:
 # When, and at what cost.
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(
     steps_per_epoch=st.integers(1, 5000),
     epochs=st.floats(0.01, 200),
@@ -74,7 +74,7 @@ def test_a_training_too_short_for_anything_is_looked_at_once():
     assert plan_validations(3, 10, 2, 5000) == {0} and plan_validations(3, 10, 2, 1) == {0, 1, 2}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(st.integers(1, 3000))
 def test_the_sample_is_spread_evenly(num):
     index = pick_sample(Split(torch.zeros(num, 1), torch.zeros(num, dtype=torch.int64)))
@@ -83,7 +83,7 @@ def test_the_sample_is_spread_evenly(num):
     assert index[0] == 0 and (num == 1 or (index[-1] == num - 1 and max(gaps) - min(gaps) <= 1))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(num=st.integers(1, 40), classes=st.integers(2, 5), seed=st.integers(0, 10**6), data=st.data())
 def test_share_right_is_that_of_scikit_learn(num, classes, seed, data):
     generator = torch.Generator().manual_seed(seed)

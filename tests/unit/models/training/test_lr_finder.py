@@ -89,7 +89,7 @@ def test_a_loss_that_never_falls_has_no_suggestion(losses):
     assert read_losses(losses).suggestion is None
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(loss=st.floats(1e-6, 1e6), num=st.integers(1, STEPS))
 def test_a_network_that_learns_nothing_has_no_suggestion(loss, num):
     assert read_losses([loss] * num).suggestion is None
@@ -113,7 +113,7 @@ def test_what_follows_a_loss_that_is_no_number_is_left_out(bad):
     assert (first.rates, first.losses, first.suggestion) == ((), (), None)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(losses=st.lists(st.floats(0, 1e30) | st.just(math.nan), max_size=STEPS))
 def test_whatever_the_losses_are_the_answer_is_json(losses):
     found = read_losses(losses)

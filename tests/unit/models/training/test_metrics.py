@@ -20,7 +20,7 @@ def batch(seed: int, size: int):
     return torch.rand(size, generator=generator), torch.randn(size, 4, generator=generator), labels
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 10**6))
 def test_the_mean_is_that_of_all_pictures(sizes, seed):
     sums, losses, correct = RunningSums(CPU), [], []
@@ -35,7 +35,7 @@ def test_the_mean_is_that_of_all_pictures(sizes, seed):
     assert sums.count == sum(sizes) and sums.bad_step is None
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(
     bad=st.dictionaries(st.integers(0, 11), st.sampled_from([math.nan, math.inf, -math.inf]), max_size=5),
     first=st.integers(0, 10**6),

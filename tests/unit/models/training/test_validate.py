@@ -37,7 +37,7 @@ def pictures(num: int, classes=range(CLASSES), seed: int = 0) -> Split:
     return Split(images, labels)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(num=st.integers(1, 50), batch_size=st.integers(1, 60), seed=st.integers(0, 10**6))
 def test_numbers_are_those_of_scikit_learn(num, batch_size, seed):
     module, data = net(), pictures(num, seed=seed)

@@ -25,7 +25,7 @@ from models.training.setup import choose_pictures
 from tests.unit.models.training.test_resuming import tiny
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(num=st.integers(1, 300), room=st.integers(1, 400))
 def test_examples_are_different_pictures_within_the_bound(num, room):
     split = Split(torch.zeros(num, 1, 2, 2, dtype=torch.uint8), torch.zeros(num, dtype=torch.int64))
@@ -76,7 +76,7 @@ def measure_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return nn.functional.cross_entropy(logits.double(), labels, reduction="none")
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(num=st.integers(1, 200), limit=st.integers(1, 250), most=st.integers(1, 250), room=st.integers(1, 250))
 def test_candidates_are_different_pictures_within_all_bounds(num, limit, most, room):
     split = Split(torch.zeros(num, 1, 2, 2, dtype=torch.uint8), torch.zeros(num, dtype=torch.int64))

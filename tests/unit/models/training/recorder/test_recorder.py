@@ -55,7 +55,7 @@ def files(run_dir: Path) -> dict[str, bytes]:
 totals, sizes = st.integers(1, 10**6), st.integers(1, 2**28)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(total=totals, num_bytes=sizes)
 def test_snapshots_are_steps_of_the_training(total, num_bytes):
     steps = snapshot_steps(total, num_bytes)
@@ -64,7 +64,7 @@ def test_snapshots_are_steps_of_the_training(total, num_bytes):
         assert {0, total} <= steps
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(total=totals, num_bytes=sizes)
 def test_snapshots_together_are_bounded(total, num_bytes):
     count = len(snapshot_steps(total, num_bytes))
@@ -77,7 +77,7 @@ def test_snapshots_that_just_fit_stay_within_the_bound(num_bytes):
     assert len(steps) <= MAX_SNAPSHOTS and len(steps) * num_bytes <= MAX_SNAPSHOT_BYTES
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(total=st.integers(1, 10**5), num_bytes=sizes, every=st.integers(1, 10**5) | st.just(10**9))
 def test_snapshots_every_so_many_steps_are_multiples_within_the_bounds(total, num_bytes, every):
     steps = sorted(snapshot_steps(total, num_bytes, every))
@@ -119,7 +119,7 @@ def lines_of(epochs: int, steps_per_epoch: int) -> list[dict]:
     return lines
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(epochs=st.integers(1, 4), steps_per_epoch=st.integers(1, 5), data=st.data())
 def test_what_will_be_done_again_is_taken_back(tmp_path_factory, epochs, steps_per_epoch, data):
     step = data.draw(st.integers(0, epochs * steps_per_epoch))
