@@ -1,6 +1,8 @@
 """The layer meter: how well every layer moves along with the picture, and what keeps it from it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
+from itertools import pairwise
 
 import gradio as gr
 from markupsafe import Markup
@@ -34,10 +36,13 @@ EMPTY = (
 COLUMNS = {
     "name": ("layer", "", "{}"),
     "cause": ("main cause", "Whichever of the three errors on the right is largest", "{}"),
+    "error": ("error", "Aligned relative error, channels centred", "{:.2g}"),
+    "stride_error": ("by stride", "What strides alone do, where cells see nothing but the picture", "{:.2g}"),
+    "padding_error": ("by padding", "What padding adds, against real surroundings in its place", "{:.2g}"),
+    "new_content_error": ("by new content", "What invented pixels add, against real ones", "{:.2g}"),
     "stride": ("stride", "Input pixels per cell", "{}"),
     "receptive_field": ("sees, px", "Side of the receptive field in input pixels", "{}"),
     "valid_fraction": ("valid", "Cells that see neither padding nor invented pixels", "{:.0%}"),
-    "error": ("error", "Aligned relative error, channels centred", "{:.2g}"),
     "unaligned": ("unaligned", "The error if the maps were not expected to move", "{:.2g}"),
     "skill": ("skill", "1 - error / unaligned: the part of the change that is motion", "{:.2f}"),
     "cosine": ("cosine", "Between the centred maps", "{:.3f}"),
@@ -46,11 +51,9 @@ COLUMNS = {
         "How much pooled features depend on the phase, against other pictures",
         "{:.2g}",
     ),
-    "stride_error": ("by stride", "What strides alone do, where cells see nothing but the picture", "{:.2g}"),
-    "padding_error": ("by padding", "What padding adds, against real surroundings in its place", "{:.2g}"),
-    "new_content_error": ("by new content", "What invented pixels add, against real ones", "{:.2g}"),
 }
-"""Field of a LayerMeter -> heading, explanation, format."""
+"""Field of a LayerMeter -> heading, explanation, format; from the ninth on only where all are asked for."""
+ALL_COLUMNS = Markup('<label><input type="checkbox" class="all-columns"> All columns</label>')
 
 
 def build_layer_meter_panel(services: Services, bench: Workbench, controls: ShiftControls) -> KeptResult:
@@ -99,7 +102,10 @@ def _describe(reading: MeterReading) -> Markup:
     causes = [cause for cause in known if cause != "none"]
     text = f"{where}: the error at the last layer, {last.name}, is {last.error:.2g}."
     if last.skill is not None:
-        text += f" {max(last.skill, 0):.0%} of the change there is motion."
+        share = (
+            f"{last.skill:.0%} of the change there is motion." if last.skill > 0 else "Those maps do not move along."
+        )
+        text += f" {share} {_describe_rise(measured)}"
     if causes:
         cause = max(set(causes), key=causes.count)
         layers = f"{len(known)} layers" + ("" if len(known) == len(measured) else " whose causes are measured")
@@ -113,6 +119,18 @@ def _describe(reading: MeterReading) -> Markup:
     return html.format(reading.dx, reading.dy, sentence_html(text), note_html(note), notes_html(reading.notes))
 
 
+def _describe_rise(meters: Sequence[LayerMeter]) -> str:
+    """Where the error grows most on the way down the network; the picture itself has none."""
+    errors = [meter.error or 0.0 for meter in meters]
+    rises = [error - before for before, error in pairwise([0.0, *errors])]
+    place = rises.index(max(rises))
+    cause = meters[place].cause
+    why = "" if cause in (None, "none") else f", mostly by {cause}"
+    return (
+        f"It grows most at {meters[place].name}: from {errors[place] - rises[place]:.2g} to {errors[place]:.2g}{why}."
+    )
+
+
 def _show_rows(reading: MeterReading) -> Markup:
     head = (Markup('<th title="{}">{}</th>').format(hint, title) for title, hint, _ in COLUMNS.values())
     rows = (
@@ -122,7 +140,7 @@ def _show_rows(reading: MeterReading) -> Markup:
         )
         for meter in reading.layers
     )
-    return table_html(head, rows, "All layers") + notes_html(count_notes(reading.layers))
+    return ALL_COLUMNS + table_html(head, rows, "All layers") + notes_html(count_notes(reading.layers))
 
 
 def _format(value: object, form: str) -> str:
