@@ -17,7 +17,7 @@ from models.settings import check_choice
 from ui.address import list_readers, read_query, write_query
 from ui.services import Action, Services, Superseded
 from ui.widgets.errors import describe_error, inform, warn
-from ui.widgets.events import Block, Tab, Update, Values
+from ui.widgets.events import Block, Tab, Update, Values, read_values
 from ui.workbench import KEEP_PICTURE, Workbench, describe_model, list_model_choices
 
 FIRST_TAB = "classify"
@@ -148,7 +148,7 @@ class Dispatcher:
 
         def act(action: Action) -> Values:
             preview = {} if now[bench.sample] else bench.preview(self.services, now, action)
-            shown, kept = self._show(name, now, action), _read_values(restored)
+            shown, kept = self._show(name, now, action), read_values(restored)
             for part, update in shown.items():  # an update of choices or ends leaves the value that was restored
                 if isinstance(update, dict) and part in kept:
                     update.setdefault("value", kept[part])
@@ -166,7 +166,7 @@ class Dispatcher:
 
             def act(action: Action) -> Values:
                 shown = self.views[name].show(values, action)
-                return {self.address: self._write_query(name, values | _read_values(shown))} | shown
+                return {self.address: self._write_query(name, values | read_values(shown))} | shown
 
             return self._run(name, act, source, request, progress, address, {})
 
@@ -228,14 +228,3 @@ class Dispatcher:
         parts = {"tab": name, "sample": values[bench.sample], "model": values[bench.model]}
         parts |= {"compare": values[bench.compare]}
         return write_query(parts | {key: values[part] for key, (part, _) in self.views[name].linked.items()})
-
-
-def _read_values(updates: Values) -> Values:
-    """The values that updates set."""
-    found = {}
-    for part, update in updates.items():
-        if not isinstance(update, dict):
-            found[part] = update
-        elif "value" in update:
-            found[part] = update["value"]
-    return found

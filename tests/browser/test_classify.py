@@ -18,7 +18,7 @@ def choose(page: Page, field: str, text: str) -> None:
     box.click()
     box.clear()
     box.press_sequentially(text)
-    page.get_by_role("option", name=text).first.click()
+    page.get_by_test_id("dropdown-option").filter(has_text=text).first.click()
 
 
 def upload(page: Page, name: str, data: bytes) -> None:

@@ -26,7 +26,7 @@ from ui.shift.stage import build_stage, write_answer, write_map, write_scene
 from ui.shift.view import describe_layer, find_first_shown, show_maps
 from ui.widgets.distance import Distance
 from ui.widgets.errors import shows_errors
-from ui.widgets.events import HIDDEN, Block, Tab, Values, Work
+from ui.widgets.events import HIDDEN, Block, Tab, Values, Work, read_values
 from ui.widgets.html import explain_this, one_of, open_picture
 from ui.widgets.network import build_network_picture
 from ui.workbench import Workbench
@@ -147,7 +147,7 @@ class _Shift:
         """Fits the controls to the model, and puts the picture on the stage, which then asks for the map."""
         bench, controls = self.bench, self.controls
         fitted = self.fit(values, action)
-        values = values | {part: update.get("value", values[part]) for part, update in fitted.items()}
+        values = values | read_values(fitted)
         picture = open_picture(self.services, bench.find_picture(values), action)
         scene = open_scene(self.lab, picture, values[bench.model], values[controls.boundary])
         for slider, (low, high) in zip((controls.dx, controls.dy), scene.limits, strict=True):

@@ -75,3 +75,14 @@ class Tab:
     triggers: Sequence[tuple[Block, str]] = ()
     timers: Sequence[gr.Timer] = ()
     linked: dict[str, tuple[Component, Callable[[str], object]]] = field(default_factory=dict)
+
+
+def read_values(updates: Values) -> Values:
+    """The values that updates set."""
+    found = {}
+    for part, update in updates.items():
+        if not isinstance(update, dict):
+            found[part] = update
+        elif "value" in update:
+            found[part] = update["value"]
+    return found
