@@ -158,7 +158,7 @@ class Page(gr.Blocks):
                 raise
             function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
             end = refuse_call if function.api_visibility == "public" else refuse
-            end(_describe(error, function.api_name or function.name))
+            end(describe_any(error, function.api_name or function.name))
             raise
 
 
@@ -166,7 +166,8 @@ def _is_skip(value: object) -> bool:
     return isinstance(value, dict) and value == gr.skip()
 
 
-def _describe(error: Exception, event: str | None) -> str:
+def describe_any(error: Exception, event: str | None) -> str:
+    """What a visitor is told of an error in an event; of a bug the log says more."""
     if isinstance(error, gr.Error):  # a component's, about what was sent
         return str(error.message)
     message = describe_error(error)

@@ -70,7 +70,7 @@ def build_page(services: Services) -> gr.Blocks:
                     views[name] = (tab, build(services, bench))
         Dispatcher(services, page, bench, tabs, views, bar, address).wire()
         share.click(None, bench.sample, None, js=COPY_LINK)
-        page.unload(services.cancel)
+        page.unload(services.leave)
         cancel.click(services.cancel, None, None, **QUICK)
     return page
 

@@ -14,6 +14,7 @@ import gradio as gr
 
 from analysis.errors import Cancelled, Progress
 from lab.jobs import JobManager
+from lab.own_pictures import BoxStore
 from lab.session import Lab
 
 MAX_FILES = 200
@@ -79,6 +80,7 @@ class Services:
 
     lab: Lab
     jobs: JobManager
+    boxes: BoxStore = field(default_factory=BoxStore)
     _running: dict[str, set[Action]] = field(default_factory=lambda: defaultdict(set))
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _scratch: tempfile.TemporaryDirectory[str] = field(
@@ -136,6 +138,11 @@ class Services:
         with self._guard:
             for action in self._running.get(request.session_hash or "", ()):
                 action.end(Cancelled)
+
+    def leave(self, request: gr.Request) -> None:
+        """Ends what a visitor who has left has under way, and forgets the pictures in the class boxes."""
+        self.cancel(request)
+        self.boxes.forget(request.session_hash or "")
 
     def cancel_all(self) -> None:
         """As :meth:`cancel`, for all visitors; for the end of the server."""

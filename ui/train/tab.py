@@ -14,6 +14,7 @@ from models.training.config import TrainingConfig
 from ui.services import Action, Services
 from ui.train.comparison import build_arms_panel
 from ui.train.results.curves import Curves
+from ui.train.results.live import Live
 from ui.train.results.mistakes import Mistakes
 from ui.train.results.names import describe_settings
 from ui.train.results.panel import Panel
@@ -23,7 +24,7 @@ from ui.train.results.snapshots import Through
 from ui.train.settings.data import name_values
 from ui.train.settings.form import VIEW, build_train_form
 from ui.widgets.errors import inform, shows_errors
-from ui.widgets.events import HIDDEN, PRIVATE, Block, Tab, Update, Values
+from ui.widgets.events import HIDDEN, Block, Tab, Update, Values
 from ui.widgets.html import explain_this, note_html
 from ui.widgets.job_view import offer_runs
 from ui.widgets.switch import Switch
@@ -50,10 +51,16 @@ TRANSFER = {
     "epochs": 20,
 }
 """Settings with which own pictures are learned in seconds, once there are any."""
-KEPT = ("name", "device", "trackers", "seed", "own_source", "zip", "folder")
+KEPT = ("name", "device", "trackers", "seed", "own_source", "zip", "folder", "boxes")
 """Settings that no preset changes, and neither the boxes of own pictures."""
 KINDS = {"one": "Single run", "arms": "Compare arms"}
-PARTS = {"curves": "Curves", "errors": "Mistakes", "time": "Through training", "runs": "Runs"}
+PARTS = {
+    "curves": "Curves",
+    "errors": "Mistakes",
+    "time": "Through training",
+    "live": "Try it live",
+    "runs": "Runs",
+}
 """What there is to see of a run."""
 BUTTONS = {"stop": ("Stop…", 80), "resume": ("Go on", 80), "use": ("Use this model", 140)}
 """Title and least width of what can be done with a run."""
@@ -127,7 +134,7 @@ class _Train:
     def build_panel(self, name: str) -> Panel:
         """One part of what there is to see of a run."""
         parts: dict[str, Callable[[Services, gr.Dropdown], Panel]]
-        parts = {"curves": Curves, "errors": Mistakes, "time": Through}
+        parts = {"curves": Curves, "errors": Mistakes, "time": Through, "live": Live}
         return parts[name](self.services, self.run) if name in parts else Runs(self.services, self.run, self.bench)
 
     def wire(self) -> Tab:
@@ -228,10 +235,10 @@ class _Train:
             name = self.services.jobs.start(config, name, is_upload=form.is_upload(settings))
             return self.show_run(values | {self.run: name}) | self.fold()
 
-        self.start.click(shows_errors(start), given, [*outputs, *folding], **PRIVATE)
+        self.start.click(shows_errors(start), given, [*outputs, *folding], **HIDDEN)
         filled = [*outputs, *folding, *form.outputs]
         for button, title in self.presets.items():
-            button.click(self.filler(_always(PRESETS[title]), start), given, filled, **PRIVATE)
+            button.click(self.filler(_always(PRESETS[title]), start), given, filled, **HIDDEN)
         own = self.filler(_always(TRANSFER | {"dataset": "own"}))
         self.transfer.click(own, given, form.outputs, **HIDDEN)
         self.change.click(self.filler(self.read_settings, self.unfold), given, [*form.outputs, *folding], **HIDDEN)
@@ -251,7 +258,7 @@ class _Train:
     ) -> Callable:
         """What fills in settings: those that ``choose`` gives, all others as on a new page; ``then`` goes on."""
         fields = self.form.fields
-        new = {key: field.value for key, field in fields.items() if key not in KEPT and not key.startswith("box_")}
+        new = {key: field.value for key, field in fields.items() if key not in KEPT}
 
         @shows_errors
         def fill(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:

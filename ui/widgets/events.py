@@ -9,7 +9,9 @@ from gradio.blocks import BlockContext
 from gradio.components import Component
 
 Block = Component | BlockContext
-Field = gr.Checkbox | gr.CheckboxGroup | gr.Dropdown | gr.File | gr.Number | gr.Radio | gr.Slider | gr.Textbox
+Field = (
+    gr.Checkbox | gr.CheckboxGroup | gr.Dropdown | gr.File | gr.HTML | gr.Number | gr.Radio | gr.Slider | gr.Textbox
+)
 """A control of a form."""
 Update = dict[str, Any]
 """What ``gr.update`` and ``gr.skip`` give."""

@@ -190,12 +190,12 @@ def _build_fields(services: Services) -> tuple[dict[str, Field], OwnPictures, Sw
             min_width=180,
         )
         f["train_limit"] = gr.Number(*(0,), precision=0, minimum=0, label="Training pictures (0: all)", min_width=200)
-        f["label_noise"] = gr.Slider(0, 1, 0, step=0.05, label="Share of wrong labels", min_width=260)
     f["seed"] = gr.Number(TrainingConfig.seed, precision=0, minimum=0, label="Seed", min_width=90, render=False)
     with gr.Column() as own_group:
         own = build_own_pictures(services, "train")
     with gr.Group() as shapes_group, gr.Row():
         f |= _build_shapes()
+    f["label_noise"] = gr.Slider(0, 1, 0, step=0.05, label="Share of wrong labels", min_width=260)
     chosen = Switch(f["dataset"], {own_group: [OWN], shapes_group: ["shapes"]})
     return f | own.fields, own, chosen
 

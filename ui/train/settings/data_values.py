@@ -12,7 +12,8 @@ from analysis.errors import UserError
 from lab.data_overview import DataOverview, describe_data, is_quick
 from lab.network_summary import DataKind, find_kind
 from models.data.shapes import ShapesConfig
-from ui.widgets.own_data import OWN, OwnPictures, count_boxes
+from ui.widgets.class_boxes import count_boxes
+from ui.widgets.own_data import OWN, OwnPictures
 
 SHAPES_KEYS = ("position", "color", "clutter", "min_size", "max_size", "occlusion", "num_images")
 SAMPLES, SAMPLED_SHAPES, MAX_SAMPLES_KEPT = 3, 60, 32
@@ -24,9 +25,7 @@ def find_subject(values: Mapping) -> Hashable:
     if values["dataset"] == "shapes":
         keys = SHAPES_KEYS
     elif values["dataset"] == OWN:
-        keys = ("own_source", "zip", "folder")
-        if values["own_source"] == "boxes":
-            keys = tuple(key for key in values if key.startswith("box_"))
+        keys = ("own_source", "boxes") if values["own_source"] == "boxes" else ("own_source", "zip", "folder")
     lists = (values[key] for key in keys)
     drawn = values["dataset"], values["seed"], int(values["image_size"] or 0)
     return *drawn, *(tuple(value) if isinstance(value, list) else value for value in lists)
@@ -73,7 +72,7 @@ def read_kind(values: Mapping, own: OwnPictures) -> DataKind:
     if values["dataset"] != OWN:
         return find_kind(values["dataset"], image_size)
     if values["own_source"] == "boxes":
-        count = count_boxes(values)
+        count = count_boxes(values["boxes"])
         return find_kind(None, image_size, count if count > 1 else None)
     return find_kind(own.find(values) if values["zip"] or values["folder"] else None, image_size)
 

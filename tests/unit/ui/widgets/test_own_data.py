@@ -1,4 +1,4 @@
-"""Pictures dropped into class boxes become a data set."""
+"""Own pictures are found in folders of the data root."""
 
 import os
 from pathlib import Path
@@ -14,30 +14,7 @@ from models.names import find_path
 from models.training.config import TrainingConfig
 from tests.own_pictures import make_folder
 from tests.own_pictures import pictures as pictures_of
-from ui.widgets.own_data import MAX_BOXES, count_boxes, find_own_data, read_boxes
-
-
-def make_values(**boxes) -> dict:
-    """Values of the fields: class -> files, in boxes 1, 2, ..."""
-    values = {f"box_name_{number}": "" for number in range(1, MAX_BOXES + 1)}
-    values |= {f"box_files_{number}": None for number in range(1, MAX_BOXES + 1)}
-    for number, (name, files) in enumerate(boxes.items(), start=1):
-        values |= {f"box_name_{number}": name, f"box_files_{number}": files}
-    return values
-
-
-def test_boxes_without_pictures_are_left_out():
-    values = make_values(cats=["a.png"], dogs=["b.png", "c.png"], owls=[])
-    assert read_boxes(values) == {"cats": ["a.png"], "dogs": ["b.png", "c.png"]}
-    assert count_boxes(values) == 2
-
-
-def test_a_box_needs_a_name_of_its_own():
-    values = make_values(cats=["a.png"], dogs=["b.png", "c.png"])
-    with pytest.raises(UserError, match="Box 2 has 2 pictures but no name"):
-        read_boxes(values | {"box_name_2": "  "})
-    with pytest.raises(UserError, match="Two boxes are called 'cats'"):
-        read_boxes(values | {"box_name_2": " cats"})
+from ui.widgets.own_data import find_own_data
 
 
 @pytest.fixture
@@ -86,10 +63,3 @@ def test_a_data_root_whose_own_name_is_not_utf8(tmp_path):
     loaded = load_dataset(path, data_root=services.lab.data_root, seed=0, image_size=16)
     assert loaded.categories == ("cats", "dogs")
     assert find_path(tmp_path / "사진" / "new") == root / "new"
-
-
-def test_boxes_whose_names_are_one_to_a_reader_are_refused():
-    values = make_values(cats=["a.png"], dogs=["b.png"])
-    for name in ("Cats", "ｃａｔｓ", "cats "):
-        with pytest.raises(UserError, match="Two boxes are called"):
-            read_boxes(values | {"box_name_2": name})

@@ -1,5 +1,6 @@
 """What the data panel shows and stands for."""
 
+import json
 from types import SimpleNamespace
 
 import gradio as gr
@@ -16,6 +17,7 @@ from models.data.datasets import DATASETS
 from models.data.shapes import ShapesConfig
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
+from tests.own_pictures import noise
 from ui.services import Services
 from ui.train.settings.data import build_data_panel
 from ui.train.settings.data_preview import GAP, describe_overview, draw_classes, draw_grid
@@ -79,17 +81,24 @@ def test_sizes_that_do_not_fit_are_refused_in_words(panel, values):
     panel.read(values | {"min_size": 0.9})  # nothing is drawn
 
 
-def test_own_pictures_are_found_where_the_source_says(panel, values, folder, tmp_path):
+KEY = "0" * 32
+
+
+def write_boxes(*numbers: list[int]) -> str:
+    boxes = [{"name": f"class {place}", "pictures": each} for place, each in enumerate(numbers, start=1)]
+    return json.dumps({"key": KEY, "boxes": boxes})
+
+
+def test_own_pictures_are_found_where_the_source_says(panel, values, services, folder, tmp_path):
     own = values | {"dataset": OWN}
     with pytest.raises(UserError, match="Upload a zip"):
         panel.read(own)
     assert panel.read(own | {"folder": "skies"})["dataset"] == str(folder.resolve())
     assert not panel.is_upload(own | {"folder": "skies"})
     assert panel.is_upload(own | {"zip": "a.zip"}) and panel.read(own | {"zip": "a.zip"})["dataset"] == "a.zip"
-    boxes = own | {"own_source": "boxes", "zip": "a.zip"}
-    for number, category in enumerate(("<sun>", "sea"), start=1):
-        files = sorted(map(str, (folder / category).glob("[0-9].png")))
-        boxes |= {f"box_name_{number}": f"class {number}", f"box_files_{number}": files}
+    files = [noise(number, "JPEG") for number in range(10)]
+    services.boxes.keep("ann", KEY, dict(enumerate(files)), range(10))
+    boxes = own | {"own_source": "boxes", "zip": "a.zip", "boxes": write_boxes([*range(5)], [*range(5, 10)])}
     assert panel.is_upload(boxes) and panel.read(boxes)["dataset"].endswith(".zip") != "a.zip"
     overview = describe_data(panel.read(boxes)["dataset"], data_root=tmp_path, seed=0)
     assert overview.categories == ("class 1", "class 2")
@@ -100,7 +109,7 @@ def test_the_network_is_told_of_the_data_without_opening_them(panel, values, fol
     assert panel.find_kind(values).num_classes == 10 and panel.find_kind(values).in_channels == 1
     assert "No pictures are chosen" in panel.find_kind(own).note
     assert panel.find_kind(own | {"folder": "skies", "image_size": 96}).image_size == 96
-    boxes = own | {"own_source": "boxes", "box_files_1": ["a"], "box_files_2": ["b"], "box_files_3": ["c"]}
+    boxes = own | {"own_source": "boxes", "boxes": write_boxes([0], [], [1], [2, 3])}
     assert panel.find_kind(boxes).num_classes == 3
 
 
@@ -112,8 +121,8 @@ def test_a_look_is_about_what_it_shows_and_nothing_else(values):
     shapes, own = values | {"dataset": "shapes"}, values | {"dataset": OWN}
     assert find_subject(shapes | {"clutter": 1}) != find_subject(shapes)
     assert find_subject(own | {"zip": "a.zip"}) != find_subject(own)
-    boxes = own | {"own_source": "boxes", "box_files_1": ["a", "b"]}
-    assert hash(find_subject(boxes)) != hash(find_subject(boxes | {"box_name_1": "cats"}))
+    boxes = own | {"own_source": "boxes", "boxes": write_boxes([0, 1])}
+    assert hash(find_subject(boxes)) != hash(find_subject(boxes | {"boxes": write_boxes([0])}))
 
 
 def test_only_what_is_here_is_shown_unasked(tmp_path):
