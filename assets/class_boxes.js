@@ -1,7 +1,8 @@
 // Boxes of pictures, one for each class. The value is JSON: {key, boxes: [{name, pictures: [numbers]}]}; the pictures
 // themselves are sent with `submit`, once recording pauses, and `window.convscopeKept` hears which the server has.
+// Before it stands what is possible: limits.boxes, pictures (of a box), least, and name (characters).
 const FRAME_MS = 100, PRESS_MS = 300, BATCH_CHARS = 600_000, MOST_AT_ONCE = 200, PATIENCE_MS = 30_000;
-const limits = props.limits, say = (text) => { element.querySelector(".boxes-say").textContent = text; };
+const say = (text) => { element.querySelector(".boxes-say").textContent = text; };
 const list = element.querySelector(".boxes");
 const random = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 // Outlives this element, which the page removes while other settings are shown.

@@ -1,6 +1,7 @@
 """Class boxes are filled from a camera and from files, and the network that learns from them answers live."""
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +136,24 @@ def test_two_classes_are_recorded_and_dropped_trained_on_and_told_apart_live(box
     page.evaluate("window.seen = document.querySelector('#train-live video').srcObject.getTracks()[0]")
     page.get_by_role("tab", name="Classify", exact=True).click()
     page.wait_for_function("window.seen.readyState === 'ended'")  # whoever leaves is no longer filmed
+
+
+def test_a_card_opens_the_boxes_and_says_how_long_each_training_takes_here(open_train):
+    page = open_train()
+    open_settings(page)
+    times = page.locator(".example .time")
+    expect(times).to_have_count(4)
+    for place in range(4):
+        expect(times.nth(place)).to_contain_text(re.compile(r"About [\d.]+ (s|min) here"))
+    open_settings(page, "Network")
+    expect(page.locator("#network-summary")).to_contain_text("parameters")
+    with counted(page) as calls:
+        page.locator("#train-example-own").click()
+        expect(page.locator(".class-box")).to_have_count(2)
+    assert len(calls) == 1
+    expect(page.locator("#train-start")).to_be_visible()  # nothing has been started
+    open_settings(page, "Network")
+    expect(page.locator("#train-architecture input")).to_have_value("Transfer learning")
 
 
 def test_what_boxes_cannot_take_is_said_in_a_sentence_and_loses_nothing(boxes, page):

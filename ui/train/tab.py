@@ -13,6 +13,7 @@ from models.runs.run import Run
 from models.training.config import TrainingConfig
 from ui.services import Action, Services
 from ui.train.comparison import build_arms_panel
+from ui.train.examples import EXAMPLES, Examples
 from ui.train.results.curves import Curves
 from ui.train.results.live import Live
 from ui.train.results.mistakes import Mistakes
@@ -25,32 +26,11 @@ from ui.train.settings.data import name_values
 from ui.train.settings.form import VIEW, build_train_form
 from ui.widgets.errors import inform, shows_errors
 from ui.widgets.events import HIDDEN, Block, Tab, Update, Values
-from ui.widgets.html import explain_this, note_html
+from ui.widgets.html import explain_this
 from ui.widgets.job_view import offer_runs
 from ui.widgets.switch import Switch
 from ui.workbench import Workbench, list_model_choices
 
-SHAPES_SMALL = {"dataset": "shapes", "epochs": 8, "architecture": "small_cnn"}
-PRESETS = {
-    "Fashion-MNIST": {
-        "dataset": "fashion_mnist",
-        "epochs": TrainingConfig.epochs,
-        "architecture": "small_cnn",
-        "small_cnn.head": "gap",
-    },
-    "Drawn shapes": SHAPES_SMALL | {"position": "anywhere", "small_cnn.head": "gap"},
-    "Shapes only on the left, flatten": SHAPES_SMALL | {"position": "left", "small_cnn.head": "flatten"},
-}
-"""Title -> the settings of a training that it starts; all others become those of a new page."""
-TRANSFER = {
-    "architecture": "transfer",
-    "transfer.mode": "frozen",
-    "optimizer": "adamw",
-    "learning_rate": 0.003,
-    "batch_size": 32,
-    "epochs": 20,
-}
-"""Settings with which own pictures are learned in seconds, once there are any."""
 KEPT = ("name", "device", "trackers", "seed", "own_source", "zip", "folder", "boxes")
 """Settings that no preset changes, and neither the boxes of own pictures."""
 KINDS = {"one": "Single run", "arms": "Compare arms"}
@@ -94,13 +74,12 @@ class _Train:
     def build_settings(self) -> None:
         """The settings, which fold away once there is a run."""
         with gr.Column(elem_id="train-form") as self.opened:
-            with gr.Row(elem_classes="controls"):
-                gr.HTML(note_html("Start an example:"), padding=False, min_width=120)
-                self.presets = {gr.Button(title, size="sm", min_width=150): title for title in PRESETS}
-                self.transfer = gr.Button(
-                    "Own pictures, pretrained network…", size="sm", min_width=200, elem_id="train-transfer"
-                )
-            self.form = build_train_form(self.services)
+            with gr.Column() as above:
+                pass
+            self.form = form = build_train_form(self.services)
+            self.new = {key: field.value for key, field in form.fields.items()}
+            with above:
+                self.examples = Examples(self.services, lambda settings: form.read(self.new | settings)[0])
             with gr.Row(elem_classes="controls"):
                 self.start = gr.Button(
                     "Start training", variant="primary", size="md", min_width=160, scale=0, elem_id="train-start"
@@ -155,7 +134,7 @@ class _Train:
         return Tab(
             self.show,
             [*inputs, self.kind, self.is_fresh, *arms.inputs],
-            [*outputs, folder, self.opened, self.is_fresh, *arms.outputs, arms.timer],
+            [*outputs, *self.examples.outputs, folder, self.opened, self.is_fresh, *arms.outputs, arms.timer],
             lambda message: {},
             triggers=[(part, "input") for part in (self.kind, self.run, self.part)],
             timers=self.timers,
@@ -168,7 +147,7 @@ class _Train:
         shown = self.stop([self.arms.timer]) | self.show_run(values)
         if action.source not in (self.run, self.part):
             folders = list_folders(self.services.lab.data_root)
-            shown[self.form.fields["folder"]] = gr.update(choices=folders)
+            shown |= {self.form.fields["folder"]: gr.update(choices=folders), **self.examples.show()}
         if values[self.is_fresh] and shown[self.run]["value"]:
             shown |= self.fold()
         return shown
@@ -237,10 +216,10 @@ class _Train:
 
         self.start.click(shows_errors(start), given, [*outputs, *folding], **HIDDEN)
         filled = [*outputs, *folding, *form.outputs]
-        for button, title in self.presets.items():
-            button.click(self.filler(_always(PRESETS[title]), start), given, filled, **HIDDEN)
-        own = self.filler(_always(TRANSFER | {"dataset": "own"}))
-        self.transfer.click(own, given, form.outputs, **HIDDEN)
+        for name, button in self.examples.buttons.items():
+            example = EXAMPLES[name]
+            begin = self.filler(_always(example.settings), start if example.starts else self.show_data)
+            button.click(begin, given, [*filled, form.part, *form.parts.groups], **HIDDEN)
         self.change.click(self.filler(self.read_settings, self.unfold), given, [*form.outputs, *folding], **HIDDEN)
 
     def read_settings(self, values: Values) -> dict[str, Any]:
@@ -248,6 +227,10 @@ class _Train:
         current = self.services.jobs.read(_check_chosen(values[self.run]))
         folders = list_folders(self.services.lab.data_root)
         return self.form.write(TrainingConfig.from_dict(current.config), folders)
+
+    def show_data(self, values: Values) -> Values:
+        """The settings of the data on the screen."""
+        return {self.form.part: "data", **self.form.parts.show("data")}
 
     def unfold(self, values: Values) -> Values:
         """The settings in full."""
@@ -258,7 +241,7 @@ class _Train:
     ) -> Callable:
         """What fills in settings: those that ``choose`` gives, all others as on a new page; ``then`` goes on."""
         fields = self.form.fields
-        new = {key: field.value for key, field in fields.items() if key not in KEPT}
+        new = {key: value for key, value in self.new.items() if key not in KEPT}
 
         @shows_errors
         def fill(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:

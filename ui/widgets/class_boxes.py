@@ -20,6 +20,7 @@ from ui.widgets.events import QUICK
 ASSETS = Path(__file__).parents[2] / "assets"
 CAMERA = (ASSETS / "camera.js").read_text(encoding="utf-8")
 """Stands before the scripts that use a camera."""
+SCRIPT = (ASSETS / "class_boxes.js").read_text(encoding="utf-8")
 MAX_AT_ONCE = 200
 Sent = TypeVar("Sent", bound=BaseModel)
 Number = Annotated[int, Field(ge=0, lt=2**53)]
@@ -52,10 +53,10 @@ def build_class_boxes(services: Services, elem_id: str) -> gr.HTML:
     shown = gr.HTML(
         "",
         html_template=(ASSETS / "class_boxes.html").read_text(encoding="utf-8"),
-        js_on_load=CAMERA + (ASSETS / "class_boxes.js").read_text(encoding="utf-8"),
+        # no props of its own: gradio forgets them with the first update
+        js_on_load=f"const limits = {json.dumps(limits)};\n{CAMERA}{SCRIPT}",
         elem_id=elem_id,
         padding=False,
-        limits=limits,
     )
     kept = gr.HTML("", html_template="", js_on_load=_HAND_ON, elem_id=f"{elem_id}-kept")
 

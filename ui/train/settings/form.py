@@ -51,7 +51,7 @@ class TrainForm:
 
     Attributes:
         fields: Components by name; those of ``DataPanel``, ``NetworkPanel`` and ``AugmentPanel`` are among them.
-        part: Which kind of settings is on the screen.
+        parts: Which kind of settings is on the screen.
         looks: Kind of settings -> what is shown of them.
         switches: What is there with which choice.
         read: Values by name -> the configuration and the name of the run (None: to be chosen). UserError.
@@ -59,11 +59,16 @@ class TrainForm:
     """
 
     fields: dict[str, Field]
-    part: gr.Radio
+    parts: Switch
     looks: Mapping[str, Look]
     switches: Sequence[Switch]
     read: Callable[[Mapping], tuple[TrainingConfig, str | None]]
     is_upload: Callable[[Mapping], bool]
+
+    @property
+    def part(self) -> Field:
+        """The control that chooses which kind of settings is on the screen."""
+        return self.parts.control
 
     @property
     def inputs(self) -> set[Any]:
@@ -163,9 +168,9 @@ def build_train_form(services: Services) -> TrainForm:
 
         build_rate_panel(services, fields, lambda values: read(values)[0])
     groups = (data_group, augment_group, network_group, training_group)
-    Switch(part, {group: [name] for name, group in zip(PARTS, groups, strict=True)})
+    parts = Switch(part, {group: [name] for name, group in zip(PARTS, groups, strict=True)})
     looks = {"data": data.look, "augment": augment.look, "network": network.look}
-    form = TrainForm(fields, part, looks, [*data.switches, *network.switches], read, data.is_upload)
+    form = TrainForm(fields, parts, looks, [*data.switches, *network.switches], read, data.is_upload)
     _wire_looks(services, form, data, augment, network)
     return form
 

@@ -14,8 +14,9 @@ from models.runs.submit import create_run
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from ui.services import Services
+from ui.train.examples import EXAMPLES
 from ui.train.results.runs import PAGE_SIZE
-from ui.train.tab import KEPT, PRESETS, TRANSFER, _Train
+from ui.train.tab import KEPT, _Train
 from ui.workbench import build_workbench
 
 RUNS = [f"r{number:02}" for number in range(PAGE_SIZE + 10)]
@@ -48,8 +49,8 @@ def form(built, services):
     values = {part: getattr(part, "value", None) for part in form.inputs}
     names = {component: name for name, component in form.fields.items()}
     filled = {}
-    for title in [*PRESETS, "transfer"]:
-        settings = PRESETS.get(title, TRANSFER | {"dataset": "own"})
+    for title, example in EXAMPLES.items():
+        settings = example.settings
         fill = made.filler(lambda values, settings=settings: settings)
         updates = fill(values, SimpleNamespace(session_hash="ann"), lambda *_, **__: None)
         filled[title] = {names[part]: update["value"] for part, update in updates.items() if part in names}
@@ -102,7 +103,7 @@ def test_a_run_chosen_on_a_later_page_leaves_the_list_where_it_is(built):
     assert "Runs 21 to 30 of 30" in updates[runs.where] and "value" not in updates[runs.comparison.chosen]
 
 
-@pytest.mark.parametrize("part", ["curves", "errors", "time", "runs"])
+@pytest.mark.parametrize("part", ["curves", "errors", "time", "live", "runs"])
 def test_every_part_can_be_brought_up_to_date(built, part):
     made = built[2]
     for run in (None, RUNS[0], "gone"):
@@ -124,15 +125,15 @@ def test_nothing_is_deleted_without_a_question(built):
     assert "runs-delete" in names and "train-delete" not in names
 
 
-@pytest.mark.parametrize("title", [*PRESETS, "transfer"])
+@pytest.mark.parametrize("title", EXAMPLES)
 def test_a_preset_leaves_nothing_of_what_was_chosen_before(form, title):
     form, filled = form
     default = {name: field.value for name, field in form.fields.items()}
-    preset = PRESETS.get(title, TRANSFER | {"dataset": "own"})
+    preset = EXAMPLES[title].settings
     before = {name: f"chosen {name}" for name in default}
     for name, value in (before | filled[title]).items():
-        is_kept = name in KEPT or name.startswith("box_")
-        assert value == (before[name] if is_kept else preset.get(name, default[name])), name
+        otherwise = before[name] if name in KEPT else default[name]
+        assert value == preset.get(name, otherwise), name
 
 
 def test_a_preset_is_the_training_of_its_title(form, services):
@@ -140,7 +141,7 @@ def test_a_preset_is_the_training_of_its_title(form, services):
     changed = {"optimizer": "adam", "learning_rate": 3.0, "augment": "own", "augment.noise": 1, "image_size": 64}
     changed |= {"label_noise": 0.5, "small_cnn.channels": "4, 4", "clutter": 1, "seed": 5, "name": "mine"}
     default = {name: field.value for name, field in form.fields.items()}
-    config, name = form.read(default | changed | filled["Shapes only on the left, flatten"])
+    config, name = form.read(default | changed | filled["left"])
     place = {"data_root": str(services.lab.data_root), "device": DEVICE, "seed": 5, "shapes": {"position": "left"}}
     wanted = TrainingConfig(dataset="shapes", epochs=8, model={"head": "flatten"}, **place)
     assert name == "mine" and config == wanted

@@ -1,0 +1,78 @@
+"""How long a training will take on this machine, from the pace of a few of its steps."""
+
+import threading
+import time
+
+import torch
+
+from lab.evaluation.outlook import measure_seconds
+from lab.network_summary import find_kind
+from lab.session import Lab
+from models.data.datasets import HELD_OUT, VALIDATION
+from models.networks.table import ARCHITECTURES
+from models.training.config import TrainingConfig
+from models.zoo.backbones import DEFAULT_BACKBONE
+
+START_SECONDS = 3.0
+"""Until the first step, and for what is written at the end."""
+MEASURE_SECONDS, LEAST_STEPS = 0.4, 12
+FORWARD_SHARE = 1 / 3
+"""Of what a training step takes, about so much is the forward pass that validation and test consist of."""
+OFFICIAL = {"fashion_mnist": (60_000 - VALIDATION, VALIDATION, 10_000)}
+"""Known set -> its pictures for training, validation and test."""
+
+_measured: dict[tuple, float] = {}
+"""Network and machine -> seconds for a picture of a training step: measured once."""
+_guard = threading.Lock()
+
+
+def estimate_training(config: TrainingConfig) -> float:
+    """Seconds that a training on a known set takes if the machine does nothing else."""
+    if config.dataset in OFFICIAL:
+        train, validation, test = OFFICIAL[config.dataset]
+    else:
+        held_out = round(HELD_OUT * config.shapes.num_images)
+        train, validation, test = config.shapes.num_images - 2 * held_out, held_out, held_out
+    passes = config.epochs * train + FORWARD_SHARE * (config.epochs * validation + test)
+    return START_SECONDS + passes * _measure_step(config)
+
+
+def estimate_transfer(lab: Lab, pictures: int) -> float | None:
+    """The same of the last layer of a pretrained network, which sees each picture once; None without its weights."""
+    if not lab.registry.get(DEFAULT_BACKBONE).is_cached:
+        return None
+    return START_SECONDS + pictures * measure_seconds(lab, DEFAULT_BACKBONE)
+
+
+def _measure_step(config: TrainingConfig) -> float:
+    kind = find_kind(config.dataset, config.image_size)
+    key = config.device, config.architecture, str(config.model), config.batch_size, kind
+    with _guard:  # two at once would slow each other
+        if key not in _measured:
+            with torch.random.fork_rng(), torch.enable_grad():
+                _measured[key] = _time_steps(config, kind.in_channels, kind.num_classes, kind.image_size)
+        return _measured[key]
+
+
+def _time_steps(config: TrainingConfig, in_channels: int, num_classes: int, side: int) -> float:
+    """Seconds for a picture in the quickest of some steps on a batch of blank pictures."""
+    sizes = {"num_classes": num_classes, "in_channels": in_channels, "image_size": side}
+    network = ARCHITECTURES[config.architecture][1](config.architecture_config(**sizes))
+    network = network.to(device=config.device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    inputs = torch.zeros(config.batch_size, in_channels, side, side, device=config.device)
+    labels = torch.zeros(config.batch_size, dtype=torch.long, device=config.device)
+    seconds: list[float] = []
+    threads = torch.get_num_threads() if config.device == "cpu" else 0
+    begun = time.perf_counter()
+    while len(seconds) < LEAST_STEPS or time.perf_counter() - begun < MEASURE_SECONDS:
+        start, busy = time.perf_counter(), time.process_time()
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(inputs), labels)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        seconds.append(time.perf_counter() - start)
+        if threads:  # what it would take if nobody else wanted the processor
+            seconds.append((time.process_time() - busy) / threads)
+    return min(seconds) / config.batch_size
