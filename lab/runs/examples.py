@@ -66,13 +66,13 @@ def read_predictions(run: Run, examples: Examples | None = None) -> Tensor:
     return _check_logits(path, _read_tensors(path, LOGITS)["logits"], examples)
 
 
-def read_hard_examples(run: Run) -> tuple[Examples, Tensor]:
-    """The training pictures with the largest losses, of ``hard_examples.safetensors``, and the logits ``(N, K)``.
+def read_hard_examples(run: Run, name: str = "hard_examples") -> tuple[Examples, Tensor]:
+    """The training pictures with the largest losses, or the ``test_examples``, and the logits ``(N, K)``.
 
     Raises:
         UserError: As for :func:`read_examples` and :func:`read_predictions`.
     """
-    path = run.path / "hard_examples.safetensors"
+    path = run.path / f"{name}.safetensors"
     found = _read_tensors(path, PICTURES | LOGITS)
     examples = _check_examples(run, path, found)
     return examples, _check_logits(path, found["logits"], examples)

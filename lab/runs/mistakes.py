@@ -281,6 +281,7 @@ def _find_time(path: Path) -> int | None:
 
 PARTS = {
     "validation": Part("validation", ("examples.safetensors", "predictions.safetensors"), _read_validation),
+    "test": Part("test", ("test_examples.safetensors",), lambda run: read_hard_examples(run, "test_examples")),
     "training": Part("training, the largest losses", ("hard_examples.safetensors",), read_hard_examples),
 }
 """Of the pictures of a data set, those that are kept with a run."""

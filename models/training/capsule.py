@@ -259,6 +259,7 @@ MEMBERS = {
     "examples.safetensors": CapsuleFile(256 * 2**20, required=False, pictures=True),
     "predictions.safetensors": CapsuleFile(256 * 2**20, required=False, pictures=True),
     "hard_examples.safetensors": CapsuleFile(64 * 2**20, required=False, pictures=True),
+    "test_examples.safetensors": CapsuleFile(256 * 2**20, required=False, pictures=True),
 }
 """Every file that a capsule may have, in this order; status.json is written anew from capsule.json's result.
 

@@ -109,6 +109,7 @@ class Trainer:
             sha256 = self.journal.save_model(prepared.module)
             self._keep_hard_examples()
             tested = self._assess(prepared.test)
+            self.journal.save_test_examples(tested.logits)
         except Cancelled:
             sha256 = self.journal.save_model(prepared.module) if self.step else None
         return {

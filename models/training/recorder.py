@@ -79,7 +79,7 @@ def forget_way(run_dir: Path) -> None:
 
 
 def pick_kept_examples(split: Split) -> Tensor:
-    """Indices of the validation pictures that are kept with the run, evenly spread where not all of them can be."""
+    """Indices of the validation or test pictures that are kept with the run: evenly spread where it is not all."""
     return pick_evenly(len(split), max(1, MAX_EXAMPLE_BYTES // split.images[0].numel()))
 
 
@@ -220,6 +220,15 @@ class Journal:
         """Keeps the logits of the examples out of those of all validation pictures, ``(N, K)``."""
         if not self.is_silent:
             self._write_tensors("predictions", {"logits": logits.cpu()[self._examples]})
+
+    def save_test_examples(self, logits: Tensor) -> None:
+        """Keeps test pictures with what the finished network says of them, out of the logits of all, ``(N, K)``."""
+        if self.is_silent:
+            return
+        split = self.dataset.test
+        tensors = {"images": split.images, "labels": split.labels, "ids": split.ids, "logits": logits.cpu()}
+        kept = pick_kept_examples(split)
+        self._write_tensors("test_examples", {name: tensor[kept] for name, tensor in tensors.items()})
 
     def save_hard_examples(self, split: Split, index: Tensor, logits: Tensor) -> None:
         """Keeps the training pictures with the largest losses: where wrong labels turn up, to be put right.

@@ -19,7 +19,7 @@ from ui.train.results.mistakes_view import (
     compare_errors,
     describe_errors,
     draw_contrast,
-    explain_no_training,
+    explain_no_pictures,
     list_pairs,
     list_pictures,
     read_pair,
@@ -42,8 +42,9 @@ that is recognised is the second best.
 
 Matrix and accuracies are those of the **validation** pictures after the latest epoch. When a training is over, the
 **training** pictures with the largest losses are kept too, as they are without augmentation: relabel or exclude some,
-and *Retrain with corrections* trains on what you have put right. Correcting a validation picture changes only what is
-measured.
+and *Retrain with corrections* trains on what you have put right. Correcting a validation or test picture changes only
+what is measured. The **test** pictures are asked about once, when the training is over: whoever chooses settings by
+them has none left to judge with.
 """
 
 
@@ -154,7 +155,7 @@ class Mistakes(Panel):
         """The pairs of the part that are confused most, and its pictures; or why there are none."""
         try:
             if not has_errors(current, part):
-                raise UserError(explain_no_training(current))
+                raise UserError(explain_no_pictures(current, part))
             view = open_errors(current, part)
         except UserError as error:
             text, pairs = empty_html(str(error)), gr.update(choices=[])

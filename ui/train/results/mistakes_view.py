@@ -27,9 +27,7 @@ ANY = -1
 MAX_PICTURES = 24
 MAX_PAIRS = 12
 SIDE = 224
-CORRECTED = (
-    "Corrections of training pictures change what is trained on; those of validation pictures only what is measured."
-)
+CORRECTED = "Corrections of training pictures change what is trained on; those of others only what is measured."
 MATRIX = "The matrix above is that of the validation pictures."
 
 
@@ -64,12 +62,13 @@ def read_pair(pair: str | None) -> tuple[int, int]:
     return int(true), int(predicted)
 
 
-def explain_no_training(run: Run) -> str:
-    """Why a run has no training pictures to show."""
+def explain_no_pictures(run: Run, part: str) -> str:
+    """Why a run has no test or training pictures to show."""
     if run.state in UNFINISHED:
-        return "No training pictures yet: those with the largest losses are kept when the training is over."
+        kept = "those with the largest losses are kept" if part == "training" else "they are asked about"
+        return f"No {part} pictures yet: {kept} when the training is over."
     return (
-        f"{run.name} ({run.state}) has kept no training pictures: it ended early, or was made by a version that kept "
+        f"{run.name} ({run.state}) has kept no {part} pictures: it ended early, or was made by a version that kept "
         "none."
     )
 
@@ -95,11 +94,13 @@ def list_pictures(view: ErrorView, true: int | None, predicted: int | None) -> t
 def _describe_pictures(view: ErrorView, number: int, true: int | None, predicted: int | None) -> str:
     names = view.confusion.categories
     if true is None and predicted is None:
-        return f"The {view.part} pictures with the largest losses"
+        found = view.confusion
+        wrong = f" ({len(found) - found.num_correct:,} of {len(found):,} are wrong)" if view.part == "test" else ""
+        return f"The {view.part} pictures with the largest losses{wrong}"
     kind = "" if true is None else f" of {names[true]}"
     said = "" if predicted is None else " recognised" if predicted == true else f" taken for {names[predicted]}"
     text = f"{count(number, f'{view.part} picture')}{kind}{said}, largest loss first"
-    return text if view.part == "validation" else f"Of the {len(view.confusion)} that are kept, {text}"
+    return text if view.part != "training" else f"Of the {len(view.confusion)} that are kept, {text}"
 
 
 def _caption(view: ErrorView, index: int) -> str:

@@ -40,7 +40,7 @@ COUNT, HARD = 30, 12
 
 @pytest.fixture
 def run(tmp_path, make_run) -> Run:
-    """A finished run with examples, predictions and hard examples."""
+    """A finished run with examples, predictions, hard and test examples."""
     root = tmp_path / "runs"
     model = make_run(root)
     generator = torch.Generator().manual_seed(0)
@@ -52,6 +52,8 @@ def run(tmp_path, make_run) -> Run:
         save_file({"logits": model(images.float() / 255)}, path / "predictions.safetensors")
         hard = {"images": images[:HARD].flip(3), "labels": labels[:HARD], "ids": 1000 + torch.arange(HARD)}
         save_file(hard | {"logits": model(hard["images"].float() / 255)}, path / "hard_examples.safetensors")
+        test = {"images": images.flip(2), "labels": labels, "ids": 2000 + torch.arange(COUNT)}
+        save_file(test | {"logits": model(test["images"].float() / 255)}, path / "test_examples.safetensors")
     return read_run(root, "tiny")
 
 
@@ -184,11 +186,13 @@ def test_the_last_correction_of_a_picture_counts(run):
     ]
 
 
-def test_corrections_of_both_parts_are_collected_together(run):
+def test_corrections_of_all_parts_are_collected_together(run):
     """A network that mistakes a picture it was trained on is where a wrong label may have been learned."""
-    validation, training = (open_errors(run, part) for part in PARTS)
-    trail = correct(training, correct(validation, (), 0, None), 3, None)
-    assert [(entry.number, entry.part) for entry in trail] == [(0, "validation"), (1003, "training")]
+    trail = ()
+    for place, part in enumerate(PARTS):
+        trail = correct(open_errors(run, part), trail, place, None)
+    numbers = [(0, "validation"), (2001, "test"), (1002, "training")]
+    assert [(entry.number, entry.part) for entry in trail] == numbers
 
 
 def test_the_hard_training_pictures_are_those_of_the_file(run):

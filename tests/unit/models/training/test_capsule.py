@@ -31,6 +31,7 @@ from tests.device import DEVICE
 ROOT = Path(__file__).parents[4]
 REPORT = "<p>Report</p>"
 PICTURES = {"examples.safetensors", "predictions.safetensors", "hard_examples.safetensors"}
+PICTURES |= {"test_examples.safetensors"}
 
 
 @pytest.fixture
@@ -52,7 +53,8 @@ def root(tmp_path, make_run) -> Path:
     write_bytes(path / "examples.safetensors", save(examples | {"ids": torch.tensor([4, 7])}))
     write_bytes(path / "predictions.safetensors", save({"logits": torch.zeros(2, 3)}))
     hard = examples | {"ids": torch.tensor([5, 6]), "logits": torch.zeros(2, 3)}
-    write_bytes(path / "hard_examples.safetensors", save(hard))
+    for name in ("hard_examples", "test_examples"):
+        write_bytes(path / f"{name}.safetensors", save(hard))
     write_bytes(path / "log.txt", b"/home/alice")
     return root
 

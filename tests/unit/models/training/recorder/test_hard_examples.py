@@ -127,6 +127,11 @@ def test_hard_examples_are_what_the_finished_model_says_of_unchanged_training_pi
     split = choose_pictures(config, load_data(config))
     with torch.no_grad():
         logits = model(preprocessing.normalize(split.images.float() / 255))
+    tested, data = load_file(tmp_path / "a" / "test_examples.safetensors"), load_data(config).test
+    with torch.no_grad():
+        answers = model(preprocessing.normalize(data.images.float() / 255))
+    torch.testing.assert_close(tested["logits"], answers, rtol=1e-3, atol=1e-4)
+    assert all(torch.equal(tested[name], getattr(data, name)) for name in ("images", "labels", "ids"))
     losses, found = measure_losses(logits, split.labels), hard_examples(tmp_path / "a")
     assert len(found["labels"]) == len(split)  # all of so few
     kept = measure_losses(found["logits"], found["labels"])

@@ -54,6 +54,7 @@ def root(tmp_path, make_run):
         save_file({"logits": logits}, path / "predictions.safetensors")
         hard = {"images": images.flip(2)[:HARD], "labels": labels[:HARD], "ids": 500 + torch.arange(HARD)}
         save_file(hard | {"logits": torch.eye(3)[(labels[:HARD] + 1) % 3]}, path / "hard_examples.safetensors")
+        save_file(hard | {"logits": torch.eye(3)[labels[:HARD] // 2]}, path / "test_examples.safetensors")
     (root / "tiny" / "snapshots").mkdir()
     (root / "tiny" / "snapshots" / "0000000.safetensors").write_bytes(pack_weights(make_run(root, "tiny"))[0])
     return root
@@ -141,6 +142,18 @@ def test_hard_training_pictures_are_listed_when_asked_for(press):
     _, heading, gallery, shown, *_ = press("show_pictures", "tiny", "training", 1, 2)
     assert f"Of the {HARD} that are kept, 3 training pictures of bee taken for cat" in heading
     assert shown == (("training", 1), ("training", 4), ("training", 7))
+
+
+def test_the_mistakes_of_the_test_set_are_listed_when_asked_for(press, root):
+    """Of the classes 0, 1, 2 in turn, 0 is right, and 1 and 2 are each taken for the class before."""
+    _, heading, gallery, shown, *_ = press("show_pictures", "tiny", "test", ANY, ANY)
+    wrong = HARD - len(range(0, HARD, 3))
+    assert f"The test pictures with the largest losses ({wrong} of {HARD} are wrong)" in heading
+    assert len(gallery) == HARD and {index for _, index in shown[:wrong]} == {n for n in range(HARD) if n % 3}
+    _, heading, *_ = press("show_pictures", "tiny", "test", 2, 1)
+    assert f"{len(range(2, HARD, 3))} test pictures of cat taken for bee" in heading
+    (root / "tiny" / "test_examples.safetensors").unlink()
+    assert "has kept no test pictures" in press("show_pictures", "tiny", "test", ANY, ANY)[1]
 
 
 def test_a_training_that_goes_on_or_was_stopped_has_no_training_pictures_and_says_so(press, root):
