@@ -44,7 +44,7 @@ def save_class_boxes(files_by_class: Mapping[str, Sequence[str | Path]], folder:
             part = Path(target.name)
             with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
                 digest = _pack(archive, boxes, names)
-        path = folder / f"pictures-{digest[:16]}.zip"
+        path = folder / f"pictures-{digest[:8]}.zip"
         part.replace(path)
     except OSError as error:
         raise UserError(f"The pictures could not be saved ({error.strerror or error}).") from error

@@ -6,27 +6,24 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from analysis.attribution.methods import METHODS
 from analysis.errors import UserError
 from analysis.figures.classes import plot_class_scores, plot_confusion
-from lab.runs.mistakes import LINEAR, PARTS, contrast_picture, find_uncorrected, find_version, has_errors, open_errors
+from lab.runs.mistakes import PARTS, find_uncorrected, find_version, has_errors, open_errors
 from models.runs.run import UNFINISHED, Run
-from ui.entry import read_position
 from ui.services import Services
-from ui.train.results.corrections import Corrections
 from ui.train.results.mistakes_view import (
     ANY,
     compare_errors,
     describe_errors,
-    draw_contrast,
     explain_no_pictures,
     list_pairs,
     list_pictures,
     read_pair,
 )
 from ui.train.results.panel import Panel
-from ui.widgets.errors import clears_on_errors, shows_errors
-from ui.widgets.events import HIDDEN, PRIVATE, QUICK, Block, Update, Values
+from ui.train.results.picture import Picture
+from ui.widgets.errors import shows_errors
+from ui.widgets.events import HIDDEN, QUICK, Block, Update, Values
 from ui.widgets.html import empty_html, explain_this
 from ui.widgets.thumbnails import build_thumbnails, write_thumbnails
 
@@ -59,7 +56,7 @@ class Mistakes(Panel):
     def __init__(self, services: Services, run: gr.Dropdown):
         self.services, self.run = services, run
         self.finding = gr.HTML(empty_html(NO_RUN), elem_id="errors-finding")
-        self.picked, self.shown, self.seen = gr.State(None), gr.State(()), gr.State(None)
+        self.shown, self.seen = gr.State(()), gr.State(None)
         with gr.Column(visible=False) as self.body:
             with gr.Row():
                 self.matrix = gr.Plot(show_label=False, elem_id="errors-confusion", min_width=320)
@@ -74,12 +71,7 @@ class Mistakes(Panel):
                 self.top = gr.Button("Top losses", elem_id="errors-top", size="md", min_width=110, scale=0)
             self.heading = gr.HTML(elem_id="errors-heading")
             self.gallery = build_thumbnails("errors-gallery", columns=6)
-            self.detail = gr.HTML(elem_id="errors-detail")
-            methods = [(METHODS[name].title, name) for name in LINEAR]
-            self.method = gr.Dropdown(
-                methods, value="occlusion", label="Map by", elem_id="errors-method", min_width=180, render=False
-            )
-            self.corrections = Corrections(services, run, self.picked, self.method)
+            self.picture = Picture(services, run)
             self.compare = gr.Dropdown([], label="Compare with the run", elem_id="errors-compare")
             self.change = gr.HTML(elem_id="errors-change")
             self.difference = gr.Plot(
@@ -90,14 +82,13 @@ class Mistakes(Panel):
         self.timers = [self.timer]
         self.chosen = [self.part, self.true, self.predicted, self.pairs]
         self.pictures: list[Block] = [
-            *(self.pairs, self.heading, self.gallery, self.shown),
-            *(self.detail, self.corrections.tools, self.picked),
+            *(self.pairs, self.heading, self.gallery, self.shown, *self.picture.outputs),
         ]
         self.inputs: list[Block] = [run, self.seen, *self.chosen, self.compare]
         self.outputs: list[Block] = [
             *(self.finding, self.body, self.matrix, self.classes, *self.pictures),
-            *(self.part, self.true, self.predicted, self.corrections.label, self.compare, self.change),
-            *(self.difference, *self.corrections.outputs, self.timer, self.seen),
+            *(self.part, self.true, self.predicted, self.picture.corrections.label, self.compare, self.change),
+            *(self.difference, *self.picture.corrections.outputs, self.timer, self.seen),
         ]
 
     def wire(self, show: Callable[[Values], Values], inputs: set[Any], outputs: Sequence[Block]) -> None:
@@ -112,15 +103,10 @@ class Mistakes(Panel):
             (self.top.click, self.choose_any),
         ):
             source(self.lister(choose), **listed, **HIDDEN, trigger_mode="always_last")
-        explained: Any = {
-            "inputs": {self.run, self.shown, self.picked, self.method},
-            "outputs": [self.picked, self.detail, self.corrections.tools],
-        }
-        self.gallery.select(self.pick, **explained, **PRIVATE)
-        self.method.input(self.explain, **explained, **PRIVATE)
+        self.picture.wire(self.gallery, self.shown)
         self.compare.input(self.compare_with, [self.run, self.compare], [self.change, self.difference], **HIDDEN)
         self.timer.tick(self.follow, {*self.inputs}, self.outputs, **QUICK)
-        self.corrections.wire(show, inputs, outputs)
+        self.picture.corrections.wire(show, inputs, outputs)
 
     def lister(self, choose: Callable[[Values, gr.EventData], tuple]) -> Callable:
         """What lists the pictures after a choice: ``choose`` gives part of the data, two classes and a pair."""
@@ -131,7 +117,7 @@ class Mistakes(Panel):
             *classes, pair = choose(values, event)
             listed = self.list_chosen(self.services.jobs.read(values[self.run] or ""), *classes)
             listed[self.pairs]["value"] = pair if classes[0] == values[self.part] else None
-            return listed | self.no_picture() | dict(zip(self.chosen, classes, strict=False))
+            return listed | self.picture.show_none() | dict(zip(self.chosen, classes, strict=False))
 
         return show_pictures
 
@@ -146,10 +132,6 @@ class Mistakes(Panel):
     def choose_any(self, values: Values, event: gr.EventData) -> tuple:
         """All classes."""
         return values[self.part], ANY, ANY, None
-
-    def no_picture(self) -> Values:
-        """No picture is shown large."""
-        return {self.detail: "", self.corrections.tools: gr.update(visible=False), self.picked: None}
 
     def list_chosen(self, current: Run, part: str, true: int | None, predicted: int | None) -> Values:
         """The pairs of the part that are confused most, and its pictures; or why there are none."""
@@ -186,12 +168,12 @@ class Mistakes(Panel):
 
     def clear(self, message: str, follows: bool = False, version: tuple | None = None) -> Values:
         """Nothing but a message."""
-        lists = (self.pairs, self.true, self.predicted, self.corrections.label, self.compare)
+        lists = (self.pairs, self.true, self.predicted, self.picture.corrections.label, self.compare)
         return {
             **dict.fromkeys((self.matrix, self.classes, self.gallery, self.difference)),
             **{each: gr.update(choices=[], value=None) for each in lists},
-            **self.no_picture(),
-            **self.corrections.show_none(),
+            **self.picture.show_none(),
+            **self.picture.corrections.show_none(),
             self.finding: empty_html(message),
             self.body: gr.update(visible=False),
             self.heading: "",
@@ -215,7 +197,7 @@ class Mistakes(Panel):
             version, follows = _find_version(current), current.state in UNFINISHED
             if not has_errors(current):
                 return self.clear(_explain_absence(current), follows, version)
-            view, corrected = open_errors(current), self.corrections.show(current)
+            view, corrected = open_errors(current), self.picture.corrections.show(current)
         except UserError as error:
             return self.clear(str(error))
         renewed = {**corrected, self.timer: gr.update(active=follows), self.seen: version}
@@ -228,12 +210,12 @@ class Mistakes(Panel):
         first = getattr(find_uncorrected(current, others), "name", None)
         return {
             **self.draw(current, "validation", ANY, ANY, first),
-            **self.no_picture(),
+            **self.picture.show_none(),
             **renewed,
             # gradio alters each update, so that there must be two
             **{each: gr.update(choices=[("Any", ANY), *names], value=ANY) for each in (self.true, self.predicted)},
             self.part: "validation",
-            self.corrections.label: gr.update(choices=names, value=None),
+            self.picture.corrections.label: gr.update(choices=names, value=None),
             self.compare: gr.update(choices=choices, value=first),
         }
 
@@ -252,34 +234,6 @@ class Mistakes(Panel):
         except UserError:  # refresh says what is wrong, and stops the timer
             return self.refresh(values)
         return results | {self.timer: gr.update(active=current.state in UNFINISHED), self.seen: version}
-
-    @clears_on_errors(lambda message: {})
-    def pick(
-        self, values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
-    ) -> Values | Update:
-        """Shows the picture that was clicked."""
-        picked = values[self.shown][read_position(event, values[self.shown])]
-        return {self.picked: picked} | self.draw_picked(values | {self.picked: picked}, request, progress)
-
-    def explain(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
-        """Shows the same picture with a map of another method."""
-        return self.draw_picked(values, request, progress) if values[self.picked] else gr.skip()
-
-    def draw_picked(self, values: Values, request: gr.Request, progress: gr.Progress) -> Values:
-        """One picture large, with what speaks for the one class and the other."""
-        tools: Values = {self.corrections.tools: gr.update(visible=True)}
-
-        @clears_on_errors(lambda message: {self.detail: empty_html(message)})
-        def draw() -> Values:
-            (part, index), method = values[self.picked], values[self.method]
-            current = self.services.jobs.read(values[self.run] or "")
-            view = open_errors(current, part)
-            with self.services.watch(request, progress, METHODS[method].title, "errors-detail") as report:
-                maps = contrast_picture(self.services.lab, current, view, index, method, progress=report)
-            return {self.detail: draw_contrast(view, index, maps)}
-
-        drawn = draw()
-        return tools if drawn == gr.skip() else tools | drawn
 
     @shows_errors
     def compare_with(self, name: str | None, other: str | None) -> tuple[Markup, Update]:

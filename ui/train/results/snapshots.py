@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -295,15 +296,4 @@ def _find_version(run: Run) -> tuple:
 _ASK = """
 watch("value", () => { if (props.value) trigger("submit", {moment: parseInt(props.value)}); });
 """
-# What was measured at another moment is dimmed until the slider rests.
-_DIM = """
-const dim = () => {
-    const slider = document.querySelector("#time-moment input[type=range]");
-    const measured = document.querySelector("#time-measured");
-    if (!slider || !measured) return;
-    const moment = measured.querySelector("[data-moment]")?.dataset.moment;
-    measured.style.opacity = moment === undefined || moment === slider.value ? 1 : 0.4;
-};
-document.addEventListener("input", dim);
-new MutationObserver(dim).observe(document.body, {childList: true, subtree: true});
-"""
+_DIM = (Path(__file__).parents[3] / "assets" / "dim_measured.js").read_text(encoding="utf-8")

@@ -116,8 +116,8 @@ def press(services):
             chosen = dict(zip((panel.run, *panel.chosen), (*values, None), strict=True))
             updates = panel.lister(panel.choose_classes)(chosen, gr.EventData(None, {}))
             return [updates.get(output, gr.skip()) for output in panel.pictures]
-        found = getattr(panel.corrections, name)(*values)
-        return [found[output] for output in panel.corrections.outputs] if isinstance(found, dict) else found
+        found = getattr(panel.picture.corrections, name)(*values)
+        return [found[output] for output in panel.picture.corrections.outputs] if isinstance(found, dict) else found
 
     return call
 
