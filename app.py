@@ -86,6 +86,7 @@ def _serve(options: argparse.Namespace) -> int:
     from lab.session import Lab
     from models.data.samples import list_samples
     from models.registry import DEFAULT_MODEL
+    from ui.jobs import find_browser
     from ui.page import build_page, launch_options
     from ui.services import Services
 
@@ -96,7 +97,7 @@ def _serve(options: argparse.Namespace) -> int:
     except (UserError, AddressError) as error:
         return _refuse(error)
     gr.set_static_paths([sample.path for sample in list_samples().values()])
-    jobs = JobManager(options.runs_root)
+    jobs = JobManager(options.runs_root, find_browser)
     with closing(jobs), closing(Services(lab, jobs)) as services:
         page = build_page(services)
         page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -45,10 +46,15 @@ JOBS = {
 
 
 class JobManager:
-    """Keeps no state of its own: managers one after the other, or several at once, see the same runs."""
+    """Keeps no state of its own: managers one after the other, or several at once, see the same runs.
 
-    def __init__(self, runs_root: str | Path):
-        self.runs_root = Path(runs_root).resolve()
+    Args:
+        runs_root: Where the run directories are.
+        whose: Names the browser that asks for a job, or None where no browser does; noted with what is started.
+    """
+
+    def __init__(self, runs_root: str | Path, whose: Callable[[], str | None] = lambda: None):
+        self.runs_root, self.whose = Path(runs_root).resolve(), whose
         self._starting = threading.Lock()
         self._launcher: Launcher | None = None
 
@@ -87,13 +93,20 @@ class JobManager:
         return self.start_program("training", _with_full_paths(config).to_dict(), config.dataset, upload, name)
 
     def start_program(
-        self, kind: str, config: dict, title: str, upload: str | None = None, name: str | None = None
+        self,
+        kind: str,
+        config: dict,
+        title: str,
+        upload: str | None = None,
+        name: str | None = None,
+        seconds: float | None = None,
     ) -> str:
         """Starts a process that works long.
 
         Args:
             title: What the run's name is made from.
             upload: Key of ``config`` with the path of a file that may vanish: the run then keeps a copy.
+            seconds: How long it was said to take, from a speed measured here.
 
         Returns:
             The run's name: ``title``, made fit for a folder name, with the next free number.
@@ -106,7 +119,9 @@ class JobManager:
             kept = self.runs_root / name / _kept_name(config[upload]) if upload else None
             self._check_queue()
             settings = config | ({upload: readable_path(kept)} if kept else {})
-            run_dir = create_run(self.runs_root, name, settings, kind)
+            noted = {"owner": self.whose(), "seconds_expected": seconds}
+            known = {key: value for key, value in noted.items() if value is not None}
+            run_dir = create_run(self.runs_root, name, settings, kind, known)
             if kept:
                 _keep(Path(config[upload]), kept)
             self._launch(run_dir)
@@ -122,7 +137,7 @@ class JobManager:
         with self._starting:
             run = self.read(name)
             self._check_queue()
-            requeue_run(run)
+            requeue_run(run, self.whose())
             self._launch(run.path)
 
     def stop(self, name: str) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from analysis.errors import Cancelled
+from analysis.errors import Cancelled, UserError
 from models.problems import MAYBE_PROBLEMS
 from models.registry import DEFAULT_MODEL
 from models.settings import check_choice
 from ui.address import list_readers, read_query, write_query
+from ui.jobs import write_busy
 from ui.services import Action, Services, Superseded
-from ui.widgets.errors import describe_error, inform, warn
+from ui.widgets.errors import describe_error, inform, shows_errors, warn
 from ui.widgets.events import Block, Tab, Update, Values, read_values
 from ui.workbench import KEEP_PICTURE, Workbench, describe_model, list_model_choices
 
@@ -35,6 +36,7 @@ class Dispatcher:
         views: Name -> a tab, and what is in it.
         bar: Where progress is shown.
         address: Where the query of the address goes.
+        jobs: The list of jobs.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Dispatcher:
         views: Mapping[str, tuple[gr.Tab, Tab]],
         bar: gr.HTML,
         address: gr.HTML,
+        jobs: gr.HTML,
     ):
+        self.jobs = jobs
         self.services, self.page, self.bench, self.tabs, self.address = services, page, bench, tabs, address
         self.views = {name: view for name, (_, view) in views.items()}
         self.names = {tab: name for name, (tab, _) in views.items()}
@@ -67,12 +71,13 @@ class Dispatcher:
         """Listens to whatever a visitor can choose."""
         bench, views = self.bench, self.views.values()
         inputs: set[Any] = {*bench.inputs, self.opened, self.is_ready, *self.seen.values()}
-        parts = (self.opened, self.is_ready, self.tabs, self.address)
+        parts = (self.opened, self.is_ready, self.tabs, self.address, self.jobs)
         outputs: dict[Block, None] = dict.fromkeys((*bench.inputs, bench.card, *parts))
         outputs |= dict.fromkeys(self.seen.values())
         for view in views:
             inputs |= {*view.inputs}
             outputs |= dict.fromkeys((*view.outputs, *view.timers, *(part for part, _ in view.linked.values())))
+            outputs |= dict.fromkeys(part for _, others in view.runs.values() for part in others)
         for tab, name in self.names.items():  # what is chosen next is about this tab already
             tab.select(None, None, self.opened, js=f"() => '{name}'")
         chosen: list[tuple[Block, Block, str]] = [
@@ -86,9 +91,10 @@ class Dispatcher:
         order = sorted(inputs, key=lambda component: component._id)  # gradio's own
         keep = KEEP_PICTURE % (order.index(bench.image), order.index(bench.sample))
         self.page.load(self.restore, inputs, list(outputs), js=keep, **self.manner)
+        self.jobs.select(shows_errors(self.open_run), inputs, list(outputs), **self.manner)
         for name, view in self.views.items():
             own = {*bench.inputs, *view.inputs, *(part for part, _ in view.linked.values())}
-            shown = [*view.outputs, *view.timers, self.address]
+            shown = [*view.outputs, *view.timers, self.address, self.jobs]
             for source, event in view.triggers:
                 getattr(source, event)(self._renewer(name, source), own, shown, **self.manner)
 
@@ -157,16 +163,32 @@ class Dispatcher:
         seen: Values = {self.seen[name]: self._find_subject(name, now)}
         return self._run(name, act, None, request, progress, restored, seen)
 
+    def open_run(
+        self, values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
+    ) -> Values | Update:
+        """Opens the tab of a job, with its run in it."""
+        run = self.services.jobs.read((event._data if isinstance(event._data, dict) else {}).get("name", ""))
+        places = {kind: (name, *place) for name, view in self.views.items() for kind, place in view.runs.items()}
+        if run.kind not in places:
+            raise UserError("This job has no page of its own; who started it sees what it finds.")
+        name, listed, others = places[run.kind]
+        now: Values = values | others | {listed: run.name, self.opened: name}
+        opened: Values = {**others, self.tabs: gr.update(selected=name)}
+        opened |= self._write_place(name, now) | self._stop_timers(name)
+        return self._run(
+            name, lambda action: opened | self._show(name, now, action), self.jobs, request, progress, opened, {}
+        )
+
     def _renewer(self, name: str, source: Any) -> Callable[..., Values | Update]:
         """What shows a tab anew after its control ``source`` was used."""
 
         def renew(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
             """Shows the tab as it is now."""
-            address: Values = {self.address: self._write_query(name, values)}
+            address: Values = {self.address: self._write_query(name, values), self.jobs: write_busy(self.services)}
 
             def act(action: Action) -> Values:
                 shown = self.views[name].show(values, action)
-                return {self.address: self._write_query(name, values | read_values(shown))} | shown
+                return address | {self.address: self._write_query(name, values | read_values(shown))} | shown
 
             return self._run(name, act, source, request, progress, address, {})
 
@@ -202,8 +224,9 @@ class Dispatcher:
             return otherwise | seen | self.views[name].clear(message)
 
     def _write_place(self, name: str, values: Values) -> Values:
-        """What goes with being in a tab: its name, and the address."""
-        return {self.opened: name, self.address: self._write_query(name, values)}
+        """What goes with being in a tab: its name, the address, and which jobs there are by now."""
+        address = self._write_query(name, values)
+        return {self.opened: name, self.address: address, self.jobs: write_busy(self.services)}
 
     def _stop_timers(self, name: str) -> Values:
         """No timer runs but those of a tab; each update of properties costs gradio 5 ms, so only where one leaves."""

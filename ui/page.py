@@ -13,6 +13,7 @@ from ui.dispatch import Dispatcher
 from ui.entry import Page
 from ui.evaluate.tab import build_evaluate_tab
 from ui.explain.tab import build_explain_tab
+from ui.jobs import build_job_list
 from ui.menu import build_menu
 from ui.requests import RequestGuard
 from ui.services import Services
@@ -59,6 +60,7 @@ def build_page(services: Services) -> gr.Blocks:
             badge = Markup('<h1>ConvScope</h1><span class="badge">{}</span>')
             gr.HTML(badge.format(services.lab.models.device.type.upper()))
             bar = gr.HTML(elem_id="progress", min_height=36)
+            jobs = build_job_list(services)
             cancel = gr.Button("Cancel", size="sm", min_width=90, scale=0, elem_id="cancel")
             share = gr.Button("Copy link to this view", size="sm", min_width=150, elem_id="copy-link", scale=0)
             build_menu()
@@ -68,7 +70,7 @@ def build_page(services: Services) -> gr.Blocks:
             for name, (title, build) in TABS.items():
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tab:
                     views[name] = (tab, build(services, bench))
-        Dispatcher(services, page, bench, tabs, views, bar, address).wire()
+        Dispatcher(services, page, bench, tabs, views, bar, address, jobs).wire()
         share.click(None, bench.sample, None, js=COPY_LINK)
         page.unload(services.leave)
         cancel.click(services.cancel, None, None, **QUICK)

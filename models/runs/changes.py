@@ -11,8 +11,12 @@ from models.runs.run import BROKEN_OFF, MAX_NOTES, Run, check_name, read_idle_ru
 from models.runs.submit import check_settings, place_last
 
 
-def requeue_run(run: Run) -> None:
+def requeue_run(run: Run, owner: str | None = None) -> None:
     """Puts a run that was broken off back to "queued", at the end of the line; its progress is kept.
+
+    Args:
+        run: The run.
+        owner: Whose it is from now on; None where it stays whose it was.
 
     Raises:
         UserError: It has not been broken off, its settings have changed, or its directory cannot be written.
@@ -21,6 +25,8 @@ def requeue_run(run: Run) -> None:
         raise UserError(f"The run {run.name} is {run.state} and cannot be resumed.")
     check_settings(run)
     again = {"state": "queued", "message": "", "device": None, **place_last(run.path.parent)}
+    if owner is not None:
+        again["owner"] = owner
     with explained(f"The run {run.name} cannot be resumed"):
         (run.path / "stop").unlink(missing_ok=True)
         (run.path / "process.json").unlink(missing_ok=True)

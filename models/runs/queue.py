@@ -63,7 +63,7 @@ def queue_place(run: Run, runs: Sequence[Run]) -> int | None:
     if run.state != "queued":
         return None
     return 1 + sum(
-        other.state == "queued" and _may_meet(other, run) and submission_order(other) < submission_order(run)
+        other.state == "queued" and may_meet(other, run) and submission_order(other) < submission_order(run)
         for other in runs
     )
 
@@ -74,7 +74,7 @@ def jobs_before(run: Run, runs: Sequence[Run]) -> int:
     if place is None:
         return 0
     # However many runs report the device as theirs (a bench and its arm do): they are one job.
-    return place - 1 + any(other.state in AT_WORK and _may_meet(other, run) for other in runs)
+    return place - 1 + any(other.state in AT_WORK and may_meet(other, run) for other in runs)
 
 
 def _is_first(run_dir: Path, device: str) -> bool:
@@ -84,6 +84,6 @@ def _is_first(run_dir: Path, device: str) -> bool:
     return not waiting or min(waiting, key=submission_order).name == run_dir.name
 
 
-def _may_meet(one: Run, other: Run) -> bool:
+def may_meet(one: Run, other: Run) -> bool:
     """Whether both want the same device; a process just started has not said yet which one it waits for."""
     return one.device is None or other.device is None or one.device == other.device

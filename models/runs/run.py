@@ -63,6 +63,16 @@ class Run:
         return self.status.get("device")
 
     @property
+    def owner(self) -> str | None:
+        """Whose browser has started it, as :class:`lab.jobs.JobManager` was told; None: no browser has."""
+        return self.status.get("owner")
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether somebody has asked it to stop, and it has not yet."""
+        return self.state in UNFINISHED and (self.path / "stop").exists()
+
+    @property
     def fraction_done(self) -> float:
         """How much of its steps a run has made, in [0, 1]."""
         return min(1.0, self.status.get("step", 0) / max(1, self.status.get("total_steps", 0)))

@@ -32,8 +32,13 @@ def next_name(root: str | Path, title: str) -> str:
     return f"{stem}-{number}"
 
 
-def create_run(root: str | Path, name: str, config: dict, kind: str = "training") -> Path:
+def create_run(
+    root: str | Path, name: str, config: dict, kind: str = "training", noted: Mapping[str, object] | None = None
+) -> Path:
     """Makes the directory of a new run, complete from the moment it is visible, in state "queued".
+
+    Args:
+        noted: More entries of status.json, such as its ``owner``.
 
     Raises:
         UserError: Bad name, a run of that name exists, or the root cannot be written to.
@@ -48,7 +53,7 @@ def create_run(root: str | Path, name: str, config: dict, kind: str = "training"
             new.mkdir()
             write_json(new / "config.json", config)
             status = {"state": "queued", "kind": kind, "settings_sha256": hash_settings(config)}
-            write_json(new / "status.json", status | place_last(path.parent))
+            write_json(new / "status.json", status | dict(noted or {}) | place_last(path.parent))
             try_again(lambda: new.rename(path))
     return path
 

@@ -14,6 +14,7 @@ from models.runs.run import list_runs, read_run
 from models.training.config import TrainingConfig
 from models.training.run import train as run_training
 from tests.browser.test_classify import choose, wait_for_silence
+from tests.browser.test_evaluate import stop_job
 from tests.server import Server
 
 STATUS = "#train-status"
@@ -198,8 +199,7 @@ def test_a_comparison_is_followed_again_after_a_visit_to_another_tab(train):
     train.get_by_role("tab", name="Train", exact=True).click()
     expect(status).to_be_visible()
     expect(status).not_to_have_text(status.inner_text(), timeout=30_000)
-    train.locator("#arms-stop").click()
-    train.locator("#arms-stop-question [value=yes]").click()
+    stop_job(train, "arms")
     expect(status).to_contain_text(": stopped", timeout=60_000)
 
 

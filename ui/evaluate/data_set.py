@@ -188,10 +188,13 @@ class _Evaluation:
     def begin(self, values: Values) -> str:
         """Starts an evaluation in the background."""
         config = self.read(values)
-        look_ahead(self.lab, config)  # refuses what nothing would come of
+        outlook = look_ahead(self.lab, config)  # refuses what nothing would come of
         title = f"evaluate-{Path(config.data).stem}"
         is_upload = values[self.data] == OWN and config.data == values[self.upload]
-        return self.services.jobs.start_program("evaluation", config.to_dict(), title, "data" if is_upload else None)
+        upload = "data" if is_upload else None
+        return self.services.jobs.start_program(
+            "evaluation", config.to_dict(), title, upload, seconds=outlook.seconds
+        )
 
 
 def _list_boundaries(protocol: str) -> list[tuple[str, str]]:

@@ -120,13 +120,16 @@ class _Repair:
 
     def estimate(self, config: RepairConfig) -> str:
         """How long it takes, in words."""
+        return (
+            f"Roughly {describe_time(self.expect(config))} if this machine does nothing else: "
+            f"{len(config.arms)} networks, {config.steps:,} training steps each."
+        )
+
+    def expect(self, config: RepairConfig) -> float:
+        """How many seconds it takes here."""
         # A step goes forward and back, about three times a forward pass; the test looks at each picture shifted.
         pictures = 3 * config.steps * config.batch_size + (config.limit or 0) * (config.shifts + 3)
-        seconds = len(config.arms) * pictures * measure_seconds(self.lab, config.start_from)
-        return (
-            f"Roughly {describe_time(seconds)} if this machine does nothing else: {len(config.arms)} networks, "
-            f"{config.steps:,} training steps each."
-        )
+        return len(config.arms) * pictures * measure_seconds(self.lab, config.start_from)
 
     def read(self, values: Values) -> RepairConfig:
         """What is to be compared; UserError where that is not said."""
@@ -153,7 +156,10 @@ class _Repair:
         config = self.read(values)
         title = f"repair-{config.start_from.removeprefix(RUN_PREFIX)}"
         is_upload = values[self.data] == OWN and config.dataset == values[self.upload]
-        return self.services.jobs.start_program("repair", config.to_dict(), title, "dataset" if is_upload else None)
+        upload = "dataset" if is_upload else None
+        return self.services.jobs.start_program(
+            "repair", config.to_dict(), title, upload, seconds=self.expect(config)
+        )
 
 
 def _build_result(services: Services) -> Result:

@@ -61,4 +61,5 @@ def build_evaluate_tab(services: Services, bench: Workbench) -> Tab:
         triggers=[(question, "input"), (knowing, "click")],
         timers=[view.timer for view in each],
         linked={"question": (question, one_of(QUESTIONS))},
+        runs={view.kind: (view.run, {question: name}) for name, view in views.items()},
     )

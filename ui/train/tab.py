@@ -68,7 +68,7 @@ class _Train:
             explain_this(EXPLANATION)
         with gr.Column() as arms:
             self.arms = build_arms_panel(services, self.form)
-        Switch(self.kind, {one: ["one"], arms: ["arms"]})
+        self.sides = Switch(self.kind, {one: ["one"], arms: ["arms"]})
         self.timers = [*(timer for panel in self.panels.values() for timer in panel.timers), self.arms.timer]
 
     def build_settings(self) -> None:
@@ -134,17 +134,22 @@ class _Train:
         return Tab(
             self.show,
             [*inputs, self.kind, self.is_fresh, *arms.inputs],
-            [*outputs, *self.examples.outputs, folder, self.opened, self.is_fresh, *arms.outputs, arms.timer],
+            [
+                *(*outputs, *self.examples.outputs, folder, self.opened, self.is_fresh, *self.sides.groups),
+                *(*arms.outputs, arms.timer),
+            ],
             lambda message: {},
             triggers=[(part, "input") for part in (self.kind, self.run, self.part)],
             timers=self.timers,
+            runs={"training": (self.run, {self.kind: "one"}), "arms": (arms.run, {self.kind: "arms"})},
         )
 
     def show(self, values: Values, action: Action) -> Values:
         """The part that is open, which is the only one that is followed."""
+        sides = self.sides.show(values[self.kind])
         if values[self.kind] == "arms":
-            return self.stop(self.timers) | self.arms.open(values)
-        shown = self.stop([self.arms.timer]) | self.show_run(values)
+            return sides | self.stop(self.timers) | self.arms.open(values)
+        shown = sides | self.stop([self.arms.timer]) | self.show_run(values)
         if action.source not in (self.run, self.part):
             folders = list_folders(self.services.lab.data_root)
             shown |= {self.form.fields["folder"]: gr.update(choices=folders), **self.examples.show()}

@@ -66,6 +66,7 @@ class Tab:
         timers: They follow what is shown, and are ended when another tab is opened.
         linked: What a link to the tab restores: name in the address, component, and how its text is read
             (raising ValueError for text that is not meant for it).
+        runs: What shows a run: its kind, the list that it is chosen from, and what else has to be chosen for that.
     """
 
     show: Callable[..., Any]
@@ -77,6 +78,7 @@ class Tab:
     triggers: Sequence[tuple[Block, str]] = ()
     timers: Sequence[gr.Timer] = ()
     linked: dict[str, tuple[Component, Callable[[str], object]]] = field(default_factory=dict)
+    runs: dict[str, tuple[gr.Dropdown, Values]] = field(default_factory=dict)
 
 
 def read_values(updates: Values) -> Values:

@@ -1,4 +1,7 @@
-"""Watching work that goes on in a process of its own: choose a run, see how far it is, end it, go on, delete it."""
+"""Watching work that goes on in a process of its own: choose a run, see how far it is, let it go on, delete it.
+
+What ends it is in the list of jobs (:mod:`ui.jobs`), which all tabs share.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,20 +36,6 @@ class _Action:
 
 ACTIONS = {
     "resume": _Action("Go on", JobManager.resume, lambda state: state in ("stopped", "failed")),
-    "stop": _Action(
-        "Stop",
-        JobManager.stop,
-        lambda state: state in UNFINISHED,
-        "Stop {}, for everybody who waits for it? What it has measured so far is kept, and “Go on” takes it up from "
-        "there.",
-    ),
-    "kill": _Action(
-        "Kill",
-        JobManager.kill,
-        lambda state: state in UNFINISHED,
-        "Kill {}, for everybody who waits for it? It ends at once, and what it has not written yet is lost. “Stop” "
-        "would keep it.",
-    ),
     "delete": _Action(
         "Delete run",
         JobManager.delete,
@@ -78,7 +67,8 @@ class JobView:
     """
 
     def __init__(self, services: Services, kind: str, empty: str, build_result: Callable[[], Result]):
-        self._services, self._kind, self._empty = services, kind, empty
+        self.kind = kind
+        self._services, self._empty = services, empty
         with gr.Row(elem_classes=["controls", "runs"]):
             self.run = gr.Dropdown([], label="Run shown below", elem_id=f"{kind}-run", min_width=240, visible=False)
             self._buttons = {
@@ -118,7 +108,7 @@ class JobView:
         button.click(start, inputs, [*self.outputs, self.timer], **PRIVATE)
 
     def _list(self, name: str | None) -> Values:
-        listed = offer_runs([found.name for found in self._services.jobs.list(self._kind)], name)
+        listed = offer_runs([found.name for found in self._services.jobs.list(self.kind)], name)
         return {self.run: listed | {"visible": bool(listed["choices"])}, **self._look(listed["value"], None)}
 
     def _follow(self, values: Values) -> Values | Update:
@@ -179,6 +169,12 @@ def describe_wait(before: int) -> str:
     return f"It waits: {before} job{'' if before == 1 else 's'} before it on this device."
 
 
+def busy_html(run: Run, stop: str = "") -> Markup:
+    """Tells the list of jobs of one that is not done yet; a button called ``stop`` opens the list there."""
+    button = Markup('<button type="button" class="to-job" data-job="{}">{}</button>').format(run.name, stop)
+    return Markup('<busy-job data-name="{}">{}</busy-job>').format(run.name, button if stop else "")
+
+
 def describe_time(seconds: float) -> str:
     """In words: 40 s, 12 min, 3.5 h."""
     if seconds < 90:
@@ -197,4 +193,5 @@ def _describe(run: Run, before: int) -> Markup:
             words.append(f"about {describe_time(left)} left")
     text = ", ".join(filter(None, [*words, run.silence]))
     said = f"{describe_wait(before)} {run.message}" if run.state == "queued" else run.message
-    return sentence_html(f"{text}. {said}".rstrip()) + progress_html(step / total if total else 0)
+    bar = progress_html(step / total if total else 0)
+    return sentence_html(f"{text}. {said}".rstrip()) + bar + busy_html(run, "Stop…")

@@ -7,6 +7,8 @@ from gradio.context import LocalContext
 from analysis.errors import UserError
 from lab.jobs import JobManager
 from lab.session import Lab
+from models.runs.files import write_json
+from models.runs.submit import create_run
 from tests.device import DEVICE
 from ui.page import build_page
 from ui.services import Services
@@ -39,7 +41,11 @@ def call(page: gr.Blocks, name: str, **chosen: object):
     given = {"request": gr.Request(session_hash="one"), "progress": lambda *args, **kwargs: None}
     if name == "ask":
         given["event"] = gr.EventData(None, None)
+    if name == "open_run":
+        given["event"] = gr.EventData(None, {"name": chosen["job"]})
     found = entry.fn(values, **given)
+    if isinstance(found, dict):
+        assert {*found} <= {*entry.outputs} | {"__type__"}
     return list(found) if name == "grow_map" else found
 
 
@@ -71,6 +77,32 @@ def test_what_is_on_the_screen_is_shown_anew_and_nothing_else(page):
         found = call(page, "show_anew", opened_tab=tab)
         changed = {part.elem_id for part in found} & {"classify-result", "shift-stage", "explain-view"}
         assert changed == {shown}
+
+
+@pytest.mark.parametrize(
+    ("kind", "tab", "listed", "chosen"),
+    [
+        ("training", "train", "train-run", ("train-parts", "one")),
+        ("arms", "train", "arms-run", ("train-parts", "arms")),
+        ("evaluation", "evaluate", "evaluation-run", ("evaluate-question", "right")),
+        ("repair", "evaluate", "repair-run", ("evaluate-question", "cure")),
+        ("experiment", "evaluate", "experiment-run", ("evaluate-question", "papers")),
+    ],
+)
+def test_a_job_of_the_list_is_opened_in_its_tab(page, kind, tab, listed, chosen):
+    root = page.services.jobs.runs_root
+    for name in ("wanted", "newer"):
+        write_json(create_run(root, f"{kind}-{name}", {}, kind) / "status.json", {"state": "stopped", "kind": kind})
+    found = call(page, "open_run", job=f"{kind}-wanted")
+    shown = {part.elem_id: value for part, value in found.items() if part.elem_id}
+    assert shown["tabs"]["selected"] == shown["opened-tab"] == tab
+    assert shown[listed]["value"] == f"{kind}-wanted" and shown[chosen[0]] == chosen[1]
+
+
+@pytest.mark.parametrize("job", ["gone", "../x", None, {}])
+def test_a_job_that_is_not_there_is_refused(page, job):
+    with pytest.raises(gr.Error, match=r"no run named|A run name has"):
+        call(page, "open_run", job=job)
 
 
 def test_a_client_that_leaves_ends_the_opening_of_its_picture(page, monkeypatch):

@@ -19,7 +19,7 @@ from ui.train.results.panel import Panel
 from ui.widgets.errors import hide_paths
 from ui.widgets.events import HIDDEN, QUICK, Block, Update, Values
 from ui.widgets.html import empty_html, format_count, join_html, list_html, progress_html, sentence_html
-from ui.widgets.job_view import count_before, describe_wait
+from ui.widgets.job_view import busy_html, count_before, describe_wait
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -248,4 +248,4 @@ def _list_skipped(run: Run) -> Markup:
 
 
 def _bar(run: Run) -> Markup:
-    return progress_html(run.fraction_done) if run.state in UNFINISHED else Markup("")
+    return progress_html(run.fraction_done) + busy_html(run) if run.state in UNFINISHED else Markup("")

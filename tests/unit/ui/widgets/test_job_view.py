@@ -79,7 +79,8 @@ def test_a_waiting_job_says_how_many_come_before_it(view, sleeper):
         record_process(view.root / name, sleeper.pid)
     shown = view.watch("third")
     assert "third: queued. It waits: 2 jobs before it on this device." in shown["status"]
-    assert list_offers(shown) == ["stop", "kill"] and shown["timer"]["active"]
+    assert list_offers(shown) == [] and shown["timer"]["active"]
+    assert '<busy-job data-name="third">' in shown["status"] and 'data-job="third"' in shown["status"]
     assert view.watch("third", shown["version"]) == gr.skip()
     make_job(view.root, "second", "stopped", None)
     shown = view.watch("third", shown["version"])
@@ -115,14 +116,17 @@ def test_a_job_whose_result_is_damaged_says_so_once_and_can_be_deleted(view):
     assert damaged.watch("a", shown["version"]) == gr.skip()
 
 
-def test_a_job_that_does_not_stop_can_be_killed_and_deleted(view, sleeper):
+def test_a_job_that_was_killed_can_go_on_or_be_deleted(view, sleeper):
     make_job(view.root, "a", "running", 1, step=3, total_steps=12)
     record_process(view.root / "a", sleeper.pid)
-    assert "a: running, 3 of 12" in view.watch("a")["status"]
-    shown = view.act("kill", "a")
+    shown = view.watch("a")
+    assert "a: running, 3 of 12" in shown["status"]
+    JobManager(view.root).kill("a")
+    shown = view.watch("a", shown["version"])
     run = read_run(view.root, "a")
-    assert shown["run"]["value"] == "a" and run.state == "stopped" and run.message.startswith("Killed")
+    assert run.state == "stopped" and run.message.startswith("Killed")
     assert list_offers(shown) == ["resume", "delete"] and not shown["timer"]["active"]
+    assert "busy-job" not in shown["status"]
     assert find_process(run.path) is None
     shown = view.act("delete", "a")
     assert shown["run"]["choices"] == [] and not shown["run"]["visible"] and list_offers(shown) == []
@@ -135,7 +139,7 @@ def test_what_loses_something_asks_first(view):
         buttons = [part for part in view.page.blocks.values() if getattr(part, "elem_id", "") == f"evaluation-{name}"]
         handlers = [fn.fn for fn in view.page.fns.values() if (buttons[0]._id, "click") in fn.targets]
         assert len(handlers) == 1 and (handlers[0] is None) == bool(action.question)
-    assert {name for name, action in ACTIONS.items() if action.question} == {"stop", "kill", "delete"}
+    assert {name for name, action in ACTIONS.items() if action.question} == {"delete"}
 
 
 @pytest.mark.parametrize("name", ACTIONS)

@@ -1,0 +1,180 @@
+"""The list of all jobs in the header: what each is, whose, how far, when its turn comes; and how to end it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+import gradio as gr
+from gradio.context import LocalContext
+
+from lab.experiments.table import EXPERIMENTS
+from lab.job_list import BUSY, ListedJob, list_jobs
+from lab.jobs import JobManager
+from models.problems import MAYBE_PROBLEMS
+from models.runs.run import BROKEN_OFF, Run
+from models.settings import check_choice
+from ui.services import Services
+from ui.train.results.names import describe_settings, name_data
+from ui.widgets.errors import describe_error, hide_paths
+from ui.widgets.job_view import describe_time
+
+ASSETS = Path(__file__).parents[1] / "assets"
+COOKIE = "convscope_browser"
+"""Holds the random name that assets/page.js gives a browser: there are no accounts."""
+SEARCH = "range_test"
+"""The kind of job whose result whoever started it waits for; nothing of it is kept."""
+GOES_ON = "What it has done so far is kept, and “Go on” takes it up from there."
+OWNERS = {
+    "own": ("yours", ""),
+    "another": ("another browser’s", " It was started in another browser."),
+    "terminal": ("the command line’s", " It was started from the command line."),
+}
+"""Whose a job is -> how the list says so, and how a question does."""
+
+
+@dataclass(frozen=True)
+class _Action:
+    """What the list can do with a job; ``ask`` says what is lost by it, or nothing where it needs no question."""
+
+    title: str
+    do: Callable[[JobManager, str], object]
+    is_possible: Callable[[ListedJob], bool]
+    ask: Callable[[ListedJob, str], str] = lambda job, owner: ""
+
+
+def _ask_stop(job: ListedJob, owner: str) -> str:
+    if job.run.kind == SEARCH:
+        return "Stop it? Nothing of it is kept, and whoever started it waits for it."
+    kept = "It gives up its place; “Go on” puts it at the end." if job.state == "waiting" else GOES_ON
+    return "" if owner == "own" else f"Stop it?{OWNERS[owner][1]} {kept}"
+
+
+def _ask_kill(job: ListedJob, owner: str) -> str:
+    return f"End it at once?{OWNERS[owner][1]} What it has not written yet is lost; it is about to stop by itself."
+
+
+ACTIONS = {
+    "stop": _Action("Stop", JobManager.stop, lambda job: job.state in ("running", "waiting"), _ask_stop),
+    "kill": _Action("End at once", JobManager.kill, lambda job: job.state == "stopping", _ask_kill),
+    "resume": _Action("Go on", JobManager.resume, lambda job: job.run.state in BROKEN_OFF and job.run.kind != SEARCH),
+}
+
+TITLES: dict[str, Callable[[Run], str]] = {
+    "training": lambda run: f"Training: {describe_settings(run)}",
+    "evaluation": lambda run: (
+        f"How often is it right? {_list(run.config.get('models'))}, {name_data(run.config.get('data'))}"
+    ),
+    "repair": lambda run: f"Can it be cured? {run.config.get('start_from')}",
+    "experiment": lambda run: f"Experiment. {_name_experiment(run.config.get('experiment'))}",
+    "arms": lambda run: f"Comparison: {run.config.get('title')}",
+    SEARCH: lambda run: f"Search for a learning rate: {describe_settings(run)}",
+}
+"""Kind of work -> what a job is, in plain words."""
+
+
+def find_browser() -> str:
+    """The name of the browser whose request is answered; empty where it has not told one."""
+    request = LocalContext.request.get(None)
+    return str((getattr(request, "cookies", None) or {}).get(COOKIE, ""))[:64]
+
+
+def build_job_list(services: Services) -> gr.HTML:
+    """The list, behind a button that says how many jobs there are.
+
+    Its value is what :func:`write_busy` gives; with that, and when it is opened, the browser asks for the lines, and
+    for what is new of them as long as any job is busy (``assets/jobs.js``). It raises ``select``, with ``name``, when
+    a job is to be shown.
+    """
+
+    def follow(asked: object) -> dict:
+        """Does what is asked, ``do`` with the job ``name``; gives what is not ``known`` of the list, by name."""
+        wanted = asked if isinstance(asked, dict) else {}
+        said = ""
+        try:
+            if "do" in wanted:
+                check_choice("What is to be done", wanted["do"], ACTIONS)
+                ACTIONS[wanted["do"]].do(services.jobs, str(wanted.get("name")))
+        except MAYBE_PROBLEMS as error:
+            if (message := describe_error(error)) is None:
+                raise
+            said = message
+        known = wanted.get("known")
+        return write_news(services, known if isinstance(known, dict) else {}, find_browser()) | {"said": said}
+
+    return gr.HTML(
+        "",
+        html_template=(ASSETS / "jobs.html").read_text(encoding="utf-8"),
+        js_on_load=(ASSETS / "jobs.js").read_text(encoding="utf-8"),
+        server_functions=[follow],
+        elem_id="jobs",
+    )
+
+
+def write_busy(services: Services) -> str:
+    """The names of the jobs that have not ended, as JSON."""
+    return json.dumps([job.run.name for job in list_jobs(services.jobs.list()) if job.state in BUSY])
+
+
+def write_news(services: Services, known: dict, browser: str) -> dict:
+    """The names of all jobs in their order, and the lines of those that have changed.
+
+    Args:
+        services: The lab and what goes with it.
+        known: Name of a job -> ``version`` of the line that the browser has of it.
+        browser: The name of the browser that is answered.
+    """
+    lines = {job.run.name: write_line(job, browser) for job in list_jobs(services.jobs.list())}
+    return {
+        "order": list(lines),
+        "lines": [line for name, line in lines.items() if line["version"] != known.get(name)],
+    }
+
+
+def write_line(job: ListedJob, browser: str) -> dict:
+    """A job as the browser shows it; nothing in it says which other browser it is of."""
+    run, owner = job.run, _find_owner(job.run, browser)
+    title = TITLES[run.kind](run) if run.kind in TITLES else run.kind
+    possible = [(name, action) for name, action in ACTIONS.items() if action.is_possible(job)]
+    line = {
+        "name": run.name,
+        "title": hide_paths(title),
+        "state": job.state,
+        "owner": owner,
+        "about": hide_paths(f"{run.name}, {OWNERS[owner][0]}: {_describe(job)}."),
+        "opens": run.kind != SEARCH,
+        "share": (round(run.fraction_done, 3) or None) if job.state in BUSY else None,
+        "actions": [[name, action.title, action.ask(job, owner)] for name, action in possible],
+    }
+    return line | {"version": f"{crc32(json.dumps(line).encode()):x}"}
+
+
+def _find_owner(run: Run, browser: str) -> str:
+    if run.owner is None:
+        return "terminal"
+    return "own" if browser and run.owner == browser else "another"
+
+
+def _describe(job: ListedJob) -> str:
+    """What a job is at, as far as something is known about it."""
+    run, takes = job.run, "" if job.seconds is None else f"about {describe_time(job.seconds)}"
+    if job.state not in BUSY:
+        said = run.message.rstrip(".")
+        return said if job.state == "stopped" and said else ". ".join(filter(None, [job.state, said]))
+    if job.state == "waiting":
+        ahead = f"{job.before} job{'' if job.before == 1 else 's'} before it" if job.before else "about to begin"
+        until = "" if job.seconds_until is None else f"begins in about {describe_time(job.seconds_until)}"
+        return ", ".join(filter(None, ["waiting", ahead, until, takes and f"takes {takes}"]))
+    words = [job.state if job.state == "stopping" else run.state]
+    if run.fraction_done:
+        words.append(f"{run.fraction_done:.0%}".replace("%", " %"))
+    return ", ".join([*words, *filter(None, [run.silence or (takes and f"{takes} left")])])
+
+
+def _list(names: object) -> str:
+    return " and ".join(map(str, names)) if isinstance(names, list) else "a model"
+
+
+def _name_experiment(name: object) -> str:
+    return EXPERIMENTS[name].title if isinstance(name, str) and name in EXPERIMENTS else str(name)
