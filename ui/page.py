@@ -62,7 +62,7 @@ def build_page(services: Services) -> gr.Blocks:
             bar = gr.HTML(elem_id="progress", min_height=36)
             jobs = build_job_list(services)
             cancel = gr.Button("Cancel", size="sm", min_width=90, scale=0, elem_id="cancel")
-            share = gr.Button("Copy link to this view", size="sm", min_width=150, elem_id="copy-link", scale=0)
+            share = gr.Button("Copy link", size="sm", min_width=100, elem_id="copy-link", scale=0)
             build_menu()
         address = build_address()
         with gr.Tabs(elem_id="tabs", selected="classify") as tabs:
