@@ -41,8 +41,8 @@ from models.registry import Registry
 
 CHUNK = 16
 """Pictures per forward pass when many are classified."""
-MAX_EXPLANATIONS = 32
-"""Explanations kept, so that another colour or opacity does not compute one again."""
+MAX_EXPLANATIONS = 48
+"""Explanations kept, so that another colour, or one more beside them, does not compute them again."""
 MAX_FACTS = 64
 """Models whose layers are remembered."""
 
@@ -171,29 +171,30 @@ class Lab:
         layer: str | None = None,
         progress: Progress = no_progress,
         loading: Progress = no_progress,
+        options: dict[str, int] | None = None,
     ) -> Explanation:
         """Attributes a class score to the pixels of a picture.
 
         ``target`` is the index or name of a class, None the predicted one; ``progress`` counts pictures, ``loading``
-        the bytes of weights that have to be downloaded.
+        the bytes of weights that have to be downloaded; ``options`` are those of the method.
         """
         with self.use(model, loading) as (loaded, _):
             pixels = loaded.spec.preprocessing.to_pixels(image)
             digest = hashlib.sha256(pixels.numpy().tobytes()).digest()
-            key = (digest, model, loaded.spec.version, method, target, layer)
+            key = (digest, model, loaded.spec.version, method, target, layer, *sorted((options or {}).items()))
             found = self._explanations.get(key)
             if found is None:
-                found = self._explain(loaded, pixels, method, target, layer, progress)
+                found = self._explain(loaded, pixels, method, target, layer, progress, options or {})
                 self._explanations.keep(key, found, 1)
             notes = loaded.spec.preprocessing.list_notes(image)
             return found if found.notes == notes else replace(found, notes=notes)
 
-    def _explain(self, loaded: LoadedModel, pixels: Tensor, method, target, layer, progress) -> Explanation:
+    def _explain(self, loaded: LoadedModel, pixels: Tensor, method, target, layer, progress, options) -> Explanation:
         inputs = loaded.to_inputs(pixels[None])
         probabilities = predict(loaded.module, inputs)[0]
         best = int(probabilities.argmax())
         index = best if target is None else find_class(target, loaded.spec.categories)
-        result = methods.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress)
+        result = methods.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress, **options)
         prediction = Prediction(index, loaded.spec.categories[index], float(probabilities[index]))
         return Explanation(loaded.spec, pixels, prediction, index == best, result)
 

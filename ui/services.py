@@ -68,6 +68,11 @@ class Action:
         """Asks it to end; the first reason stays."""
         self.reason = self.reason or reason
 
+    def settle(self) -> None:
+        """Takes note of a Cancel: what was done until then is the result. Not where something newer is asked for."""
+        if self.reason is Cancelled:
+            self.reason = None
+
     def check(self) -> None:
         """Raises ``Cancelled`` if it is to end."""
         if self.reason is not None:

@@ -61,7 +61,7 @@ _TABLE = (
         name="integrated_gradients",
         title="Integrated gradients",
         explanation="The picture is faded in from a neutral one, and the gradients on the way are averaged. "
-        "All pixels together add up to the difference in score of the two pictures, but for the gap named above. "
+        "All pixels together add up to the difference in score of the two pictures, but for a gap named beside it. "
         "The map depends on the neutral picture: where it equals yours, nothing is attributed.",
         formula=r"(x - x') \int_0^1 \partial f(x' + \alpha (x - x')) / \partial x \, d\alpha",
         citation="Sundararajan et al., Axiomatic Attribution for Deep Networks, 2017, arXiv:1703.01365",

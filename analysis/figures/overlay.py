@@ -1,6 +1,7 @@
 """An attribution as a picture: colours over the image, or alone, and a line around the strongest part."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,35 @@ def measure_scale(*values: Tensor, sign: str = "absolute") -> float:
         *values: attributions ``(C, H, W)``; the channels are summed.
     """
     return max(_strongest(np.abs(_reduce(map_values, sign))) for map_values in values)
+
+
+@dataclass(frozen=True)
+class Concentration:
+    """Where a map is strong.
+
+    Attributes:
+        area: Smallest share of the pixels that holds half of the map.
+        row, column: Of the ninth of the picture that holds most of it, 0 to 2.
+        share: Of the map that this ninth holds.
+    """
+
+    area: float
+    row: int
+    column: int
+    share: float
+
+
+def find_concentration(values: Tensor, sign: str = "absolute") -> Concentration | None:
+    """Where the magnitudes of the part shown of an attribution ``(C, H, W)`` are; None if all of them are zero."""
+    shown = np.abs(_reduce(values, sign))  # (H, W)
+    if not shown.any():
+        return None
+    shown = shown / shown.max()  # so that no sum overflows
+    reached = np.cumsum(np.sort(shown, axis=None)[::-1])  # (H * W,)
+    area = (int(np.searchsorted(reached, reached[-1] / 2)) + 1) / shown.size
+    ninths = [[part.sum() for part in np.array_split(rows, 3, axis=1)] for rows in np.array_split(shown, 3)]
+    row, column = divmod(int(np.argmax(ninths)), 3)
+    return Concentration(area, row, column, float(ninths[row][column] / shown.sum()))
 
 
 def render_overlay(

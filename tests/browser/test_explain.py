@@ -1,5 +1,6 @@
 """The Explain tab, as a visitor uses it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,14 +40,35 @@ def open_drawer(page: Page, title: str) -> None:
     page.get_by_role("button", name=title).click()
 
 
+def show_alone(page: Page, method: str) -> None:
+    page.locator(f"#explain-methods [data-name={method}] .only").click()
+
+
+def show_as_well(page: Page, method: str) -> None:
+    page.locator(f"#explain-methods [data-name={method}] .more").click()
+
+
+def list_chosen(page: Page) -> list[str]:
+    """The methods that stand out."""
+    rows = page.locator("#explain-methods [data-name]:has([aria-pressed=true])")
+    return rows.evaluate_all("(rows) => rows.map((row) => row.dataset.name)")
+
+
+def list_maps(page: Page) -> list[str]:
+    """What the maps of the grid are called."""
+    return page.locator("#explain-view .map figcaption").evaluate_all(
+        "(captions) => captions.map((caption) => caption.textContent.split('.')[0])"
+    )
+
+
 def test_every_method_runs_on_one_click_and_one_request(explain):
     choose(explain, "model", "fashion_cnn")
     expect(explain.locator(FINDING)).not_to_contain_text("tiger cat")
     for name, method in METHODS.items():
         with count_requests(explain) as asked:
-            explain.locator(f"#method-{name}").click()
+            show_alone(explain, name)
             expect(explain.locator(FINDING)).to_contain_text(f"{method.title} for")
-            expect(explain.locator(".methods .primary")).to_have_attribute("id", f"method-{name}")
+        assert list_chosen(explain) == [name]
         assert len(asked) == 1
         expect(explain.locator("#explain-view figure img")).to_have_count(3)
 
@@ -64,25 +86,109 @@ def test_opening_the_tab_is_one_request_and_its_finding_is_in_view(page, visit):
         assert box["y"] + box["height"] <= 720, part
 
 
+def test_methods_classes_and_models_make_a_grid_that_is_in_view_and_can_be_taken_apart(page, visit):
+    """Two classes by three methods, then a map less, then another model; one request each."""
+    page.set_viewport_size({"width": 1280, "height": 720})
+    visit("tab=explain&method=grad_cam,saliency&class=auto,second")
+    maps = page.locator("#explain-view .map")
+    expect(maps).to_have_count(4)
+    with count_requests(page) as asked:
+        show_as_well(page, "input_x_gradient")
+        expect(maps).to_have_count(6)
+    assert len(asked) == 1
+    assert list_chosen(page) == ["saliency", "input_x_gradient", "grad_cam"]
+    for i in range(6):
+        box = maps.nth(i).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 720, i
+    rows = {round(maps.nth(i).bounding_box()["y"]) for i in range(6)}
+    assert len(rows) == 2
+    assert list_maps(page)[:2] == ["Grad-CAM: tiger cat, 39 %, predicted", "Grad-CAM: Egyptian cat, 36 %"]
+    expect(page).to_have_url(re.compile("method=grad_cam,saliency,input_x_gradient&class=auto,second"))
+    with count_requests(page) as asked:
+        maps.nth(1).locator(".remove").click()
+        expect(maps).to_have_count(5)
+    assert len(asked) == 1
+    with count_requests(page) as asked:
+        page.get_by_text("Show the map taken away").click()
+        expect(maps).to_have_count(6)
+    assert len(asked) == 1
+    choose(page, "compare", "fashion_cnn")
+    page.keyboard.press("Escape")
+    expect(maps).to_have_count(12)
+    expect(page.locator(FINDING)).to_have_text("12 maps: 3 methods, 2 classes, 2 models.")
+    page.set_viewport_size({"width": 390, "height": 844})
+    places = maps.evaluate_all("(maps) => maps.map((map) => Math.round(map.getBoundingClientRect().x))")
+    assert len(set(places)) == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_another_class_can_be_explained_and_evidence_that_is_not_there_gives_a_message(explain):
     choose(explain, "explain-sign", "Against the class")
     expect(explain.locator(FINDING)).to_contain_text("No pixel speaks against this class")
     choose(explain, "explain-sign", "For the class")
-    choose(explain, "explain-target", "Egyptian cat")
-    expect(explain.locator(FINDING)).to_contain_text("Grad-CAM for Egyptian cat (36 %, not the predicted class)")
+    with count_requests(explain) as asked:
+        choose(explain, "explain-target", "Egyptian cat")
+        expect(explain.locator(FINDING)).to_contain_text("2 maps: 1 method, 2 classes")
+    assert len(asked) == 1
+    with count_requests(explain) as asked:
+        explain.locator("#explain-target .token-remove").first.click()
+        expect(explain.locator(FINDING)).to_contain_text("Grad-CAM for Egyptian cat (36 %, not the predicted class)")
+    assert len(asked) == 1
 
 
-def test_overlay_and_signed_map_can_be_downloaded(explain):
-    explain.locator("#method-saliency").click()
+def test_the_maps_are_saved_with_their_captions_and_as_numbers(explain):
+    show_alone(explain, "saliency")
     expect(explain.locator(FINDING)).to_contain_text("Saliency")
-    with explain.expect_download() as picture:
-        explain.locator("#explain-png").click()
-    assert Image.open(picture.value.path()).size == (448, 448)
     with explain.expect_download() as raw:
         explain.locator("#explain-npy").click()
+    assert raw.value.suggested_filename == "chelsea-efficientnet_lite0-saliency.npy"
     values = np.load(raw.value.path(), allow_pickle=False)
     assert values.shape == (3, 224, 224)
     assert values.min() < 0 < values.max()
+    with count_requests(explain) as asked, explain.expect_download() as picture:
+        explain.get_by_text("Save as a picture").click()
+    assert asked == [] and picture.value.suggested_filename == "chelsea-efficientnet_lite0-saliency.png"
+    width, height = Image.open(picture.value.path()).size
+    assert width == 448 + 2 * 16 and height > width  # the caption is below
+    show_as_well(explain, "grad_cam")
+    expect(explain.locator("#explain-view .map")).to_have_count(2)
+    with explain.expect_download() as raw:
+        explain.locator("#explain-npy").click()
+    assert raw.value.suggested_filename == "chelsea-efficientnet_lite0-saliency+grad_cam.npz"
+    both = np.load(raw.value.path(), allow_pickle=False)
+    assert np.array_equal(both["saliency-282-efficientnet_lite0"], values) and len(both.files) == 2
+
+
+def test_the_square_of_occlusion_is_chosen_where_there_is_one(explain):
+    square = explain.locator("#explain-square")
+    expect(square).to_be_hidden()
+    choose(explain, "model", "fashion_cnn")
+    show_alone(explain, "occlusion")
+    expect(explain.locator(FINDING)).to_contain_text("Occlusion for")
+    picture = explain.locator("#explain-view .map img")
+    before = picture.get_attribute("src")
+    with count_requests(explain) as asked:
+        choose(explain, "explain-square", "1/4 of the side")
+        expect(picture).not_to_have_attribute("src", before)
+    assert len(asked) == 1
+    between = picture.get_attribute("src")
+    choose(explain, "explain-step", "a quarter of a square")
+    expect(picture).not_to_have_attribute("src", between)
+    show_alone(explain, "grad_cam")
+    expect(square).to_be_hidden()
+
+
+def test_a_map_is_enlarged_without_the_server(explain):
+    show_as_well(explain, "saliency")
+    small = explain.locator("#explain-view .map .enlarge").nth(1)
+    with count_requests(explain) as asked:
+        small.click()
+        large = explain.locator("#explain-view dialog")
+        expect(large.locator("p")).to_contain_text("Saliency (plain gradient): tiger cat, 39 %, predicted")
+        assert large.locator("img").bounding_box()["width"] > 1.4 * small.bounding_box()["width"]
+        explain.keyboard.press("Escape")
+        expect(large).to_be_hidden()
+    assert asked == []
 
 
 def test_feature_maps_and_first_filters_are_shown_and_follow_the_model(explain):
@@ -128,27 +234,38 @@ def test_a_tile_is_enlarged_and_closed_without_the_server(explain):
 
 
 def test_a_late_result_of_the_old_model_does_not_replace_the_new_one(explain):
-    explain.locator("#method-occlusion").click()
+    show_alone(explain, "occlusion")
     expect(explain.locator("#progress")).to_contain_text("Occlusion")
     choose(explain, "model", "fashion_cnn")
     expect(explain.locator(FINDING)).to_contain_text(" for ")
     expect(explain.locator(FINDING)).not_to_contain_text("tiger cat")
-    explain.locator("#method-saliency").click()
+    show_alone(explain, "saliency")
     expect(explain.locator(FINDING)).to_contain_text("Saliency")
     expect(explain.locator("#progress")).not_to_contain_text("Occlusion")
-    expect(explain.locator(".methods .primary")).to_have_attribute("id", "method-saliency")
+    assert list_chosen(explain) == ["saliency"]
 
 
 def test_a_long_method_can_be_cancelled_and_what_stands_out_is_what_is_shown(explain):
-    explain.locator("#method-occlusion").click()
+    show_alone(explain, "occlusion")
     expect(explain.locator("#progress")).to_contain_text("Occlusion")
     explain.locator("#cancel").click()
-    expect(explain.get_by_test_id("toast-body").first).to_contain_text("Cancelled")
+    expect(explain.locator("#progress")).not_to_contain_text("Occlusion")
     expect(explain.locator(FINDING)).to_contain_text("Grad-CAM for tiger cat")
-    expect(explain.locator(".methods .primary")).to_have_attribute("id", "method-grad_cam")
-    explain.locator("#method-saliency").click()
+    assert list_chosen(explain) == ["grad_cam"]
+    show_alone(explain, "saliency")
     expect(explain.locator(FINDING)).to_contain_text("Saliency")
-    expect(explain.locator(".methods .primary")).to_have_attribute("id", "method-saliency")
+    assert list_chosen(explain) == ["saliency"]
+
+
+def test_what_is_done_stays_when_the_rest_is_cancelled_and_can_be_computed_later(explain):
+    show_as_well(explain, "occlusion")
+    expect(explain.locator("#progress")).to_contain_text("Occlusion")
+    explain.locator("#cancel").click()
+    expect(explain.locator("#explain-view .map")).to_have_count(2)
+    expect(explain.locator("#explain-view .map .enlarge")).to_have_count(1)
+    assert list_chosen(explain) == ["occlusion", "grad_cam"]
+    explain.get_by_text("Compute it").click()
+    expect(explain.locator("#explain-view .map .enlarge")).to_have_count(2, timeout=120_000)
 
 
 def test_a_choice_in_a_list_is_one_request(explain):
@@ -156,6 +273,6 @@ def test_a_choice_in_a_list_is_one_request(explain):
         explain.locator("#explain-sign input").click()
         explain.get_by_role("option", name="Both signs").click()
         expect(explain.locator("#explain-view .bar.diverging")).to_be_visible()
-        explain.locator("#method-saliency").click()  # were there another request, it would come before this one
+        show_alone(explain, "saliency")  # were there another request, it would come before this one
         expect(explain.locator(FINDING)).to_contain_text("Saliency")
     assert len(asked) == 2

@@ -1,7 +1,6 @@
-"""Which pixels speak for a class, what the layers respond to, and the first filters."""
+"""Which pixels speak for a class: a grid of methods, classes and models; and what the layers respond to."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -9,46 +8,46 @@ from markupsafe import Markup
 from PIL import Image
 
 from analysis.attribution.methods import METHODS
-from analysis.figures.drawing import draw_filters
+from analysis.errors import Progress, UserError
 from analysis.figures.overlay import COLORMAPS
-from ui.explain.view import (
+from ui.explain.drawers import Drawers
+from ui.explain.grid import (
     AUTO,
-    SIGNS,
-    build_tiles,
-    count_pages,
-    find_legible,
-    list_classes,
-    list_obstacles,
-    read_target,
-    show_explanation,
-    show_features,
-    tiles_html,
+    Cell,
+    Grid,
+    compute,
+    read_classes,
+    read_methods,
+    read_removed,
+    write_removed,
 )
+from ui.explain.view import SIGNS, list_classes, list_obstacles, name_file, show_grid
 from ui.services import Action, Services
-from ui.widgets.errors import shows_errors
-from ui.widgets.events import HIDDEN, Block, Tab, Update, Values
-from ui.widgets.html import empty_html, explain_this, one_of, open_picture
-from ui.widgets.network import build_network_picture
+from ui.widgets.downloads import MadeFile
+from ui.widgets.events import Block, Tab, Values
+from ui.widgets.html import empty_html, explain_this, join_html, one_of, open_picture
 from ui.workbench import Workbench
 
-MAX_FILTERS = 256
+ASSETS = Path(__file__).parents[2] / "assets"
 LIKELY_FIRST = 5
+MAX_CLASSES = 4
 DEFAULT_METHOD = "grad_cam"
+SQUARES = {"1/4 of the side": 4, "1/7 of the side": 7, "1/10 of the side": 10, "1/14 of the side": 14}
+STEPS = {"a whole square": 1, "half a square": 2, "a quarter of a square": 4}
 EXAMPLES = {
     "Where is the evidence?": ("grad_cam", "positive"),
     "What adds up to the difference in score?": ("integrated_gradients", "signed"),
     "What if a patch is covered?": ("occlusion", "signed"),
+    "Do three methods agree?": ("grad_cam,integrated_gradients,occlusion", "positive"),
 }
 EXPLANATION = """
 Every method gives each pixel a **signed** number: positive speaks for the class, negative against it. The overlay
 colours it over the picture, and the line encloses the strongest tenth of the pixels. Colours end at the 99.5th
-percentile, so one bright pixel cannot hide the rest. What is explained is the logit $f_k(x)$ of the chosen class,
-before softmax. An explanation tells what the *model* uses, which need not be what is true about the picture.
+percentile of all maps of a method, so one bright pixel cannot hide the rest. What is explained is the logit $f_k(x)$
+of the chosen class, before softmax. An explanation tells what the *model* uses, which need not be what is true about
+the picture. "Half of the evidence lies in 9 % of the picture" counts the strongest pixels first until half of the
+map's sum is reached; the *ninths* are those of a grid of three by three.
 """
-Show = Callable[[Values, Action], Values]
-"""Values of inputs, and the action that asks -> values of outputs."""
-Shown = tuple[Markup, Update, Update]
-"""Of the explanation, and of the buttons that save its overlay and its signed map."""
 
 
 def build_explain_tab(services: Services, bench: Workbench) -> Tab:
@@ -59,39 +58,43 @@ def build_explain_tab(services: Services, bench: Workbench) -> Tab:
 class _Explain:
     def __init__(self, services: Services, bench: Workbench):
         self.services, self.lab, self.bench = services, services.lab, bench
-        self.method = gr.State(DEFAULT_METHOD)
         with gr.Row(elem_id="explain"):
             with gr.Column(min_width=200, scale=1, elem_classes="narrow"):
                 self._lay_out_controls()
             with gr.Column(min_width=320, scale=4):
-                self.view = gr.HTML(empty_html("Choose a picture on the left."), elem_id="explain-view")
-                with gr.Row(elem_classes="controls"):
-                    self.files = [
-                        gr.DownloadButton("Overlay (PNG)", size="sm", interactive=False, elem_id="explain-png"),
-                        gr.DownloadButton("Signed map (npy)", size="sm", interactive=False, elem_id="explain-npy"),
-                    ]
-        self.obstacles = gr.HTML(elem_id="explain-obstacles")
+                script = (ASSETS / "explain_stage.js").read_text(encoding="utf-8")
+                self.view = gr.HTML(
+                    empty_html("Choose a picture on the left."), js_on_load=script, elem_id="explain-view"
+                )
+                with gr.Row(elem_classes="start"):
+                    self.save = gr.Button(
+                        "Signed maps as numbers", size="sm", scale=0, min_width=190, elem_id="explain-npy"
+                    )
+                    self.file = MadeFile(services, "explain-file")
         with gr.Row(elem_classes="controls"):
-            self.examples = {title: gr.Button(title, size="sm", min_width=200) for title in EXAMPLES}
-        with gr.Accordion("Feature maps of a layer", open=False) as self.features_drawer:
-            self.network = build_network_picture(elem_id="features")
-            self.layer = self.network.layer
-            self.page = gr.Number(1, precision=0, minimum=1, label="Page", elem_id="features-page", min_width=120)
-            self.features = build_tiles("features-view")
-        with gr.Accordion("Filters of the first layer", open=False) as self.filters_drawer:
-            self.filters = build_tiles("filters-view")
+            self.examples = {gr.Button(title, size="sm", min_width=160): each for title, each in EXAMPLES.items()}
+        self.obstacles = gr.HTML(elem_id="explain-obstacles", js_on_load=_TELL)
+        self.drawers = Drawers(services, bench)
         explain_this(EXPLANATION)
-        # Whether the drawers are open; the browser says so with whatever is asked next.
-        self.sees_features, self.sees_filters = (gr.Textbox("", visible="hidden") for _ in range(2))
-        self.shown = [self.view, *self.files]
+        self.removed = gr.Textbox("[]", visible="hidden", elem_id="explain-removed")
+        self.grid = gr.State(None)  # what is on the stage
 
     def _lay_out_controls(self) -> None:
-        with gr.Group(elem_classes="methods"):
-            self.buttons = {
-                name: gr.Button(m.title, size="sm", elem_id=f"method-{name}") for name, m in METHODS.items()
-            }
+        self.methods = gr.HTML(
+            DEFAULT_METHOD, html_template=_list_methods(), js_on_load=_CHOOSE, elem_id="explain-methods"
+        )
+        with gr.Column(elem_classes="of-occlusion"):
+            self.square = gr.Dropdown(
+                list(SQUARES.items()), value=7, label="Square of occlusion", elem_id="explain-square"
+            )
+            self.step = gr.Dropdown(list(STEPS.items()), value=2, label="It moves by", elem_id="explain-step")
         self.target = gr.Dropdown(
-            [("Predicted class", AUTO)], value=AUTO, label="Explain the class", elem_id="explain-target"
+            [("Predicted class", AUTO)],
+            value=[AUTO],
+            multiselect=True,
+            max_choices=MAX_CLASSES,
+            label="Explain the classes",
+            elem_id="explain-target",
         )
         self.sign = gr.Dropdown(list(SIGNS.items()), value="positive", label="Show evidence", elem_id="explain-sign")
         self.opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity", elem_id="explain-opacity")
@@ -101,151 +104,177 @@ class _Explain:
 
     def wire(self) -> Tab:
         """Wires what happens, and says what the page has to know."""
-        bench, settings = self.bench, [self.method, self.target, self.sign, self.opacity, self.colors]
-        chosen: list[tuple[Block, str]] = [(each, "input") for each in (self.target, self.sign, self.colors)]
-        chosen += [(self.opacity, "release")]
-        chosen += [(button, "click") for button in (*self.buttons.values(), *self.examples.values())]
-        features: list[Block] = [self.network.drawing, self.layer, self.page, self.features]
-        self._wire_drawer(self.features_drawer, self.sees_features, self.show_features, features)
-        self._wire_drawer(self.filters_drawer, self.sees_filters, self.show_filters, [self.filters])
-        asked: set[Any] = {*bench.inputs, self.layer, self.page}
-        turn = self._handler(self.show_channels)
-        self.network.on_choice(fn=turn, inputs=asked, outputs=[self.page, self.features], **HIDDEN)
-        self.page.input(turn, asked, [self.page, self.features], **HIDDEN, trigger_mode="always_last")
+        bench, looks = self.bench, [self.sign, self.opacity, self.colors]
+        what = [self.methods, self.target, self.removed, self.square, self.step]
+        own: list[tuple[Block, str]] = [(each, "input") for each in (self.target, self.sign, self.colors)]
+        own += [(each, "select") for each in (self.methods, self.view, self.square, self.step)]
+        own += [(self.opacity, "release"), *((button, "click") for button in self.examples)]
+        self.own = [part for part, _ in own]
+        self.view.select(None, None, self.removed, js="() => window.convscopeRemoved")
+        self.file.wire(self.save, "Writing the maps", self.write_maps, self.grid)
+        self.drawers.wire()
         return Tab(
             self.show,
-            [*settings, self.layer, self.page, self.sees_features, self.sees_filters],
-            [
-                *(*self.buttons.values(), self.obstacles, self.method, self.sign, self.target, *features),
-                *(self.filters, *self.shown),
-            ],
-            lambda message: dict(zip(self.shown, _clear(message), strict=True)),
-            looks_at=[bench.image, bench.model],
+            [*what, *looks, self.grid, *self.drawers.inputs],
+            [self.view, *what, self.sign, self.obstacles, self.grid, *self.file.outputs, *self.drawers.outputs],
+            lambda message: {self.view: empty_html(message), self.grid: None},
+            looks_at=[bench.image, bench.model, bench.compare],
             is_kept=True,
-            triggers=chosen,
-            linked={"method": (self.method, one_of(METHODS)), "show": (self.sign, one_of(SIGNS.values()))},
+            triggers=own,
+            linked={
+                "method": (self.methods, read_methods),
+                "class": (self.target, read_classes),
+                "show": (self.sign, one_of(SIGNS.values())),
+            },
         )
 
-    def _wire_drawer(self, drawer: gr.Accordion, is_seen: gr.Textbox, show: Show, outputs: Sequence[Block]) -> None:
-        """What is in a drawer is computed when it is opened; that it is closed concerns the browser alone."""
-        drawer.expand(None, None, is_seen, js="() => 'yes'")
-        drawer.collapse(None, None, is_seen, js="() => ''")
-        asked: set[Any] = {*self.bench.inputs, self.layer, self.page}
-        handler = self._handler(lambda values, action: show(values | {is_seen: "yes"}, action))
-        drawer.expand(handler, asked, outputs, **HIDDEN)
-
-    def _handler(self, show: Show) -> Callable[..., Values]:
-        @shows_errors
-        def handle(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values:
-            """Shows what is in a drawer."""
-            with self.services.act(request, progress, "explain-drawer") as action:
-                return show(values, action)
-
-        return handle
-
-    def choose(self, source: object, values: Values) -> Values:
-        """What a click on a button chooses."""
-        methods = {button: name for name, button in self.buttons.items()}
-        examples = {button: EXAMPLES[title] for title, button in self.examples.items()}
-        if source in methods:
-            return {self.method: methods[source]}
-        if source in examples:
-            method, sign = examples[source]
-            return {self.method: method, self.sign: sign}
-        return {}
-
     def show(self, values: Values, action: Action) -> Values:
-        """Explains; of another picture or model, also fits methods, classes and layers to it."""
-        chosen = self.choose(action.source, values)
+        """Computes what the grid lacks; of another picture or model, also fits methods, classes and layers to it."""
+        chosen: Values = {}
+        if action.source in self.examples:
+            methods, sign = self.examples[action.source]
+            chosen = {self.methods: methods, self.sign: sign, self.removed: "[]"}
         values = values | chosen
-        picture = open_picture(self.services, self.bench.find_picture(values), action)
-        if action.source in (self.target, self.sign, self.opacity, self.colors):
-            return dict(zip(self.shown, self.explain(values, picture, action), strict=True))
-        fitted = self.fit(values, picture, action)
-        values |= {self.method: fitted[self.method]}
-        values |= {self.target: fitted[self.target].get("value", values[self.target])}
-        shown: Values = dict(zip(self.shown, self.explain(values, picture, action), strict=True))
-        if action.source in (*self.buttons.values(), *self.examples.values()):
-            return {**chosen, **fitted, **shown}
-        return {
-            **chosen,
-            **fitted,
-            **shown,
-            **self.show_features(values, action),
-            **self.show_filters(values, action),
+        path = self.bench.find_picture(values)
+        picture = open_picture(self.services, path, action)
+        fitted = {} if action.source in self.own else self.fit(values, picture, action)
+        values |= {part: fitted[part].get("value", values[part]) for part in (self.methods, self.target) if fitted}
+        grid = self.read(values)
+        grid, cells = self.compute(picture, grid, values[self.grid], action)
+        shown: Values = {
+            self.view: show_grid(grid, cells, values[self.sign], values[self.opacity], values[self.colors]),
+            self.methods: ",".join(grid.methods),
+            self.removed: write_removed(grid.removed),
+            self.square: grid.square[0],
+            self.step: grid.square[1],
+            self.grid: grid,
+            **dict(zip(self.file.outputs, self.file.forget(), strict=True)),
         }
+        if list(grid.classes) != values[self.target]:
+            shown[self.target] = fitted.get(self.target, gr.update()) | {"value": list(grid.classes)}
+        if action.source in (*self.own, self.bench.compare):
+            return chosen | fitted | shown
+        return chosen | fitted | shown | self.drawers.show(values, action)
+
+    def read(self, values: Values) -> Grid:
+        """What is asked for.
+
+        Raises:
+            UserError: It is nothing that the page offers.
+        """
+        try:
+            methods = read_methods(values[self.methods])
+        except (AttributeError, ValueError) as error:
+            raise UserError(f"The methods are {', '.join(METHODS)}.") from error
+        return Grid(
+            picture=str(self.bench.find_picture(values)),
+            methods=tuple(methods.split(",")),
+            classes=tuple(values[self.target] or [AUTO]),
+            models=tuple(self.bench.list_models(values)),
+            removed=read_removed(values[self.removed]),
+            square=(values[self.square], values[self.step]),
+        ).tidy()
+
+    def compute(
+        self, picture: Image.Image, grid: Grid, before: Grid | None, action: Action
+    ) -> tuple[Grid, list[Cell]]:
+        """The maps of a grid; of what was shown before, where the visitor cancels and nothing new has come of it."""
+        known = before.keys if before is not None else []
+        cells = compute(self.lab, picture, grid, known, action.report)
+        action.settle()
+        is_nothing = not any(cell.found for cell in cells) and any(cell.is_cancelled for cell in cells)
+        if is_nothing and before is not None and (before.picture, before.models) == (grid.picture, grid.models):
+            return before, compute(self.lab, picture, before, known, action.report)
+        return grid, cells
 
     def fit(self, values: Values, picture: Image.Image, action: Action) -> Values:
         """What can be chosen for the model; choices that it does not have become others."""
-        model, asked, method = (values[each] for each in (self.bench.model, self.target, self.method))
-        self.lab.layers(model, action.report("Downloading weights"))
+        model, classes = values[self.bench.model], values[self.target]
+        self.lab.layers(model, action.report("Opening the model"))
         reasons = self.lab.obstacles(model)
-        if method in reasons:
-            method = next(name for name in METHODS if name not in reasons)
+        methods = [name for name in values[self.methods].split(",") if name in METHODS and name not in reasons]
         likely = [p.index for p in self.lab.classify(picture, model, LIKELY_FIRST).predictions]
         choices = list_classes(self.lab.registry.get(model).categories, likely)
-        # The class is sent only where it has to change: the visitor may have chosen another one in the meantime.
-        classes = gr.update(choices=choices)
-        if asked not in [value for _, value in choices]:
-            classes["value"] = AUTO
+        # The classes are sent only where they have to change: the visitor may have chosen others in the meantime.
+        offered, known = gr.update(choices=choices), {value for _, value in choices}
+        if not set(classes) <= known:
+            offered["value"] = [each for each in classes if each in known] or [AUTO]
+        fitting = methods or [next(name for name in METHODS if name not in reasons)]
         return {
-            **dict(zip(self.buttons.values(), _mark(method, reasons), strict=True)),
             self.obstacles: list_obstacles(reasons),
-            self.method: method,
-            self.target: classes,
+            self.methods: gr.update(value=",".join(fitting)),
+            self.target: offered,
         }
 
-    def explain(self, values: Values, picture: Image.Image, action: Action) -> Shown:
-        """Computes the map of the chosen method, or redraws the one at hand."""
-        method = values[self.method]
-        result = self.lab.explain(
-            *(picture, values[self.bench.model], method, read_target(values[self.target])),
-            progress=action.report(METHODS[method].title),
-            loading=action.report("Downloading weights"),
-        )
-        return show_explanation(self.services, result, values[self.sign], values[self.opacity], values[self.colors])
-
-    def show_features(self, values: Values, action: Action) -> Values:
-        """Draws the network, and the maps of a layer of it, where they are looked at."""
-        if not values[self.sees_features]:
-            return {}
-        model, layer = values[self.bench.model], values[self.layer]
-        layers = self.lab.layers(model, action.report("Downloading weights"))
-        prep = self.lab.registry.get(model).preprocessing
-        page = values[self.page]
-        if layer not in [each.name for each in layers if each.is_feature_map]:
-            layer, page = find_legible(layers), 1
-        drawn = self.network.show(layers, layer, (prep.num_channels, prep.crop_size, prep.crop_size))
-        return drawn | self.show_channels(values | {self.layer: layer, self.page: page}, action)
-
-    def show_channels(self, values: Values, action: Action) -> Values:
-        """Draws one page of the channels of a layer on one colour scale."""
-        layer = values[self.layer]
-        if not layer:
-            return {self.features: empty_html("This model has no feature map.")}
-        picture = open_picture(self.services, self.bench.find_picture(values), action)
-        maps = self.lab.extract(picture, values[self.bench.model], layer)
-        asked, last = int(values[self.page] or 1), count_pages(len(maps))
-        page = min(max(asked, 1), last)
-        turned = gr.update(label=f"Page, 1 to {last}", visible=last > 1)
-        if page != values[self.page]:
-            turned["value"] = page
-        return {self.page: turned, self.features: show_features(maps, layer, page)}
-
-    def show_filters(self, values: Values, action: Action) -> Values:
-        """Draws the kernels of the first convolution, where they are looked at."""
-        if not values[self.sees_filters]:
-            return {}
-        pictures = draw_filters(self.lab.first_filters(values[self.bench.model])[:MAX_FILTERS])
-        large = (np.kron(picture, np.ones((8, 8, 1), np.uint8)) for picture in pictures)
-        return {self.filters: tiles_html(((picture, str(i)) for i, picture in enumerate(large)), "Filter")}
+    def write_maps(self, grid: Grid | None, progress: Progress) -> tuple[Path, str]:
+        """A file with the signed maps on the stage, which are computed already."""
+        if grid is None:
+            raise UserError("There is no map yet.")
+        picture = self.lab.open_image(grid.picture)
+        cells = compute(self.lab, picture, grid, (), lambda _: progress)
+        maps = {
+            f"{method}-{found.target.index}-{model}": found.attribution.values.numpy()
+            for method, model, found in ((cell.key[0], cell.key[2], cell.found) for cell in cells)
+            if found is not None
+        }
+        if not maps:
+            raise UserError("There is no map yet.")
+        shapes = " and ".join(sorted({" x ".join(map(str, values.shape)) for values in maps.values()}))
+        if len(maps) == 1:
+            path = self.services.new_file(f"{name_file(grid)}.npy")
+            np.save(path, next(iter(maps.values())), allow_pickle=False)
+            return path, f"the signed map, {shapes} (channels, rows, columns), for numpy.load."
+        path = self.services.new_file(f"{name_file(grid)}.npz")
+        np.savez_compressed(path, allow_pickle=False, **maps)
+        return path, f"{len(maps)} signed maps, {shapes} (channels, rows, columns), for numpy.load."
 
 
-def _clear(message: str) -> Shown:
-    return empty_html(message), gr.update(interactive=False), gr.update(interactive=False)
+def _list_methods() -> Markup:
+    """A row for each method: its name shows it alone, the button beside it shows it as well."""
+    row = Markup(
+        '<div data-name="{}"><button type="button" class="only">{}</button>'
+        '<button type="button" class="more" aria-label="Also show {}" title="Also show {}">+</button></div>'
+    )
+    rows = (row.format(name, method.title, method.title, method.title) for name, method in METHODS.items())
+    return Markup('<div role="group" aria-label="Methods">{}</div>').format(join_html(rows))
 
 
-def _mark(chosen: str, reasons: dict[str, str]) -> list[Update]:
-    """Updates of the method buttons: the chosen one stands out, those with a reason against them are off."""
-    variants = {True: "primary", False: "secondary"}
-    return [gr.update(variant=variants[name == chosen], interactive=name not in reasons) for name in METHODS]
+# The browser itself marks what is chosen, and sends it with whatever is asked next.
+_CHOOSE = """
+const rows = () => [...element.querySelectorAll("[data-name]")];
+const chosen = () => (props.value || "").split(",").filter(Boolean);
+const mark = () => {
+    const off = JSON.parse(document.querySelector("#explain-obstacles [data-off]")?.dataset.off ?? "{}");
+    const now = chosen();
+    for (const row of rows()) {
+        const [only, more] = row.querySelectorAll("button"), name = row.dataset.name, isShown = now.includes(name);
+        const title = only.textContent;
+        only.setAttribute("aria-pressed", isShown);
+        only.disabled = name in off;
+        only.title = off[name] ?? `Show ${title} alone`;
+        more.hidden = name in off || isShown && now.length === 1;
+        more.textContent = isShown ? "−" : "+";
+        more.title = isShown ? `Take ${title} away` : `Show ${title} as well`;
+        more.setAttribute("aria-label", more.title);
+    }
+};
+element.addEventListener("click", (event) => {
+    const button = event.target.closest("button"), name = button?.closest("[data-name]")?.dataset.name;
+    if (!name) return;
+    const now = chosen();
+    const next = button.className === "only" ? [name]
+        : now.includes(name) ? now.filter((each) => each !== name) : [...now, name];
+    if (next.join() === now.join()) return;
+    props.value = next.join();
+    mark();
+    trigger("select");
+});
+document.addEventListener("explain-off", mark);
+watch("value", mark);
+mark();
+"""
+_TELL = """
+const tell = () => document.dispatchEvent(new Event("explain-off"));
+watch("value", tell);
+tell();
+"""

@@ -30,6 +30,17 @@ def test_cancel_ends_all_actions_of_one_visitor_only(services):
     assert not services._running
 
 
+def test_what_a_cancelled_action_has_done_can_be_its_result_but_not_that_of_an_old_one(services):
+    with services.act(ANN, ignore, "page") as action:
+        services.cancel(ANN)
+        with pytest.raises(Cancelled):
+            action.check()
+        action.settle()
+    with pytest.raises(Superseded), services.act(ANN, ignore, "page") as old, services.act(ANN, ignore, "page"):
+        old.settle()
+    assert not services._running
+
+
 def test_a_newer_action_supersedes_older_ones_of_its_view(services):
     older = services.watch(ANN, ignore, "old", "explain")
     report = older.__enter__()

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analysis.errors import UserError
-from analysis.figures.overlay import COLORMAPS, SIGNS, measure_scale, render_map, render_overlay
+from analysis.figures.overlay import (
+    COLORMAPS,
+    SIGNS,
+    Concentration,
+    find_concentration,
+    measure_scale,
+    render_map,
+    render_overlay,
+)
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -164,3 +172,21 @@ def test_wrong_arguments_are_explained(arguments, message) -> None:
 
     with pytest.raises(UserError, match=message):
         render_overlay(**arguments)
+
+
+def test_where_a_map_is_strong():
+    values = torch.zeros(2, 9, 9)
+    assert find_concentration(values) is None
+    values[0, 7, 1], values[1, 7, 1], values[0, 0, 0], values[0, 8, 8] = 2.0, 1.0, -5.0, 1.0
+    assert find_concentration(values, "positive") == Concentration(1 / 81, 2, 0, 0.75)
+    assert find_concentration(values, "negative") == Concentration(1 / 81, 0, 0, 1.0)
+    assert find_concentration(values, "signed") == Concentration(1 / 81, 0, 0, pytest.approx(5 / 9))
+    even = find_concentration(torch.full((1, 9, 9), 0.5))
+    assert even == Concentration(pytest.approx(0.5, abs=1 / 81), 0, 0, pytest.approx(1 / 9))
+
+
+@given(pair=images_and_maps(), sign=st.sampled_from(list(SIGNS)))
+def test_half_of_any_map_is_somewhere(pair, sign):
+    found = find_concentration(pair[1], sign)
+    if found is not None:
+        assert 0 < found.area <= 0.5 + 1 / pair[1][0].numel() and 1 / 9 - 1e-9 <= found.share <= 1 + 1e-9

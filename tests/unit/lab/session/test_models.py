@@ -135,9 +135,12 @@ def test_an_explanation_is_computed_once(fresh, sneaker):
         fresh.explain(sneaker, "fashion_cnn", "saliency", target=0),
         fresh.explain(sneaker, "fashion_cnn", "grad_cam"),
         fresh.explain(sneaker, "fashion_cnn", "grad_cam", layer="features.0"),
+        fresh.explain(sneaker, "fashion_cnn", "occlusion"),
+        fresh.explain(sneaker, "fashion_cnn", "occlusion", options={"window": 14, "stride": 7}),
     ]
-    assert len({id(explanation) for explanation in [first, *others]}) == 6
+    assert len({id(explanation) for explanation in [first, *others]}) == 8
     assert not torch.equal(others[3].attribution.values, others[4].attribution.values)
+    assert not torch.equal(others[5].attribution.values, others[6].attribution.values)
 
 
 def test_kept_explanations_are_bounded(fresh, sneaker):
