@@ -49,6 +49,9 @@
         if (data?.open) document.getElementById(`tab-${data.open}-button`)?.click();
     });
 
+    // What is typed into a list filters it, instead of being added to what is chosen.
+    document.addEventListener("click", ({target}) => { if (target.matches?.("input[role=combobox]")) target.select(); });
+
     // Gradio's lists report a choice that is made with the pointer, and once more as they lose the focus by it; and a slider
     // that was below the list reports that the pointer is let go of.
     let pressed = null;

@@ -10,13 +10,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from analysis.errors import Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from models.devices import resolve_device
 from models.registry import Registry
 from models.weights import download
 from models.zoo.spec import ModelSpec
 
 MAX_BYTES = 2 * 2**30
+
+
+class NotHere(UserError):
+    """The weights of a model would have to be downloaded, which nobody has agreed to yet."""
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__(
+            f"{spec.name} is not on this computer yet: {spec.to_download} have to be downloaded first. "
+            "Press Download below its name on the left, or choose another model."
+        )
 
 
 @dataclass(frozen=True)
@@ -50,12 +60,16 @@ class ModelCache:
 
     ``use`` holds the model's own lock: hooks, gradients and train/eval flags are shared by everybody who
     has the module, so only one analysis at a time may run on it. Different models run in parallel.
+
+    Attributes:
+        asks_first: Whether weights are downloaded by :meth:`fetch` only, and not when a model is used.
     """
 
     def __init__(self, registry: Registry, device: str = "auto", max_bytes: int = MAX_BYTES):
         self.registry = registry
         self.device = resolve_device(device)
         self.max_bytes = max_bytes
+        self.asks_first = False
         self._slots: OrderedDict[str, _Slot] = OrderedDict()
         self._guard = threading.Lock()
 
@@ -69,31 +83,45 @@ class ModelCache:
         Raises:
             UserError: Unknown name, or its weights cannot be had; a later call tries again.
         """
-        self.registry.get(name)  # no slot for names that do not exist
-        slot = self._take(name)
-        try:
-            with slot.lock:
-                spec = self.registry.get(name)
-                if slot.model is None or slot.model.spec.version != spec.version:
-                    slot.model = self._load(spec, progress)
-                    slot.num_bytes = _count_bytes(slot.model.module)
-                    self._evict(keep=name)
-                yield slot.model
-        finally:
-            with self._guard:
-                slot.num_users -= 1
+        self.check(name)  # no slot for names that do not exist
+        with self._hold(name) as slot:
+            spec = self.registry.get(name)
+            if slot.model is None or slot.model.spec.version != spec.version:
+                slot.model = self._load(spec, progress)
+                slot.num_bytes = _count_bytes(slot.model.module)
+                self._evict(keep=name)
+            yield slot.model
+
+    def check(self, name: str) -> None:
+        """Raises UserError if there is no such model, or :class:`NotHere` if it may not be downloaded unasked."""
+        spec = self.registry.get(name)
+        if self.asks_first and not spec.is_cached:
+            raise NotHere(spec)
+
+    def fetch(self, name: str, progress: Progress = no_progress) -> None:
+        """Downloads the weights of a model unless they are here. Errors and ``progress`` as of :meth:`use`."""
+        spec = self.registry.get(name)
+        if spec.weights is not None:
+            with self._hold(name):
+                download(spec.weights, progress)
 
     def loaded_names(self) -> list[str]:
         """The models in memory, least recently used first."""
         with self._guard:
             return [name for name, slot in self._slots.items() if slot.model is not None]
 
-    def _take(self, name: str) -> _Slot:
+    @contextmanager
+    def _hold(self, name: str) -> Iterator[_Slot]:
         with self._guard:
             slot = self._slots.setdefault(name, _Slot())
             self._slots.move_to_end(name)
             slot.num_users += 1
-            return slot
+        try:
+            with slot.lock:
+                yield slot
+        finally:
+            with self._guard:
+                slot.num_users -= 1
 
     def _load(self, spec: ModelSpec, progress: Progress) -> LoadedModel:
         if spec.weights is not None:

@@ -47,6 +47,8 @@ def as_endpoint(services: Services, function: Callable) -> Callable:
         with services.watch(request, gr.Progress(), "Opening the picture") as report:
             readers = PARAMETERS | {"image": functools.partial(_open, progress=report)}
             values = {name: readers[name](name, value) for name, value in given.items()}
+            if "model" in values:
+                services.lab.models.fetch(values["model"], report)
         return function(**values)
 
     call.__annotations__ = {name: SENT.get(name, kind) for name, kind in function.__annotations__.items()}

@@ -61,11 +61,15 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
     explain_this(EXPLANATION)
 
     def classify(values: Values, action: Action) -> Values:
-        """Classifies the picture with the model and those it is compared with."""
+        """Classifies the picture with the model and those it is compared with, as far as they are here."""
+        services.lab.models.check(values[bench.model])
         picture = open_picture(services, bench.find_picture(values), action)
-        report = action.report("Downloading weights")
-        found = [services.lab.classify(picture, name, progress=report) for name in bench.list_models(values)]
-        return {result: _show(found, values[bench.sample])}
+        missing = [spec.name for spec in bench.list_missing(services, values)]
+        here = [name for name in bench.list_models(values) if name not in missing]
+        report = action.report("Opening the model")
+        found = [services.lab.classify(picture, name, progress=report) for name in here]
+        waiting = notes_html(f"{name} waits for its download; the sidebar asks for it." for name in missing)
+        return {result: _show(found, values[bench.sample]) + waiting}
 
     @shows_errors
     def classify_batch(

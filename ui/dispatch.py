@@ -11,6 +11,7 @@ import gradio as gr
 from gradio.components import Component
 
 from analysis.errors import Cancelled, UserError
+from models.cache import NotHere
 from models.problems import MAYBE_PROBLEMS
 from models.registry import DEFAULT_MODEL
 from models.settings import check_choice
@@ -19,7 +20,7 @@ from ui.jobs import write_busy
 from ui.services import Action, Services, Superseded
 from ui.widgets.errors import describe_error, inform, shows_errors, warn
 from ui.widgets.events import Block, Tab, Update, Values, read_values
-from ui.workbench import KEEP_PICTURE, Workbench, describe_model, list_model_choices
+from ui.workbench import KEEP_PICTURE, Workbench, list_model_choices
 
 FIRST_TAB = "classify"
 NO_PICTURE = "Choose a picture on the left: upload one, take one, paste one, or click a sample."
@@ -85,6 +86,7 @@ class Dispatcher:
             (bench.image, bench.sample, "input"),  # a picture of one's own has taken the sample's place
             (bench.model, bench.model, "select"),  # gradio's dropdowns raise input twice for one choice
             (bench.compare, bench.compare, "input"),
+            (bench.card, bench.card, "submit"),  # what is missing may be downloaded
         ]
         for source, component, event in (*chosen, *((tab, tab, "select") for tab in self.names)):
             getattr(component, event)(self._follower(source), inputs, list(outputs), **self.manner)
@@ -109,11 +111,16 @@ class Dispatcher:
             view = self.views[name]
 
             def act(action: Action) -> Values:
-                preview = self.bench.preview(self.services, values, action) if source is self.bench.image else {}
+                bench = self.bench
+                made = {bench.image: bench.preview, bench.card: bench.download}.get(source)
+                preview = made(self.services, values, action) if made else {}
+                if source is bench.card:  # every tab may have missed what was downloaded
+                    preview |= dict.fromkeys(self.seen.values())
                 if source in self.names:
                     is_wanted = not (view.is_kept and values[self.seen[name]] == self._find_subject(name, values))
                 else:
-                    is_wanted = (self.bench.image if source is self.bench.sample else source) in view.looks_at
+                    about = {bench.sample: bench.image, bench.card: bench.model}.get(source, source)
+                    is_wanted = about in view.looks_at
                 shown = self._show(name, values, action) if is_wanted else {}
                 return preview | entered | shown
 
@@ -145,9 +152,10 @@ class Dispatcher:
         now |= {part: wanted[key] for key, (part, _) in linked.items() if key in wanted}
         choices = list_model_choices(self.services)
         restored: Values = {part: now[part] for part, _ in linked.values() if part in now}
-        restored |= {each: gr.update(choices=choices, value=now[each]) for each in (bench.model, bench.compare)}
+        restored[bench.model] = gr.update(choices=choices, value=now[bench.model])
+        restored[bench.compare] = bench.offer_others(self.services, now)
+        restored |= bench.describe(self.services, now)
         restored |= {bench.sample: now[bench.sample], bench.image: bench.find_picture(now)}
-        restored[bench.card] = describe_model(self.services.lab.registry.get(now[bench.model]))
         if "tab" in wanted:
             restored[self.tabs] = gr.update(selected=name)
         restored |= self._write_place(name, now) | {self.is_ready: "yes"}
@@ -216,6 +224,8 @@ class Dispatcher:
         except Cancelled:
             inform("Cancelled.")
             return otherwise
+        except NotHere as error:  # which the sidebar asks about
+            return otherwise | self.views[name].clear(str(error))
         except MAYBE_PROBLEMS as error:
             message = describe_error(error)
             if message is None:
@@ -249,5 +259,5 @@ class Dispatcher:
     def _write_query(self, name: str, values: Values) -> str:
         bench = self.bench
         parts = {"tab": name, "sample": values[bench.sample], "model": values[bench.model]}
-        parts |= {"compare": values[bench.compare]}
+        parts |= {"compare": bench.list_models(values)[1:]}
         return write_query(parts | {key: values[part] for key, (part, _) in self.views[name].linked.items()})

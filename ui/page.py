@@ -51,6 +51,7 @@ LOOKS = {
 
 def build_page(services: Services) -> gr.Blocks:
     """The whole page, ready to launch with :func:`launch_options`."""
+    services.lab.models.asks_first = True
     with Page(
         title="ConvScope", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEEP_FILES_SECONDS)
     ) as page:

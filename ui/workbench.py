@@ -1,20 +1,22 @@
 """The sidebar: one picture and one model, which every tab looks at."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from models.data.samples import get_sample, list_samples
-from models.registry import DEFAULT_MODEL
+from models.registry import DEFAULT_MODEL, RUN_PREFIX
 from models.zoo.spec import ModelSpec
 from ui.services import Action, Services
 from ui.widgets.errors import shows_errors
-from ui.widgets.events import QUICK, Block, Values
+from ui.widgets.events import QUICK, Block, Update, Values
 from ui.widgets.html import format_count, join_html, note_html
 from ui.widgets.picture import Picture, make_preview
 
@@ -56,6 +58,31 @@ class Workbench:
         """The model and those that it is compared with."""
         return list(dict.fromkeys([values[self.model], *(values[self.compare] or [])]))
 
+    def list_missing(self, services: Services, values: Values) -> list[ModelSpec]:
+        """Those of the chosen models that have to be downloaded."""
+        specs = map(services.lab.registry.get, self.list_models(values))
+        return [spec for spec in specs if spec.to_download]
+
+    def describe(self, services: Services, values: Values) -> Values:
+        """The card: facts about the model, and the question whether to download what is missing."""
+        facts = describe_model(services.lab.registry.get(values[self.model]))
+        return {self.card: facts + _ask(self.list_missing(services, values))}
+
+    def offer_others(self, services: Services, values: Values) -> Update:
+        """What the model can be compared with, which it is not itself."""
+        model, others = values[self.model], self.list_models(values)[1:]
+        choices = [each for each in list_model_choices(services) if each[1] != model]
+        return gr.update(choices=choices, value=others)
+
+    def download(self, services: Services, values: Values, action: Action) -> Values:
+        """Downloads what is missing, and says so in the lists and in the card."""
+        for spec in self.list_missing(services, values):
+            services.lab.models.fetch(spec.name, action.report(f"Downloading {spec.name}"))
+        models = gr.update(choices=list_model_choices(services), value=values[self.model])
+        return {self.model: models, self.compare: self.offer_others(services, values)} | self.describe(
+            services, values
+        )
+
     def preview(self, services: Services, values: Values, action: Action) -> Values:
         """What is shown of a picture of one's own that browsers do not show."""
         shown = make_preview(services.lab, values[self.image], action.report("Opening the picture"))
@@ -65,6 +92,10 @@ class Workbench:
 def build_workbench(services: Services) -> Workbench:
     """Lays out the sidebar and wires what happens inside it."""
     with gr.Sidebar(width=340, elem_id="workbench"):
+        # At the top, so that its long list opens downwards. The page fills in all models when it is opened; listing
+        # them here would delay the start.
+        model = gr.Dropdown([DEFAULT_MODEL], value=DEFAULT_MODEL, label="Model", elem_id="model")
+        card = gr.HTML(elem_id="model-card", js_on_load=_DOWNLOAD)
         image = Picture(
             value=str(list_samples()[DEFAULT_SAMPLE].path),
             type="filepath",
@@ -79,18 +110,16 @@ def build_workbench(services: Services) -> Workbench:
         )
         gr.HTML(note_html("Or click a sample:"))
         sample = gr.HTML(DEFAULT_SAMPLE, html_template=_list_samples(), js_on_load=_CHOOSE, elem_id="samples")
-        # The page fills in all models when it is opened; listing them here would delay the start.
-        model = gr.Dropdown([DEFAULT_MODEL], value=DEFAULT_MODEL, label="Model", elem_id="model")
-        card = gr.HTML(elem_id="model-card")
         compare = gr.Dropdown(
             [],
             value=[],
             multiselect=True,
             max_choices=MAX_COMPARED,
             label="Compare with",
-            info="Shown beside the model when classifying and in maps of shifts.",
+            info="Shown beside the model when classifying, explaining and in maps of shifts.",
             elem_id="compare",
         )
+    bench = Workbench(image, sample, model, compare, card)
 
     @shows_errors
     def show_sample(name: str) -> str:
@@ -98,46 +127,72 @@ def build_workbench(services: Services) -> Workbench:
         return str(get_sample(name).path)
 
     @shows_errors
-    def show_card(name: str) -> Markup:
-        """Describes the chosen model."""
-        return describe_model(services.lab.registry.get(name))
+    def show_model(values: Values) -> Values:
+        """Describes the chosen model, and takes it out of those that it can be compared with."""
+        return bench.describe(services, values) | {compare: bench.offer_others(services, values)}
+
+    @shows_errors
+    def show_compared(values: Values) -> Values:
+        """Asks for what has to be downloaded."""
+        return bench.describe(services, values)
 
     # At once: what the open tab makes of the choice may take longer.
+    chosen: set[Any] = {model, compare}
     sample.select(show_sample, sample, image, **QUICK, trigger_mode="multiple")
     image.change(None, image, None, js="(picture) => { window.convscopeOwnPicture?.(picture); }")
-    model.select(show_card, model, card, **QUICK, trigger_mode="multiple")
-    return Workbench(image, sample, model, compare, card)
+    model.select(show_model, chosen, [card, compare], **QUICK, trigger_mode="multiple")
+    compare.input(show_compared, chosen, [card], **QUICK, trigger_mode="multiple")
+    return bench
 
 
 def list_model_choices(services: Services) -> list[tuple[str, str]]:
-    """Labels and names for a dropdown: what is at hand first, then what would have to be downloaded."""
-    specs = sorted(services.lab.registry.list_specs(), key=lambda spec: not spec.is_cached)
-    return [(_label(spec), spec.name) for spec in specs]
+    """Labels and names for a dropdown: what is at hand, then what can be downloaded, by family and size.
+
+    Networks that a comparison, a repair or an experiment has trained for itself come last.
+    """
+    jobs = [f"{RUN_PREFIX}{run.name}-" for run in services.jobs.list("arms", "repair", "experiment")]
+    groups: dict[bool | None, list[ModelSpec]] = {True: [], False: [], None: []}
+    for spec in services.lab.registry.list_specs():
+        groups[None if spec.name.startswith(tuple(jobs)) else not spec.to_download].append(spec)
+    groups[False].sort(key=lambda spec: (spec.family, spec.num_params))
+    return [
+        (_label(spec, "part of a comparison" if group is None else spec.to_download or "here"), spec.name)
+        for group, specs in groups.items()
+        for spec in specs
+    ]
 
 
 def describe_model(spec: ModelSpec) -> Markup:
     """The facts about a model as a small HTML table."""
-    size = f"{describe_download(spec)} to download at first use" if describe_download(spec) else "on this computer"
-    accuracy = "not stated" if spec.accuracy is None else f"{spec.accuracy:.1%} on {spec.measured_on}"
+    accuracy = "not measured; Evaluate does that"
+    if spec.accuracy is not None:
+        accuracy = f"{100 * spec.accuracy:.1f} % of {spec.measured_on} right"
+    side = spec.preprocessing.crop_size
     facts = {
         "Trained on": f"{spec.trained_on}, {len(spec.categories)} classes",
-        "Parameters": format_count(spec.num_params),
-        "Input": f"{spec.preprocessing.crop_size} x {spec.preprocessing.crop_size} px",
-        "Right first guess": accuracy,
-        "Weights": size,
+        "Accuracy": accuracy,
+        "Size": f"{format_count(spec.num_params)} parameters",
+        "Sees": f"{side} x {side} px",
     }
     rows = join_html(Markup("<dt>{}</dt><dd>{}</dd>").format(key, value) for key, value in facts.items())
     return Markup('<dl class="facts">{}</dl>').format(rows)
 
 
-def describe_download(spec: ModelSpec) -> str:
-    """How much has to be downloaded, such as 98 MB; nothing where the weights are here."""
-    return "" if spec.is_cached or spec.weights is None else f"{spec.weights.num_bytes / 2**20:.0f} MB"
+def _label(spec: ModelSpec, place: str) -> str:
+    accuracy = "" if spec.accuracy is None else f" · {100 * spec.accuracy:.1f} %"
+    return f"{spec.name}{accuracy} · {place}"
 
 
-def _label(spec: ModelSpec) -> str:
-    size = describe_download(spec)
-    return f"{spec.name} ({size} download)" if size else spec.name
+def _ask(missing: Sequence[ModelSpec]) -> Markup:
+    """Whether to download these models; nothing where there are none."""
+    if not missing:
+        return Markup("")
+    names = " and ".join(f"{spec.name} ({spec.to_download})" for spec in missing)
+    text = f"Not on this computer yet: {names}. Nothing is computed with a model before it is downloaded."
+    html = Markup(
+        '<div class="doubt" role="status"><p>{}</p><button type="button" data-download>Download {}</button></div>'
+    )
+    return html.format(text, missing[0].to_download if len(missing) == 1 else f"{len(missing)} models")
 
 
 def _list_samples() -> Markup:
@@ -202,3 +257,8 @@ KEEP_PICTURE = """async (...values) => {
     values[%d] = "";
     return values;
 }"""
+_DOWNLOAD = """
+element.addEventListener("click", (event) => {
+    if (event.target.closest("[data-download]")) trigger("submit");
+});
+"""

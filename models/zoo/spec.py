@@ -17,7 +17,7 @@ class ModelSpec:
     ``build`` returns the module with its weights, in eval mode on the CPU. ``weights`` is the file that
     has to be downloaded first, if any. ``accuracy`` is the published or measured top-1 accuracy.
     ``version`` changes when other weights appear under the same name. ``memory_format`` is the layout of
-    module and input in memory.
+    module and input in memory. ``family`` is the same for the sizes of a network.
     """
 
     name: str
@@ -32,11 +32,20 @@ class ModelSpec:
     weights: WeightsFile | None = None
     version: int = 0
     memory_format: torch.memory_format = torch.channels_last
+    family: str = ""
 
     @property
     def is_cached(self) -> bool:
         """Whether the model can be used without a connection."""
         return self.weights is None or self.weights.is_cached
+
+    @property
+    def to_download(self) -> str:
+        """How much has to be downloaded, such as 98 MB; nothing where the weights are here."""
+        if self.weights is None or self.is_cached:
+            return ""
+        size = self.weights.num_bytes / 2**20
+        return f"{size:.0f} MB" if size < 1000 else f"{size / 1024:.1f} GB"
 
     def summary(self) -> dict:
         """The public description: ``name, source, num_params, num_classes, input_size, cached``."""

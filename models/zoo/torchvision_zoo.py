@@ -30,7 +30,7 @@ def torchvision_model(name: str) -> ModelSpec:
     Raises:
         UserError: There are no such weights for this builder.
     """
-    from torchvision.models import get_model_weights
+    from torchvision.models import get_model_builder, get_model_weights
 
     builder, _, wanted = name.partition(":")
     choices = get_model_weights(builder)
@@ -51,6 +51,7 @@ def torchvision_model(name: str) -> ModelSpec:
         weights=file,
         # The layout of torchvision's own recipe, so that the numbers are the same to the last digit.
         memory_format=torch.contiguous_format,
+        family=get_model_builder(builder).__module__,
     )
 
 

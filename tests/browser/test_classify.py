@@ -175,7 +175,7 @@ def test_a_turned_photograph_is_seen_upright(used_page):
 
 def test_a_model_without_its_weights_says_what_to_do_and_the_rest_goes_on(first_page):
     choose(first_page, "model", "squeezenet1_1")
-    expect(first_page.locator("#model-card")).to_contain_text("5 MB to download")
+    first_page.get_by_role("button", name="Download 5 MB").click()
     toast = first_page.get_by_test_id("toast-body").first
     expect(toast).to_contain_text("squeezenet1_1-b8a52dc0.pth")
     expect(toast).to_contain_text("hub/checkpoints")

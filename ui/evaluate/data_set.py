@@ -155,6 +155,8 @@ class _Evaluation:
     def read(self, values: Values) -> EvaluationConfig:
         """What is to be evaluated; UserError where that is not said."""
         rule, model = values[self.boundary], values[self.bench.model]
+        for name in self.bench.list_models(values):
+            self.lab.models.check(name)
         return EvaluationConfig(
             models=tuple(self.bench.list_models(values)),
             **self.find_data(values, model),

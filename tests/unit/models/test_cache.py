@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis.errors import UserError
-from models.cache import ModelCache
+from analysis.errors import Cancelled, UserError
+from models.cache import ModelCache, NotHere
 from models.data.preprocessing import Preprocessing
 from models.registry import Registry
 from models.weights import WeightsFile
@@ -226,6 +226,28 @@ def test_weights_are_downloaded_before_the_model_is_built(cache, shelf, tmp_path
     with pytest.raises(UserError, match="could not be downloaded"):
         use(cache, "b")
     assert shelf.num_built == {"a": 1}
+
+
+def test_a_cache_that_asks_first_downloads_only_what_is_fetched(cache, shelf, tmp_path, torch_home):
+    (tmp_path / "net.pth").write_bytes(b"weights")
+    shelf.weights = WeightsFile((tmp_path / "net.pth").as_uri(), 98 * 2**20)
+    cache.asks_first = True
+    for ask in (use, lambda cache, name: cache.check(name)):
+        with pytest.raises(NotHere, match="a is not on this computer yet: 98 MB"):
+            ask(cache, "a")
+    assert not torch_home.exists() and cache.loaded_names() == []
+
+    def leave(done: int, total: int) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        cache.fetch("a", leave)
+    with pytest.raises(NotHere):
+        use(cache, "a")
+    cache.fetch("a")
+    cache.fetch("a", leave)  # it is here already
+    use(cache, "a")
+    assert cache.loaded_names() == ["a"]
 
 
 def test_a_run_replaced_under_its_name_is_loaded_again(tmp_path, make_run):

@@ -20,7 +20,6 @@ from ui.widgets.errors import answers_errors
 from ui.widgets.events import Block, Field, Update, Values
 from ui.widgets.html import empty_html, format_count, notes_html, sentence_html, table_html
 from ui.widgets.switch import Switch
-from ui.workbench import describe_download
 
 COLUMNS = ("layer", "kind", "output shape", "parameters", "multiply-adds", "sees, px", "stride")
 MAX_ROWS = 400
@@ -141,7 +140,7 @@ def list_backbone_choices(architecture: str, chosen: str) -> Update:
     if architecture != "transfer":
         return gr.skip()
     specs = sorted(map(find_backbone, BACKBONES), key=lambda spec: not spec.is_cached)
-    sizes = ((spec.name, describe_download(spec)) for spec in specs)
+    sizes = ((spec.name, spec.to_download) for spec in specs)
     choices = [(f"{name} ({f'{size} download' if size else 'on this machine'})", name) for name, size in sizes]
     return gr.update(choices=choices, value=chosen)
 
