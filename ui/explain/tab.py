@@ -24,6 +24,7 @@ from ui.explain.grid import (
 from ui.explain.view import SIGNS, list_classes, list_obstacles, name_file, show_grid
 from ui.services import Action, Services
 from ui.widgets.downloads import MadeFile
+from ui.widgets.errors import inform
 from ui.widgets.events import Block, Tab, Values
 from ui.widgets.html import empty_html, explain_this, join_html, one_of, open_picture
 from ui.workbench import Workbench
@@ -182,6 +183,8 @@ class _Explain:
         known = before.keys if before is not None else []
         cells = compute(self.lab, picture, grid, known, action.report)
         action.settle()
+        if any(cell.is_cancelled for cell in cells):
+            inform("Cancelled: what was computed until then stays.")
         is_nothing = not any(cell.found for cell in cells) and any(cell.is_cancelled for cell in cells)
         if is_nothing and before is not None and (before.picture, before.models) == (grid.picture, grid.models):
             return before, compute(self.lab, picture, before, known, action.report)
@@ -189,10 +192,10 @@ class _Explain:
 
     def fit(self, values: Values, picture: Image.Image, action: Action) -> Values:
         """What can be chosen for the model; choices that it does not have become others."""
-        model, classes = values[self.bench.model], values[self.target]
+        model, classes = values[self.bench.model], values[self.target] or [AUTO]
         self.lab.layers(model, action.report("Opening the model"))
         reasons = self.lab.obstacles(model)
-        methods = [name for name in values[self.methods].split(",") if name in METHODS and name not in reasons]
+        methods = [name for name in str(values[self.methods]).split(",") if name in METHODS and name not in reasons]
         likely = [p.index for p in self.lab.classify(picture, model, LIKELY_FIRST).predictions]
         choices = list_classes(self.lab.registry.get(model).categories, likely)
         # The classes are sent only where they have to change: the visitor may have chosen others in the meantime.
