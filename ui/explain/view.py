@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import groupby, product
 from pathlib import Path
 from typing import TypeVar
@@ -129,11 +130,15 @@ def _place(where: Concentration) -> str:
     return f"most in the {PLACES[where.row][where.column]} ({format_percent(where.share)} in that ninth)"
 
 
+@dataclass(frozen=True)
 class _Drawn:
-    """How maps are drawn."""
+    """How the maps of a grid are drawn."""
 
-    def __init__(self, grid: Grid, scales: dict[str, float], sign: str, opacity: float, colors: str):
-        self.grid, self.scales, self.sign, self.opacity, self.colors = grid, scales, sign, opacity, colors
+    grid: Grid
+    scales: dict[str, float]
+    sign: str
+    opacity: float
+    colors: str
 
     def overlay(self, found: Explanation, size: int) -> str:
         """The address of the map over its picture, which is all there is where the map is zero."""
@@ -239,7 +244,7 @@ def _small(drawn: _Drawn, cell: Cell, row: int, column: int) -> Markup:
         named += ", predicted" if found.is_top1 else ""
     if len(drawn.grid.models) > 1:
         named += f", {model}"
-    said = describe(found, drawn.sign) if found is not None else cell.problem
+    said = describe(found, drawn.sign) if found is not None else ""
     name = f"{title}: {named}"
     if found is not None:
         html = Markup('<button type="button" class="enlarge" title="Enlarge"><img src="{}" alt="{}"></button>')
@@ -247,7 +252,7 @@ def _small(drawn: _Drawn, cell: Cell, row: int, column: int) -> Markup:
     else:
         again = Markup('<button type="button" data-removed="{}">Compute it</button>')
         offer = again.format(write_removed(drawn.grid.removed)) if cell.is_cancelled else Markup("")
-        picture = Markup('<div class="missing">{}</div>').format(offer)
+        picture = Markup('<div class="missing"><span>{}</span>{}</div>').format(text_html(cell.problem), offer)
     html = Markup(
         '<figure class="map" style="grid-area: {} / {}">{}'
         '<button type="button" class="remove" data-removed="{}" title="Take this map away" '
