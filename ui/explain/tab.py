@@ -107,8 +107,9 @@ class _Explain:
         """Wires what happens, and says what the page has to know."""
         bench, looks = self.bench, [self.sign, self.opacity, self.colors]
         what = [self.methods, self.target, self.removed, self.square, self.step]
-        own: list[tuple[Block, str]] = [(each, "input") for each in (self.target, self.sign, self.colors)]
-        own += [(each, "select") for each in (self.methods, self.view, self.square, self.step)]
+        own: list[tuple[Block, str]] = [(self.target, "input")]  # of a single choice, gradio raises input twice
+        lists = (self.sign, self.colors, self.square, self.step)
+        own += [(each, "select") for each in (self.methods, self.view, *lists)]
         own += [(self.opacity, "release"), *((button, "click") for button in self.examples)]
         self.own = [part for part, _ in own]
         self.view.select(None, None, self.removed, js="() => window.convscopeRemoved")
