@@ -16,9 +16,11 @@ FINDING = "#explain-view .finding"
 
 
 @pytest.fixture
-def explain(visit) -> Page:
-    page = visit("tab=explain")
-    expect(page.locator(FINDING)).to_contain_text("Grad-CAM for tiger cat")
+def explain(visit, page) -> Page:
+    """The tab at rest: gradio also says that it was opened, which is answered with nothing."""
+    with page.expect_request(lambda request: '"value":"Explain"' in (request.post_data or "")):
+        visit("tab=explain")
+        expect(page.locator(FINDING)).to_contain_text("Grad-CAM for tiger cat")
     return page
 
 
