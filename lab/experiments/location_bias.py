@@ -123,15 +123,17 @@ def summarize(config: LocationBiasConfig, measured: list[dict]) -> dict:
     return {"rows": rows, "chance": 1 / len(SHAPES), "confidence": CONFIDENCE, "sentence": _describe(rows)}
 
 
+def _name_change(row: dict) -> str:
+    return f"{row['head']}, from {100 * row['left']['mean']:.1f} % to {100 * row['right']['mean']:.1f} %"
+
+
 def _describe(rows: list[dict]) -> str:
     if len(rows) < 2:
         return ""
     least, *_, most = sorted(rows, key=lambda row: row["drop"]["mean"])
     text = (
         f"Trained with objects on the left only. When they are on the right, accuracy changes least with "
-        f"{least['head']}, from {least['left']['mean']:.1%} to {least['right']['mean']:.1%}, and most with "
-        f"{most['head']}, from {most['left']['mean']:.1%} to {most['right']['mean']:.1%}; guessing gives "
-        f"{1 / len(SHAPES):.1%}."
+        f"{_name_change(least)}, and most with {_name_change(most)}; guessing gives {100 / len(SHAPES):.1f} %."
     )
     if least["drop"]["high"] is None or most["drop"]["low"] is None:
         return f"{text} With one network of each kind, this may be chance."

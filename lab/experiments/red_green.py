@@ -67,7 +67,7 @@ def _describe(rows: list[dict], num_test: int) -> str:
             before, after = row["similar"]["mean"], row["dissimilar"]["mean"]
             parts.append(
                 f"With {row['title']}, logits change by up to {row['max_logit_difference']:.2g} and accuracy goes "
-                f"from {before:.1%} to {after:.1%}."
+                f"from {100 * before:.1f} % to {100 * after:.1f} %."
             )
     if wrong := [row["title"] for row in rows if row["identity_expected"] and not row["identical"]]:
         parts.append(f"Unexpected: the logits should not have changed with: {'; '.join(wrong)}.")

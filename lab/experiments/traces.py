@@ -130,10 +130,10 @@ def _describe(config: TracesConfig, rows: list[dict], summary: dict) -> str:
     window, source = rows[0]["window"], rows[0]["source"]
     where = f"within {source}" if source > window else f"around a picture of {source}"
     text = (
-        f"{len(rows)} pictures, {len(rows[0]['shifts'])} windows of {window} pixels {where}, each one pixel "
-        f"further along the diagonal: a step changes the predicted class in {summary['change_rate']:.1%} of cases "
-        f"and its probability by {summary['mean_absolute_change']:.3f}; the median amplitude is "
-        f"{summary['median_amplitude']:.3f}."
+        f"{len(rows)} picture{'' if len(rows) == 1 else 's'}, {len(rows[0]['shifts'])} windows of {window} pixels "
+        f"{where}, each one pixel further along the diagonal: a step changes the predicted class in "
+        f"{100 * summary['change_rate']:.1f} % of cases and its probability by "
+        f"{summary['mean_absolute_change']:.3f}; the median amplitude is {summary['median_amplitude']:.3f}."
     )
     if window != 224:
         text += f" The published sizes are for windows of 224 pixels ({PATHS[config.protocol]})."

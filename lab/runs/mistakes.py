@@ -82,7 +82,7 @@ class ErrorView:
         """What a picture is and what it was taken for, in one line."""
         found, names = self.confusion, self.confusion.categories
         true, predicted = names[found.labels[index]], names[found.predicted[index]]
-        said = f"predicted {predicted} ({found.probability[index]:.0%}), loss {found.losses[index]:.2f}"
+        said = f"predicted {predicted} ({100 * found.probability[index]:.0f} %), loss {found.losses[index]:.2f}"
         return f"true {true}, {said}, {self.part} picture {self.examples.ids[index]}"
 
     def select(self, true: int | None, predicted: int | None) -> list[int]:

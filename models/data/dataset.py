@@ -126,6 +126,6 @@ def describe_plain(images: Tensor) -> str:
     if plain < MAX_PLAIN * len(chosen):
         return ""
     return (
-        f"Nearly all pictures ({plain / len(chosen):.0%}) are of one colour each, so there is nothing to learn from; "
-        "look at some of them, and if they should show something, save them as 8-bit PNG or JPEG."
+        f"Nearly all pictures ({100 * plain / len(chosen):.0f} %) are of one colour each, so there is nothing to "
+        "learn from; look at some of them, and if they should show something, save them as 8-bit PNG or JPEG."
     )

@@ -158,7 +158,7 @@ def prepare_data(config: TrainingConfig, writer: RunWriter, stop: StopRequest) -
         # The file of an earlier stop may still be there, which the first process is about to remove.
         if stop.signalled if _is_helper() else stop.requested:
             raise Cancelled
-        writer.update(message=f"{message} ({fraction:.0%})")
+        writer.update(message=f"{message} ({100 * fraction:.0f} %)")
 
     writer.update(state="preparing")
     dataset = load_data(config, tell)
@@ -173,7 +173,7 @@ def _warn_of_copies(dataset: Dataset, writer: RunWriter, stop: StopRequest) -> N
 
     def tell(fraction: float, message: str) -> None:
         stop.check()
-        writer.update(message=f"{message} ({fraction:.0%})")
+        writer.update(message=f"{message} ({100 * fraction:.0f} %)")
 
     found = find_near_duplicates(dataset, progress=tell).warn(dataset)
     _warn(found)

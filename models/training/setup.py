@@ -144,7 +144,7 @@ def _prepare(
         """A split on the device, as the trained part of the network takes it."""
 
         def tell(done: int, total: int) -> None:
-            writer.update(message=f"Computing features ({done / total:.0%})")
+            writer.update(message=f"Computing features ({100 * done / total:.0f} %)")
 
         device = accelerator.device
         split = Split(split.images.to(device), split.labels.to(device), split.ids)
@@ -223,7 +223,7 @@ def _load_start(
 
     def tell(done: int, total: int) -> None:
         stop.check()
-        writer.update(message=f"Downloading weights ({done / max(total, 1):.0%})")
+        writer.update(message=f"Downloading weights ({100 * done / max(total, 1):.0f} %)")
 
     is_stopped = False
     try:

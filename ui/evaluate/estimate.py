@@ -9,13 +9,13 @@ from lab.evaluation.outlook import Outlook
 from models.problems import MAYBE_PROBLEMS
 from ui.widgets.errors import describe_error
 from ui.widgets.events import Values
-from ui.widgets.html import text_html
+from ui.widgets.html import count, text_html
 from ui.widgets.job_view import describe_time
 
 
 def describe_outlook(found: Outlook, num_models: int) -> str:
     """How long an evaluation will take, in words."""
-    what = f"{found.pictures:,} pictures, {found.views} views of each"
+    what = f"{count(found.pictures, 'picture')}, {count(found.views, 'view')} of each"
     if num_models > 1:
         what += f", {num_models} models"
     if found.seconds is None:

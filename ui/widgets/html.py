@@ -5,6 +5,7 @@ from outside also tells nothing of where things are on the server.
 """
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 import gradio as gr
@@ -153,9 +154,13 @@ def table_html(
 
 
 def row_html(cells: Iterable[object], attributes: Markup = Markup("")) -> Markup:
-    """A row of a table, with attributes that each begin with a space."""
-    row = join_html(Markup("<td>{}</td>").format(text_html(cell)) for cell in cells)
+    """A row of a table, with attributes that each begin with a space; numbers stay on one line."""
+    texts = (cell if isinstance(cell, Markup) else _WITHIN_NUMBERS.sub("\u00a0", str(cell)) for cell in cells)
+    row = join_html(Markup("<td>{}</td>").format(text_html(text)) for text in texts)
     return Markup("<tr{}>{}</tr>").format(attributes, row)
+
+
+_WITHIN_NUMBERS = re.compile(r"(?<=\d) (?=%)|(?<=\d,) (?=[-+]?\d)")
 
 
 def explain_this(text: str) -> None:
@@ -164,9 +169,11 @@ def explain_this(text: str) -> None:
         gr.Markdown(text, latex_delimiters=[{"left": "$", "right": "$", "display": False}])
 
 
-def format_percent(probability: float) -> str:
-    """Two significant digits: 39 %, 4.2 %, 0.31 %, <0.01 %."""
+def format_percent(probability: float, decimals: int | None = None) -> str:
+    """So many decimals, or else two significant digits: 39 %, 4.2 %, 0.31 %, <0.01 %."""
     percent = 100 * probability
+    if decimals is not None:
+        return f"{percent:.{decimals}f} %"
     if percent >= 10:
         return f"{percent:.0f} %"
     if percent >= 1:
@@ -188,3 +195,8 @@ def describe_estimate(estimate: dict | None, is_difference: bool = False) -> str
 def format_count(number: float) -> str:
     """3,210 or 4.7 million."""
     return f"{number / 1e6:.1f} million" if number >= 1e6 else f"{number:,.0f}"
+
+
+def count(number: int, what: str) -> str:
+    """1 picture, 2 pictures."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -18,7 +18,16 @@ from ui.services import Services
 from ui.train.results.panel import Panel
 from ui.widgets.errors import hide_paths
 from ui.widgets.events import HIDDEN, QUICK, Block, Update, Values
-from ui.widgets.html import empty_html, format_count, join_html, list_html, progress_html, sentence_html
+from ui.widgets.html import (
+    count,
+    empty_html,
+    format_count,
+    format_percent,
+    join_html,
+    list_html,
+    progress_html,
+    sentence_html,
+)
 from ui.widgets.job_view import busy_html, count_before, describe_wait
 
 if TYPE_CHECKING:
@@ -222,9 +231,12 @@ def describe_run(run: Run, before: int = 0) -> str:
         return f"{run.name}: running, {epoch}, {speed}, {until}."
     accuracy = {part: run.result_number(f"{part}_accuracy") for part in ("test", "val")}
     if accuracy["test"] is not None and accuracy["val"] is not None:
-        measured = f"test accuracy {accuracy['test']:.1%}, validation {accuracy['val']:.1%}"
+        measured = (
+            f"test accuracy {format_percent(accuracy['test'], 1)}, validation {format_percent(accuracy['val'], 1)}"
+        )
         epochs, seconds = run.result_number("epochs") or 0, run.result_number("seconds") or 0
-        text = f"{run.name}: {run.state} after {epochs:.0f} epochs and {seconds:.0f} s, {measured}. {run.message}"
+        after = f"{count(round(epochs), 'epoch')} and {seconds:.0f} s"
+        text = f"{run.name}: {run.state} after {after}, {measured}. {run.message}"
         return text.rstrip()
     notes = {
         "queued": describe_wait(before),

@@ -13,9 +13,11 @@ from lab.runs.mistakes import ErrorView, PictureContrast, open_errors
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.widgets.html import (
+    count,
     describe_estimate,
     empty_html,
     figure_html,
+    format_percent,
     join_html,
     note_html,
     scale_html,
@@ -49,7 +51,7 @@ def list_pairs(found: Confusion) -> list[tuple[str, str]]:
     names = found.categories
     return [
         (
-            f"{names[pair.true]} → {names[pair.predicted]}: {pair.count} ({pair.share:.0%})",
+            f"{names[pair.true]} → {names[pair.predicted]}: {pair.count} ({format_percent(pair.share, 0)})",
             f"{pair.true} {pair.predicted}",
         )
         for pair in found.most_confused(MAX_PAIRS)
@@ -107,7 +109,7 @@ def _caption(view: ErrorView, index: int) -> str:
     found, names = view.confusion, view.confusion.categories
     true, predicted = names[found.labels[index]], names[found.predicted[index]]
     said = predicted if true == predicted else f"{true} → {predicted}"
-    return f"{said} {found.probability[index]:.0%}, loss {found.losses[index]:.2f}"
+    return f"{said} {format_percent(float(found.probability[index]), 0)}, loss {found.losses[index]:.2f}"
 
 
 def draw_contrast(view: ErrorView, index: int, maps: PictureContrast) -> Markup:
@@ -158,8 +160,3 @@ def compare_errors(services: Services, run: Run, view: ErrorView, other: str | N
         note += CORRECTED
     figure = gr.update(value=plot_confusion_difference(change, now.categories), visible=True)
     return sentence_html(" ".join([f"{text}.", *unfinished])) + note_html(note), figure
-
-
-def count(number: int, what: str) -> str:
-    """1 picture, 2 pictures."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

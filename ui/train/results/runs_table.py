@@ -8,7 +8,7 @@ from markupsafe import Markup
 from lab.runs.compare import NOT_SET, Comparison, RunRow
 from models.runs.run import UNFINISHED
 from ui.train.results.names import name_data, name_network, name_setting, name_value
-from ui.widgets.html import join_html, note_html, row_html, sentence_html, table_html
+from ui.widgets.html import format_percent, join_html, note_html, row_html, sentence_html, table_html
 
 MAX_NOTE = 80
 """Characters of a note in the table."""
@@ -132,7 +132,7 @@ def describe_comparison(comparison: Comparison) -> str:
 
 def describe_share(share: float | None) -> str:
     """A share in percent with one decimal; a dash where it is not known."""
-    return NOT_SET if share is None else f"{share:.1%}".replace("%", " %")
+    return NOT_SET if share is None else format_percent(share, 1)
 
 
 def _describe_state(row: RunRow, waiting: Mapping[str, int]) -> str:

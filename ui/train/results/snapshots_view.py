@@ -84,7 +84,7 @@ def describe_measures(moment: int, step: int, found: Confusion, consistency: Sna
     """Accuracy and shift consistency, with the step they belong to; ``moment`` is its place on the slider."""
     text = sentence_html(
         f"After step {step:,}: accuracy {describe_estimate(found.accuracy.to_json())} on {len(found):,} validation "
-        f"pictures, shift consistency {consistency.value:.0%} (up to {consistency.max_shift} px)."
+        f"pictures, shift consistency {format_percent(consistency.value, 0)} (up to {consistency.max_shift} px)."
     )
     return Markup('<div data-moment="{}">{}</div>').format(moment, text)
 

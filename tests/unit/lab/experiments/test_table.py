@@ -148,7 +148,7 @@ def test_the_sentence_follows_the_numbers():
         return location_bias.summarize(config, rows)["sentence"]
 
     apart = sentence(0.89, 0.9, 0.2, 0.21)
-    assert "least with gap, from 90.0% to 89.5%" in apart and "do not overlap" in apart
+    assert "least with gap, from 90.0 % to 89.5 %" in apart and "do not overlap" in apart
     assert "least with flatten" in sentence(0.2, 0.21, 0.89, 0.9)
     assert "intervals of the two changes overlap" in sentence(0.2, 0.9, 0.1, 0.9)
 

@@ -14,6 +14,8 @@ from models.runs.run import read_run
 from models.runs.submit import create_run
 from ui.train.comparison_view import describe_preset, describe_variation, describe_verdict, read_curves, tabulate
 
+UNBROKEN = "\u00a0"
+"""The space within a number, where no line ends."""
 CONFIG = ArmsConfig.from_dict(
     {
         "base": {"dataset": "shapes"},
@@ -113,7 +115,7 @@ def test_the_arm_that_is_being_trained_stands_apart(make, monkeypatch):
 
 def test_table(make):
     networks = [network(arm, seed, 0.5 + 0.1 * i) for seed in range(2) for i, arm in enumerate("ab")]
-    html = tabulate(make(rows=summary(*networks)["rows"]), CONFIG)
+    html = tabulate(make(rows=summary(*networks)["rows"]), CONFIG).replace(UNBROKEN, " ")
     assert "A &lt;b&gt;" in html and "<b>" not in html and "1,234" in html
     assert "+10.0 points [+10.0, +10.0]" in html and "60.0 % [60.0, 60.0]" in html
     assert "consistency" not in html and tabulate(make(), CONFIG) == ""
@@ -124,10 +126,10 @@ def test_bounds_are_shown_as_such(make):
     change = {"mean": -700, "low": -900, "high": -400, "bound": "at least"}
     rows = [{"arm": "a", "steps": {"mean": 900, "low": 800, "high": 1000}}, {"arm": "b", "steps": steps}]
     rows[1]["differences"] = {"steps": change}
-    html = tabulate(make(rows=rows), STEPS)
+    html = tabulate(make(rows=rows), STEPS).replace(UNBROKEN, " ")
     assert "at most 200 [0, 260]" in html and "at least 700 steps fewer [−900, −400]" in html
     change["bound"], steps["bound"] = "<b>", ["at most"]
-    html = tabulate(make(rows=rows), STEPS)
+    html = tabulate(make(rows=rows), STEPS).replace(UNBROKEN, " ")
     assert "−700 steps [−900, −400]" in html and "at most" not in html and "<b>" not in html
 
 
@@ -140,7 +142,7 @@ def test_a_comparison_of_before_is_shown_as_it_was(make):
         {"arm": "b", "n": 3, "parameters": 10, "steps": old, "differences": {"steps": change}},
     ]
     run = make([line("a", 0, 1), line("b", 0, 1)], rows=rows, sentence="It was so.", also="")
-    html = tabulate(run, STEPS)
+    html = tabulate(run, STEPS).replace(UNBROKEN, " ")
     assert (
         "−733 steps [−1020, −446]" in html
         and "200 [200, 200]" in html

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from analysis.network.predict import Prediction
 from ui.widgets.html import (
     bars_html,
+    count,
     describe_estimate,
     describe_shift,
     empty_html,
@@ -25,6 +26,7 @@ from ui.widgets.html import (
     note_html,
     one_of,
     progress_html,
+    row_html,
     scale_html,
     sentence_html,
     table_html,
@@ -156,6 +158,19 @@ def test_shifts_in_words(dx, dy, text):
 )
 def test_percentages_have_two_digits(probability, text):
     assert format_percent(probability) == text
+
+
+def test_percentages_can_have_so_many_decimals():
+    assert [format_percent(0.9149, digits) for digits in (0, 1, 2)] == ["91 %", "91.5 %", "91.49 %"]
+
+
+def test_one_of_many_is_no_plural():
+    assert [count(number, "picture") for number in (0, 1, 1234)] == ["0 pictures", "1 picture", "1,234 pictures"]
+
+
+def test_a_number_in_a_table_stays_on_one_line():
+    row = row_html(["91.2 % [90.4, -0.5]", "a, 3 or 4", Markup("<b>5 %</b>")])
+    assert Reader(row).texts == ["91.2\u00a0% [90.4,\u00a0-0.5]", "a, 3 or 4", "5 %"]
 
 
 def test_counts_have_separators():

@@ -89,7 +89,7 @@ def test_a_run_that_is_gone_is_said_in_words(panel):
 def test_curves_are_those_of_the_run(services, panel):
     write_run(services, metrics=[STEP, LAYERS, EPOCH], state="finished", step=21, epoch=3, result=RESULT)
     found = shown(panel, "a")
-    assert "87.5%" in found["status"] and found["charts"]["run"] == "a"
+    assert "87.5 %" in found["status"] and found["charts"]["run"] == "a"
     # 21 steps are 3 epochs, so step 7 is the end of the first.
     loss, accuracy = lines(found["charts"], "loss"), lines(found["charts"], "accuracy")
     assert loss["training"]["x"] == [0.571429, 1.0] and loss["training"]["y"] == [1.5, 1.5]
@@ -175,7 +175,7 @@ def test_every_state_can_be_shown(services, panel, state):
 def test_odd_lines_of_a_run_that_came_from_elsewhere_do_no_harm(services, panel, line):
     write_run(services, metrics=[STEP, line, EPOCH], state="finished", result=RESULT)
     found = shown(panel, "a")
-    assert lines(found["charts"], "loss")["training"]["x"] and "87.5%" in found["status"]
+    assert lines(found["charts"], "loss")["training"]["x"] and "87.5 %" in found["status"]
 
 
 def test_odd_numbers_of_steps_do_no_harm(services, panel):
@@ -230,7 +230,7 @@ def run(state: str, message: str = "", **status) -> Run:
         (
             run("finished", result=RESULT),
             0,
-            "a: finished after 3 epochs and 12 s, test accuracy 87.5%, validation 90.0%.",
+            "a: finished after 3 epochs and 12 s, test accuracy 87.5 %, validation 90.0 %.",
         ),
         # Stopped before anything was measured.
         (run("stopped", result={**RESULT, "val_accuracy": None, "test_accuracy": None}), 0, "a: stopped."),

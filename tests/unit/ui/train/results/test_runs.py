@@ -286,7 +286,7 @@ def test_tables_keep_text_from_outside_as_text():
 
 def test_the_table_has_a_row_for_each_run():
     table = Reader(runs_html([ROW], {}, "a", ["a"]))
-    cells = ["a", "finished", "Drawn shapes", "Small CNN", "49,718", "99.0 %", "—", "20", "0"]
+    cells = ["a", "finished", "Drawn shapes", "Small CNN", "49,718", "99.0\u00a0%", "—", "20", "0"]
     assert table.texts == [*HEADINGS, *cells]
     assert ("aria-current", "true") in table.attributes and ("checked", None) in table.attributes
     assert ("aria-label", "Compare a") in table.attributes
