@@ -19,9 +19,18 @@ from models.names import describe_skipped
 from models.runs.run import Run
 from ui.evaluate.estimate import describe_outlook, tell_start
 from ui.services import Services
+from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.events import HIDDEN, Block, Values
-from ui.widgets.html import describe_estimate, explain_this, join_html, sentence_html, table_html
+from ui.widgets.html import (
+    count,
+    describe_estimate,
+    explain_this,
+    format_percent,
+    join_html,
+    sentence_html,
+    table_html,
+)
 from ui.widgets.job_view import JobView, Result
 from ui.widgets.own_data import OWN, build_own_data, find_own_data
 from ui.workbench import Workbench
@@ -36,6 +45,7 @@ DATA = {
     "Own pictures": OWN,
 }
 PROTOCOLS_OWN_BOUNDARY = "protocol"
+PAIRED = ["paired difference", "accuracy", "consistency", "McNemar's p"]
 EMPTY = (
     "No evaluation yet. Press “Evaluate”: the model of the sidebar, and those it is compared with, see the test "
     "pictures under many shifts. It goes on in the background, also when this page is closed."
@@ -208,10 +218,7 @@ def _list_boundaries(protocol: str) -> list[tuple[str, str]]:
 def _build_result(services: Services) -> Result:
     finding = gr.HTML(elem_id="eval-finding")
     with gr.Row():
-        plots = [
-            gr.Plot(show_label=False, visible=False, elem_id=f"eval-{kind}", min_width=320)
-            for kind in (*CURVES, "layers")
-        ]
+        plots = [Chart(visible=False, elem_id=f"eval-{kind}", min_width=320) for kind in (*CURVES, "layers")]
     files = ResultFiles(services, "eval", {"csv": "Statistics (CSV)", "json": "Everything (JSON)"})
 
     def show(run: Run | None) -> tuple:
@@ -232,14 +239,14 @@ def _describe(document: dict) -> Markup:
     consistency = describe_estimate(first["statistics"]["consistency"])
     protocol = document["protocol"]
     text = (
-        f"{first['model']} on {first['num_images']} pictures of {document['data']['name']}: accuracy "
+        f"{first['model']} on {count(first['num_images'], 'picture')} of {document['data']['name']}: accuracy "
         f"{describe_estimate(first['statistics']['accuracy'])}, shift consistency {consistency}."
     )
     rows = [
         [model["model"], *(describe_estimate(model["statistics"].get(name)) for name in STATISTICS)]
         for model in models
     ]
-    parts = [sentence_html(text), table_html(["model", *STATISTICS.values()], rows)]
+    parts = [sentence_html(text), table_html(["model", *STATISTICS.values()], rows, "Each model")]
     if document["pairs"]:
         differences = [
             [
@@ -250,20 +257,21 @@ def _describe(document: dict) -> Markup:
             ]
             for pair in document["pairs"]
         ]
-        parts.append(table_html(["paired difference", "accuracy", "consistency", "McNemar's p"], differences))
+        parts.append(table_html(PAIRED, differences, "Paired differences"))
     data = document["data"]
     notes = [*filter(None, (describe_skipped(data["skipped"]), *data.get("notes", ())))]
     notes += [f"Protocol {protocol['name']}, border {protocol['boundary']}: {protocol['description']}"]
     notes += [f"{model['model']}: {note}" for model in models for note in model["notes"]]
     notes += [_describe_published(model) for model in models if model.get("published")]
-    parts += [table_html(["rules and notes"], [[note] for note in notes])]
+    parts += [table_html(["rules and notes"], [[note] for note in notes], "Rules and notes")]
     return join_html(parts)
 
 
 def _describe_published(model: dict) -> str:
     row = model["published"]
     return (
-        f"{model['model']}, published: accuracy {row['accuracy']:.2%}, consistency {row['consistency']:.2%} "
+        f"{model['model']}, published: accuracy {format_percent(row['accuracy'], 2)}, "
+        f"consistency {format_percent(row['consistency'], 2)} "
         f"({row['source']})."
     )
 

@@ -13,6 +13,7 @@ from models.data.samples import list_samples
 from models.runs.run import Run
 from ui.evaluate.experiment_tables import show_rows
 from ui.services import Services
+from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.events import Values
 from ui.widgets.html import explain_this, note_html, sentence_html
@@ -79,7 +80,7 @@ def _find_pictures(services: Services, source: str, image: str | None) -> dict:
 
 def _build_result(services: Services) -> Result:
     finding = gr.HTML(elem_id="experiment-finding")
-    plot = gr.Plot(show_label=False, visible=False, elem_id="experiment-plot")
+    plot = Chart(visible=False, elem_id="experiment-plot")
     files = ResultFiles(services, "experiment", {"json": "Everything (JSON)"})
 
     def show(run: Run | None) -> tuple:

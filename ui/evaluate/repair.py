@@ -14,6 +14,7 @@ from models.registry import RUN_PREFIX
 from models.runs.run import Run
 from ui.evaluate.estimate import tell_start
 from ui.services import Services
+from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.events import HIDDEN, Block, Values
 from ui.widgets.html import describe_estimate, explain_this, sentence_html, table_html
@@ -164,8 +165,8 @@ class _Repair:
 
 def _build_result(services: Services) -> Result:
     finding = gr.HTML(elem_id="repair-finding")
-    scatter = gr.Plot(show_label=False, visible=False, elem_id="repair-plot")
-    layers = gr.Plot(show_label=False, visible=False, elem_id="repair-layers")
+    scatter = Chart(visible=False, elem_id="repair-plot")
+    layers = Chart(visible=False, elem_id="repair-layers")
     files = ResultFiles(services, "repair", {"json": "Everything (JSON)"})
 
     def show(run: Run | None) -> tuple:

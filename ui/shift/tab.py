@@ -24,6 +24,7 @@ from ui.shift.self_check import build_self_check_panel
 from ui.shift.shift_map import build_shift_map_panel
 from ui.shift.stage import build_stage, write_answer, write_map, write_scene
 from ui.shift.view import describe_layer, find_first_shown, show_maps
+from ui.widgets.chart import Chart
 from ui.widgets.distance import Distance
 from ui.widgets.errors import shows_errors
 from ui.widgets.events import HIDDEN, Block, Tab, Values, Work, read_values
@@ -84,7 +85,7 @@ class _Shift:
                 -1, precision=0, label="Channel (-1: the strongest)", elem_id="shift-channel", min_width=180
             )
             self.maps = gr.HTML(elem_id="shift-maps")
-            self.plot = gr.Plot(show_label=False, elem_id="shift-layers")
+            self.plot = Chart(elem_id="shift-layers")
         self.is_open = gr.State(False)
         self.kept = []
         for name, (title, build) in DRAWERS.items():

@@ -18,6 +18,7 @@ from models.training.config import TrainingConfig
 from ui.services import Services
 from ui.train.comparison_view import describe_preset, describe_variation, describe_verdict, read_curves, tabulate
 from ui.train.settings.form import TrainForm
+from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import answers_errors
 from ui.widgets.events import QUICK, Update, Values
@@ -168,9 +169,7 @@ def _find_data(base: TrainingConfig) -> dict:
 def _build_result(services: Services) -> Result:
     finding = gr.HTML(elem_id="arms-finding")
     with gr.Row():
-        plots = [
-            gr.Plot(show_label=False, visible=False, elem_id=elem_id, min_width=300) for elem_id in PLOTS.values()
-        ]
+        plots = [Chart(visible=False, elem_id=elem_id, min_width=300) for elem_id in PLOTS.values()]
     table = gr.HTML(elem_id="arms-table")
     files = ResultFiles(services, "arms", {"json": "Everything (JSON)", "csv": "Every network (CSV)"})
 

@@ -12,6 +12,7 @@ from lab.runs.compare import compare_runs
 from models.runs.run import Run
 from ui.services import Services
 from ui.train.results.runs_table import comparison_html
+from ui.widgets.chart import Chart
 from ui.widgets.downloads import MadeFile
 from ui.widgets.events import Block, Values
 from ui.widgets.html import empty_html
@@ -59,7 +60,7 @@ class RunComparison:
                 elem_id="runs-measure",
                 min_width=200,
             )
-        self._plot = gr.Plot(show_label=False, visible=False, elem_id="runs-plot")
+        self._plot = Chart(visible=False, elem_id="runs-plot")
         self._results = gr.HTML(empty_html(EMPTY), elem_id="runs-results")
         with gr.Row(elem_classes="controls", visible=False) as self._files:
             document = gr.Button("Comparison (JSON)", size="sm", min_width=160, elem_id="runs-json", scale=0)

@@ -22,6 +22,7 @@ from ui.train.results.mistakes_view import (
 )
 from ui.train.results.panel import Panel
 from ui.train.results.picture import Picture
+from ui.widgets.chart import Chart
 from ui.widgets.errors import shows_errors
 from ui.widgets.events import HIDDEN, QUICK, Block, Update, Values
 from ui.widgets.html import empty_html, explain_this
@@ -59,8 +60,8 @@ class Mistakes(Panel):
         self.shown, self.seen = gr.State(()), gr.State(None)
         with gr.Column(visible=False) as self.body:
             with gr.Row():
-                self.matrix = gr.Plot(show_label=False, elem_id="errors-confusion", min_width=320)
-                self.classes = gr.Plot(show_label=False, elem_id="errors-classes", min_width=320)
+                self.matrix = Chart(elem_id="errors-confusion", min_width=320)
+                self.classes = Chart(elem_id="errors-classes", min_width=320)
             self.cells = gr.HTML(js_on_load=_CLICKS)
             parts = [(entry.title, name) for name, entry in PARTS.items()]
             self.part = gr.Radio(parts, value="validation", label="Pictures of", elem_id="errors-part")
@@ -74,9 +75,7 @@ class Mistakes(Panel):
             self.picture = Picture(services, run)
             self.compare = gr.Dropdown([], label="Compare with the run", elem_id="errors-compare")
             self.change = gr.HTML(elem_id="errors-change")
-            self.difference = gr.Plot(
-                show_label=False, visible=False, elem_id="errors-difference", elem_classes="maps-2"
-            )
+            self.difference = Chart(visible=False, elem_id="errors-difference", elem_classes="maps-2")
         explain_this(EXPLANATION)
         self.timer = gr.Timer(WATCH_SECONDS, active=False)
         self.timers = [self.timer]

@@ -25,6 +25,7 @@ from ui.train.results.snapshots_view import (
     draw_thumbnails,
     list_health,
 )
+from ui.widgets.chart import Chart
 from ui.widgets.errors import clears_on_errors, shows_errors
 from ui.widgets.events import HIDDEN, QUICK, Block, Update, Values
 from ui.widgets.html import empty_html, explain_this
@@ -86,7 +87,7 @@ class Through(Panel):
                     self.maps = gr.HTML(elem_id="time-maps")
                 with gr.Column(min_width=320, elem_id="time-measured"):
                     self.measures = gr.HTML(elem_id="time-measures")
-                    self.matrix = gr.Plot(show_label=False, elem_id="time-confusion")
+                    self.matrix = Chart(elem_id="time-confusion")
                     self.health = gr.HTML(elem_id="time-health")
             gr.HTML(js_on_load=_DIM)
         self.asker = gr.HTML("", html_template="", js_on_load=_ASK, elem_id="time-asker")

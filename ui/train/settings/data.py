@@ -17,6 +17,7 @@ from models.training.config import TrainingConfig
 from ui.services import Action, Services, Superseded
 from ui.train.settings.data_preview import describe_overview, draw_classes
 from ui.train.settings.data_values import Samples, find_subject, read_data, read_kind
+from ui.widgets.chart import Chart
 from ui.widgets.errors import answers_errors, clears_on_errors
 from ui.widgets.events import PRIVATE, Block, Field, Values
 from ui.widgets.html import empty_html
@@ -101,7 +102,7 @@ def build_data_panel(services: Services) -> DataPanel:
         hide = gr.Button("Hide the data", elem_id="data-hide", size="md", min_width=140, scale=0, visible=False)
     with gr.Column(visible=False, elem_id="data-view") as view:
         finding = gr.HTML(empty_html(EMPTY), elem_id="data-finding")
-        balance = gr.Plot(show_label=False, elem_id="data-balance", visible=False)
+        balance = Chart(elem_id="data-balance", visible=False)
         classes = gr.HTML(elem_id="data-classes")
     about, is_open = gr.State(None), gr.Checkbox(False, visible=False)
     inputs, outputs = [*fields.values(), about, is_open], [finding, balance, classes, about]

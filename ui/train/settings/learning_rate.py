@@ -13,6 +13,7 @@ from models.runs.run import UNFINISHED
 from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS
 from ui.services import Services
+from ui.widgets.chart import Chart
 from ui.widgets.errors import shows_errors
 from ui.widgets.events import PRIVATE, Field, Values
 from ui.widgets.html import sentence_html
@@ -36,7 +37,7 @@ def build_rate_panel(
     with gr.Row(elem_classes="controls"):
         find = gr.Button("Find a learning rate", elem_id="train-find-rate", size="md", min_width=220, scale=0)
     finding = gr.HTML(elem_id="train-rate-finding")
-    plot = gr.Plot(show_label=False, visible=False, elem_id="train-rate-plot")
+    plot = Chart(visible=False, elem_id="train-rate-plot")
 
     @shows_errors
     def test(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
