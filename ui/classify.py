@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import gradio as gr
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.errors import UserError
 from analysis.figures.drawing import draw_pixels
@@ -11,11 +11,12 @@ from lab.session import Classification, FileResult
 from lab.spreadsheet import to_csv
 from models.data.samples import find_fitting, get_sample
 from ui.services import Action, Services
-from ui.widgets.downloads import ResultFiles
-from ui.widgets.errors import shows_errors
+from ui.widgets.downloads import ResultFiles, name_file
+from ui.widgets.errors import hide_paths, shows_errors
 from ui.widgets.events import PRIVATE, Tab, Values
 from ui.widgets.html import (
     bars_html,
+    count,
     empty_html,
     explain_this,
     figure_html,
@@ -25,13 +26,17 @@ from ui.widgets.html import (
     note_html,
     notes_html,
     open_picture,
+    row_html,
     sentence_html,
+    table_html,
 )
 from ui.workbench import Workbench
 
 MAX_FILES = 500
 SEEN_SIDE = 224
 COLUMNS = ["file", "model", "class", "probability", "second", "third", "ms", "problem"]
+"""Of the file for download."""
+HEADINGS = ["file", "first guess", "second", "third", "ms"]
 FEW_CLASSES = 12
 OFFERED = 5
 NEXT = Markup(
@@ -54,9 +59,7 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
             file_count="multiple", label=f"Up to {MAX_FILES} picture files", height=140, elem_id="batch-files"
         )
         run = gr.Button("Classify these files", variant="primary", elem_id="batch-run")
-        table = gr.Dataframe(
-            headers=COLUMNS, label="Results", interactive=False, wrap=True, visible=False, elem_id="batch-table"
-        )
+        table = gr.HTML(elem_id="batch-table")
         download = ResultFiles(services, "batch", {"csv": "Download as CSV"})
     explain_this(EXPLANATION)
 
@@ -81,8 +84,9 @@ def build_classify_tab(services: Services, bench: Workbench) -> Tab:
         if len(paths) > MAX_FILES:
             raise UserError(f"{len(paths)} files are more than {MAX_FILES}; choose fewer.")
         with services.watch(request, progress, "Classifying files") as report:
-            rows = [_row(result, model) for result in services.lab.classify_files(paths, model, 3, report)]
-        return gr.update(value=rows, visible=True), *download.offer("classification", csv=to_csv(COLUMNS, rows))
+            found = list(services.lab.classify_files(paths, model, 3, report))
+        sheet = to_csv(COLUMNS, (_row(result, model) for result in found))
+        return _show_files(found, model), *download.offer(name_file("classes", model), csv=sheet)
 
     outputs = [table, *download.outputs]
     run.click(classify_batch, [files, bench.model], outputs, **PRIVATE)
@@ -137,8 +141,28 @@ def _card(result: Classification) -> Markup:
         draw_pixels(result.pixels, size=SEEN_SIDE), f"as it sees it, {side} x {side}", "The picture at input size"
     )
     return Markup(
-        '<section class="card"><h3>{}</h3><p class="note">{}</p><div class="seen">{}{}</div></section>'
+        '<section class="card"><h2>{}</h2><p class="note">{}</p><div class="seen">{}{}</div></section>'
     ).format(result.model.name, facts, seen, bars_html(result.predictions))
+
+
+def _show_files(results: list[FileResult], model: str) -> Markup:
+    """How many could be read, and what the model sees in each; what needs a look comes first."""
+    broken = [result for result in results if result.problem]
+    text = f"{model}: {count(len(results) - len(broken), 'picture')} classified"
+    text += f", {count(len(broken), 'file')} not." if broken else "."
+    rows = map(_show_file, sorted(results, key=lambda result: not result.problem))
+    return sentence_html(text, "bad" if broken else "") + table_html(HEADINGS, rows, "What is in each file")
+
+
+def _show_file(result: FileResult) -> Markup:
+    name = Path(result.path).name
+    if result.problem:
+        text = result.problem if name in result.problem else f"{name}: {result.problem}"
+        row = Markup('<tr class="failed"><td colspan="{}">{}</td></tr>')
+        return row.format(len(HEADINGS), hide_paths(text))
+    guesses = [f"{p.category}, {format_percent(p.probability)}" for p in result.predictions] + ["", ""]
+    notes = notes_html(result.notes)
+    return row_html([name, escape(guesses[0]) + notes, *guesses[1:3], f"{result.ms:.0f}"])
 
 
 def _row(result: FileResult, model: str) -> list:

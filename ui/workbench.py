@@ -54,6 +54,10 @@ class Workbench:
         name = values[self.sample]
         return str(get_sample(name).path) if name else values[self.image]
 
+    def name_picture(self, values: Values) -> str:
+        """What the picture is called: by its sample, or by its file."""
+        return values[self.sample] or Path(values[self.image] or "picture").stem
+
     def list_models(self, values: Values) -> list[str]:
         """The model and those that it is compared with."""
         return list(dict.fromkeys([values[self.model], *(values[self.compare] or [])]))
@@ -102,14 +106,18 @@ def build_workbench(services: Services) -> Workbench:
             image_mode=None,
             format="png",
             sources=["upload", "webcam", "clipboard"],
-            label="Picture",
+            show_label=False,
             height=240,
             buttons=["fullscreen"],
             elem_id="image",
             alt_text="The picture that all tabs look at",
         )
-        gr.HTML(note_html("Or click a sample:"))
-        sample = gr.HTML(DEFAULT_SAMPLE, html_template=_list_samples(), js_on_load=_CHOOSE, elem_id="samples")
+        # Gradio's own button for this takes the picture away before another one is chosen.
+        upload = gr.UploadButton("Choose a picture…", file_types=["image"], size="sm", elem_id="upload")
+        gr.HTML(note_html("Or drop one on it, or click a sample:"), padding=False)
+        sample = gr.HTML(
+            DEFAULT_SAMPLE, html_template=_list_samples(), js_on_load=_CHOOSE, elem_id="samples", padding=False
+        )
         compare = gr.Dropdown(
             [],
             value=[],
@@ -139,6 +147,7 @@ def build_workbench(services: Services) -> Workbench:
     # At once: what the open tab makes of the choice may take longer.
     chosen: set[Any] = {model, compare}
     sample.select(show_sample, sample, image, **QUICK, trigger_mode="multiple")
+    upload.upload(None, upload, image, js="(file) => file")
     image.change(None, image, None, js="(picture) => { window.convscopeOwnPicture?.(picture); }")
     model.select(show_model, chosen, [card, compare], **QUICK, trigger_mode="multiple")
     compare.input(show_compared, chosen, [card], **QUICK, trigger_mode="multiple")

@@ -15,11 +15,13 @@ from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls
 from ui.shift.kept_result import KeptResult
-from ui.widgets.downloads import ResultFiles
+from ui.widgets.chart import Chart
+from ui.widgets.downloads import ResultFiles, name_file
 from ui.widgets.events import Values
 from ui.widgets.html import (
     describe_shift,
     empty_html,
+    format_percent,
     note_html,
     notes_html,
     open_picture,
@@ -61,7 +63,7 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Measure every layer", variant="primary", elem_id="meter-start", min_width=230, scale=0)
     finding = gr.HTML(empty_html(EMPTY), elem_id="meter-finding")
-    plot = gr.Plot(show_label=False, elem_id="meter-plot", visible=False)
+    plot = Chart(elem_id="meter-plot", visible=False)
     rows = gr.HTML(elem_id="meter-table", js_on_load=_FOLLOW)
     files = ResultFiles(services, "meter", {"csv": "Layers (CSV)", "json": "Layers (JSON)"})
 
@@ -85,7 +87,8 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
                 loading=action.report("Downloading weights"),
             )
         figure = gr.update(value=plot_meter(reading.layers, reading.phases), visible=True)
-        offered = files.offer("layer-meter", csv=_write_csv(reading), json=reading.to_json())
+        stem = name_file("layer-meter", bench.name_picture(values), reading.model.name)
+        offered = files.offer(stem, csv=_write_csv(reading), json=reading.to_json())
         return _describe(reading), figure, _show_rows(reading), *offered, result.find_subject(values)
 
     result.wire_start(start, measure, set())
@@ -102,10 +105,8 @@ def _describe(reading: MeterReading) -> Markup:
     causes = [cause for cause in known if cause != "none"]
     text = f"{where}: the error at the last layer, {last.name}, is {last.error:.2g}."
     if last.skill is not None:
-        share = (
-            f"{last.skill:.0%} of the change there is motion." if last.skill > 0 else "Those maps do not move along."
-        )
-        text += f" {share} {_describe_rise(measured)}"
+        moves = f"{format_percent(last.skill, 0)} of the change there is motion."
+        text += f" {moves if last.skill > 0 else 'Those maps do not move along.'} {_describe_rise(measured)}"
     if causes:
         cause = max(set(causes), key=causes.count)
         layers = f"{len(known)} layers" + ("" if len(known) == len(measured) else " whose causes are measured")

@@ -15,7 +15,8 @@ from lab.spreadsheet import to_csv
 from ui.services import Services
 from ui.shift.controls import ShiftControls, find_limit
 from ui.shift.kept_result import KeptResult
-from ui.widgets.downloads import ResultFiles
+from ui.widgets.chart import Chart
+from ui.widgets.downloads import ResultFiles, name_file
 from ui.widgets.errors import shows_errors, warn
 from ui.widgets.events import HIDDEN, Update, Values, Work
 from ui.widgets.html import empty_html, format_percent, note_html, notes_html, open_picture, sentence_html, table_html
@@ -70,7 +71,7 @@ class _ShiftMap:
                 "All circular shifts at once (circular twin)", elem_id="map-all", min_width=260
             )
         finding = gr.HTML(empty_html(EMPTY), elem_id="map-finding")
-        self.plot = gr.Plot(show_label=False, elem_id="map-plot", visible=False)
+        self.plot = Chart(elem_id="map-plot", visible=False)
         gr.HTML(js_on_load=_CLICKS)
         self.png = gr.Button("Map (PNG)", size="sm", min_width=110, elem_id="map-png", render=False)
         self.files = ResultFiles(services, "map", {"csv": "Map (CSV)", "json": "Map (JSON)"}, first=self.png)
@@ -151,7 +152,9 @@ class _ShiftMap:
         offered = self.files.withdraw()
         if is_done and not any(shown.map.is_preview for shown in maps):
             sheet = to_csv(CSV_COLUMNS, _list_cells(maps))
-            offered = self.files.offer("shift-map", csv=sheet, json=[shown.to_json() for shown in maps])
+            names = (shown.model.name for shown in maps)
+            stem = name_file("shift-map", self.bench.name_picture(values), *names)
+            offered = self.files.offer(stem, csv=sheet, json=[shown.to_json() for shown in maps])
         return _describe(maps, is_done), chart, *offered, tuple(maps), self.result.find_subject(values)
 
     def clear(self, message: str) -> tuple:
@@ -175,7 +178,8 @@ def _describe(maps: Sequence[PictureMap], is_done: bool) -> Markup:
     first = maps[0]
     text = (
         f"Up to {first.map.distances[-1]} px in every direction, {first.model.name} keeps {first.category} at "
-        f"{format_percent(first.map.share_kept)} of the shifts; shift consistency {first.map.consistency:.1%}."
+        f"{format_percent(first.map.share_kept)} of the shifts; "
+        f"shift consistency {format_percent(first.map.consistency, 1)}."
     )
     if not is_done:
         done, total = int(maps[-1].map.is_computed.sum()), maps[-1].map.is_computed.numel()
@@ -185,7 +189,7 @@ def _describe(maps: Sequence[PictureMap], is_done: bool) -> Markup:
     rows = (
         (
             *(m.model.name, m.category, format_percent(m.map.share_kept)),
-            *(f"{m.map.consistency:.1%}", "" if m.all_shifts is None else f"{m.all_shifts:.1%}"),
+            *("" if share is None else format_percent(share, 1) for share in (m.map.consistency, m.all_shifts)),
         )
         for m in maps
     )
@@ -253,7 +257,10 @@ _SAVE_PNG = """async () => {
     for (let tries = 0; tries < 100; tries += 1) {
         const chart = document.querySelector("#map-plot .js-plotly-plot");
         if (chart && window.Plotly) {
-            await window.Plotly.downloadImage(chart, {format: "png", filename: "shift-map", scale: 2});
+            const sample = document.querySelector("#samples [aria-pressed=true]")?.dataset.name ?? "picture";
+            const models = chart.layout.annotations.map(({text}) => text.replace(/[^\\w.-]+/g, "_"));
+            const filename = ["shift-map", sample, ...models].join("-");
+            await window.Plotly.downloadImage(chart, {format: "png", filename, scale: 2});
             return;
         }
         await new Promise((resolve) => setTimeout(resolve, 200));

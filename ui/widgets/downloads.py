@@ -1,5 +1,6 @@
 """Files for download: buttons that appear with a result, and buttons that make a file when they are clicked."""
 
+import re
 from collections.abc import Callable
 from json import dumps
 from pathlib import Path
@@ -100,6 +101,11 @@ class MadeFile:
 
         made = button.click(prepare, source, self.outputs, show_progress_on=self._note, **PRIVATE)
         made.success(None, self._save, None, js=_SAVE)
+
+
+def name_file(*parts: str) -> str:
+    """A name for a file, without its ending, out of what the file is about: the method, the picture, the model."""
+    return "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts)
 
 
 def _format_size(num_bytes: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from lab.jobs import JobManager
 from lab.session import Lab
 from ui.services import Services
-from ui.widgets.downloads import ResultFiles
+from ui.widgets.downloads import ResultFiles, name_file
 
 
 @pytest.fixture
@@ -34,3 +34,7 @@ def test_what_is_withdrawn_can_be_saved_no_more(files):
     assert len(files.withdraw()) == len(files.offer("a", json=1)) == len(files.outputs)
     with pytest.raises(ValueError, match="JSON"):
         files.offer("a", json=float("nan"))
+
+
+def test_a_file_is_named_by_what_it_is_about():
+    assert name_file("shift-map", "my cat/1", "run/a b", "net_v1.5") == "shift-map-my_cat_1-run_a_b-net_v1.5"
