@@ -46,6 +46,7 @@
     document.addEventListener("click", (event) => {
         const data = event.target.closest?.("[data-open], [data-show]")?.dataset;
         if (data?.show) document.querySelector(`#samples [data-name="${data.show}"]`)?.click();
+        if (event.target.closest?.("#open-sidebar")) document.querySelector("#workbench .toggle-button").click();
         if (data?.open) document.getElementById(`tab-${data.open}-button`)?.click();
     });
 
@@ -61,4 +62,52 @@
     };
     document.addEventListener("pointerdown", (event) => { pressed = event.target; }, true);
     for (const name of ["blur", "pointerup"]) document.addEventListener(name, hush, true);
+
+    // The first thing that the keyboard reaches leads past the sidebar to what was found.
+    const skip = document.createElement("a");
+    skip.id = "skip";
+    skip.href = "#tabs";
+    skip.textContent = "Skip to the result";
+    skip.addEventListener("click", (event) => {
+        event.preventDefault();
+        const found = [...document.querySelectorAll("[role=tabpanel] :is(.finding, .empty)")];
+        const target = found.find((each) => each.textContent && each.checkVisibility());
+        if (!target) return;
+        target.tabIndex = -1;
+        target.focus();
+        target.scrollIntoView({block: "nearest"});
+    });
+    document.body.prepend(skip);
+
+    // What gradio and plotly leave without a name. A chart's words come with it; of its drawings, which lie on each
+    // other, the first is the picture.
+    const name = (node, key, value) => { if (node.getAttribute(key) !== value) node.setAttribute(key, value); };
+    const nameAll = () => {
+        for (const chart of document.querySelectorAll(".js-plotly-plot")) {
+            for (const [index, drawing] of chart.querySelectorAll("svg.main-svg").entries()) {
+                name(drawing, ...(index ? ["aria-hidden", "true"] : ["role", "img"]));
+                if (!index && chart.layout?.meta?.words) name(drawing, "aria-label", chart.layout.meta.words);
+            }
+        }
+        for (const thumbnail of document.querySelectorAll(".thumbnail-item[aria-label^=Thumbnail]")) {
+            const picture = thumbnail.querySelector("img");
+            if (picture?.alt) name(thumbnail, "aria-label", picture.alt);
+        }
+        for (const sidebar of document.querySelectorAll("#workbench")) {
+            name(sidebar, "role", "region");
+            name(sidebar, "aria-label", "Picture and model");
+            name(sidebar.querySelector(".toggle-button"), "aria-label", "Picture and model");
+        }
+        for (const button of document.querySelectorAll("[aria-label='common.upload']")) {
+            name(button, "aria-label", "Add files");
+            name(button, "title", "Add files");
+        }
+    };
+    let isWaiting = false;
+    new MutationObserver(() => {
+        if (isWaiting) return;
+        isWaiting = true;
+        setTimeout(() => { isWaiting = false; nameAll(); }, 200);
+    }).observe(document.body, {childList: true, subtree: true});
+    nameAll();
 }

@@ -36,6 +36,9 @@ KEEP_FILES_SECONDS = 24 * 3600
 SYSTEM_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 """No web font: the page has to look the same without a connection."""
 
+OPEN_SIDEBAR = '<button type="button">Picture and model…</button>'
+"""On a phone, where the sidebar is folded away."""
+
 LOOKS = {
     "block_label_background_fill": "*background_fill_primary",
     "block_label_text_color": "*body_text_color",
@@ -45,8 +48,25 @@ LOOKS = {
     "block_title_text_weight": "500",
     "block_title_text_size": "*text_sm",
     "block_info_text_color": "*body_text_color_subdued",
+    "button_primary_background_fill": "*primary_600",
+    "button_primary_background_fill_hover": "*primary_700",
+    "checkbox_label_background_fill_selected": "*primary_600",
+    "checkbox_background_color_selected": "*primary_800",
+    "checkbox_border_color_selected": "*neutral_400",
 }
-"""Labels are plain dark text: blue is for the one thing to press."""
+"""Labels are plain dark text: blue is for the one thing to press, and dark enough for white letters."""
+LIGHT_AND_DARK = {
+    "body_text_color_subdued": ("#475569", "#cbd5e1"),
+    "input_border_color": ("#8291a7", "*neutral_500"),
+    "input_placeholder_color": ("*neutral_500", "*neutral_300"),
+    "checkbox_border_color": ("*neutral_500", "*neutral_400"),
+    "button_secondary_background_fill_hover": ("*neutral_100", "*primary_700"),
+    "link_text_color": ("*secondary_600", "*secondary_300"),
+    "link_text_color_hover": ("*secondary_700", "*secondary_300"),
+    "link_text_color_active": ("*secondary_600", "*secondary_300"),
+    "link_text_color_visited": ("*secondary_700", "*secondary_300"),
+}
+"""4.5 : 1 and more for text on every background, 3 : 1 for the outline of a field."""
 
 
 def build_page(services: Services) -> gr.Blocks:
@@ -65,6 +85,7 @@ def build_page(services: Services) -> gr.Blocks:
             cancel = gr.Button("Cancel", size="sm", min_width=90, scale=0, elem_id="cancel")
             share = gr.Button("Copy link", size="sm", min_width=100, elem_id="copy-link", scale=0)
             build_menu()
+        gr.HTML(OPEN_SIDEBAR, elem_id="open-sidebar", padding=False)
         address = build_address()
         with gr.Tabs(elem_id="tabs", selected="classify") as tabs:
             views: dict[str, tuple[gr.Tab, Tab]] = {}
@@ -82,12 +103,14 @@ def launch_options() -> dict:
     """What ``Blocks.launch`` needs to show the page as it is meant to look."""
     theme = gr.themes.Soft(primary_hue="blue", secondary_hue="blue", neutral_hue="slate", font=SYSTEM_FONT)
     theme.set(
-        body_text_color_subdued="#475569",  # 4.5 : 1 and more on every background
-        body_text_color_subdued_dark="#cbd5e1",
         block_padding="0.5rem",
         layout_gap="0.6rem",
+        input_border_width="1px",
+        color_accent="*primary_600",
         **LOOKS,
-        **{f"{name}_dark": value for name, value in LOOKS.items() if name.endswith(("fill", "color"))},
+        **{f"{name}_dark": value for name, value in LOOKS.items() if "fill" in name or "color" in name},
+        **{name: light for name, (light, _) in LIGHT_AND_DARK.items()},
+        **{f"{name}_dark": dark for name, (_, dark) in LIGHT_AND_DARK.items()},
     )
     return {
         "theme": theme,

@@ -51,7 +51,7 @@ class Runs(Panel):
             self.heading = gr.Markdown(elem_id="runs-heading")
             actions = gr.Column()
             self.downloads = RunDownloads(services, run)
-        gr.Markdown("### Compare")
+        gr.Markdown("## Compare")
         self.comparison = RunComparison(services)
         with actions:
             self.actions = RunActions(services, run, self.comparison.chosen)
@@ -147,7 +147,7 @@ class Runs(Panel):
         is_other = not was[2] or was[2][:2] != (found.name, found.notes)
         if is_other:
             updates[self.capsule.note] = ""
-        updates |= {self.about: gr.update(visible=True), self.heading: f"### Chosen: {found.name}"}
+        updates |= {self.about: gr.update(visible=True), self.heading: f"## Chosen: {found.name}"}
         return updates | self.actions.show(found, is_other) | self.downloads.show(found, is_other)
 
     def picker(self, show: Callable[[Values], Values]) -> Callable:
