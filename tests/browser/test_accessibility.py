@@ -146,6 +146,7 @@ def test_the_keyboard_skips_to_the_result_and_is_always_seen(open_page):
     page.keyboard.press("Tab")
     expect(page.locator("#skip")).to_be_focused()
     expect(page.locator("#skip")).to_be_in_viewport()
+    assert page.evaluate("document.elementFromPoint(40, 25).id") == "skip"  # and nothing lies on it
     unseen = []
     for _ in range(len(page.locator("#samples button").all()) + 20):
         page.keyboard.press("Tab")

@@ -65,7 +65,6 @@ class _Train:
         with gr.Column() as one:
             self.build_settings()
             self.build_results()
-            explain_this(EXPLANATION)
         with gr.Column() as arms:
             self.arms = build_arms_panel(services, self.form)
         self.sides = Switch(self.kind, {one: ["one"], arms: ["arms"]})
@@ -107,6 +106,8 @@ class _Train:
         for name in PARTS:
             with gr.Column(elem_id=f"train-part-{name}") as group:
                 self.panels[name] = self.build_panel(name)
+                if name == "curves":
+                    explain_this(EXPLANATION)
             groups[group] = [name]
         Switch(self.part, groups)
 
