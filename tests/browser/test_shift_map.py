@@ -134,7 +134,7 @@ def test_the_files_say_what_the_table_says_but_not_of_a_fast_preview(shifts):
     (document,) = json.loads(download(shifts, "#map-json").read_text())
     assert document["consistency"] == pytest.approx(consistency)
     assert (document["model"], document["boundary"], document["twin"]) == ("fashion_cnn", "zero", False)
-    expect(read_consistency(shifts)).to_have_text(f"{consistency:.1%}")
+    expect(read_consistency(shifts)).to_have_text(f"{100 * consistency:.1f} %")
     picture = Image.open(download(shifts, "#map-png"))
     assert picture.format == "PNG"
     assert min(picture.size) > 300
@@ -150,7 +150,7 @@ def test_the_files_say_what_the_table_says_but_not_of_a_fast_preview(shifts):
 def test_all_circular_shifts_at_once_agree_with_one_at_a_time(shifts):
     shifts.locator("#map-all").click()
     expect(shifts.locator("#map-finding .note")).to_contain_text("Circular twins")
-    expect(shifts.locator("#map-finding tr:has(td) td").nth(4)).to_have_text(re.compile(r"^[\d.]+%$"))
+    expect(shifts.locator("#map-finding tr:has(td) td").nth(4)).to_have_text(re.compile(r"^[\d.]+\s%$"))
     (at_once,) = json.loads(download(shifts, "#map-json").read_text())
     choose(shifts, "shift-boundary", "Wrap around")
     choose(shifts, "shift-padding", "Circular twin")
