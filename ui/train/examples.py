@@ -159,7 +159,7 @@ class Examples:
 def _draw_card(example: Example, time: str) -> Markup:
     tile = Markup('<img src="{}" alt="">')
     pictures = join_html(tile.format(png_uri(np.ascontiguousarray(picture))) for picture in example.draw()) or CAMERA
-    html = Markup('<div class="tiles-row">{}</div><h3>{}</h3><p>{}</p><p class="time">{}</p>')
+    html = Markup('<div class="tiles-row">{}</div><h2>{}</h2><p>{}</p><p class="time">{}</p>')
     return html.format(pictures, example.title, example.lesson, time)
 
 
