@@ -64,11 +64,13 @@ const STEPS = ["tab", "sample", "model"];
 const read = () => new URLSearchParams(location.search);
 let isFirst = true;
 watch("value", () => {
-    const next = new URLSearchParams(props.value), now = read();
+    const now = read(), opened = document.querySelector("#tabs [role=tab][aria-selected=true]")?.id.split("-")[1];
+    const wasOpened = isFirst && opened && !now.has("tab");  // a tab, while the page was made
+    const query = wasOpened ? props.value.replace(/^tab=[^&]*/, "tab=" + opened) : props.value;
+    const next = new URLSearchParams(query);
     const isStep = !isFirst && STEPS.some((key) => next.get(key) !== now.get(key));
     isFirst = false;
-    if (props.value !== location.search.slice(1))
-        history[isStep ? "pushState" : "replaceState"](null, "", "?" + props.value);
+    if (query !== location.search.slice(1)) history[isStep ? "pushState" : "replaceState"](null, "", "?" + query);
 });
 window.addEventListener("popstate", () => location.reload());
 """

@@ -105,7 +105,7 @@ class Dispatcher:
 
         def show_anew(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Values | Update:
             """Shows the tab on the screen as it is now; what was chosen itself the browser knows already."""
-            if not values[self.is_ready]:
+            if not values[self.is_ready] and self.names.get(source, FIRST_TAB) == FIRST_TAB:
                 return gr.skip()
             name = self.names.get(source) or check_choice("tab", values[self.opened], self.views)
             view = self.views[name]
@@ -156,9 +156,11 @@ class Dispatcher:
         restored[bench.compare] = bench.offer_others(self.services, now)
         restored |= bench.describe(self.services, now)
         restored |= {bench.sample: now[bench.sample], bench.image: bench.find_picture(now)}
+        restored |= self._write_place(name, now) | {self.is_ready: "yes"}
         if "tab" in wanted:
             restored[self.tabs] = gr.update(selected=name)
-        restored |= self._write_place(name, now) | {self.is_ready: "yes"}
+        else:  # the visitor may have opened another one in the meantime
+            del restored[self.opened]
 
         def act(action: Action) -> Values:
             preview = {} if now[bench.sample] else bench.preview(self.services, now, action)

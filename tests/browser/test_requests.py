@@ -1,6 +1,7 @@
 """What the page asks of the server: what is on the screen, once; and nothing while nobody does anything."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -52,6 +53,15 @@ def test_opening_asks_for_the_tab_that_is_opened(visit):
         page.reload()
         expect(page.locator(RESULT)).to_be_visible()
     assert len(calls) <= 2  # gradio selects the first tab, which is answered with nothing
+
+
+def test_a_tab_that_is_opened_before_the_page_is_ready_is_the_one_that_is_shown(visit):
+    page = visit()
+    page.locator("#tab-shift-button").click()
+    expect(page.locator(FINDING)).to_contain_text("tiger cat")
+    page.locator("#samples [data-name=coffee]").click()
+    expect(page.locator(FINDING)).to_contain_text("espresso")
+    expect(page).to_have_url(re.compile("tab=shift&sample=coffee"))
 
 
 def test_a_sample_a_model_and_a_file_take_two_calls_at_most(opened):
