@@ -1,6 +1,6 @@
 """Published experiments, one click each: the table grows while the networks are trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import gradio as gr
 
@@ -17,7 +17,7 @@ from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.events import Values
 from ui.widgets.html import explain_this, note_html, sentence_html
-from ui.widgets.job_view import JobView, Result
+from ui.widgets.job_view import JobView, Result, describe_time
 from ui.widgets.own_data import find_own_data
 from ui.workbench import Workbench
 
@@ -46,7 +46,9 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
             name: gr.Button(experiment.title, elem_id=f"experiment-{name}", min_width=260)
             for name, experiment in EXPERIMENTS.items()
         }
+    times = gr.HTML(elem_id="experiment-times")
     view = JobView(services, "experiment", EMPTY, lambda: _build_result(services))
+    view.fitted, view.fit = [times], lambda values: {times: note_html(tell_times(services.jobs.list()))}
     explain_this("\n\n".join(f"**{e.title}.** {e.explanation}" for e in EXPERIMENTS.values()))
 
     def starter(experiment: str) -> Callable:
@@ -65,6 +67,22 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
     for name, button in buttons.items():
         view.wire_start(button, starter(name), {bench.model, *bench.picture, full, source, path})
     return view
+
+
+def tell_times(runs: Sequence[Run]) -> str:
+    """How long each experiment took here the last time, as far as it ended; ``runs`` are newest first."""
+    took: dict[str, str] = {}
+    for run in runs:
+        experiment, seconds = EXPERIMENTS.get(str(run.config.get("experiment"))), run.result_number("seconds")
+        if run.kind != "experiment" or run.state != "finished" or run.is_opened or not experiment or not seconds:
+            continue
+        settings = run.config.get("settings")
+        is_full = isinstance(settings, dict) and experiment.full.items() <= settings.items()
+        name = experiment.title.partition(":")[0] + (", full size," if is_full else "")
+        took.setdefault(name, f"{name} took {describe_time(seconds)}")
+    if not took:
+        return "How long one takes on this machine is known once it has run here; while it runs, it says so itself."
+    return f"On this machine {'; '.join(took.values())}."
 
 
 def _find_pictures(services: Services, source: str, image: str | None) -> dict:

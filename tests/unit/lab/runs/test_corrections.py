@@ -62,7 +62,7 @@ def test_corrections_come_back_as_they_were_and_follow_the_run(run, tmp_path):
         [True, 2, "validation", "ant", "cat"],
         [-1, 2, "validation", "ant", "cat"],
         [10, 3, "validation", "ant", "dog"],
-        [10, 2, "test", "ant", "cat"],
+        [10, 2, "tests", "ant", "cat"],
         [10, 2, "validation", "\ud800", "cat"],
         [10, 2, "validation", "ant", "<b>cat"],
         [10, 2, ["validation"], ["ant"], {}],
