@@ -86,11 +86,13 @@ def _serve(options: argparse.Namespace) -> int:
     from lab.session import Lab
     from models.data.samples import list_samples
     from models.registry import DEFAULT_MODEL
+    from models.runs.memory import share_freed_memory
     from ui.jobs import find_browser
     from ui.page import build_page, launch_options
     from ui.services import Services
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    share_freed_memory()
     try:
         check_address(options.host, options.port)
         lab = Lab(options.device, options.data_root, options.runs_root)

@@ -2,7 +2,7 @@
 // `element`, `props`, `trigger` and `watch` are gradio's; what is received comes from ui/shift/stage.py.
 const find = (selector) => element.querySelector(selector);
 const picture = find(".moved"), shades = find(".shades"), classes = find(".classes");
-const REST_MS = 160, VIEW = 448, MAP = 320, HATCH = 8;
+const REST_MS = 100, VIEW = 448, MAP = 320, HATCH = 8;
 const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
 let scene = null, map = null, names = {}, answer = null, at = [0, 0], step = 1, isTouched = !!window.convscopeStays, resting = 0;
 const image = new Image();

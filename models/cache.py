@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from analysis.errors import Progress, UserError, no_progress
-from models.devices import resolve_device
+from models.devices import release_threads, resolve_device
 from models.registry import Registry
 from models.weights import download
 from models.zoo.spec import ModelSpec
@@ -90,7 +90,10 @@ class ModelCache:
                 slot.model = self._load(spec, progress)
                 slot.num_bytes = _count_bytes(slot.model.module)
                 self._evict(keep=name)
-            yield slot.model
+            try:
+                yield slot.model
+            finally:
+                release_threads()
 
     def check(self, name: str) -> None:
         """Raises UserError if there is no such model, or :class:`NotHere` if it may not be downloaded unasked."""

@@ -1,11 +1,18 @@
 """Which device computes, and how it gets its numbers."""
 
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from analysis.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+OMP_PAUSE_SOFT = 1
+"""``omp_pause_resource_t`` of OpenMP 5.0, section 3.2.44."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -35,3 +42,21 @@ def resolve_device(name: str) -> torch.device:
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on a device; does not wait for what a GPU has still to do before, as ``.to()`` would."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def release_threads() -> None:
+    """Ends the threads that OpenMP keeps for the calling one, until that computes again, which takes 0.1 ms.
+
+    GNU's OpenMP lets threads wait awake for the next operation only while a process has no more of them than there
+    are cores. In a server every thread that has ever computed has its own, so that all of them sleep, and are woken
+    for each of a network's operations: a forward pass of a small batch takes half as long again.
+    """
+    for pause in _find_pauses():
+        pause(OMP_PAUSE_SOFT)
+
+
+@cache
+def _find_pauses() -> tuple[Callable[[int], int], ...]:
+    """``omp_pause_resource_all`` of the OpenMP that comes with PyTorch, where it comes with GNU's."""
+    libraries = (ctypes.CDLL(str(path)) for path in (Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    return tuple(each.omp_pause_resource_all for each in libraries if hasattr(each, "omp_pause_resource_all"))

@@ -1,10 +1,16 @@
 """Which device computes: the best there is, or the one asked for, or a sentence."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from analysis.errors import UserError
-from models.devices import DEVICES, resolve_device
+from models.devices import DEVICES, _find_pauses, resolve_device
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -60,3 +66,34 @@ def test_float32_means_float32_on_cuda(machine, monkeypatch):
     machine(cuda=True, mps=False)
     resolve_device("auto")
     assert not torch.backends.cudnn.allow_tf32
+
+
+THREADS = """
+import os, threading, torch
+from models.devices import release_threads
+torch.set_num_threads(4)
+counts = []
+
+def compute():
+    torch.ones(2000, 2000).exp()
+    counts.append(len(os.listdir("/proc/self/task")))
+    release_threads()
+    counts.append(len(os.listdir("/proc/self/task")))
+    torch.ones(2000, 2000).exp()
+    release_threads()
+
+release_threads()  # of one that has none
+for _ in range(2):
+    thread = threading.Thread(target=compute)
+    thread.start()
+    thread.join()
+print(*counts)
+"""
+
+
+@pytest.mark.skipif(not _find_pauses(), reason="PyTorch came without GNU's OpenMP")
+def test_a_thread_that_has_computed_leaves_no_others_behind():
+    command = [sys.executable, "-c", THREADS]
+    found = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    with_team, without, *again = map(int, found)
+    assert with_team - without == 3 and again == [with_team, without]

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from models.runs import memory
-from models.runs.memory import keep_freed_memory
+from models.runs.memory import keep_freed_memory, share_freed_memory
 
 ROOT = Path(__file__).parents[4]
 FAULTS = """
 import ctypes, resource
-from models.runs.memory import keep_freed_memory
 {before}
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -44,7 +43,8 @@ def _count_page_faults(before: str) -> int:
 @pytest.mark.skipif(not is_glibc, reason="another C library than glibc")
 def test_kept_memory_costs_no_page_faults():
     assert _count_page_faults("") > 10_000  # 64 MiB are 16,384 pages
-    assert _count_page_faults("assert keep_freed_memory()") < 100
+    for function in ("keep_freed_memory", "share_freed_memory"):
+        assert _count_page_faults(f"from models.runs.memory import {function}; assert {function}()") < 100
 
 
 @pytest.mark.skipif(not is_glibc, reason="another C library than glibc")
@@ -65,4 +65,4 @@ def test_an_older_glibc_takes_the_smaller_limit(monkeypatch):
 def test_other_c_libraries_are_left_alone(monkeypatch, platform):
     monkeypatch.setattr(memory.sys, "platform", platform)
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
-    assert not keep_freed_memory()
+    assert not keep_freed_memory() and not share_freed_memory()
