@@ -26,7 +26,7 @@ def test_nearly_all_is_nine_of_ten(channels, plain, is_said):
     images = noise(100, channels)
     images[:plain] = images[:plain, :, :1, :1]
     sentence = describe_plain(images)
-    assert bool(sentence) == is_said and (f"{plain}%" in sentence) == is_said
+    assert bool(sentence) == is_said and (f"{plain} %" in sentence) == is_said
 
 
 def test_no_pictures_are_no_warning():
