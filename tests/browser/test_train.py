@@ -161,6 +161,7 @@ def test_a_finished_model_is_used_in_the_other_tabs(train):
     expect(train.locator("#train-accuracy path.curve >> nth=0")).to_be_visible()
     train.locator("#train-use").click()
     expect(train.locator("#model input")).to_have_value(re.compile(f"^run/{name} "))
+    expect(train.locator("#model-card")).not_to_contain_text("ImageNet")
     train.get_by_role("tab", name="Classify", exact=True).click()
     expect(train.locator("#classify-result .finding")).to_contain_text(f"run/{name} sees")
     train.get_by_role("tab", name="Shift", exact=True).click()

@@ -21,7 +21,7 @@ from ui.explain.grid import (
     read_removed,
     write_removed,
 )
-from ui.explain.view import SIGNS, list_classes, list_obstacles, name_file, show_grid
+from ui.explain.view import SIGNS, list_classes, list_obstacles, name_grid, show_grid
 from ui.services import Action, Services
 from ui.widgets.downloads import MadeFile
 from ui.widgets.errors import inform
@@ -225,10 +225,10 @@ class _Explain:
             raise UserError("There is no map yet.")
         shapes = " and ".join(sorted({" x ".join(map(str, values.shape)) for values in maps.values()}))
         if len(maps) == 1:
-            path = self.services.new_file(f"{name_file(grid)}.npy")
+            path = self.services.new_file(f"{name_grid(grid)}.npy")
             np.save(path, next(iter(maps.values())), allow_pickle=False)
             return path, f"the signed map, {shapes} (channels, rows, columns), for numpy.load."
-        path = self.services.new_file(f"{name_file(grid)}.npz")
+        path = self.services.new_file(f"{name_grid(grid)}.npz")
         np.savez_compressed(path, allow_pickle=False, **maps)
         return path, f"{len(maps)} signed maps, {shapes} (channels, rows, columns), for numpy.load."
 

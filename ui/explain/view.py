@@ -1,7 +1,6 @@
 """A grid of explanations as HTML: each map with its name and what it says, and how they can be compared."""
 
 import json
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
@@ -15,6 +14,7 @@ from analysis.figures.drawing import draw_pixels
 from analysis.figures.overlay import Concentration, find_concentration, measure_scale, render_map, render_overlay
 from lab.session import Explanation
 from ui.explain.grid import AUTO, MAX_MAPS, SECOND, Cell, Grid, write_removed
+from ui.widgets.downloads import name_file
 from ui.widgets.html import (
     figure_html,
     format_percent,
@@ -92,7 +92,7 @@ def show_grid(grid: Grid, cells: Sequence[Cell], sign: str, opacity: float, colo
     notes = _explain_methods(drawn, cells)
     notes += notes_html(dict.fromkeys(note for cell in cells if cell.found for note in cell.found.notes))
     html = Markup('<div class="explained" data-file="{}">{}<div class="pad">{}</div>{}{}</div>')
-    return html.format(name_file(grid), shown, buttons, notes, _DIALOG)
+    return html.format(name_grid(grid), shown, buttons, notes, _DIALOG)
 
 
 def measure_scales(cells: Sequence[Cell], sign: str) -> dict[str, float]:
@@ -104,10 +104,9 @@ def measure_scales(cells: Sequence[Cell], sign: str) -> dict[str, float]:
     return {method: measure_scale(*maps, sign=sign) for method, maps in values.items()}
 
 
-def name_file(grid: Grid) -> str:
+def name_grid(grid: Grid) -> str:
     """What a picture of a grid is called, without its ending: picture, models, methods."""
-    parts = (Path(grid.picture).stem, "+".join(grid.models), "+".join(grid.methods))
-    return re.sub(r"[^\w.+-]+", "-", "-".join(parts))[:150]
+    return name_file(Path(grid.picture).stem, "+".join(grid.models), "+".join(grid.methods))
 
 
 def name_class(found: Explanation) -> str:

@@ -126,7 +126,7 @@ def _describe_rise(meters: Sequence[LayerMeter]) -> str:
     rises = [error - before for before, error in pairwise([0.0, *errors])]
     place = rises.index(max(rises))
     cause = meters[place].cause
-    why = "" if cause in (None, "none") else f", mostly by {cause}"
+    why = "" if cause in (None, "none") else f"; of the causes up to there, {cause} weighs most"
     return (
         f"It grows most at {meters[place].name}: from {errors[place] - rises[place]:.2g} to {errors[place]:.2g}{why}."
     )

@@ -25,7 +25,7 @@ from ui.train.results.snapshots import Through
 from ui.train.settings.data import name_values
 from ui.train.settings.form import VIEW, build_train_form
 from ui.widgets.errors import inform, shows_errors
-from ui.widgets.events import HIDDEN, Block, Tab, Update, Values
+from ui.widgets.events import HIDDEN, Block, Tab, Values
 from ui.widgets.html import explain_this
 from ui.widgets.job_view import offer_runs
 from ui.widgets.switch import Switch
@@ -151,6 +151,8 @@ class _Train:
         if values[self.kind] == "arms":
             return sides | self.stop(self.timers) | self.arms.open(values)
         shown = sides | self.stop([self.arms.timer]) | self.show_run(values)
+        if action.source is self.run:  # what was asked was about another one
+            shown |= self.question.withdraw()
         if action.source not in (self.run, self.part):
             folders = list_folders(self.services.lab.data_root)
             shown |= {self.form.fields["folder"]: gr.update(choices=folders), **self.examples.show()}
@@ -164,6 +166,8 @@ class _Train:
         name, opened = listed["value"], values[self.part]
         others = [timer for part, panel in self.panels.items() if part != opened for timer in panel.timers]
         shown = self.panels[opened].refresh(values | {self.run: name})
+        if name != values[self.run]:  # a question is about the run that is shown
+            shown |= self.question.withdraw()
         return {self.run: listed, **self.describe(name), **self.stop(others), **shown}
 
     def describe(self, name: str | None) -> Values:
@@ -175,7 +179,7 @@ class _Train:
         line = Markup("<p>{}</p>").format(describe_settings(current)) if current else ""
         buttons = (self.change, *self.buttons.values())
         usable: Values = {button: gr.update(interactive=current is not None) for button in buttons}
-        return {self.line: line, **usable, **self.question.withdraw()}
+        return {self.line: line, **usable}
 
     def fold(self, is_open: bool = False) -> Values:
         """The settings folded away, or there."""
@@ -195,18 +199,23 @@ class _Train:
             return self.show_run(values)
 
         @shows_errors
-        def choose(name: str | None) -> tuple[Update, Update]:
+        def choose(values: Values) -> Values:
             """Makes the run's model the one that all tabs look at."""
-            model = RUN_PREFIX + _check_chosen(name)
+            model = RUN_PREFIX + _check_chosen(values[self.run])
             self.services.lab.registry.get(model)
-            choices = list_model_choices(self.services)
+            now, choices = values | {bench.model: model}, list_model_choices(self.services)
             inform(f"All tabs now use {model}.")
-            return gr.update(choices=choices, value=model), gr.update(choices=choices)
+            shown: Values = {bench.model: gr.update(choices=choices, value=model)}
+            return (
+                shown | {bench.compare: bench.offer_others(self.services, now)} | bench.describe(self.services, now)
+            )
 
+        bench = self.bench
         self.question.ask_before("stop", self.buttons["stop"])
         self.question.wire(self.show_run, inputs, outputs)
         self.buttons["resume"].click(resume, inputs, outputs, **HIDDEN)
-        self.buttons["use"].click(choose, self.run, [self.bench.model, self.bench.compare], **HIDDEN)
+        looked_at: set[Any] = {self.run, bench.model, bench.compare}
+        self.buttons["use"].click(choose, looked_at, [bench.model, bench.compare, bench.card], **HIDDEN)
 
     def wire_settings(self, inputs: set[Any], outputs: list[Block]) -> None:
         """What starts a training, and what fills in the settings."""

@@ -105,7 +105,7 @@ class MadeFile:
 
 def name_file(*parts: str) -> str:
     """A name for a file, without its ending, out of what the file is about: the method, the picture, the model."""
-    return "-".join(re.sub(r"[^\w.-]+", "_", part) for part in parts)
+    return "-".join(re.sub(r"[^\w.+-]+", "_", part) for part in parts)[:150]
 
 
 def _format_size(num_bytes: int) -> str:

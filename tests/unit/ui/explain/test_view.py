@@ -10,7 +10,7 @@ from analysis.attribution.methods import Attribution
 from analysis.network.predict import Prediction
 from lab.session import Explanation
 from ui.explain.grid import AUTO, CANCELLED, MAX_MAPS, SECOND, Cell, Grid
-from ui.explain.view import describe, list_classes, measure_scales, name_file, show_grid
+from ui.explain.view import describe, list_classes, measure_scales, name_grid, show_grid
 
 GAPS = {
     0.0125: "adds up to the difference in score but for 1.2 %.",
@@ -120,7 +120,7 @@ def test_what_is_missing_says_why_and_what_was_cancelled_can_be_computed():
 
 def test_files_say_picture_model_and_method():
     grid = Grid("/tmp/x/my cat.png", ("saliency", "occlusion"), (AUTO,), ("net", "run/a@3"))
-    assert name_file(grid) == "my-cat-net+run-a-3-saliency+occlusion"
+    assert name_grid(grid) == "my_cat-net+run_a_3-saliency+occlusion"
 
 
 def test_the_classes_begin_with_what_the_model_takes_it_for():

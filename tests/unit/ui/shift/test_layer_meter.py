@@ -25,8 +25,12 @@ def test_the_layer_where_the_error_grows_most_is_named_with_its_cause():
         LayerMeter(name, 2, 3, 9, error=error, skill=0.5, cause=cause)
         for name, error, cause in (("a", 0.2, "padding"), ("b", 0.1, None), ("c", 0.5, "stride"), ("d", 0.4, "none"))
     ]
-    assert "It grows most at c: from 0.1 to 0.5, mostly by stride." in _describe(read(*meters))
-    assert "It grows most at a: from 0 to 0.2, mostly by padding." in _describe(read(*meters[:2]))
+    assert "It grows most at c: from 0.1 to 0.5; of the causes up to there, stride weighs most." in _describe(
+        read(*meters)
+    )
+    assert "It grows most at a: from 0 to 0.2; of the causes up to there, padding weighs most." in _describe(
+        read(*meters[:2])
+    )
     assert "It grows most at d: from 0 to 0.4." in _describe(read(meters[3]))
 
 
