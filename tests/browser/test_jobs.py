@@ -129,7 +129,8 @@ def test_the_list_works_by_keyboard_and_fits_a_phone_whose_header_it_does_not_ra
     expect(row.locator(".open")).to_be_focused()
     page.keyboard.press("Tab")
     expect(row.locator(".actions button")).to_be_focused()
-    page.wait_for_timeout(3000)  # news of the line take the focus from nobody
+    for _ in range(2):  # news of the line take the focus from nobody
+        page.wait_for_event("requestfinished", lambda request: request.method == "POST")
     expect(row.locator(".actions button")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator("#job-list")).to_be_hidden()
