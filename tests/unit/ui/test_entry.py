@@ -1,6 +1,5 @@
 """What comes in from a browser is checked before anything happens, and only bugs are news for the log."""
 
-import asyncio
 import logging
 
 import gradio as gr
@@ -8,6 +7,7 @@ import pytest
 from gradio.state_holder import SessionState
 
 from analysis.errors import UserError
+from tests.asynchronous import run_alone
 from ui.entry import Page, check_inputs, is_clean, read_position
 from ui.widgets.distance import Distance
 from ui.widgets.errors import BUG, TITLE
@@ -75,7 +75,7 @@ def call(caplog):
             text.change(function, text, text, **listener)
         caplog.clear()
         with pytest.raises(gr.Error) as caught, caplog.at_level(logging.INFO):
-            asyncio.run(page.process_api(0, [value], request=gr.Request()))
+            run_alone(page.process_api(0, [value], request=gr.Request()))
         assert not caught.value.print_exception and caught.value.title == TITLE
         return caught.value.message, caplog.text
 
@@ -122,7 +122,7 @@ def test_what_a_handler_does_not_change_is_not_made_anew_and_the_answer_is_gradi
             text.submit(lambda returned=returned: returned, None, [text, number, kept])
         state = SessionState(page)
         described.clear()
-        answer = asyncio.run(page.process_api(0, [], request=gr.Request(), state=state))["data"]
+        answer = run_alone(page.process_api(0, [], request=gr.Request(), state=state))["data"]
         found.append((answer, state[kept._id], len(described)))
     (gradios, gradio_keeps, remade), (ours, we_keep, left_alone) = found
     assert (ours, we_keep) == (gradios, gradio_keeps)
@@ -139,10 +139,10 @@ def test_an_event_that_shows_nothing_and_one_that_has_come_to_its_end_are_answer
             numbers, button = [gr.Number(), gr.Number()], gr.Button()
             button.click(lambda: None, None, None)
             button.click(count, None, numbers)
-        state, answer = SessionState(page), [asyncio.run(page.process_api(0, [], request=gr.Request()))["data"]]
+        state, answer = SessionState(page), [run_alone(page.process_api(0, [], request=gr.Request()))["data"]]
         iterator = None
         for _ in range(3):
-            step = asyncio.run(page.process_api(1, [], request=gr.Request(), state=state, iterator=iterator))
+            step = run_alone(page.process_api(1, [], request=gr.Request(), state=state, iterator=iterator))
             iterator = step["iterator"]
             answer.append(step["data"])
         answers.append(answer)

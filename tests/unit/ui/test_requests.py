@@ -1,12 +1,12 @@
 """The guard before gradio, around an application that does as it is told."""
 
-import asyncio
 import logging
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from tests.asynchronous import run_alone
 from ui.requests import MAX_BODY_BYTES, PATIENCE_BYTES, TOO_LARGE, UNANSWERABLE, UPLOAD_PATH, RequestGuard
 
 
@@ -30,7 +30,7 @@ def exchange(app, parts: list[bytes], path: str = "/x") -> tuple[list[dict], int
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": path, "headers": []}
-    asyncio.run(RequestGuard(app)(scope, receive, send))
+    run_alone(RequestGuard(app)(scope, receive, send))
     return sent, len(taken)
 
 
