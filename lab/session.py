@@ -5,7 +5,6 @@ frozen dataclasses; ``to_json`` of a result is the document that the command lin
 """
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -77,14 +76,13 @@ class Lab:
         self, image: Image.Image, model: str, top: int = 5, progress: Progress = no_progress
     ) -> Classification:
         """The ``top`` most probable classes of a picture."""
-        with self.use(model, progress) as (loaded, _):
-            pixels = loaded.spec.preprocessing.to_pixels(image)
-            inputs = loaded.to_inputs(pixels[None])
-            start = time.perf_counter()
-            probabilities = predict(loaded.module, inputs)
-            ms = (time.perf_counter() - start) * 1000
-        tops = top_k(probabilities[0], loaded.spec.categories, top)
-        return Classification(loaded.spec, pixels, tops, ms, loaded.spec.preprocessing.list_notes(image))
+        spec = self.models.check(model)
+        pixels = spec.preprocessing.to_pixels(image)
+        logits, seconds = self.models.compute(
+            model, spec.to_inputs(pixels[None], self.models.device), progress=progress
+        )
+        tops = top_k(to_probabilities(logits)[0], spec.categories, top)
+        return Classification(spec, pixels, tops, seconds * 1000, spec.preprocessing.list_notes(image))
 
     def classify_files(
         self, paths: Sequence[str | Path], model: str, top: int = 5, progress: Progress = no_progress
@@ -194,7 +192,9 @@ class Lab:
         probabilities = predict(loaded.module, inputs)[0]
         best = int(probabilities.argmax())
         index = best if target is None else find_class(target, loaded.spec.categories)
-        result = methods.attribute(loaded.module, inputs, index, method, layer=layer, progress=progress, **options)
+        result = methods.attribute(
+            loaded.module, inputs, index, method, layer=layer, progress=self.models.turns.sharing(progress), **options
+        )
         prediction = Prediction(index, loaded.spec.categories[index], float(probabilities[index]))
         return Explanation(loaded.spec, pixels, prediction, index == best, result)
 
@@ -239,7 +239,7 @@ class Lab:
 
     @contextmanager
     def use(self, model: str, progress: Progress = no_progress) -> Iterator[tuple[LoadedModel, Facts]]:
-        """Lends a model, with what is known of it, for the length of a ``with`` block; nobody else has it meanwhile.
+        """Lends a model, with what is known of it, and the turn to compute, for the length of a ``with`` block.
 
         ``progress`` counts the bytes of weights that have to be downloaded.
         """
@@ -255,7 +255,8 @@ class Lab:
     def _classify_chunk(
         self, paths: Sequence[str | Path], model: str, top: int, progress: Progress
     ) -> list[FileResult]:
-        prep = self.registry.get(model).preprocessing
+        spec = self.registry.get(model)
+        prep = spec.preprocessing
         pixels, notes, problems = {}, {}, {}
         for path in paths:
             try:
@@ -265,13 +266,10 @@ class Lab:
                 problems[path] = FileResult(str(path), problem=str(error))
         results = {}
         if pixels:
-            with self.use(model, progress) as (loaded, _):
-                inputs = loaded.to_inputs(torch.stack(list(pixels.values())))
-                start = time.perf_counter()
-                probabilities = predict(loaded.module, inputs)
-                ms = (time.perf_counter() - start) * 1000 / len(pixels)
+            inputs = spec.to_inputs(torch.stack(list(pixels.values())), self.models.device)
+            logits, seconds = self.models.compute(model, inputs, progress=progress)
             results = {
-                path: FileResult(str(path), top_k(row, loaded.spec.categories, top), ms, notes=notes[path])
-                for path, row in zip(pixels, probabilities, strict=True)
+                path: FileResult(str(path), top_k(row, spec.categories, top), seconds * 1000, notes=notes[path])
+                for path, row in zip(pixels, to_probabilities(logits), strict=True)
             }
         return [results.get(path) or problems[path] for path in paths]

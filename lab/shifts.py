@@ -18,7 +18,7 @@ from analysis.shift.shift_map import map_shifts, measure_agreement, to_shift_map
 from lab.facts import load_references
 from lab.results import MeterReading, PictureMap
 from lab.session import Lab
-from models.cache import LoadedModel
+from models.cache import LoadedModel, as_it_is
 
 MAX_SHIFT = 64
 """Pixels; a map has ``(2 * MAX_SHIFT + 1) ** 2`` cells at most."""
@@ -63,8 +63,8 @@ def map_picture(
 ) -> Iterator[PictureMap]:
     """The predictions for every shift of a picture up to ``max_shift``, coarse to fine.
 
-    The model is lent for one chunk at a time, so others can use it in between, and the generator may go on in
-    another thread than it began in.
+    Every chunk is a turn of its own, so others can compute in between, and the generator may go on in another thread
+    than it began in.
 
     Args:
         max_shift: Network-input pixels in each direction.
@@ -78,13 +78,15 @@ def map_picture(
     with lab.use(model, loading) as (loaded, facts):
         check_distance(max_shift, max_shift, loaded.spec.preprocessing.crop_size, boundary)
         scene, stride = build_scene(loaded, image, boundary, max_shift), find_total_stride(facts.layers)
-        network = as_circular_twin(loaded.module) if twin else loaded.module
-    maps = map_shifts(network, scene, max_shift, fast_preview=fast_preview, progress=progress)
-    while True:
-        with lab.use(model):
-            current = next(maps, None)
-        if current is None:
-            return
+
+    def network(inputs: Tensor) -> Tensor:
+        if fast_preview:  # whose numbers are for nobody else
+            with lab.use(model) as (mine, _):
+                return ask(mine.module)(inputs)
+        return lab.models.compute(model, inputs, ask)[0]
+
+    ask = as_circular_twin if twin else as_it_is
+    for current in map_shifts(network, scene, max_shift, fast_preview=fast_preview, progress=progress):
         category = loaded.spec.categories[current.target]
         notes = loaded.spec.preprocessing.list_notes(image)
         yield PictureMap(loaded.spec, boundary, twin, stride, category, current, notes=notes)
@@ -111,7 +113,7 @@ def map_all_circular_shifts(
 
     _check_max_shift(max_shift)
     with lab.use(model, loading) as (loaded, facts):
-        found = compute_all_shifts(loaded.module, loaded.prepare(image), progress=progress)
+        found = compute_all_shifts(loaded.module, loaded.prepare(image), progress=lab.models.turns.sharing(progress))
         shown = to_shift_map(found.logits, max_shift)
         # Every phase stands for equally many of the H x W shifts, so their shares are those of the phases.
         votes = found.logits.flatten(0, 1).argmax(dim=1).bincount()
@@ -147,7 +149,10 @@ def measure_picture(
         layers = [layer for layer in facts.layers if layer.is_feature_map and _computes(layer)]
         with CircularPadding() if twin else nullcontext():
             (meters,) = measure_layers(
-                loaded.module, [scene], x, y, layers, reference=reference, levels=levels, progress=progress
+                *(loaded.module, [scene], x, y, layers),
+                reference=reference,
+                levels=levels,
+                progress=lab.models.turns.sharing(progress),
             )
             phases = measure_down_the_network(loaded.module, scene, layers, reference=reference, levels=levels)
     return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases, prep.list_notes(image))
@@ -160,7 +165,8 @@ def check_model(
     with lab.use(model, loading) as (loaded, facts):
         canvas = loaded.to_inputs(loaded.spec.preprocessing.to_canvas(image)[None])
         inputs = loaded.prepare(image)
-        return check_identities(loaded.module, inputs, canvas=canvas, layers=facts.layers, progress=progress)
+        shared = lab.models.turns.sharing(progress)
+        return check_identities(loaded.module, inputs, canvas=canvas, layers=facts.layers, progress=shared)
 
 
 def _computes(layer: Layer) -> bool:

@@ -80,6 +80,11 @@ def find_browser() -> str:
     return str((getattr(request, "cookies", None) or {}).get(COOKIE, ""))[:64]
 
 
+def find_visitor() -> str:
+    """The name of the browser whose request is answered; of a program, which tells none, that of its session."""
+    return find_browser() or str(getattr(LocalContext.request.get(None), "session_hash", None) or "")
+
+
 def build_job_list(services: Services) -> gr.HTML:
     """The list, behind a button that says how many jobs there are.
 

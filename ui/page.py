@@ -13,7 +13,7 @@ from ui.dispatch import Dispatcher
 from ui.entry import Page
 from ui.evaluate.tab import build_evaluate_tab
 from ui.explain.tab import build_explain_tab
-from ui.jobs import build_job_list
+from ui.jobs import build_job_list, find_visitor
 from ui.menu import build_menu
 from ui.requests import RequestGuard
 from ui.services import Services
@@ -72,6 +72,7 @@ LIGHT_AND_DARK = {
 def build_page(services: Services) -> gr.Blocks:
     """The whole page, ready to launch with :func:`launch_options`."""
     services.lab.models.asks_first = True
+    services.lab.models.turns.whose = find_visitor
     with Page(
         title="ConvScope", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEEP_FILES_SECONDS)
     ) as page:

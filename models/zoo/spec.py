@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.data.preprocessing import Preprocessing
 from models.weights import WeightsFile
@@ -46,6 +46,11 @@ class ModelSpec:
             return ""
         size = self.weights.num_bytes / 2**20
         return f"{size:.0f} MB" if size < 1000 else f"{size / 1024:.1f} GB"
+
+    def to_inputs(self, pixels: Tensor, device: torch.device) -> Tensor:
+        """Network input ``(N, C, H, W)`` on a device from pixels ``(N, C, H, W)`` in [0, 1]."""
+        inputs = self.preprocessing.normalize(pixels).to(device)
+        return inputs.contiguous(memory_format=self.memory_format)
 
     def summary(self) -> dict:
         """The public description: ``name, source, num_params, num_classes, input_size, cached``."""

@@ -74,6 +74,7 @@ ORDER = (
     ("networks",),
     ("checkpoints",),
     ("registry",),
+    ("turns",),
     ("cache", "onnx_export"),
     ("training",),
 )

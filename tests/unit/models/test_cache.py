@@ -1,4 +1,4 @@
-"""The store of loaded models: loaded once, lent to one at a time, bounded in bytes."""
+"""The store of loaded models: loaded once, lent to whoever has the turn, bounded in bytes."""
 
 import contextlib
 import gc
@@ -90,7 +90,7 @@ def test_first_use_by_many_threads_builds_once(cache, shelf, num_threads):
     with ThreadPoolExecutor(num_threads) as pool:
         modules = list(pool.map(first_use, range(num_threads)))
     assert shelf.num_built == {"a": 1}
-    assert all(module is modules[0] for module in modules)
+    assert len({module.weight.data_ptr() for module in modules}) == 1
 
 
 @pytest.mark.parametrize("problem", [UserError("no connection"), RuntimeError("bug"), KeyboardInterrupt()])
@@ -122,22 +122,12 @@ def test_waiting_threads_survive_the_failure_of_the_first(cache, shelf):
     assert modules.count(None) == 1 and shelf.num_built == {"a": 2}
 
 
-def test_different_models_run_at_the_same_time(cache):
-    together = threading.Barrier(2, timeout=TIMEOUT)
-
-    def meet(name):
-        with cache.use(name):
-            return together.wait()  # breaks unless both are inside
-
-    with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(meet, "ab")) == [0, 1]
-
-
-def test_one_model_is_lent_to_one_thread_at_a_time(cache):
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_one_thread_at_a_time_uses_models(cache, name):
     entered = threading.Event()
 
     def borrow():
-        with cache.use("a"):
+        with cache.use(name):
             entered.set()
 
     with cache.use("a"):
@@ -146,6 +136,109 @@ def test_one_model_is_lent_to_one_thread_at_a_time(cache):
         assert not entered.wait(0.2)
     assert entered.wait(TIMEOUT)
     thread.join(TIMEOUT)
+
+
+def in_turn(cache, works):
+    """What works give that all begin to wait, in this order, before the first has its turn."""
+    with ThreadPoolExecutor(len(works)) as pool:
+        with cache.turns.take():
+            waiting = []
+            for work in works:
+                waiting.append(pool.submit(work))
+                while cache.turns.num_waiting < len(waiting):
+                    assert not waiting[-1].done()
+        return [each.result(TIMEOUT) for each in waiting]
+
+
+@pytest.fixture
+def tiny(tmp_path, make_run):
+    """A cache with a tiny trained network, and that network."""
+    return ModelCache(Registry(tmp_path), device="cpu"), make_run(tmp_path)
+
+
+def test_what_an_analysis_does_to_its_module_is_nobody_elses_while_it_gives_way(tiny):
+    cache, model = tiny
+    x, seen = torch.rand(2, 1, 8, 8), []
+
+    def analyse():
+        with cache.use("run/tiny") as mine:
+            first = next(iter(mine.module.modules()))
+            first.register_forward_hook(lambda module, inputs, output: seen.append("hook") or 2 * output)
+            mine.module.requires_grad_(False)
+            cache.turns.give_way()
+            return mine.module(x)
+
+    doubled, (logits, _) = in_turn(cache, [analyse, lambda: cache.compute("run/tiny", x)])
+    with torch.inference_mode():
+        torch.testing.assert_close(logits, model(x))
+    assert seen == ["hook"] and not torch.equal(doubled, logits)
+
+
+@pytest.mark.parametrize("num", [1, 2, 5])
+def test_what_waits_together_is_computed_together_and_equals_what_is_computed_alone(tiny, num):
+    cache, model = tiny
+    generator = torch.Generator().manual_seed(num)
+    batches = [torch.rand(1 + n % 3, 1, 8, 8, generator=generator) for n in range(num)]
+    sizes = []
+
+    def watched(module):
+        return lambda inputs: sizes.append(len(inputs)) or module(inputs)
+
+    found = in_turn(cache, [lambda each=each: cache.compute("run/tiny", each, watched) for each in batches])
+    assert sizes == [sum(map(len, batches))]
+    with torch.inference_mode():
+        for (logits, seconds), inputs in zip(found, batches, strict=True):
+            torch.testing.assert_close(logits, model(inputs), rtol=1e-6, atol=1e-6)
+            assert seconds > 0
+
+
+def test_others_are_asked_otherwise_and_too_many_pictures_wait_for_the_next_turn(tiny, monkeypatch):
+    cache, model = tiny
+    monkeypatch.setattr("models.cache.MAX_PIXELS", 3 * 64)
+    x, sizes = torch.rand(2, 1, 8, 8), []
+
+    def watched(module):
+        return lambda inputs: sizes.append(len(inputs)) or module(inputs)
+
+    def doubled(module):
+        return lambda inputs: 2 * module(inputs)
+
+    works = [lambda: cache.compute("run/tiny", x, watched), lambda: cache.compute("run/tiny", x, doubled)]
+    first, twice, second, one = in_turn(cache, [*works, works[0], lambda: cache.compute("run/tiny", x[:1], watched)])
+    assert sorted(sizes) == [2, 3]
+    with torch.inference_mode():
+        for (logits, _), expected in (
+            (first, model(x)),
+            (twice, 2 * model(x)),
+            (second, model(x)),
+            (one, model(x[:1])),
+        ):
+            torch.testing.assert_close(logits, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_one_whose_pictures_do_not_work_fails_alone(tiny):
+    cache, model = tiny
+    x, broken = torch.rand(1, 1, 8, 8), torch.full((1, 1, 8, 8), torch.nan)
+
+    def careful(module):
+        def compute(inputs):
+            if inputs.isnan().any():
+                raise RuntimeError("not a number")
+            return module(inputs)
+
+        return compute
+
+    def attempt(inputs):
+        try:
+            return cache.compute("run/tiny", inputs, careful)[0]
+        except RuntimeError as error:
+            return str(error)
+
+    found = in_turn(cache, [lambda each=each: attempt(each) for each in (x, broken, x)])
+    assert found[1] == "not a number"
+    with torch.inference_mode():
+        for logits in (found[0], found[2]):
+            torch.testing.assert_close(logits, model(x), rtol=1e-6, atol=1e-6)
 
 
 def test_one_thread_may_borrow_a_model_twice(cache, shelf):

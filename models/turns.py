@@ -1,0 +1,115 @@
+"""Whose turn it is to compute: one has it at a time, and it goes to whoever has been without for longest."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from analysis.errors import Progress
+
+MAX_REMEMBERED = 1000
+"""Visitors of whom it is known when they had their last turn."""
+
+
+def never() -> bool:
+    """Of who waits for nothing but the turn."""
+    return False
+
+
+@dataclass(eq=False)
+class _Waiter:
+    visitor: str
+    is_served: Callable[[], bool]
+
+
+class Turns:
+    """Lends the device to one thread at a time.
+
+    A forward pass uses all cores: two at once take as long as one after the other, and neither is done before the
+    other. So who computes does it alone, for a part of its work; whoever waits meanwhile is asked for in the order
+    of their visitors' last turns. Ten requests of a visitor thus do not stand before the first of another.
+
+    Args:
+        whose: Names the visitor that the calling thread works for.
+    """
+
+    def __init__(self, whose: Callable[[], str] = str):
+        self.whose = whose
+        self._changed = threading.Condition()
+        self._holder: int | None = None
+        self._waiting: list[_Waiter] = []
+        self._last: OrderedDict[str, int] = OrderedDict()
+        self._num_turns = 0
+
+    @contextmanager
+    def take(self, is_served: Callable[[], bool] = never) -> Iterator[bool]:
+        """Waits for the turn, and has it for the length of a ``with`` block; at once inside another such block.
+
+        Args:
+            is_served: Whether somebody else has done the work in the meantime: then the turn is not waited for.
+
+        Yields:
+            Whether it is this thread's turn.
+        """
+        if self._holder == threading.get_ident():
+            yield True
+            return
+        has_turn = self._wait(is_served)
+        try:
+            yield has_turn
+        finally:
+            if has_turn:
+                self._end()
+
+    def give_way(self) -> None:
+        """Between two parts of a long work: whoever waits comes first. Nothing where the turn is another thread's."""
+        if self._holder == threading.get_ident() and self._waiting:
+            self._end()
+            self._wait(never)
+
+    def sharing(self, progress: Progress) -> Progress:
+        """The same callback, which also gives way."""
+
+        def report(done: int, total: int) -> None:
+            progress(done, total)
+            self.give_way()
+
+        return report
+
+    @property
+    def num_waiting(self) -> int:
+        """How many threads wait."""
+        return len(self._waiting)
+
+    def _wait(self, is_served: Callable[[], bool]) -> bool:
+        waiter = _Waiter(self.whose(), is_served)
+        with self._changed:
+            self._waiting.append(waiter)
+            try:
+                while not is_served():
+                    if self._holder is None and self._find_next() is waiter:
+                        self._holder = threading.get_ident()
+                        self._note(waiter.visitor)
+                        return True
+                    self._changed.wait()
+                return False
+            finally:
+                self._waiting.remove(waiter)
+                self._changed.notify_all()  # another may be the next now
+
+    def _end(self) -> None:
+        with self._changed:
+            self._holder = None
+            self._changed.notify_all()
+
+    def _find_next(self) -> _Waiter:
+        """Of those whose visitors have been without a turn for longest, the one who came first."""
+        return min(self._waiting, key=lambda waiter: self._last.get(waiter.visitor, 0))
+
+    def _note(self, visitor: str) -> None:
+        self._num_turns += 1
+        self._last[visitor] = self._num_turns
+        self._last.move_to_end(visitor)
+        if len(self._last) > MAX_REMEMBERED:
+            self._last.popitem(last=False)

@@ -1,0 +1,128 @@
+"""One thread computes at a time, and no visitor's next turn comes before another's first."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.turns import Turns, never
+
+TIMEOUT = 10
+
+
+class Crowd:
+    """Threads of several visitors, each with some parts of work, that all wait before the first may begin."""
+
+    def __init__(self, visitors: list[tuple[str, int]]):
+        self.names = threading.local()
+        self.turns = Turns(lambda: self.names.visitor)
+        self.order: list[int] = []
+        self.num_inside = 0
+        self.names.visitor = "first"
+        with ThreadPoolExecutor(len(visitors)) as pool:
+            with self.turns.take():
+                done = []
+                for number, (visitor, num_parts) in enumerate(visitors):
+                    done.append(pool.submit(self.work, number, visitor, num_parts))
+                    while self.turns.num_waiting <= number:  # they come one after the other
+                        pass
+            for each in done:
+                each.result(TIMEOUT)
+
+    def work(self, number: int, visitor: str, num_parts: int) -> None:
+        self.names.visitor = visitor
+        with self.turns.take() as is_mine:
+            for part in range(num_parts):
+                assert is_mine and self.num_inside == 0
+                self.num_inside += 1
+                self.order.append(number)
+                self.num_inside -= 1
+                if part < num_parts - 1:
+                    self.turns.give_way()
+
+
+def test_ten_requests_of_one_do_not_stand_before_the_first_of_another():
+    assert Crowd([*[("a", 1)] * 10, ("b", 1)]).order[:2] == [0, 10]
+
+
+def test_a_long_work_delays_others_by_one_part_and_is_done_all_the_same():
+    order = Crowd([("a", 20), ("b", 1), ("c", 1)]).order
+    assert order[:3] == [0, 1, 2] and Counter(order) == {0: 20, 1: 1, 2: 1}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), min_size=2, max_size=6))
+def test_everybody_is_served_and_nobody_waits_for_more_than_one_turn_of_each_other(visitors):
+    order = Crowd(visitors).order
+    assert Counter(order) == Counter({number: parts for number, (_, parts) in enumerate(visitors)})
+    firsts = [order.index(next(n for n, (name, _) in enumerate(visitors) if name == one)) for one, _ in visitors]
+    assert max(firsts) < len({name for name, _ in visitors})
+
+
+def test_inside_a_turn_there_is_another_at_once_and_only_the_outer_one_ends_it():
+    turns, entered = Turns(), threading.Event()
+
+    def wait() -> None:
+        with turns.take():
+            entered.set()
+
+    with turns.take():
+        with turns.take() as is_mine:
+            assert is_mine
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        assert not entered.wait(0.1)
+    assert entered.wait(TIMEOUT)
+    thread.join(TIMEOUT)
+
+
+def test_who_has_been_served_meanwhile_does_not_wait_for_the_turn():
+    turns, served = Turns(), threading.Event()
+
+    def wait() -> bool:
+        with turns.take(served.is_set) as is_mine:
+            return is_mine
+
+    with ThreadPoolExecutor(1) as pool:
+        with turns.take():
+            waiting = pool.submit(wait)
+            while not turns.num_waiting:
+                pass
+            served.set()
+        assert waiting.result(TIMEOUT) is False
+    assert turns.num_waiting == 0
+
+
+@given(st.permutations([True, True, False, False]))
+def test_who_goes_without_a_turn_leaves_it_to_the_next(kinds):
+    turns, served = Turns(), threading.Event()
+
+    def wait(is_served: bool) -> bool:
+        with turns.take(served.is_set if is_served else never) as is_mine:
+            return is_mine
+
+    with ThreadPoolExecutor(4) as pool:
+        with turns.take():
+            waiting = []
+            for number, is_served in enumerate(kinds):
+                waiting.append(pool.submit(wait, is_served))
+                while turns.num_waiting <= number:
+                    pass
+            served.set()
+        assert [each.result(TIMEOUT) for each in waiting] == [not is_served for is_served in kinds]
+
+
+def test_an_error_ends_the_turn_and_giving_way_is_for_who_has_it():
+    turns = Turns()
+    with pytest.raises(ZeroDivisionError), turns.take():
+        raise ZeroDivisionError
+    with turns.take():
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(turns.give_way).result(TIMEOUT)
+        calls = []
+        turns.sharing(lambda done, total: calls.append((done, total)))(1, 2)
+    assert calls == [(1, 2)] and turns.num_waiting == 0
+    with turns.take() as is_mine:
+        assert is_mine
