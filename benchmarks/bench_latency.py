@@ -103,7 +103,6 @@ def measure_page(url: str, repeats: int) -> dict[str, float]:
         found = {"browser_first_result_ms": first, "browser_classify_ms": measure(classify, repeats)}
         page.goto(f"{url}/?tab=shift&dx=1&dy=0")
         samples = iter(["nth=1", "nth=0"] * repeats)  # the page shows the first one again
-        samples = iter(["nth=1", "nth=0"] * repeats)  # the page shows the first one again
         whole = "document.querySelector('#shift-stage .caption')?.textContent.includes('consistency')"
         page.wait_for_function(whole)
 
