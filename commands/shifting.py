@@ -87,12 +87,15 @@ def meter(
     )
     if printed(reading.to_json(), as_json):
         return
-    typer.echo(f"{'layer':36} stride  valid  error  unaligned  skill  cause")
+    typer.echo(f"{'layer':36} stride  valid    own  error  unaligned  skill  cause")
+    own_errors = {own.name: own.find(dx, dy)[0] for own in reading.own}
     for layer in reading.layers:
-        numbers = (layer.valid_fraction, layer.error, layer.unaligned, layer.skill)
-        valid, error, unaligned, skill = ("-" if number is None else f"{number:.2f}" for number in numbers)
-        figures = f"{layer.stride or '-':>6} {valid:>6} {error:>6} {unaligned:>10} {skill:>6}"
+        numbers = (layer.valid_fraction, own_errors.get(layer.name), layer.error, layer.unaligned, layer.skill)
+        valid, own, error, unaligned, skill = ("-" if number is None else f"{number:.2f}" for number in numbers)
+        figures = f"{layer.stride or '-':>6} {valid:>6} {own:>6} {error:>6} {unaligned:>10} {skill:>6}"
         typer.echo(f"{layer.name:36} {figures}  {layer.cause or '-'}")
+    for most, size, cause in reading.rank_own()[:1]:
+        typer.echo(f"{most.name} brings in the most error of its own, {size:.2f}, because {most.explain(cause)}.")
     for note in count_notes(reading.layers):
         typer.echo(note)
     print_notes(reading.notes)

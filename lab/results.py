@@ -7,6 +7,7 @@ from torch import Tensor
 from analysis.attribution import methods
 from analysis.equivariance import align
 from analysis.equivariance.meter import LayerMeter, PhaseErrors
+from analysis.equivariance.own_error import OwnError, rank
 from analysis.network.predict import Prediction
 from analysis.shift.shift_map import ShiftMap
 from models.zoo.spec import ModelSpec
@@ -152,7 +153,8 @@ class PictureMap:
 class MeterReading:
     """The layer meter of one model under one shift, and the error down the network in and out of phase.
 
-    ``notes`` is what the user should know of how the picture was opened.
+    ``own`` is what each of these layers does by itself, and ``notes`` what the user should know of how the picture
+    was opened.
     """
 
     model: ModelSpec
@@ -162,10 +164,16 @@ class MeterReading:
     is_twin: bool
     layers: tuple[LayerMeter, ...]
     phases: tuple[PhaseErrors, ...]
+    own: tuple[OwnError, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def rank_own(self) -> list[tuple[OwnError, float, str | None]]:
+        """The layers that have an own error at this shift, each with it and its cause, largest first."""
+        return rank(self.own, self.dx, self.dy)
+
     def to_json(self) -> dict:
-        """``{model, dx, dy, boundary, twin, layers, phases, notes}``."""
+        """``{model, dx, dy, boundary, twin, layers, phases, own, notes}``."""
         rules = {"dx": self.dx, "dy": self.dy, "boundary": self.boundary, "twin": self.is_twin}
         readings = {"layers": [asdict(m) for m in self.layers], "phases": [asdict(p) for p in self.phases]}
+        readings["own"] = [asdict(own) for own in self.own]
         return {"model": self.model.name, **rules, **readings, "notes": list(self.notes)}

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from analysis.equivariance.meter import measure_down_the_network, measure_layers
+from analysis.equivariance.own_error import OwnErrors
 from analysis.errors import Progress, UserError, no_progress
 from analysis.network.layers import HANDS_ON, Layer
 from analysis.self_check.identities import IdentityResult, check_identities
@@ -147,15 +148,16 @@ def measure_picture(
         scene = Scene(prep.to_canvas(image), prep.crop_size, boundary, loaded.to_inputs, prep.mean)
         reference, levels = load_references(loaded), facts.find_levels(loaded, twin=twin)
         layers = [layer for layer in facts.layers if layer.is_feature_map and _computes(layer)]
+        names, direction = {layer.name for layer in layers}, _point(x, y)
+        task = OwnErrors(loaded.module, scene, facts.layers, names, direction, levels)
+        before, after = _report_both(lab.models.turns.sharing(progress), len(task.distances))
         with CircularPadding() if twin else nullcontext():
             (meters,) = measure_layers(
-                *(loaded.module, [scene], x, y, layers),
-                reference=reference,
-                levels=levels,
-                progress=lab.models.turns.sharing(progress),
+                loaded.module, [scene], x, y, layers, reference=reference, levels=levels, progress=before
             )
             phases = measure_down_the_network(loaded.module, scene, layers, reference=reference, levels=levels)
-    return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases, prep.list_notes(image))
+            own = task.measure(after)
+    return MeterReading(loaded.spec, dx, dy, boundary, twin, meters, phases, own, prep.list_notes(image))
 
 
 def check_model(
@@ -167,6 +169,26 @@ def check_model(
         inputs = loaded.prepare(image)
         shared = lab.models.turns.sharing(progress)
         return check_identities(loaded.module, inputs, canvas=canvas, layers=facts.layers, progress=shared)
+
+
+def _report_both(progress: Progress, later: int) -> tuple[Progress, Progress]:
+    """The progress of one work and that of the next, which has ``later`` parts, as those of a single one."""
+    first = 0
+
+    def before(done: int, total: int) -> None:
+        nonlocal first
+        first = total
+        progress(done, total + later)
+
+    def after(done: int, _: int) -> None:
+        progress(first + done, first + later)
+
+    return before, after
+
+
+def _point(dx: float, dy: float) -> tuple[int, int]:
+    """Signs of a shift; to the right where nothing moves."""
+    return ((dx > 0) - (dx < 0), (dy > 0) - (dy < 0)) if dx or dy else (1, 0)
 
 
 def _computes(layer: Layer) -> bool:

@@ -48,13 +48,14 @@ def iterate_tensors(value) -> Iterator[Tensor]:
         yield from iterate_tensors(list(value.values()))
 
 
-def _replace_tensors(value, change: Callable[[Tensor], Tensor]):
+def replace_tensors(value, change: Callable[[Tensor], Tensor]):
+    """The same nested lists, tuples and dictionaries with ``change(tensor)`` in place of each tensor."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
-        return type(value)(_replace_tensors(item, change) for item in value)
+        return type(value)(replace_tensors(item, change) for item in value)
     if isinstance(value, dict):
-        return {key: _replace_tensors(item, change) for key, item in value.items()}
+        return {key: replace_tensors(item, change) for key, item in value.items()}
     return value
 
 
@@ -70,7 +71,7 @@ def list_coordinates(call: Call, axis: int) -> list[Tensor]:
         # Which one of several grids a computed index takes is unknown without numbers; any tells the geometry.
         return torch.zeros_like(tensor, device="cpu") if tensor.is_meta else tensor
 
-    args, kwargs = _replace_tensors(call.args, number), _replace_tensors(call.kwargs, number)
+    args, kwargs = replace_tensors(call.args, number), replace_tensors(call.kwargs, number)
     return list(iterate_tensors(call.func(*args, **kwargs)))
 
 

@@ -34,6 +34,14 @@ def test_a_meter_reading_is_json_whatever_the_rules(lab, boot, boundary, twin):
         assert (layer["cause"] is None) == is_unknown
         assert layer["cause"] in (None, "stride", "padding", "new content", "none")
     assert [phase["stride"] for phase in document["phases"]] == [1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4]
+    own = {layer["name"]: layer for layer in document["own"]}
+    assert list(own) == names
+    assert {layer["cause"] for layer in own.values()} == {"none", "stride"} | ({"padding"} - {"padding" * twin})
+    for name, layer in own.items():
+        is_pool, is_conv = name.endswith("pool"), name.endswith("conv")
+        assert (layer["error"] > 0.05) == (is_pool or (is_conv and not twin))
+        assert (layer["in_phase"] > 0.05) == (is_conv and not twin) == (layer["cause"] == "padding")
+        assert layer["stride"] == layer["input_stride"] * (2 if is_pool else 1)
 
 
 def test_the_meter_separates_stride_from_padding(lab, boot):
