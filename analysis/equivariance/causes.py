@@ -17,10 +17,13 @@ INVENTED = "invented"
 NO_ERROR = 1e-4
 """Errors below this have no cause worth naming; rounding in float32 makes about 1e-6."""
 MIN_VALID = 0.05
-"""A layer with a smaller part of its cells valid counts as having no padding-free region."""
+"""A layer with a smaller part of its cells valid counts as having none that is free of padding."""
 MAX_REACH = 1
 """How far a larger picture goes on at each side of the window at most, in sides of the window."""
-_SEES_TOO_MUCH = "Hardly a cell is known to see only the picture, so what strides and padding do is not measured."
+_SEES_TOO_MUCH = (
+    "Nearly all of its cells look beyond the edge of the picture, or are compared with cells that do: how it would "
+    "do without padding is not known, so what strides and padding do is not measured."
+)
 _REACHES_TOO_FAR = "Its windows reach too far beyond the picture, so what strides and padding do is not measured."
 
 Motion = tuple[float, float]

@@ -247,13 +247,20 @@ def _explain(meter: LayerMeter, probe: LayerProbe, numbers: Numbers) -> str:
 
     notes = {
         "No cell can be compared, or all are the same.": not (is_measured and (is_split or probe.obstacle)),
-        "The boundary circular can compare all cells.": not is_measured and probe.tiles and not probe.is_circular,
+        "With the uncovered border that wraps around (circular) all its cells can be compared.": not is_measured
+        and probe.tiles
+        and not probe.is_circular,
         "Its cells do not tile the picture, so its maps do not wrap around with it: only cells whose source lies "
         "inside are compared.": probe.is_circular and not probe.tiles,
-        "Its cells have no fixed window, so no padding-free region is known.": meter.valid_fraction is None,
-        "No padding-free region.": meter.valid_fraction is not None and meter.valid_fraction < MIN_VALID,
+        "Its cells have no fixed window, as in attention, so no part of its map is known to be free of padding.": (
+            meter.valid_fraction is None
+        ),
+        "Nearly every cell looks at padding or at invented pixels, so hardly a part of its map is free of them.": (
+            meter.valid_fraction is not None and meter.valid_fraction < MIN_VALID
+        ),
         probe.obstacle: is_measured and bool(probe.obstacle),
-        "The boundary circular can tell them apart.": (
+        "With the uncovered border that wraps around (circular) the picture has no edge, so that what strides do and "
+        "what padding does can be told apart.": (
             is_measured and not is_split and probe.tiles and not probe.is_circular
         ),
         "Where its windows reach beyond the picture, padding is compared with the mirror image of the picture.": (
