@@ -1,8 +1,9 @@
 """Shift maps and layer meters as interactive charts (plotly)."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MAP_SIDE = 330
 MAX_COLUMNS = 3
+BAR = "rgba(219, 39, 119, 0.55)"
 MAX_NAMED = 9
 """Classes with a colour of their own; all rarer ones share the last one."""
 MAP_COLORS = (*LINE_COLORS[:MAX_NAMED], "#94a3b8")
@@ -181,16 +183,28 @@ def _shorten(name: str) -> str:
     return name if len(name) <= 18 else name[:17] + "…"
 
 
-def plot_meter(layers: Sequence[LayerMeter], phases: Sequence[PhaseErrors]) -> "Figure":
-    """Errors down the network: of the shift measured, and of shifts in and out of phase with each layer's stride.
+def plot_meter(
+    layers: Sequence[LayerMeter], phases: Sequence[PhaseErrors], own: Mapping[str, float | None]
+) -> "Figure":
+    """Errors down the network: of the shift measured, of shifts in and out of phase, and each layer's own as a bar.
+
+    Layers are named at the pointer only; below the chart are their strides: pixels per cell.
 
     Args:
         layers: Of one shift; those that could not be measured are left out.
         phases: Of the main layers, whose names are the horizontal axis.
+        own: The own error by name.
     """
-    figure = build_figure("relative error", "layer, from input to output")
+    figure = build_figure("relative error", "layers, by pixels per cell")
     errors = {layer.name: layer.error for layer in layers}
     names = [phase.name for phase in phases]
+    figure.add_bar(
+        x=names,
+        y=[own.get(name) for name in names],
+        name="own error",
+        marker={"color": BAR, "line": {"width": 0}},
+        hovertemplate="%{x}<br>own error: %{y:.3g}<extra></extra>",
+    )
     curves = {
         "this shift": ([errors.get(name) for name in names], ACCENT, "solid"),
         "1 px (out of phase)": ([phase.out_of_phase for phase in phases], SECOND, "dash"),
@@ -198,7 +212,20 @@ def plot_meter(layers: Sequence[LayerMeter], phases: Sequence[PhaseErrors]) -> "
     }
     for title, (values, color, dash) in curves.items():
         hover, line = f"%{{x}}<br>{title}: %{{y:.3g}}", {"color": color, "dash": dash}
-        draw_line(figure, names, values, color, hover, name=title, line=line)
+        draw_line(figure, names, values, color, hover, name=title, line=line, marker={"size": 4})
+    ticks = {}
+    for stride, group in groupby(enumerate(phases), key=lambda item: item[1].stride):
+        first, *_, last = (place for place, _ in [*group] * 2)
+        ticks[(first + last) / 2] = f"{stride} px"
+        edge = {"type": "line", "x0": first - 0.5, "x1": first - 0.5, "yref": "paper", "y0": -0.03, "y1": 1}
+        figure.add_shape(**edge, line={"color": INK, "width": 1, "dash": "dot"})
+    figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()), tickangle=0, showgrid=False)
+    figure.update_layout(
+        height=380,
+        bargap=0.1,
+        margin={"l": 60, "r": 12, "t": 12, "b": 60},
+        legend={"y": 1.02, "yanchor": "bottom"},
+    )
     return figure.update_yaxes(rangemode="tozero")
 
 

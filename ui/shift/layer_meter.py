@@ -1,13 +1,16 @@
 """The layer meter: how well every layer moves along with the picture, and what keeps it from it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
 from itertools import pairwise
 
 import gradio as gr
 from markupsafe import Markup
 
-from analysis.equivariance.meter import LayerMeter, count_notes
+from analysis.equivariance.align import ROUNDING
+from analysis.equivariance.causes import CAUSES
+from analysis.equivariance.meter import ALIKE, LayerMeter, count_notes
+from analysis.equivariance.own_error import OwnError
 from analysis.figures.shift import plot_meter
 from lab.results import MeterReading
 from lab.shifts import measure_picture
@@ -32,13 +35,20 @@ from ui.widgets.html import (
 from ui.workbench import Workbench
 
 EMPTY = (
-    "Press the button: every layer is asked how well its maps move along with the picture at the shift chosen above, "
-    "and whether strides, padding or new content at the border keep it from it."
+    "Press the button: every layer is asked how well its maps move along with the picture at the shift chosen above "
+    "(equivariance), what error it brings in of its own, and whether its stride, its padding or new content at the "
+    "border is to blame."
+)
+UNMOVED = (
+    "Nothing has moved: at the shift 0, 0 every layer gives the same maps as before, and every error is 0. Move the "
+    "picture first, by dragging it or with the sliders dx and dy; then press the button."
 )
 COLUMNS = {
     "name": ("layer", "", "{}"),
+    "own": ("own error", "What the layer brings in itself: only its own input moves, by whole cells", "{:.2g}"),
+    "own_cause": ("because of", "What makes the own error", "{}"),
+    "error": ("error", "Of all layers up to here: aligned relative error, channels centred", "{:.2g}"),
     "cause": ("main cause", "Whichever of the three errors on the right is largest", "{}"),
-    "error": ("error", "Aligned relative error, channels centred", "{:.2g}"),
     "stride_error": ("by stride", "What strides alone do, where cells see nothing but the picture", "{:.2g}"),
     "padding_error": ("by padding", "What padding adds, against real surroundings in its place", "{:.2g}"),
     "new_content_error": ("by new content", "What invented pixels add, against real ones", "{:.2g}"),
@@ -54,7 +64,18 @@ COLUMNS = {
         "{:.2g}",
     ),
 }
-"""Field of a LayerMeter -> heading, explanation, format; from the ninth on only where all are asked for."""
+"""What a row says -> heading, explanation, format; from the eleventh on only where all are asked for."""
+TWO_SHIFTS = (
+    "Lines: the error of all layers up to there. A layer of stride s has cells of s × s pixels, so its maps can "
+    "follow a shift by s pixels exactly (by one cell: in phase), but one by 1 px only in between (out of phase). "
+    "Where the line in phase is above 0, padding or new content is at work; what the line out of phase has more is "
+    "the work of strides. Bars: the own error of the layer alone. Names are shown at the pointer."
+)
+LARGER = (
+    "Marked “> error”: a cause that does more by itself than all together. Causes can work against each other, as "
+    "when black pixels move in where black padding was; and what strides do is taken only over the cells that see "
+    "nothing but the picture, which may have more error than the others."
+)
 ALL_COLUMNS = Markup('<label><input type="checkbox" class="all-columns"> All columns</label>')
 
 
@@ -76,6 +97,8 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
 
     def measure(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Measures every layer at the shift of the controls."""
+        if not (values[dx] or values[dy]):
+            return *clear(UNMOVED), result.find_subject(values)
         with result.act(values, request, progress) as action:
             reading = measure_picture(
                 services.lab,
@@ -86,7 +109,8 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
                 progress=action.report("Measuring layers"),
                 loading=action.report("Downloading weights"),
             )
-        figure = gr.update(value=plot_meter(reading.layers, reading.phases), visible=True)
+        sizes = {own.name: own.find(reading.dx, reading.dy)[0] for own in reading.own}
+        figure = gr.update(value=plot_meter(reading.layers, reading.phases, sizes), visible=True)
         stem = name_file("layer-meter", bench.name_picture(values), reading.model.name)
         offered = files.offer(stem, csv=_write_csv(reading), json=reading.to_json())
         return _describe(reading), figure, _show_rows(reading), *offered, result.find_subject(values)
@@ -103,45 +127,72 @@ def _describe(reading: MeterReading) -> Markup:
     last = measured[-1]
     known = [meter.cause for meter in measured if meter.cause is not None]
     causes = [cause for cause in known if cause != "none"]
-    text = f"{where}: the error at the last layer, {last.name}, is {last.error:.2g}."
+    most, others = _describe_own(reading)
+    text = f"{where}: {most} The error at the last layer, {last.name}, is {last.error:.2g}."
     if last.skill is not None:
         moves = f"{format_percent(last.skill, 0)} of the change there is motion."
-        text += f" {moves if last.skill > 0 else 'Those maps do not move along.'} {_describe_rise(measured)}"
+        text += f" {moves if last.skill > 0 else 'Those maps do not move along.'}"
+    rest = others + _describe_rise(measured, {own.name for own in reading.own if own.cause == "none"})
     if causes:
         cause = max(set(causes), key=causes.count)
         layers = f"{len(known)} layers" + ("" if len(known) == len(measured) else " whose causes are measured")
-        text += f" In {causes.count(cause)} of {layers} the largest cause is {cause}."
+        rest += f" In {causes.count(cause)} of {layers} the largest cause is {cause}."
     network = "The circular twin: every padded operation wraps around. " if reading.is_twin else ""
     note = (
-        f"{network}Errors are relative to maps whose channels are centred on their mean over the samples. "
+        f"{network}Own error: the layer gets the input that the network makes of this picture, moved by one of its "
+        "cells, and its output is compared with what it was, moved along; nothing before it counts. Errors are "
+        "relative to maps whose channels are centred on their mean over the samples. "
         "0 is perfect equivariance; about 1.4 is what two unrelated pictures show."
     )
-    html = Markup('<div data-shift="{:g},{:g}">{}{}{}</div>')
-    return html.format(reading.dx, reading.dy, sentence_html(text), note_html(note), notes_html(reading.notes))
+    html = Markup('<div data-shift="{:g},{:g}">{}{}{}{}</div>')
+    parts = sentence_html(text), note_html(rest), note_html(note), notes_html(reading.notes)
+    return html.format(reading.dx, reading.dy, *parts)
 
 
-def _describe_rise(meters: Sequence[LayerMeter]) -> str:
-    """Where the error grows most on the way down the network; the picture itself has none."""
+def _describe_own(reading: MeterReading) -> tuple[str, str]:
+    """Which layer does most by itself at this shift, and why; which ones come next."""
+    ranking = reading.rank_own()
+    if not ranking:
+        return "no layer brings in an error of its own.", ""
+    (most, error, cause), *others = ranking
+    text = f"{most.name} brings in the most error of its own, {error:.2g}, because {most.explain(cause)}."
+    names = [f"{own.name} with {size:.2g}" + (f" ({why})" if why else "") for own, size, why in others[:3]]
+    return text, f"Then come {', '.join(names)}. " if names else ""
+
+
+def _describe_rise(meters: Sequence[LayerMeter], clean: Collection[str]) -> str:
+    """Where the error grows most on the way down the network, whose layers ``clean`` bring in none of their own."""
     errors = [meter.error or 0.0 for meter in meters]
     rises = [error - before for before, error in pairwise([0.0, *errors])]
     place = rises.index(max(rises))
     cause = meters[place].cause
     why = "" if cause in (None, "none") else f"; of the causes up to there, {cause} weighs most"
+    if meters[place].name in clean:
+        why += ". That layer adds nothing of its own: the error that reaches it weighs more in its maps"
     return (
-        f"It grows most at {meters[place].name}: from {errors[place] - rises[place]:.2g} to {errors[place]:.2g}{why}."
+        f"Of all layers together, the error grows most at {meters[place].name}: from "
+        f"{errors[place] - rises[place]:.2g} to {errors[place]:.2g}{why}."
     )
 
 
 def _show_rows(reading: MeterReading) -> Markup:
     head = (Markup('<th title="{}">{}</th>').format(hint, title) for title, hint, _ in COLUMNS.values())
-    rows = (
-        row_html(
-            (_format(getattr(meter, name), form) for name, (_, _, form) in COLUMNS.items()),
-            Markup(' title="{}" data-row="{}"').format(meter.note, meter.name),
-        )
-        for meter in reading.layers
-    )
-    return ALL_COLUMNS + table_html(head, rows, "All layers") + notes_html(count_notes(reading.layers))
+    found = {own.name: own.find(reading.dx, reading.dy) for own in reading.own}
+    rows, is_any_larger = [], False
+    for meter in reading.layers:
+        own, why = found.get(meter.name, (None, None))
+        # Rounding alone is no error, and has no cause.
+        said = {"own": 0.0 if why == "none" else own, "own_cause": "" if why == "none" else why}
+        values = asdict(meter) | said
+        cells = {name: _format(values[name], form) for name, (_, _, form) in COLUMNS.items()}
+        for name in CAUSES.values():
+            if (meter.error or 0.0) * (1 + ALIKE) + ROUNDING < (values[name] or 0.0):
+                is_any_larger = True
+                cells[name] = Markup('{} <small title="{}">> error</small>').format(cells[name], meter.note)
+        marks = Markup(' title="{}" data-row="{}"').format(meter.note, meter.name)
+        rows.append(row_html(cells.values(), marks))
+    above = notes_html([TWO_SHIFTS, *[LARGER] * is_any_larger])
+    return above + ALL_COLUMNS + table_html(head, rows, "All layers") + notes_html(count_notes(reading.layers))
 
 
 def _format(value: object, form: str) -> str:
@@ -151,8 +202,10 @@ def _format(value: object, form: str) -> str:
 def _write_csv(reading: MeterReading) -> str:
     rules = {"model": reading.model.name, "dx": reading.dx, "dy": reading.dy}
     rules |= {"boundary": reading.boundary, "twin": reading.is_twin}
-    columns = [*rules, *(field.name for field in fields(LayerMeter))]
-    rows = ({**rules, **asdict(meter)} for meter in reading.layers)
+    own = {each.name: {f"own_{name}": value for name, value in asdict(each).items()} for each in reading.own}
+    columns = [field.name for field in fields(LayerMeter)]
+    columns = [*rules, *columns, *(f"own_{field.name}" for field in fields(OwnError) if field.name != "name")]
+    rows = ({**own.get(meter.name, {}), **rules, **asdict(meter)} for meter in reading.layers)
     return to_csv(columns, rows)
 
 

@@ -45,7 +45,7 @@ EXAMPLES = {
 }
 DRAWERS = {
     "map": ("Larger maps, several models, files", build_shift_map_panel),
-    "meter": ("Errors of every layer, and their causes", build_layer_meter_panel),
+    "meter": ("Which layer loses the equivariance, and why", build_layer_meter_panel),
     "check": ("Self-check", build_self_check_panel),
 }
 EXPLANATION = """

@@ -305,22 +305,33 @@ def test_the_meter_compares_the_shift_with_those_in_and_out_of_phase():
         LayerMeter("conv1", 2, 3, 196, error=0.5),
         LayerMeter("layer1", 4, 9, 196),
     ]
-    figure = read(plot_meter(layers, phases))
-    curves = {curve["name"]: curve for curve in figure["data"]}
+    figure = read(plot_meter(layers, phases, {"layer1": 0.25, "layer2": None}))
+    bars, *lines = figure["data"]
+    assert (bars["type"], bars["name"], bars["y"]) == ("bar", "own error", [None, 0.25, None])
+    curves = {curve["name"]: curve for curve in lines}
     assert {name: curve["y"] for name, curve in curves.items()} == {
         "this shift": [0.5, None, 0.75],
         "1 px (out of phase)": [0.25, None, 1],
         "1 cell (in phase)": [0.0, 0.125, 0.5],
     }
-    assert all(curve["x"] == ["conv1", "layer1", "layer2"] for curve in curves.values())
-    assert len({(curve["line"]["color"], curve["line"]["dash"]) for curve in curves.values()}) == 3
+    assert all(curve["x"] == ["conv1", "layer1", "layer2"] for curve in figure["data"])
+    assert len({(curve["line"]["color"], curve["line"]["dash"]) for curve in lines}) == 3
     assert figure["layout"]["yaxis"]["rangemode"] == "tozero"
-    for name, curve in curves.items():
-        assert name in curve["hovertemplate"]
+    for curve in figure["data"]:
+        assert curve["name"] in curve["hovertemplate"]
 
 
-def test_a_meter_of_nothing_is_three_empty_curves():
-    assert [list(curve["x"]) for curve in read(plot_meter([], []))["data"]] == [[], [], []]
+def test_layers_of_one_stride_share_a_label_in_their_middle_and_a_line_in_front():
+    phases = [PhaseErrors(str(place), stride, 0.0, 0.0) for place, stride in enumerate([1, 2, 2, 2, 2, 4, 4])]
+    layout = read(plot_meter([], phases, {}))["layout"]
+    axis = layout["xaxis"]
+    assert dict(zip(axis["ticktext"], axis["tickvals"], strict=True)) == {"1 px": 0, "2 px": 2.5, "4 px": 5.5}
+    assert (axis["tickangle"], [line["x0"] for line in layout["shapes"]]) == (0, [-0.5, 0.5, 4.5])
+    assert layout["legend"]["y"] > 1 and layout["legend"]["yanchor"] == "bottom"
+
+
+def test_a_meter_of_nothing_is_empty_curves():
+    assert [list(curve["x"]) for curve in read(plot_meter([], [], {}))["data"]] == [[], [], [], []]
 
 
 # Layer errors of one shift.
