@@ -60,7 +60,7 @@ class OwnError:
         """Why it has the error, after a "because"."""
         kept = self.stride // (self.input_stride or self.stride)
         return {
-            "stride": f"it keeps only one of every {kept} rows and columns, and this shift changes which ones",
+            "stride": f"its stride keeps one of every {kept} rows and columns, and this shift changes which ones",
             "padding": "it pads the edges of its map, and the padding stays where it is when the content moves",
             "position": "it treats places differently even without padding, as windows of attention do",
         }.get(cause or "", "of what it computes between its parts")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAP_SIDE = 330
 MAX_COLUMNS = 3
-BAR = "rgba(219, 39, 119, 0.55)"
+BAR = "rgba(219, 39, 119, 0.7)"
 MAX_NAMED = 9
 """Classes with a colour of their own; all rarer ones share the last one."""
 MAP_COLORS = (*LINE_COLORS[:MAX_NAMED], "#94a3b8")
@@ -216,7 +216,7 @@ def plot_meter(
     ticks = {}
     for stride, group in groupby(enumerate(phases), key=lambda item: item[1].stride):
         first, *_, last = (place for place, _ in [*group] * 2)
-        ticks[(first + last) / 2] = f"{stride} px"
+        ticks[(first + last) / 2] = str(stride)
         edge = {"type": "line", "x0": first - 0.5, "x1": first - 0.5, "yref": "paper", "y0": -0.03, "y1": 1}
         figure.add_shape(**edge, line={"color": INK, "width": 1, "dash": "dot"})
     figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()), tickangle=0, showgrid=False)

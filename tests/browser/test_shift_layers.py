@@ -19,14 +19,17 @@ def small(visit) -> Page:
 
 def measure(page: Page) -> None:
     page.locator("#meter-start").click()
-    expect(page.locator("#meter-finding .finding")).to_contain_text("the error at the last layer")
+    expect(page.locator("#meter-finding .finding")).to_contain_text("The error at the last layer")
 
 
 def test_every_layer_has_a_row_and_a_point(small):
     open_drawer(small, "meter")
     measure(small)
-    expect(small.locator("#meter-finding .finding")).to_contain_text("Shifted 3 px right")
+    expect(small.locator("#shift-meter .label-wrap").first).to_contain_text("equivariance")
     expect(small.locator("#meter-plot .scatterlayer .trace")).to_have_count(3)
+    expect(small.locator("#meter-plot .xaxislayer-below .xtick, #meter-plot .xaxislayer-above .xtick")).to_have_text(
+        ["1", "2", "4"]
+    )
     document = json.loads(download(small, "#meter-json").read_text())
     names = [layer["name"] for layer in document["layers"]]
     assert "features.0.conv" in names
@@ -36,6 +39,12 @@ def test_every_layer_has_a_row_and_a_point(small):
     with download(small, "#meter-csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == names
+    own = {layer["name"]: layer for layer in document["own"]}
+    assert [float(row["own_error"]) for row in rows] == pytest.approx([own[name]["error"] for name in names])
+    worst = max(own.values(), key=lambda layer: layer["error"] if layer["stride"] > 1 else layer["in_phase"])
+    expect(small.locator("#meter-finding .finding")).to_contain_text(
+        f"Shifted 3 px right: {worst['name']} brings in the most error of its own, {worst['error']:.2g}, because"
+    )
     errors = [layer["error"] for layer in document["layers"]]
     assert [float(row["error"]) for row in rows] == pytest.approx(errors)
 
@@ -55,6 +64,12 @@ def test_a_reading_of_another_shift_or_model_does_not_stay(small):
     expect(small.locator("#meter-finding .stale")).to_have_count(0)
     small.locator("[data-step='0,1']").click()
     expect(small.locator("#meter-finding .stale")).to_be_visible()  # the picture moves without a request
+    small.locator("#shift-stage .moved").press("Home")
+    for axis in ("dx", "dy"):
+        expect(small.locator(f"#shift-{axis} input[type=number]")).to_have_value("0")
+    small.locator("#meter-start").click()
+    expect(small.locator("#meter-finding .empty")).to_contain_text("Nothing has moved")
+    expect(small.locator("#meter-table tbody tr")).to_have_count(0)
 
 
 def test_the_self_check_passes_and_can_be_downloaded(small):

@@ -68,8 +68,8 @@ COLUMNS = {
 TWO_SHIFTS = (
     "Lines: the error of all layers up to there. A layer of stride s has cells of s × s pixels, so its maps can "
     "follow a shift by s pixels exactly (by one cell: in phase), but one by 1 px only in between (out of phase). "
-    "Where the line in phase is above 0, padding or new content is at work; what the line out of phase has more is "
-    "the work of strides. Bars: the own error of the layer alone. Names are shown at the pointer."
+    "In phase strides do nothing, so that an error there comes from padding or new content; out of phase they add "
+    "theirs. Bars: the own error of the layer alone. Names are shown at the pointer."
 )
 LARGER = (
     "Marked “> error”: a cause that does more by itself than all together. Causes can work against each other, as "

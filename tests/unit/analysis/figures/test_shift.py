@@ -325,7 +325,7 @@ def test_layers_of_one_stride_share_a_label_in_their_middle_and_a_line_in_front(
     phases = [PhaseErrors(str(place), stride, 0.0, 0.0) for place, stride in enumerate([1, 2, 2, 2, 2, 4, 4])]
     layout = read(plot_meter([], phases, {}))["layout"]
     axis = layout["xaxis"]
-    assert dict(zip(axis["ticktext"], axis["tickvals"], strict=True)) == {"1 px": 0, "2 px": 2.5, "4 px": 5.5}
+    assert dict(zip(axis["ticktext"], axis["tickvals"], strict=True)) == {"1": 0, "2": 2.5, "4": 5.5}
     assert (axis["tickangle"], [line["x0"] for line in layout["shapes"]]) == (0, [-0.5, 0.5, 4.5])
     assert layout["legend"]["y"] > 1 and layout["legend"]["yanchor"] == "bottom"
 

@@ -28,7 +28,7 @@ def test_the_layer_with_the_largest_error_of_its_own_is_named_and_why():
     meters = [LayerMeter(name, 2, 3, 9, error=0.2, skill=0.5) for name in "abc"]
     own = (OwnError("a", 1, 1, 0.25, 0.25, 0.0, 0.25, "padding"), POOL, RELU)
     out_of_phase, in_phase = _describe(read(*meters, own=own)), _describe(read(*meters, own=own, dx=2))
-    assert "right: b brings in the most error of its own, 0.5, because it keeps only one of every 2" in out_of_phase
+    assert "right: b brings in the most error of its own, 0.5, because its stride keeps" in out_of_phase
     assert "Then come a with 0.25 (padding)." in out_of_phase
     assert "right: a brings in the most error of its own, 0.25, because it pads" in in_phase
     assert "Then come b with 0.12 (padding)." in in_phase
