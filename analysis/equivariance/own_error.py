@@ -78,7 +78,7 @@ class OwnErrors:
     Euclidean norms over all channels and cells; of an output that does not wrap around with its input, because it
     loses or gains cells at the border, over those whose source lies inside. Every layer gets the very maps that the
     network makes of the picture, so that errors of the layers before it do not count. A block gets from its parts
-    what they would give if they moved along: only what it computes beside them counts.
+    that are measured what they would give if they moved along: only what it computes beside them counts.
 
     With ``L°`` the layer whose padding wraps around, ``L(R f) - A L(f)`` is the sum of ``L°(R f) - A L°(f)``, which
     is the work of its stride, and the rest, that of its padding. Convolutions and pooling have exactly 0 where they
@@ -238,17 +238,18 @@ class _Forward:
     def leave(self, part: nn.Module, _args: tuple, output: object) -> Tensor | None:
         """Compares the rows of what a layer has computed, and hands on what it would be if it had moved along."""
         called, is_given, kept = self.running.pop()
-        place, moved = self.task.places.get(called), None
+        place, moved = self.task.places.get(called) if is_given else None, None
         if place is not None and isinstance(output, Tensor) and find_size(output) == place.layer.size:
-            cells = [sign * self.distance / place.layer.stride for sign in self.task.direction]
-            mean = self.task.levels.get(called)
-            pair = MapPair.align(*output, *cells, circular=place.tiles, mean=mean)
-            if is_given and called in self.pending:
-                self.found[called] = self.compare(pair, cells, place, part, kept)
-            if self.distance % place.layer.stride:
-                moved = torch.stack([output[0], pair.moved.to(output)])
-            else:
+            is_whole, is_asked = self.distance % place.layer.stride == 0, called in self.pending
+            if is_whole:
                 moved = self.move(output, place.layer.stride)
+            if is_asked or not is_whole:
+                cells = [sign * self.distance / place.layer.stride for sign in self.task.direction]
+                pair = MapPair.align(*output, *cells, circular=place.tiles, mean=self.task.levels.get(called))
+                if is_asked:
+                    self.found[called] = self.compare(pair, cells, place, part, kept)
+                if not is_whole:
+                    moved = torch.stack([output[0], pair.moved.to(output)])
         self.pending.discard(called)
         if not self.pending:
             raise _Reached

@@ -157,7 +157,11 @@ def _describe_own(reading: MeterReading) -> tuple[str, str]:
     (most, error, cause), *others = ranking
     text = f"{most.name} brings in the most error of its own, {error:.2g}, because {most.explain(cause)}."
     names = [f"{own.name} with {size:.2g}" + (f" ({why})" if why else "") for own, size, why in others[:3]]
-    return text, f"Then come {', '.join(names)}. " if names else ""
+    more = f"Then come {', '.join(names)}. " if names else ""
+    num_unknown = sum(own.error is None for own in reading.own)
+    if num_unknown:
+        more += f"Of {num_unknown} of {len(reading.own)} layers the own error is not known. "
+    return text, more
 
 
 def _describe_rise(meters: Sequence[LayerMeter], clean: Collection[str]) -> str:

@@ -112,10 +112,10 @@ def test_errors_of_the_layers_before_do_not_count():
 class Block(nn.Module):
     """A residual block that may pool between its parts, which no part of it does."""
 
-    def __init__(self, pool: bool):
+    def __init__(self, pool: bool, kernel: int = 3):
         super().__init__()
-        self.first, self.act, self.second = conv(channels=(2, 2)), nn.ReLU(inplace=True), conv(channels=(2, 2))
-        self.pool = pool
+        self.first, self.act, self.pool = conv(channels=(2, 2)), nn.ReLU(inplace=True), pool
+        self.second = conv(channels=(2, 2), kernel=kernel, padding=kernel // 2)
 
     def forward(self, x):
         inner = self.act(self.first(x))
@@ -123,14 +123,14 @@ class Block(nn.Module):
 
 
 def test_a_block_has_what_its_parts_have_not():
-    net = nn.Sequential(Block(pool=False), Block(pool=True))
-    found = measure(net)
+    found = measure(nn.Sequential(Block(pool=False), Block(pool=True, kernel=1), Block(pool=True)))
     assert found["0.first"].cause == found["0.second"].cause == "padding"
     assert (found["0"].error, found["0"].cause) == (0.0, "none")
     assert found["1"].error > 1e-3 > found["1"].in_phase == 0.0
     assert (found["1"].cause, found["1"].stride_error) == (None, None)  # not taken apart
     second = found["1.second"]
     assert (second.error, second.input_stride) == (None, None)  # no layer has made what it reads
+    assert found["2.second"].error is None and found["2"].in_phase > 1e-3  # its padding counts with the block
 
 
 class Place(nn.Module):

@@ -32,6 +32,8 @@ def test_the_layer_with_the_largest_error_of_its_own_is_named_and_why():
     assert "Then come a with 0.25 (padding)." in out_of_phase
     assert "right: a brings in the most error of its own, 0.25, because it pads" in in_phase
     assert "Then come b with 0.12 (padding)." in in_phase
+    unknown = _describe(read(*meters, own=(*own, OwnError("d", None, 2))))
+    assert "Of 1 of 4 layers the own error is not known." in unknown and "not known" not in out_of_phase
     assert "no layer brings in an error of its own" in _describe(read(*meters, own=(RELU,)))
 
 
