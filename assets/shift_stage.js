@@ -53,15 +53,24 @@ const sentence = (found) => {
     return [text + margin + tie, isKept ? "good" : "bad"];
 };
 const describeMap = () => {
-    if (!map) return "";
+    if (!scene) return "";
+    if (!map) return scene.most ? "The map of all shifts appears here as it is measured." : "There is no map: on one side of the picture nothing real is left that could move in.";
     const done = map.computed.reduce((sum, one) => sum + one, 0);
     if (!map.done) return `${done} of ${map.computed.length} shifts so far; the colours between them are their neighbours'.`;
     const sure = map.probability[cellOf(0, 0)];
     const doubt = sure < 0.1 ? ` It is hardly sure of that: ${percent(sure)} without a shift, so what is kept is a guess.` : "";
     const ties = map.tie.reduce((sum, one) => sum + one, 0);
     const tied = ties ? ` Hatched: near-ties (${ties}), which count as no change.` : "";
-    return `Up to ${map.reach} px each way ${scene.model} keeps ${name(map.target)} at ${percent(map.kept)} of the shifts; `
+    const most = map.reach === scene.most ? " (no further with this picture and model)" : "";
+    return `Up to ${map.reach} px each way${most} ${scene.model} keeps ${name(map.target)} at ${percent(map.kept)} of the shifts; `
         + `shift consistency ${(100 * map.consistency).toFixed(1)} %.${doubt}${tied}`;
+};
+// Where the picture is, if the map does not show it, and what to do about that.
+const describeOutside = () => {
+    const far = Math.ceil(Math.max(...at.map(Math.abs)));
+    if (!map || far <= map.reach) return "";
+    const more = far > scene.most ? `and no map of this picture and model reaches further than ${scene.most} px` : `set “Map reaches” to ${far} or more to see it there`;
+    return `This shift lies beyond the map, which reaches ${map.reach} px each way: ${more}.`;
 };
 
 // --- drawing ---------------------------------------------------------------------------------------------------
@@ -140,7 +149,10 @@ const drawMap = (canvas, paint) => {
     }
 };
 const drawMaps = () => {
-    find(".stage-map").hidden = !map;
+    const outside = describeOutside();
+    find(".outside").textContent = outside;
+    find(".outside").hidden = !outside;
+    find(".map-pair").hidden = !map;
     if (!map) return;
     const [low, high] = range();
     drawMap(shades, (k) => mix((map.probability[k] - low) / (high - low)));
@@ -160,6 +172,9 @@ const writeMap = () => {
     });
     find(".legend").replaceChildren(...rows);
     find(".caption").textContent = describeMap();
+    find("[data-copy]").disabled = !map;
+    find("[data-flip]").disabled = !map?.done;  // before, the nearest one may not have been measured yet
+    find("[data-flip]").textContent = map?.done || !scene?.most ? "To the nearest change of class" : "To the nearest change: once the map is done";
 };
 const drawBars = (found) => {
     const rows = (found?.best ?? []).map(([index, share]) => {
@@ -204,7 +219,7 @@ const ask = () => trigger("submit", {dx: at[0], dy: at[1]});
 const rest = () => {
     clearTimeout(resting);
     resting = setTimeout(() => {
-        find("[role=status]").textContent = find(".finding").textContent;
+        find("[role=status]").textContent = `${find(".finding").textContent} ${describeOutside()}`;
         const query = new URLSearchParams(location.search);
         ["dx", "dy"].forEach((key, i) => query.set(key, at[i]));
         if (query.get("tab") === "shift") history.replaceState(null, "", `?${query}`);
@@ -262,6 +277,12 @@ const toFlip = () => {
     }
     return nearest;
 };
+const goToFlip = () => {
+    const spot = toFlip();
+    if (!spot) window.convscopeSay("No shift of this map changes the class.");
+    else if (spot.every((place, i) => place === at[i])) window.convscopeSay("This is the nearest change already.");
+    else moveTo(...spot);
+};
 const toWeakest = () => {
     const k = map.margin.indexOf(Math.min(...map.margin)), side = 2 * map.reach + 1;
     return [(k % side) - map.reach, Math.floor(k / side) - map.reach];
@@ -303,8 +324,8 @@ element.addEventListener("click", (event) => {
     if (!data || !scene) return;
     if (data.step) { const [x, y] = data.step.split(",").map(Number); moveTo(at[0] + x * step, at[1] + y * step); }
     if ("home" in data) moveTo(0, 0);
-    if ("flip" in data && map) { const spot = toFlip(); if (spot) moveTo(...spot); else window.convscopeSay("No shift of this map changes the class."); }
-    if ("copy" in data && map) copy();
+    if ("flip" in data) goToFlip();
+    if ("copy" in data) copy();
 });
 find(".whole-scale").addEventListener("change", draw);
 
@@ -341,7 +362,7 @@ const receive = () => {
         scene = answer = null;
         find(".finding").textContent = value.message ?? "";
         find(".finding").className = "finding";
-        find(".rules").textContent = "";
+        for (const name of [".rules", ".margin"]) find(name).textContent = "";
         return;
     }
     names = {};
@@ -350,6 +371,7 @@ const receive = () => {
     image.src = value.image;
     const twin = scene.twin ? "This is the circular twin, another network: the same weights, every padded operation wraps around. " : "";
     find(".rules").textContent = `${twin}${scene.explanation} Hatched pixels are invented. ${scene.notes.join(" ")}`;
+    find(".margin").textContent = "Margin: how far the score of the class without a shift (its logit, before it becomes a probability) is ahead of the best other class; below 0 another class wins.";
     writeMap();
     window.convscopeAnswer({...scene.answer, about: scene.about});
     trigger("select");

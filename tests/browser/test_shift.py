@@ -12,6 +12,7 @@ from tests.device import DEVICE
 
 FINDING = "#shift-stage .finding"
 CAPTION = "#shift-stage .caption"
+FLIP = "#shift-stage [data-flip]"
 DRAWERS = {
     "map": ("#map-start", "#map-plot .nsewdrag"),
     "meter": ("#meter-start", "#meter-plot .scatterlayer"),
@@ -59,12 +60,16 @@ def small(visit) -> Page:
 
 def test_it_opens_where_the_class_changes(visit):
     page = visit("tab=shift")
+    expect(page.locator(FINDING)).to_contain_text("tiger cat")
+    expect(page.locator(FLIP)).to_be_disabled()  # a nearer change may be found as the map grows
     expect(page.locator(CAPTION)).to_contain_text("efficientnet_lite0 keeps tiger cat at")
     expect(page.locator(FINDING)).to_contain_text("tiger cat (39 % →")
     expect(page.locator(FINDING)).to_contain_text("becomes Egyptian cat")
     expect(page.locator("#shift-stage .bars li")).to_have_count(5)
     bottom = page.locator("#shift-stage .map-pair").bounding_box()
     assert bottom["y"] + bottom["height"] < 720
+    page.locator(FLIP).click()
+    expect(page.locator("#said")).to_contain_text("already")  # it is there, and says so
 
 
 def test_ten_cells_by_drag_say_what_the_command_line_says(small, tmp_path):
@@ -122,6 +127,8 @@ def test_beyond_the_map_and_between_pixels_the_server_answers(visit):
     expect(page.locator(CAPTION)).to_contain_text("Up to 2 px")
     drag(page, 3, 1, side=28)
     expect(page.locator(FINDING)).to_have_text(re.compile("Shifted 5 px right and 1 px down: .*sneaker"))
+    expect(page.locator("#shift-stage .outside")).to_contain_text("reaches 2 px each way: set “Map reaches” to 5")
+    expect(page.locator("#shift-stage [role=status]")).to_contain_text("beyond the map")
     choose(page, "shift-step", "1/4 px")
     expect(page.locator("#shift-dx input[type=range]")).to_have_attribute("step", "0.25")
     page.locator("#shift-stage .moved").focus()
@@ -143,7 +150,9 @@ def test_boundary_layer_and_example_can_be_chosen(visit):
     expect(page.locator(FINDING)).to_contain_text("Shifted 56 px right")
     choose(page, "model", "fashion_cnn")
     expect(page.locator(FINDING)).to_contain_text("Shifted 7 px right")
-    expect(page.locator("#shift-dx input[type=range]")).to_have_attribute("max", "7")
+    for slider in ("dx", "reach"):
+        expect(page.locator(f"#shift-{slider} input[type=range]")).to_have_attribute("max", "7")
+    expect(page.locator(CAPTION)).to_contain_text("Up to 7 px each way (no further")
     expect(page.locator("#shift-maps .finding")).to_contain_text("features.")
 
 

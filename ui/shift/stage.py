@@ -16,6 +16,7 @@ from analysis.figures.drawing import draw_pixels
 from analysis.figures.style import class_color
 from analysis.shift.move import BOUNDARIES, Extended
 from lab.results import PictureMap, ShiftResult
+from lab.shifts import MAX_SHIFT
 from ui.widgets.html import png_uri
 
 SCRIPT = (Path(__file__).parents[2] / "assets" / "shift_stage.js").read_text(encoding="utf-8")
@@ -52,12 +53,18 @@ def write_scene(scene: Extended, result: ShiftResult) -> dict:
         "size": scene.height,
         "real": [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1],
         "limits": [x_low, x_high, y_low, y_high],
+        "most": find_most(scene),
         "model": result.model.name,
         "explanation": rule.explanation + _describe_room(scene, result.boundary),
         "twin": result.is_twin,
         "notes": list(result.notes),
         "answer": write_answer(result),
     }
+
+
+def find_most(scene: Extended) -> int:
+    """How far the largest map reaches that a picture has room for, in pixels; 0 where a side has none."""
+    return min(MAX_SHIFT, *(abs(end) for ends in scene.limits for end in ends))
 
 
 def _describe_room(scene: Extended, boundary: str) -> str:

@@ -22,7 +22,7 @@ from ui.shift.kept_result import KeptResult
 from ui.shift.layer_meter import build_layer_meter_panel
 from ui.shift.self_check import build_self_check_panel
 from ui.shift.shift_map import build_shift_map_panel
-from ui.shift.stage import build_stage, write_answer, write_map, write_scene
+from ui.shift.stage import build_stage, find_most, write_answer, write_map, write_scene
 from ui.shift.view import describe_layer, find_first_shown, show_maps
 from ui.widgets.chart import Chart
 from ui.widgets.distance import Distance
@@ -117,8 +117,8 @@ class _Shift:
         self.panel.collapse(lambda: False, None, self.is_open, js=_MAPS_CLOSED, **HIDDEN)
         return Tab(
             self.show,
-            [*place, *rules, self.layer, self.channel, self.is_open, *_join(self.kept, "inputs")],
-            [*place, *rules, *drawn, self.stage, self.maps, self.plot, *_join(self.kept, "outputs")],
+            [*place, *rules, self.reach, self.layer, self.channel, self.is_open, *_join(self.kept, "inputs")],
+            [*place, *rules, self.reach, *drawn, self.stage, self.maps, self.plot, *_join(self.kept, "outputs")],
             lambda message: {self.stage: json.dumps({"message": message}), self.maps: "", self.plot: None},
             looks_at=[bench.image, bench.model],
             is_kept=True,
@@ -167,8 +167,7 @@ class _Shift:
         model, boundary = values[self.bench.model], values[self.controls.boundary]
         with self.services.act(request, progress, "shift-map") as action:
             picture = open_picture(self.services, self.bench.find_picture(values), action)
-            room = (abs(end) for ends in open_scene(self.lab, picture, model, boundary).limits for end in ends)
-            reach = min(int(values[self.reach]), *room)
+            reach = min(int(values[self.reach]), find_most(open_scene(self.lab, picture, model, boundary)))
             if not reach:
                 return
             parts = map_picture(
@@ -195,9 +194,13 @@ class _Shift:
         )
         updates: Values = {controls.boundary: gr.update(value=boundary)}
         updates |= self.show_network(values | {self.layer: layer}, layers)
-        for slider, wanted in ((controls.dx, dx), (controls.dy, dy)):
-            updates[slider] = gr.update(minimum=-limit, maximum=limit)
-            fitting = min(max(wanted, -limit), limit)
+        for slider, wanted, low, high in (
+            (controls.dx, dx, -limit, limit),
+            (controls.dy, dy, -limit, limit),
+            (self.reach, values[self.reach], 1, min(limit, MAX_SHIFT)),
+        ):
+            updates[slider] = gr.update(minimum=low, maximum=high)
+            fitting = min(max(wanted, low), high)
             if fitting != values[slider]:  # else the visitor may have moved on in the meantime
                 updates[slider]["value"] = fitting
         return updates
@@ -280,7 +283,7 @@ def _read_place(event: gr.EventData, sliders: list[Distance]) -> Values:
     return {slider: slider.preprocess(distance) for slider, distance in zip(sliders, place, strict=True)}
 
 
-def _build_controls() -> tuple[ShiftControls, gr.Dropdown, gr.Slider]:
+def _build_controls() -> tuple[ShiftControls, gr.Dropdown, Distance]:
     """The controls, the size of a step, and how far the map reaches."""
     dx = Distance(-WIDEST, WIDEST, 0, step=1, label="dx, px right", elem_id="shift-dx")
     dy = Distance(-WIDEST, WIDEST, 0, step=1, label="dy, px down", elem_id="shift-dy")
@@ -294,7 +297,7 @@ def _build_controls() -> tuple[ShiftControls, gr.Dropdown, gr.Slider]:
     )
     paddings = [(title, name) for name, title in PADDINGS.items()]
     padding = gr.Dropdown(paddings, value="trained", label="Network padding", elem_id="shift-padding")
-    reach = gr.Slider(1, MAX_SHIFT, 8, step=1, label="Map up to, px", elem_id="shift-reach")
+    reach = Distance(1, WIDEST, 8, step=1, label="Map reaches, px each way", elem_id="shift-reach")
     return ShiftControls(dx, dy, boundary, padding), step, reach
 
 
