@@ -39,7 +39,17 @@ const act = (line, action) => {
     look({do: action, name: line.name});
     if (action === "resume") show(line.name);
 };
-const show = (name) => { list.hidePopover(); last = last.then(() => trigger("select", {name})); };
+// In its tab; where that has to be opened first, what is asked for then says which job is to be in it.
+const show = (name) => {
+    list.hidePopover();
+    last = last.then(() => {
+        const tab = document.getElementById(`tab-${lines.get(name)?.opens}-button`);
+        if (!tab || tab.ariaSelected === "true") return trigger("select", {name});
+        props.value = JSON.stringify({open: name});
+        tab.click();
+        setTimeout(() => { props.value = ""; }, 500);
+    });
+};
 const draw = (line) => {
     let row = rows.querySelector(`[data-name="${line.name}"]`);
     if (!row) {
@@ -123,6 +133,7 @@ const look = (asked = {}) => {
 window.convscopeJob = (name) => { if (!isBusy(lines.get(name)) && !isAsking) look(); };
 watch("value", () => {
     const names = JSON.parse(props.value || "[]");
+    if (!Array.isArray(names)) return;  // what the page says itself
     props.value = "";  // the same answer is news again
     if (names.some((name) => !isBusy(lines.get(name)))) look();
 });

@@ -4,6 +4,7 @@ Values that a handler sets start no other handler: the page listens to what visi
 ``click``, ``release``), never to ``change``.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,7 +72,7 @@ class Dispatcher:
     def wire(self) -> None:
         """Listens to whatever a visitor can choose."""
         bench, views = self.bench, self.views.values()
-        inputs: set[Any] = {*bench.inputs, self.opened, self.is_ready, *self.seen.values()}
+        inputs: set[Any] = {*bench.inputs, self.opened, self.is_ready, self.jobs, *self.seen.values()}
         parts = (self.opened, self.is_ready, self.tabs, self.address, self.jobs)
         outputs: dict[Block, None] = dict.fromkeys((*bench.inputs, bench.card, *parts))
         outputs |= dict.fromkeys(self.seen.values())
@@ -93,7 +94,7 @@ class Dispatcher:
         order = sorted(inputs, key=lambda component: component._id)  # gradio's own
         keep = KEEP_PICTURE % (order.index(bench.image), order.index(bench.sample))
         self.page.load(self.restore, inputs, list(outputs), js=keep, **self.manner)
-        self.jobs.select(shows_errors(self.open_run), inputs, list(outputs), **self.manner)
+        self.jobs.select(self._opener(), inputs, list(outputs), **self.manner)
         for name, view in self.views.items():
             own = {*bench.inputs, *view.inputs, *(part for part, _ in view.linked.values())}
             shown = [*view.outputs, *view.timers, self.address, self.jobs]
@@ -124,9 +125,16 @@ class Dispatcher:
                 shown = self._show(name, values, action) if is_wanted else {}
                 return preview | entered | shown
 
+            if source in self.names and (job := _read_wanted(values[self.jobs])):
+                try:
+                    return self.open_run(job, values, source, request, progress)
+                except UserError as error:  # it is gone; the tab is shown as it is
+                    warn(str(error))
             entered = self._write_place(name, values)
             if source in self.names:
                 entered |= self._stop_timers(name)
+            if source is self.bench.sample:
+                entered |= self.bench.show_sample(values)
             seen: Values = {self.seen[name]: self._find_subject(name, values)}
             return self._run(name, act, source, request, progress, entered, seen)
 
@@ -173,20 +181,32 @@ class Dispatcher:
         seen: Values = {self.seen[name]: self._find_subject(name, now)}
         return self._run(name, act, None, request, progress, restored, seen)
 
+    def _opener(self) -> Callable[..., Values | Update]:
+        """What shows a job whose tab is on the screen already."""
+
+        @shows_errors
+        def open_job(
+            values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
+        ) -> Values | Update:
+            """Shows the job that was chosen in the list."""
+            name = (event._data if isinstance(event._data, dict) else {}).get("name", "")
+            return self.open_run(name, values, self.jobs, request, progress)
+
+        return open_job
+
     def open_run(
-        self, values: Values, event: gr.EventData, request: gr.Request, progress: gr.Progress = gr.Progress()
+        self, job: str, values: Values, source: Any, request: gr.Request, progress: gr.Progress
     ) -> Values | Update:
-        """Opens the tab of a job, with its run in it."""
-        run = self.services.jobs.read((event._data if isinstance(event._data, dict) else {}).get("name", ""))
+        """Shows a job in its tab, which the browser has opened."""
+        run = self.services.jobs.read(job)
         places = {kind: (name, *place) for name, view in self.views.items() for kind, place in view.runs.items()}
         if run.kind not in places:
             raise UserError("This job has no page of its own; who started it sees what it finds.")
         name, listed, others = places[run.kind]
         now: Values = values | others | {listed: run.name, self.opened: name}
-        opened: Values = {**others, self.tabs: gr.update(selected=name)}
-        opened |= self._write_place(name, now) | self._stop_timers(name)
+        opened: Values = {**others, **self._write_place(name, now), **self._stop_timers(name)}
         return self._run(
-            name, lambda action: opened | self._show(name, now, action), self.jobs, request, progress, opened, {}
+            name, lambda action: opened | self._show(name, now, action), source, request, progress, opened, {}
         )
 
     def _renewer(self, name: str, source: Any) -> Callable[..., Values | Update]:
@@ -263,3 +283,13 @@ class Dispatcher:
         parts = {"tab": name, "sample": values[bench.sample], "model": values[bench.model]}
         parts |= {"compare": bench.list_models(values)[1:]}
         return write_query(parts | {key: values[part] for key, (part, _) in self.views[name].linked.items()})
+
+
+def _read_wanted(told: object) -> str:
+    """The job that the list says is to be shown in the tab that is opened; nothing where it says nothing."""
+    try:
+        found = json.loads(told) if isinstance(told, str) else None
+    except ValueError:
+        found = None
+    wanted = found.get("open") if isinstance(found, dict) else None
+    return wanted if isinstance(wanted, str) else ""

@@ -61,17 +61,18 @@ ACTIONS = {
     "resume": _Action("Go on", JobManager.resume, lambda job: job.run.state in BROKEN_OFF and job.run.kind != SEARCH),
 }
 
-TITLES: dict[str, Callable[[Run], str]] = {
-    "training": lambda run: f"Training: {describe_settings(run)}",
-    "evaluation": lambda run: (
-        f"How often is it right? {_list(run.config.get('models'))}, {name_data(run.config.get('data'))}"
+KINDS: dict[str, tuple[str, Callable[[Run], str]]] = {
+    "training": ("train", lambda run: f"Training: {describe_settings(run)}"),
+    "evaluation": (
+        "evaluate",
+        lambda run: f"How often is it right? {_list(run.config.get('models'))}, {name_data(run.config.get('data'))}",
     ),
-    "repair": lambda run: f"Can it be cured? {run.config.get('start_from')}",
-    "experiment": lambda run: f"Experiment. {_name_experiment(run.config.get('experiment'))}",
-    "arms": lambda run: f"Comparison: {run.config.get('title')}",
-    SEARCH: lambda run: f"Search for a learning rate: {describe_settings(run)}",
+    "repair": ("evaluate", lambda run: f"Can it be cured? {run.config.get('start_from')}"),
+    "experiment": ("evaluate", lambda run: f"Experiment. {_name_experiment(run.config.get('experiment'))}"),
+    "arms": ("train", lambda run: f"Comparison: {run.config.get('title')}"),
+    SEARCH: ("", lambda run: f"Search for a learning rate: {describe_settings(run)}"),
 }
-"""Kind of work -> what a job is, in plain words."""
+"""Kind of work -> the tab that shows it, if any, and what a job is, in plain words."""
 
 
 def find_browser() -> str:
@@ -140,15 +141,15 @@ def write_news(services: Services, known: dict, browser: str) -> dict:
 def write_line(job: ListedJob, browser: str) -> dict:
     """A job as the browser shows it; nothing in it says which other browser it is of."""
     run, owner = job.run, _find_owner(job.run, browser)
-    title = TITLES[run.kind](run) if run.kind in TITLES else run.kind
+    tab, name = KINDS.get(run.kind, ("", lambda run: run.kind))
     possible = [(name, action) for name, action in ACTIONS.items() if action.is_possible(job)]
     line = {
         "name": run.name,
-        "title": hide_paths(title),
+        "title": hide_paths(name(run)),
         "state": job.state,
         "owner": owner,
         "about": hide_paths(f"{run.name}, {OWNERS[owner][0]}: {_describe(job)}."),
-        "opens": run.kind != SEARCH,
+        "opens": tab,
         "share": (round(run.fraction_done, 3) or None) if job.state in BUSY else None,
         "actions": [[name, action.title, action.ask(job, owner)] for name, action in possible],
     }

@@ -87,6 +87,10 @@ class Workbench:
             services, values
         )
 
+    def show_sample(self, values: Values) -> Values:
+        """The sample that was clicked in the place of the picture."""
+        return {self.image: self.find_picture(values)}
+
     def preview(self, services: Services, values: Values, action: Action) -> Values:
         """What is shown of a picture of one's own that browsers do not show."""
         shown = make_preview(services.lab, values[self.image], action.report("Opening the picture"))
@@ -130,11 +134,6 @@ def build_workbench(services: Services) -> Workbench:
     bench = Workbench(image, sample, model, compare, card)
 
     @shows_errors
-    def show_sample(name: str) -> str:
-        """Puts the sample that was clicked into the picture."""
-        return str(get_sample(name).path)
-
-    @shows_errors
     def show_model(values: Values) -> Values:
         """Describes the chosen model, and takes it out of those that it can be compared with."""
         return bench.describe(services, values) | {compare: bench.offer_others(services, values)}
@@ -146,7 +145,6 @@ def build_workbench(services: Services) -> Workbench:
 
     # At once: what the open tab makes of the choice may take longer.
     chosen: set[Any] = {model, compare}
-    sample.select(show_sample, sample, image, **QUICK, trigger_mode="multiple")
     upload.upload(None, upload, image, js="(file) => file")
     image.change(None, image, None, js="(picture) => { window.convscopeOwnPicture?.(picture); }")
     model.select(show_model, chosen, [card, compare], **QUICK, trigger_mode="multiple")

@@ -83,6 +83,13 @@ def test_a_training_is_seen_from_another_browser_and_stopped_there_after_a_quest
     expect(page).to_have_title("(done) ConvScope")  # who started it is told, and nobody else
     expect(other).to_have_title("ConvScope")
     assert page.evaluate("window.told") == []  # nobody has allowed that
+    other.get_by_role("tab", name="Classify", exact=True).click()
+    expect(other.locator("#classify-result")).to_be_visible()
+    other.locator(CHIP).click()
+    with counted(other) as calls:
+        row.locator(".open").click()
+        expect(other.locator("#train-status")).to_contain_text(f"{name}: stopped")
+    assert len([call for call in calls if "component_server" not in call]) == 1  # the list's own news are no event
     page.evaluate("document.hasFocus = () => true; window.dispatchEvent(new Event('focus'))")
     expect(page).to_have_title("ConvScope")
 

@@ -66,12 +66,13 @@ def test_a_tab_that_is_opened_before_the_page_is_ready_is_the_one_that_is_shown(
     expect(page).to_have_url(re.compile("tab=shift&sample=coffee"))
 
 
-def test_a_sample_a_model_and_a_file_take_two_calls_at_most(opened):
+def test_a_sample_takes_one_call_and_a_model_and_a_file_two_at_most(opened):
     page = opened("model=fashion_cnn&sample=dress", RESULT)
     with counted(page) as calls:
         page.locator("#samples [data-name=sneaker]").click()
         expect(page.locator(RESULT)).to_contain_text("sneaker")
-    assert len(calls) <= 2
+        expect(page.locator("#image img")).to_have_attribute("src", re.compile("sneaker"))
+    assert len(calls) == 1
     with counted(page) as calls:
         choose(page, "model", "efficientnet_lite0")
         expect(page.locator(RESULT)).to_contain_text("efficientnet_lite0 sees")
@@ -119,10 +120,10 @@ def drop(page: Page, data: bytes) -> None:
 @pytest.mark.parametrize("tab", ["Shift", "Explain"])
 def test_opening_a_tab_takes_one_call_and_a_second_time_nothing_is_computed(opened, tab):
     page = opened("model=fashion_cnn&sample=dress", RESULT)
-    shown = {"Shift": CAPTION, "Explain": "#explain-view .finding"}[tab]
+    shown, found = {"Shift": (CAPTION, "consistency"), "Explain": ("#explain-view .finding", "dress")}[tab]
     with counted(page) as calls:
         page.get_by_role("tab", name=tab, exact=True).click()
-        expect(page.locator(shown)).not_to_be_empty()
+        expect(page.locator(shown)).to_contain_text(found)
     assert len(calls) <= {"Shift": 2, "Explain": 1}[tab]  # the map of Shift never delays the first answer
     with counted(page) as calls:
         page.get_by_role("tab", name="Classify", exact=True).click()
@@ -134,6 +135,11 @@ def test_opening_a_tab_takes_one_call_and_a_second_time_nothing_is_computed(open
 def test_inside_the_map_nothing_is_asked_and_a_rule_is_measured_once(opened):
     page = opened("tab=shift&model=fashion_cnn&sample=dress&dx=1&dy=0", CAPTION)
     expect(page.locator(CAPTION)).to_contain_text("consistency")
+    with counted(page) as calls:
+        page.locator("#samples [data-name=bag]").click()
+        expect(page.locator(FINDING)).to_contain_text("bag")
+        expect(page.locator("#image img")).to_have_attribute("src", re.compile("bag"))
+    assert len(calls) == 2  # picture and tab, and the map
     page.locator("#shift-stage .moved").focus()
     with counted(page) as calls:
         for key in ("ArrowRight", "ArrowDown", "Home"):

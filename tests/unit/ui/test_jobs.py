@@ -14,7 +14,7 @@ from models.runs.process import record_process
 from models.runs.run import read_run
 from models.runs.submit import create_run
 from tests.device import DEVICE
-from ui.jobs import COOKIE, TITLES, build_job_list, find_browser, write_busy
+from ui.jobs import COOKIE, KINDS, build_job_list, find_browser, write_busy
 from ui.services import Services
 
 MINE, OTHER = "aa" * 12, "bb" * 12
@@ -131,7 +131,7 @@ def test_what_no_page_sends_does_nothing(services, ask, asked):
 @pytest.mark.parametrize("kind", JOBS)
 @pytest.mark.parametrize("config", [{}, {"models": 3, "dataset": [], "data": 1, "experiment": {}, "title": None}])
 def test_every_kind_of_job_is_called_something_whatever_its_settings_say(services, ask, kind, config):
-    assert kind in TITLES
+    assert kind in KINDS
     path = create_run(services.jobs.runs_root, "first", config, kind)
     record_process(path, os.getpid())
     line = find(ask(), "first")

@@ -1,5 +1,7 @@
 """The page as a whole: what its parts tell each other."""
 
+import json
+
 import gradio as gr
 import pytest
 from gradio.context import LocalContext
@@ -10,6 +12,7 @@ from lab.session import Lab
 from models.runs.files import write_json
 from models.runs.submit import create_run
 from tests.device import DEVICE
+from ui.jobs import KINDS
 from ui.page import build_page
 from ui.services import Services
 
@@ -31,9 +34,10 @@ def test_values_that_are_set_by_code_start_no_handler_and_none_follows_another(p
     assert late == []
 
 
-def call(page: gr.Blocks, name: str, **chosen: object):
-    """Calls a handler with values by elem_id, those of all others as they are first; returns what it gives."""
-    entry = next(e for e in page.fns.values() if e.name == name and e.api_visibility == "private")
+def call(page: gr.Blocks, name: str, of: str = "", **chosen: object):
+    """Calls a handler, of the component ``of``, with values by elem_id, those of all others as they are first."""
+    named = [e for e in page.fns.values() if e.name == name and e.api_visibility == "private"]
+    entry = next(e for e in named if not of or any(page.blocks[part].elem_id == of for part, _ in e.targets))
     values = {}
     for part in entry.inputs:
         values[part] = chosen.get(str(part.elem_id).replace("-", "_"), getattr(part, "value", None))
@@ -41,7 +45,7 @@ def call(page: gr.Blocks, name: str, **chosen: object):
     given = {"request": gr.Request(session_hash="one"), "progress": lambda *args, **kwargs: None}
     if name == "ask":
         given["event"] = gr.EventData(None, None)
-    if name == "open_run":
+    if name == "open_job":
         given["event"] = gr.EventData(None, {"name": chosen["job"]})
     found = entry.fn(values, **given)
     if isinstance(found, dict):
@@ -93,16 +97,24 @@ def test_a_job_of_the_list_is_opened_in_its_tab(page, kind, tab, listed, chosen)
     root = page.services.jobs.runs_root
     for name in ("wanted", "newer"):
         write_json(create_run(root, f"{kind}-{name}", {}, kind) / "status.json", {"state": "stopped", "kind": kind})
-    found = call(page, "open_run", job=f"{kind}-wanted")
-    shown = {part.elem_id: value for part, value in found.items() if part.elem_id}
-    assert shown["tabs"]["selected"] == shown["opened-tab"] == tab
-    assert shown[listed]["value"] == f"{kind}-wanted" and shown[chosen[0]] == chosen[1]
+    wanted = f"{kind}-wanted"
+    opened_with_it = call(page, "show_anew", of=f"tab-{tab}", jobs=json.dumps({"open": wanted}))
+    for found in (call(page, "open_job", job=wanted), opened_with_it):
+        shown = {part.elem_id: value for part, value in found.items() if part.elem_id}
+        assert shown["opened-tab"] == KINDS[kind][0] == tab
+        assert shown[listed]["value"] == wanted and shown[chosen[0]] == chosen[1]
+
+
+@pytest.mark.parametrize("told", ["", "[]", "{", '{"open": 3}', '{"open": "gone"}', '{"open": "../x"}', 4, None])
+def test_a_tab_is_opened_as_it_is_where_no_job_is_meant(page, told):
+    found = call(page, "show_anew", of="tab-train", jobs=told)
+    assert {part.elem_id: value for part, value in found.items()}["opened-tab"] == "train"
 
 
 @pytest.mark.parametrize("job", ["gone", "../x", None, {}])
 def test_a_job_that_is_not_there_is_refused(page, job):
     with pytest.raises(gr.Error, match=r"no run named|A run name has"):
-        call(page, "open_run", job=job)
+        call(page, "open_job", job=job)
 
 
 def test_a_client_that_leaves_ends_the_opening_of_its_picture(page, monkeypatch):
