@@ -9,8 +9,9 @@ from markupsafe import Markup
 from analysis.errors import UserError
 from lab.own_pictures import list_folders
 from models.registry import RUN_PREFIX
-from models.runs.run import Run
+from models.runs.run import BROKEN_OFF, Run
 from models.training.config import TrainingConfig
+from models.training.resume import RESUME_FILE
 from ui.services import Action, Services
 from ui.train.comparison import build_arms_panel
 from ui.train.examples import EXAMPLES, Examples
@@ -19,13 +20,13 @@ from ui.train.results.live import Live
 from ui.train.results.mistakes import Mistakes
 from ui.train.results.names import describe_settings
 from ui.train.results.panel import Panel
-from ui.train.results.run_actions import Question, check_chosen, list_trainings
+from ui.train.results.run_actions import check_chosen, list_trainings
 from ui.train.results.runs import Runs
 from ui.train.results.snapshots import Through
 from ui.train.settings.data import name_values
 from ui.train.settings.form import VIEW, build_train_form
 from ui.widgets.errors import inform, shows_errors
-from ui.widgets.events import HIDDEN, Block, Tab, Values
+from ui.widgets.events import HIDDEN, QUICK, Block, Tab, Update, Values
 from ui.widgets.html import explain_this
 from ui.widgets.job_view import offer_runs
 from ui.widgets.switch import Switch
@@ -42,8 +43,8 @@ PARTS = {
     "runs": "Runs",
 }
 """What there is to see of a run."""
-BUTTONS = {"stop": ("Stop…", 80), "resume": ("Go on", 80), "use": ("Use this model", 140)}
-"""Title and least width of what can be done with a run."""
+BUTTONS = {"resume": ("Go on", 80), "use": ("Use this model", 140)}
+"""Title and least width of what can be done with a run; what ends one is in the list of jobs."""
 EXPLANATION = """
 The network is trained on mini-batches: forward, loss, gradient, step. The **training** curve is the mean over the
 last epoch's worth of steps, the **validation** curve is measured after each epoch on pictures that are never trained
@@ -101,7 +102,6 @@ class _Train:
                 name: gr.Button(title, elem_id=f"train-{name}", size="md", min_width=width, scale=0)
                 for name, (title, width) in BUTTONS.items()
             }
-        self.question = Question(self.services, self.run, "train")
         groups, self.panels = {}, {}
         for name in PARTS:
             with gr.Column(elem_id=f"train-part-{name}") as group:
@@ -122,12 +122,14 @@ class _Train:
         panels = self.panels.values()
         inputs: set[Any] = {self.run, self.part, *(part for panel in panels for part in panel.inputs)}
         outputs: list[Block] = [
-            *(self.run, self.line, self.change, *self.buttons.values(), *self.question.outputs),
+            *(self.run, self.line, self.change, *self.buttons.values()),
             *(part for panel in panels for part in panel.outputs),
         ]
         outputs = list(dict.fromkeys(outputs))
         for panel in panels:
             panel.wire(self.show_run, inputs, outputs)
+            if isinstance(panel, Curves | Runs):
+                self.wire_timer(panel)
         self.wire_buttons(inputs, outputs)
         self.wire_settings(inputs, outputs)
         arms = self.arms
@@ -151,8 +153,6 @@ class _Train:
         if values[self.kind] == "arms":
             return sides | self.stop(self.timers) | self.arms.open(values)
         shown = sides | self.stop([self.arms.timer]) | self.show_run(values)
-        if action.source is self.run:  # what was asked was about another one
-            shown |= self.question.withdraw()
         if action.source not in (self.run, self.part):
             folders = list_folders(self.services.lab.data_root)
             shown |= {self.form.fields["folder"]: gr.update(choices=folders), **self.examples.show()}
@@ -166,8 +166,6 @@ class _Train:
         name, opened = listed["value"], values[self.part]
         others = [timer for part, panel in self.panels.items() if part != opened for timer in panel.timers]
         shown = self.panels[opened].refresh(values | {self.run: name})
-        if name != values[self.run]:  # a question is about the run that is shown
-            shown |= self.question.withdraw()
         return {self.run: listed, **self.describe(name), **self.stop(others), **shown}
 
     def describe(self, name: str | None) -> Values:
@@ -177,9 +175,12 @@ class _Train:
         except UserError:
             current = None
         line = Markup("<p>{}</p>").format(describe_settings(current)) if current else ""
-        buttons = (self.change, *self.buttons.values())
-        usable: Values = {button: gr.update(interactive=current is not None) for button in buttons}
-        return {self.line: line, **usable}
+        possible = {
+            self.change: current is not None,
+            self.buttons["resume"]: current is not None and current.state in BROKEN_OFF,
+            self.buttons["use"]: current is not None and current.has_model,
+        }
+        return {self.line: line, **{button: gr.update(visible=is_shown) for button, is_shown in possible.items()}}
 
     def fold(self, is_open: bool = False) -> Values:
         """The settings folded away, or there."""
@@ -189,13 +190,29 @@ class _Train:
         """Ends timers."""
         return {timer: gr.update(active=False) for timer in timers}
 
+    def wire_timer(self, panel: Curves | Runs) -> None:
+        """Lets a part send what is new; and with it what can be done with the run now."""
+
+        def follow(values: Values) -> Values | Update:
+            """Shows what has changed."""
+            updates: dict[Any, Any] = panel.follow(values)
+            return updates if updates == gr.skip() else updates | self.describe(values[self.run])
+
+        shown = [*panel.followed, self.line, self.change, *self.buttons.values()]
+        panel.timer.tick(follow, {*panel.inputs}, shown, **QUICK)
+
     def wire_buttons(self, inputs: set[Any], outputs: list[Block]) -> None:
         """What can be done with the run that is shown."""
 
         @shows_errors
         def resume(values: Values) -> Values:
             """Lets the run go on."""
-            self.services.jobs.resume(_check_chosen(values[self.run]))
+            name = _check_chosen(values[self.run])
+            is_saved = (self.services.jobs.read(name).path / RESUME_FILE).exists()
+            self.services.jobs.resume(name)
+            inform(
+                f"{name} goes on where it was." if is_saved else f"{name} begins anew: nothing had been saved yet."
+            )
             return self.show_run(values)
 
         @shows_errors
@@ -211,8 +228,6 @@ class _Train:
             )
 
         bench = self.bench
-        self.question.ask_before("stop", self.buttons["stop"])
-        self.question.wire(self.show_run, inputs, outputs)
         self.buttons["resume"].click(resume, inputs, outputs, **HIDDEN)
         looked_at: set[Any] = {self.run, bench.model, bench.compare}
         self.buttons["use"].click(choose, looked_at, [bench.model, bench.compare, bench.card], **HIDDEN)

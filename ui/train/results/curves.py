@@ -17,7 +17,7 @@ from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.train.results.panel import Panel
 from ui.widgets.errors import hide_paths
-from ui.widgets.events import HIDDEN, QUICK, Block, Update, Values
+from ui.widgets.events import HIDDEN, Block, Update, Values
 from ui.widgets.html import (
     count,
     empty_html,
@@ -53,7 +53,11 @@ ASSETS = Path(__file__).parents[3] / "assets"
 
 
 class Curves(Panel):
-    """What a run is at, its curves and its log."""
+    """What a run is at, its curves and its log.
+
+    Attributes:
+        followed: What :meth:`follow` gives the values of, as its timer ticks.
+    """
 
     def __init__(self, services: Services, run: gr.Dropdown):
         self.services, self.run = services, run
@@ -70,11 +74,11 @@ class Curves(Panel):
         self.timer, self.seen = gr.Timer(WATCH_SECONDS, active=False), gr.State(None)
         self.inputs: list[Block] = [run, self.seen]
         self.outputs: list[Block] = [self.status, self.charts, self.log, self.seen, self.timer]
+        self.followed = [self.status, self.charts, self.seen, self.timer]
         self.timers = [self.timer]
 
     def wire(self, show: Callable[[Values], Values], inputs: set, outputs: Sequence[Block]) -> None:
-        """Lets the timer send what is new, and the log be read."""
-        self.timer.tick(self.follow, {*self.inputs}, [self.status, self.charts, self.seen, self.timer], **QUICK)
+        """Lets the log be read."""
         self.drawer.expand(self.read_log, self.run, self.log, **HIDDEN)
 
     def refresh(self, values: Values) -> Values:
@@ -260,4 +264,4 @@ def _list_skipped(run: Run) -> Markup:
 
 
 def _bar(run: Run) -> Markup:
-    return progress_html(run.fraction_done) + busy_html(run) if run.state in UNFINISHED else Markup("")
+    return progress_html(run.fraction_done) + busy_html(run, "Stop…") if run.state in UNFINISHED else Markup("")

@@ -1,7 +1,8 @@
 """All trainings: find one, compare some, name, note, keep and delete them."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,7 @@ class Runs(Panel):
             *(*self.listing, self.comparison.chosen, self.about, self.heading, *self.actions.outputs),
             *(*self.downloads.outputs, *self.comparison.outputs, self.capsule.note, self.seen, self.timer),
         ]
+        self.followed = self.outputs
 
     def wire(self, show: Callable[[Values], Values], inputs: set[Any], outputs: Sequence[Block]) -> None:
         """Wires what happens inside it."""
@@ -75,8 +77,7 @@ class Runs(Panel):
             if change:
                 old, new = change
                 kept = [each for each in (new if each == old else each for each in kept) if each]
-                pair = follow_change(self.services, change, values[bench.model], values[bench.compare])
-                updates = dict(zip((bench.model, bench.compare), pair, strict=True))
+                updates = follow_change(self.services, change, bench, values)
                 updates[compared] = gr.update(choices=list_trainings(self.services), value=kept)
             return show(values | {compared: kept}) | updates
 
@@ -93,12 +94,12 @@ class Runs(Panel):
             return lambda values: self.look(values | {self.page: (values[self.page] or 0) + by})
 
         own: Any = {"inputs": {*self.inputs}, "outputs": self.outputs, **QUICK}
-        self.timer.tick(self.follow, **own)
         gr.on([self.comparison.chosen.input, self.comparison.measure.input], self.follow, **own)
         self.newer.click(turning(-1), **own)
         self.older.click(turning(1), **own)
-        everything, wider = {*inputs, bench.model, bench.compare}, [*outputs, bench.model, bench.compare]
-        self.table.select(self.picker(show), inputs, outputs, **HIDDEN)
+        everything, wider = {*inputs, bench.model, bench.compare}, [*outputs, bench.model, bench.compare, bench.card]
+        self.table.select(self.chooser(show), inputs, outputs, **HIDDEN)
+        self.table.input(shows_errors(self.compare), {*self.inputs}, self.outputs, **HIDDEN, trigger_mode="multiple")
         self.actions.wire(show_change, everything, wider)
         self.capsule.upload.upload(
             open_capsule, {*everything, self.capsule.upload}, wider, show_progress_on=self.capsule.note, **PRIVATE
@@ -150,38 +151,45 @@ class Runs(Panel):
         updates |= {self.about: gr.update(visible=True), self.heading: f"## Chosen: {found.name}"}
         return updates | self.actions.show(found, is_other) | self.downloads.show(found, is_other)
 
-    def picker(self, show: Callable[[Values], Values]) -> Callable:
-        """What a click into the table does."""
+    def chooser(self, show: Callable[[Values], Values]) -> Callable:
+        """What a click on a name in the table does."""
 
         @shows_errors
-        def pick(values: Values, event: gr.EventData) -> Values:
-            """Chooses the run whose name was clicked, or compares the one whose box was."""
-            said = event._data if isinstance(event._data, dict) else {}
-            names, compared = list_trainings(self.services), values[self.comparison.chosen] or []
-            if said.get("choose") is not None:
-                return show(values | {self.run: _find(said["choose"], names)})
-            others = _pick(names, compared, said)
-            updates = self.look(values | {self.comparison.chosen: others})
-            return updates | {self.comparison.chosen: gr.update(choices=names, value=others)}
+        def choose(values: Values, event: gr.EventData) -> Values:
+            """Chooses the run whose name was clicked."""
+            name = (event._data if isinstance(event._data, dict) else {}).get("choose")
+            if name not in list_trainings(self.services):
+                raise UserError("This run is no longer there; it was deleted or renamed.")
+            return show(values | {self.run: name})
 
-        return pick
+        return choose
+
+    def compare(self, values: Values, event: gr.EventData) -> Values:
+        """Compares the runs whose boxes are ticked, and those of other pages that are compared already."""
+        said = event._data if isinstance(event._data, dict) else {}
+        names, compared = list_trainings(self.services), values[self.comparison.chosen] or []
+        others = _pick(names, compared, said.get("ticked"))
+        updates = self.look(values | {self.comparison.chosen: others})
+        return updates | {self.comparison.chosen: gr.update(choices=names, value=others)}
 
 
-def follow_change(services: Services, change: tuple, model: str, compared: Sequence[str]) -> tuple:
-    """Updates for the choice of a model and of others to compare with, after a run was renamed, deleted or added.
+def follow_change(services: Services, change: tuple, bench: Workbench, values: Values) -> Values:
+    """What the sidebar shows after a run was renamed, deleted or added.
 
     Args:
         services: The lab and what goes with it.
         change: The old name, None for a run that is new, and the new one, None for a run that is gone.
-        model: The model that is chosen; another takes its place where it is gone.
-        compared: Models it is compared with.
+        bench: The sidebar.
+        values: Of its model, whose place another takes where it is gone, and of those that it is compared with.
     """
-    choices = list_model_choices(services)
-    others = [_follow(change, other) for other in compared or ()]
-    return (
-        gr.update(choices=choices, value=_follow(change, model) or DEFAULT_MODEL),
-        gr.update(choices=choices, value=[other for other in others if other]),
-    )
+    others = [_follow(change, other) for other in values[bench.compare] or ()]
+    model = _follow(change, values[bench.model]) or DEFAULT_MODEL
+    now: Values = {bench.model: model, bench.compare: [other for other in others if other]}
+    shown: Values = {bench.model: gr.update(choices=list_model_choices(services), value=model)}
+    shown[bench.compare] = bench.offer_others(services, now)
+    with suppress(UserError):  # somebody else has just deleted one; whoever asks it next says so
+        shown |= bench.describe(services, now)
+    return shown
 
 
 def _follow(change: tuple, model: str) -> str | None:
@@ -233,19 +241,11 @@ def _show_page(page: _Page) -> list:
     ]
 
 
-def _pick(names: Sequence[str], compared: Sequence[str], event: Mapping) -> list[str]:
-    """What is compared after a click on a box of the table."""
-    other = _find(event.get("compare"), names)
-    others = [name for name in compared if name != other and name in names]
-    if event.get("is_on"):
-        if len(others) >= MAX_COMPARED:
-            warn(f"At most {MAX_COMPARED} runs are compared at once; take one out first.")
-        else:
-            others.append(other)
-    return others
-
-
-def _find(name: object, names: Sequence[str]) -> str:
-    if not isinstance(name, str) or name not in names:
-        raise UserError("This run is no longer there; it was deleted or renamed.")
-    return name
+def _pick(names: Sequence[str], compared: Sequence[str], ticked: object) -> list[str]:
+    """What is compared, given what was, and for each box of the table whether it is ticked."""
+    boxes = ticked if isinstance(ticked, dict) else {}
+    kept = [name for name in compared if name in names and boxes.get(name, True)]
+    others = kept + [name for name in names if boxes.get(name) and name not in kept]
+    if len(others) > MAX_COMPARED:
+        warn(f"At most {MAX_COMPARED} runs are compared at once; take one out first.")
+    return others[:MAX_COMPARED]

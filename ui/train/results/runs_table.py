@@ -27,7 +27,8 @@ element.addEventListener("click", (event) => {
 element.addEventListener("change", (event) => {
     const box = event.target.closest("input[data-run]");
     if (!box) return;
-    trigger("select", {compare: box.dataset.run, is_on: box.checked});
+    const boxes = [...element.querySelectorAll("input[data-run]")];  // all: an earlier one may still be on its way
+    trigger("input", {ticked: Object.fromEntries(boxes.map((each) => [each.dataset.run, each.checked]))});
     if (box.checked && box.closest("[data-full]")) box.checked = false;
 });
 element.addEventListener("focusin", (event) => {

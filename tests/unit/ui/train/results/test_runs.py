@@ -15,16 +15,15 @@ from lab.session import Lab
 from models import onnx_export
 from models.registry import DEFAULT_MODEL
 from models.runs.files import write_bytes, write_json
-from models.runs.run import STATES, read_run
+from models.runs.run import STATES, UNFINISHED, read_run
 from models.runs.submit import create_run
-from models.training.resume import RESUME_FILE
 from tests.device import DEVICE
 from tests.panels import refresh
 from tests.unit.ui.widgets.test_html import EVIL, Reader
 from ui.services import Services
 from ui.train.results.downloads import FILES
-from ui.train.results.run_actions import ACTIONS
-from ui.train.results.runs import PAGE_SIZE, Runs, _find, _pick, follow_change
+from ui.train.results.run_actions import ENDED
+from ui.train.results.runs import PAGE_SIZE, Runs, _pick, follow_change
 from ui.train.results.runs_table import HEADINGS, MAX_NOTE, comparison_html, describe_comparison, runs_html
 from ui.workbench import build_workbench
 
@@ -122,7 +121,7 @@ def test_what_is_being_typed_stays_while_the_run_goes_on(services, lists, finish
     version = show(lists, "a")["seen"]
     write_json(path / "status.json", status | {"state": "stopped"})
     shown = show(lists, "a", [], 0, version)
-    assert shown["runs-resume"]["interactive"] is True
+    assert shown["runs-delete"]["visible"] is True
     assert shown["runs-name"] == shown["runs-notes"] == gr.skip()
     finish("b")
     shown = show(lists, "b", [], 0, version)
@@ -144,18 +143,23 @@ def test_a_click_into_the_table_chooses_or_compares(lists, finish, monkeypatch):
     for name in "abcdefg":
         finish(name)
     names = list("abcdefg")
-    assert _find("b", names) == "b"
-    assert _pick(names, ["a", "gone"], {"compare": "b", "is_on": True}) == ["a", "b"]
-    assert _pick(names, ["a", "b"], {"compare": "a", "is_on": False}) == ["b"]
+    assert _pick(names, ["a", "gone"], {"b": True, "gone": True, "c": False}) == ["a", "b"]
+    assert _pick(names, ["a", "b"], {"a": False, "b": True}) == ["b"]
+    assert _pick(names, [], {"b": True, "a": True}) == ["a", "b"]  # both boxes, also where the first is still unknown
+    for nothing in (None, [], "a", {"a": None}):
+        assert _pick(names, ["b"], nothing) == ["b"]
     monkeypatch.setattr(gr, "Warning", lambda message, title: said.append(message))
-    assert _pick(names, list("abcdef"), {"compare": "g", "is_on": True}) == list("abcdef")
+    assert _pick(names, list("abcdef"), {"g": True}) == list("abcdef")
     assert "At most 6" in said[0]
-    values = dict.fromkeys(lists.inputs) | {lists.run: "a"}
-    pick = lists.picker(lambda values: {lists.run: values[lists.run]})
-    assert pick(values, gr.EventData(None, {"choose": "b"})) == {lists.run: "b"}
-    for event in ({"choose": "../a"}, {"compare": None}, {}, None, [1], "x"):
+    values = dict.fromkeys(lists.inputs) | {lists.run: "a", lists.comparison.measure: "val_accuracy"}
+    choose = lists.chooser(lambda values: {lists.run: values[lists.run]})
+    assert choose(values, gr.EventData(None, {"choose": "b"})) == {lists.run: "b"}
+    for event in ({"choose": "../a"}, {"choose": ["a"]}, {}, None, [1], "x"):
         with pytest.raises(gr.Error, match="no longer there"):
-            pick(values, gr.EventData(None, event))
+            choose(values, gr.EventData(None, event))
+    updates = lists.compare(values, gr.EventData(None, {"ticked": {"b": True, "c": True}}))
+    assert updates[lists.comparison.chosen]["value"] == ["c", "b"]  # the newest first
+    assert "Best validation accuracy" in updates[lists.comparison._results]
 
 
 def test_a_comparison_shows_curves_and_is_sent_once(lists, finish):
@@ -182,9 +186,18 @@ def test_a_comparison_shows_curves_and_is_sent_once(lists, finish):
         (("b", None), "run/a", ["run/a@3"]),
     ],
 )
-def test_models_follow_their_run(services, change, model, compared):
-    first, others = follow_change(services, change, "run/a", ["run/a@3", "run/b"])
-    assert (first["value"], others["value"]) == (model, compared)
+def test_models_follow_their_run(services, lists, change, model, compared):
+    bench = lists.bench
+    updates = follow_change(services, change, bench, {bench.model: "run/a", bench.compare: ["run/a@3", "run/b"]})
+    assert (updates[bench.model]["value"], updates[bench.compare]["value"]) == (model, compared)
+
+
+def test_the_card_of_a_model_follows_its_run(services, lists, finish):
+    finish("c")
+    bench = lists.bench
+    updates = follow_change(services, ("a", "c"), bench, {bench.model: "run/a", bench.compare: []})
+    assert updates[bench.card] == bench.describe(services, {bench.model: "run/c", bench.compare: []})[bench.card]
+    assert "run/c" not in [name for _, name in updates[bench.compare]["choices"]]
 
 
 def test_renaming_gives_both_names(services, lists, finish):
@@ -202,34 +215,20 @@ def test_renaming_gives_both_names(services, lists, finish):
     assert {run.name for run in services.jobs.list()} == {"best", "b"}
 
 
-def test_deleting_needs_an_answer_about_the_same_run(services, lists, finish):
+def test_deleting_gives_the_name_that_is_gone(services, lists, finish):
     finish("a"), finish("b")
-    question = lists.actions._question
-    for asked in (("delete", "a"), None):
-        with pytest.raises(UserError, match="ask again"):
-            question.act("b", asked)
-    assert len(services.jobs.list()) == 2
-    question.act("a", ("delete", "a"))
+    assert lists.actions.delete({lists.run: "a"}) == ("a", None)
     assert [run.name for run in services.jobs.list()] == ["b"]
 
 
-def test_each_state_has_the_action_that_fits_it():
+def test_what_has_not_ended_is_neither_renamed_nor_deleted(lists, finish):
+    run = lists.services.jobs.read(finish("a").name)
     for state in STATES:
-        assert sum(state in ACTIONS[kind].states for kind in ("kill", "delete")) == 1
-    assert ACTIONS["stop"].states == ACTIONS["kill"].states
-
-
-def test_the_question_says_what_is_lost(services, finish):
-    path = finish("a")
-    run = services.jobs.read("a")
-    assert "all its work is lost" in ACTIONS["kill"].ask(run)
-    assert "for everybody" in ACTIONS["stop"].ask(run) and "is kept" in ACTIONS["stop"].ask(run)
-    assert "place in the queue" in ACTIONS["stop"].ask(replace(run, state="queued"))
-    write_bytes(path / RESUME_FILE, b"x" * 10**6)
-    assert "continues from the state saved last" in ACTIONS["kill"].ask(run)
-    assert "run/a" in ACTIONS["delete"].ask(run) and "1.0 MB" in ACTIONS["delete"].ask(run)
-    (path / "model.json").unlink()
-    assert "no model yet" in ACTIONS["kill"].ask(run)
+        shown = lists.actions.show(replace(run, state=state), False)
+        assert {part.elem_id: update["visible"] for part, update in shown.items()} == dict.fromkeys(
+            ("runs-rename", "runs-delete"), state not in UNFINISHED
+        )
+    assert set(ENDED) == set(STATES) - set(UNFINISHED)
 
 
 def test_a_capsule_goes_out_and_comes_in(services, lists, finish, tmp_path):
