@@ -33,6 +33,7 @@ def fashion_cnn() -> ModelSpec:
         build=lambda: load_checkpoint(ASSETS / "fashion_cnn.json", ASSETS / "fashion_cnn.safetensors")[0],
         trained_on="Fashion-MNIST",
         accuracy=card.test_accuracy,
+        measured_on=_name_pictures(10_000),
     )
 
 
@@ -94,8 +95,13 @@ class Registry:
             build=lambda: load_checkpoint(run.path / "model.json", weights)[0],
             trained_on=Path(str(run.config.get("dataset", "own pictures"))).stem,
             accuracy=None if at else run.result_number("test_accuracy"),
+            measured_on=_name_pictures(run.count_pictures("test")),
             version=weights.stat().st_mtime_ns,
         )
+
+
+def _name_pictures(count: int | None) -> str:
+    return f"{count:,} test pictures" if count else "test pictures"
 
 
 def find_snapshot(run: Run, step: str) -> Path:

@@ -176,6 +176,7 @@ def describe_model(spec: ModelSpec) -> Markup:
         accuracy = f"{100 * spec.accuracy:.1f} % of {spec.measured_on} right"
     side = spec.preprocessing.crop_size
     facts = {
+        "Name": spec.name,
         "Trained on": f"{spec.trained_on}, {len(spec.categories)} classes",
         "Accuracy": accuracy,
         "Size": f"{format_count(spec.num_params)} parameters",

@@ -12,7 +12,9 @@ import os
 import re
 import shutil
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from analysis.errors import UserError, explained
 from models.ordinary_files import is_ordinary, read_end, read_json, read_start, short_name
@@ -30,7 +32,8 @@ AT_WORK = ("preparing", "running")
 UNFINISHED = ("queued", *AT_WORK)
 BROKEN_OFF = ("stopped", "failed")
 STATES = (*UNFINISHED, "finished", "stopped", "failed", "damaged")
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME_PATTERN = re.compile(r"[^\W_][\w.-]{0,63}")
+"""Letters of any language; three bytes each at most in all that are in use, so that a name fits a file system."""
 MAX_METRICS_BYTES = 16 * 2**20
 MAX_RESULT_BYTES = 64 * 2**20
 MAX_NOTES = 4000
@@ -106,6 +109,15 @@ class Run:
         """One number of :attr:`result`; None where there is none of that name that is finite."""
         return as_number((self.result or {}).get(name))
 
+    def count_pictures(self, split: str) -> int | None:
+        """How many pictures a training had in "train", "validation" or "test"; None where it has not noted that."""
+        path = self.path / "data.json"
+        try:
+            count = _read_splits(path, path.lstat().st_mtime_ns)[split]["count"]
+        except (OSError, UserError, KeyError, TypeError, AttributeError):  # not noted, or damaged
+            return None
+        return count if type(count) is int and count > 0 else None
+
     @property
     def has_model(self) -> bool:
         """Whether :func:`models.checkpoints.load_run_model` can be expected to work, also before the end."""
@@ -128,6 +140,13 @@ class Run:
     def log_tail(self) -> str:
         """The last 4,000 bytes that the process printed, as text."""
         return read_end(self.path / "log.txt", LOG_TAIL_BYTES).decode(errors="replace")
+
+
+@lru_cache(maxsize=500)
+def _read_splits(path: Path, changed: int) -> dict[str, Any]:
+    """What a data.json, last changed at that time in ns, says of its splits, but for which pictures they are."""
+    splits = read_json(path, MAX_RESULT_BYTES)["splits"]
+    return {name: {"count": split["count"]} for name, split in splits.items()}
 
 
 def check_name(name: object) -> str:

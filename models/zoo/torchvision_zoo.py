@@ -47,7 +47,7 @@ def torchvision_model(name: str) -> ModelSpec:
         build=lambda: _build_torchvision(name, builder, weights, file.path),
         trained_on="ImageNet-1k",
         accuracy=weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100,
-        measured_on="validation pictures",
+        measured_on="50,000 validation pictures",
         weights=file,
         # The layout of torchvision's own recipe, so that the numbers are the same to the last digit.
         memory_format=torch.contiguous_format,

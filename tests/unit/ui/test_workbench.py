@@ -55,7 +55,7 @@ def test_what_is_here_comes_first_then_families_by_size_then_parts_of_comparison
 
 
 @pytest.mark.parametrize(
-    ("model", "stated"), [(DEFAULT_MODEL, "75.1 % of validation"), ("run/mine", "50.0 % of test")]
+    ("model", "stated"), [(DEFAULT_MODEL, "75.1 % of 50,000 validation"), ("run/mine", "50.0 % of test")]
 )
 def test_the_card_says_how_often_the_first_guess_is_right(services, tmp_path, make_run, model, stated):
     make_run(tmp_path, "mine")

@@ -236,7 +236,8 @@ def describe_run(run: Run, before: int = 0) -> str:
     accuracy = {part: run.result_number(f"{part}_accuracy") for part in ("test", "val")}
     if accuracy["test"] is not None and accuracy["val"] is not None:
         measured = (
-            f"test accuracy {format_percent(accuracy['test'], 1)}, validation {format_percent(accuracy['val'], 1)}"
+            f"test accuracy {_share(accuracy['test'], run.count_pictures('test'))}, "
+            f"validation {_share(accuracy['val'], run.count_pictures('validation'))}"
         )
         epochs, seconds = run.result_number("epochs") or 0, run.result_number("seconds") or 0
         after = f"{count(round(epochs), 'epoch')} and {seconds:.0f} s"
@@ -248,6 +249,10 @@ def describe_run(run: Run, before: int = 0) -> str:
     }
     silence = f", {run.silence}" if run.silence else ""
     return f"{run.name}: {run.state}{silence}. {run.message} {notes.get(run.state, '')}".rstrip()
+
+
+def _share(accuracy: float, pictures: int | None) -> str:
+    return format_percent(accuracy, 1) + (f" of {count(pictures, 'picture')}" if pictures else "")
 
 
 def _warn(run: Run) -> Markup:

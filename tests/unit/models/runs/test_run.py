@@ -81,6 +81,7 @@ def test_half_a_line_spoils_no_other(tmp_path):
 def test_names_are_numbered_and_fit_for_folders(tmp_path):
     assert next_name(tmp_path / "none", "traces") == "traces-1"
     create_run(tmp_path, "traces-1", {})
+    assert next_name(tmp_path, "고양이-개.zip") == "고양이-개-1" and next_name(tmp_path, "💡") == "run-1"
     assert next_name(tmp_path, "traces") == "traces-2" and next_name(tmp_path, "/data/my set.zip") == "my-set-1"
 
 
@@ -99,7 +100,26 @@ def test_newest_first(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../a", "a/b", "a\\b", "/a", "-a", ".a", "a" * 65, "a\n", "ä", "a b", None, 3]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../a",
+        "a/b",
+        "a\\b",
+        "/a",
+        "-a",
+        ".a",
+        "a" * 65,
+        "a\n",
+        "_a",
+        "a\ufffd",
+        "a\u202eb",
+        "a b",
+        None,
+        3,
+    ],
 )
 def test_bad_names(tmp_path, name):
     for use in (check_name, lambda name: read_run(tmp_path, name), lambda name: create_run(tmp_path, name, {})):
@@ -417,3 +437,22 @@ def test_a_run_submitted_in_the_future_does_not_wait_forever(tmp_path):
     path = create_run(tmp_path, "a", {})
     write_json(path / "status.json", {"state": "queued", "submitted": 2**62})
     assert read_run(tmp_path, "a").state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("told", "count"),
+    [
+        ({"splits": {"test": {"count": 500}}}, 500),
+        ({"splits": {"test": {"count": "500"}}}, None),
+        ({"splits": {"test": {"count": True}}}, None),
+        ({"splits": {"test": 3}}, None),
+        ({"splits": []}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_a_training_says_how_many_pictures_it_was_tested_with(tmp_path, told, count):
+    path = create_run(tmp_path, "a", {})
+    if told is not None:
+        write_json(path / "data.json", told)
+    assert read_run(tmp_path, "a").count_pictures("test") == count
