@@ -148,7 +148,7 @@ class BoxStore:
         with self._guard:
             self._kept = [kept for kept in self._kept if kept != path] + [path]
             while len(self._kept) > self.max_kept:
-                self._kept.pop(0).unlink(missing_ok=True)
+                shutil.rmtree(self._kept.pop(0).parent, ignore_errors=True)
         return path
 
     def _open_folder(self) -> Path:

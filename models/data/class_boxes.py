@@ -14,6 +14,8 @@ from models.data.images import SUFFIXES
 from models.names import compose, simplify
 
 MAX_CLASS_NAME = 60
+MAX_NAMED, MAX_WORD = 3, 12
+"""Classes in the name of a data set, and characters of each."""
 _COPY_BYTES = 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -21,14 +23,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def save_class_boxes(files_by_class: Mapping[str, Sequence[str | Path]], folder: str | Path) -> Path:
     """Packs pictures into a zip that :func:`models.data.folders.load_folder` reads; all or nothing.
 
-    The same pictures in the same boxes give the same file again: its name is made from its content. Boxes
+    The same pictures in the same boxes give the same file again: its folder is called after its content. Boxes
     without pictures are left out.
 
     Args:
         folder: Where the zip goes; made if it is missing.
 
     Returns:
-        ``folder/pictures-<hash>.zip``.
+        ``folder/<hash>/cat-dog.zip``, called after the classes.
 
     Raises:
         UserError: Too few or too many classes or pictures, names that cannot be told apart, or no space left.
@@ -44,7 +46,8 @@ def save_class_boxes(files_by_class: Mapping[str, Sequence[str | Path]], folder:
             part = Path(target.name)
             with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
                 digest = _pack(archive, boxes, names)
-        path = folder / f"pictures-{digest[:8]}.zip"
+        path = folder / digest[:8] / f"{_name_zip([*names.values()])}.zip"
+        path.parent.mkdir(exist_ok=True)
         part.replace(path)
     except OSError as error:
         raise UserError(f"The pictures could not be saved ({error.strerror or error}).") from error
@@ -86,6 +89,13 @@ def _name_folders(boxes: Mapping[str, object]) -> dict[str, str]:
                 raise UserError(f"The classes {other!r} and {name!r} cannot be told apart; rename one of them.")
         names[name] = safe
     return names
+
+
+def _name_zip(names: Sequence[str]) -> str:
+    """What a data set of these classes is called: "cat-dog", "cat-dog-bird-and-2-more"."""
+    more = len(names) - MAX_NAMED
+    words = [re.sub(r"[\s.-]+", "-", name)[:MAX_WORD].strip("-") for name in names[:MAX_NAMED]]
+    return "-".join([*words, f"and-{more}-more"] if more > 0 else words)
 
 
 def _pack(archive: zipfile.ZipFile, boxes: Mapping[str, Sequence[Path]], names: dict[str, str]) -> str:

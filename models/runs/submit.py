@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from analysis.errors import UserError, explained
+from models.names import compose
 from models.ordinary_files import mend, short_name
 from models.runs.files import try_again, write_json
 from models.runs.process import read_clock
@@ -25,7 +26,7 @@ def next_name(root: str | Path, title: str) -> str:
     Nor a part of one, NAME-ARM-SEED, that has outlived the rest.
     """
     taken = [f"{run.name}-" for run in list_runs(root)]
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(title).stem).strip("._-")[:50] or "run"
+    stem = re.sub(r"[^\w.-]+", "-", compose(Path(title).stem)).strip("._-")[:50] or "run"
     number = 1
     while any(name.startswith(f"{stem}-{number}-") for name in taken):
         number += 1

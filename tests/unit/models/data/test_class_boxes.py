@@ -8,7 +8,7 @@ from PIL import Image
 
 from analysis.errors import UserError
 from models.data import class_layout, zips
-from models.data.class_boxes import save_class_boxes
+from models.data.class_boxes import MAX_WORD, save_class_boxes
 from models.data.folders import load_folder
 
 
@@ -41,6 +41,7 @@ def test_the_same_boxes_are_the_same_file(tmp_path, pictures):
     moved = {"cats": pictures["dogs"], "dogs": pictures["cats"]}
     assert save_class_boxes(moved, folder) != first
     assert len(list(folder.iterdir())) == 2
+    assert first.name == "cats-dogs.zip"
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,19 @@ def test_content_decides_what_may_be_dropped(tmp_path, pictures):
     assert loaded.categories == ("dogs", "고양이")
     with pytest.raises(UserError, match="cannot be told apart"):
         save_class_boxes({apart: pictures["cats"], "고양이": pictures["dogs"]}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "called"),
+    [
+        (["고양이", "개"], "고양이-개"),
+        (["no cup", "a/b..c"], "no-cup-a_b-c"),
+        (["x" * 60, "y"], f"{'x' * MAX_WORD}-y"),
+        (list("abcde"), "a-b-c-and-2-more"),
+    ],
+)
+def test_a_data_set_is_called_after_its_classes(tmp_path, pictures, names, called):
+    path = save_class_boxes(dict.fromkeys(names, pictures["cats"]), tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        folders = {member.partition("/")[0] for member in archive.namelist()}
+    assert path.name == f"{called}.zip" and len(folders) == len(names)
