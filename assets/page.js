@@ -21,6 +21,19 @@
         window.convscopeSilence = setTimeout(() => { box.textContent = ""; }, 4000);
     };
 
+    // What an action is about may appear where nobody is looking: it is brought into view, and the keyboard to it.
+    window.convscopeBring = async (place, control = "") => {
+        for (let tries = 0; tries < 60; tries += 1) {
+            const shown = document.querySelector(place), focused = control ? shown?.querySelector(control) : shown;
+            if (focused?.checkVisibility()) {
+                shown.scrollIntoView({block: "start"});
+                if (control) focused.focus({preventScroll: true});
+                return;
+            }
+            await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+    };
+
     // Gradio's sliders report a value only when a pointer lets go of them: a key that is released, and Enter in their
     // number, have to count as well.
     document.addEventListener("keyup", (event) => {
@@ -50,8 +63,18 @@
         if (data?.open) document.getElementById(`tab-${data.open}-button`)?.click();
     });
 
-    // What is typed into a list filters it, instead of being added to what is chosen.
-    document.addEventListener("click", ({target}) => { if (target.matches?.("input[role=combobox]")) target.select(); });
+    // What is typed into a list filters it, instead of being added to what is chosen. Gradio opens a list scrolled past
+    // what is chosen, and cuts what does not fit.
+    const showChosen = (list) => {
+        const chosen = list?.querySelector("[aria-selected=true]");
+        if (chosen) list.scrollTop += chosen.getBoundingClientRect().top - list.getBoundingClientRect().top - list.clientHeight / 3;
+    };
+    document.addEventListener("click", ({target}) => {
+        if (!target.matches?.("input[role=combobox]")) return;
+        target.select();
+        for (const wait of [0, 50, 150]) setTimeout(() => showChosen(target.closest(".block")?.querySelector("[role=listbox]")), wait);
+    });
+    document.addEventListener("pointerover", ({target}) => { if (target.matches?.("input[role=combobox]")) target.title = target.value; });
 
     // Gradio's lists report a choice that is made with the pointer, and once more as they lose the focus by it; and a slider
     // that was below the list reports that the pointer is let go of.
@@ -103,11 +126,21 @@
             name(button, "title", "Add files");
         }
     };
+    // Cancel says what it would end.
+    const nameCancel = () => {
+        const bars = [...document.querySelectorAll("[role=progressbar][aria-label]")].filter((bar) => bar.checkVisibility());
+        const doing = [...new Set(bars.map((bar) => bar.getAttribute("aria-label")))].join(", ");
+        const cancel = document.getElementById("cancel");
+        if (!cancel) return;
+        name(cancel, "title", doing ? `Cancel: ${doing}` : "Ends what this page is computing for you; jobs are ended in their list");
+        name(cancel, "aria-label", doing ? `Cancel: ${doing}` : "Cancel what this page is computing");
+    };
     let isWaiting = false;
     new MutationObserver(() => {
         if (isWaiting) return;
         isWaiting = true;
-        setTimeout(() => { isWaiting = false; nameAll(); }, 200);
-    }).observe(document.body, {childList: true, subtree: true});
+        setTimeout(() => { isWaiting = false; nameAll(); nameCancel(); }, 200);
+    }).observe(document.body, {childList: true, subtree: true, attributes: true, attributeFilter: ["aria-label"]});
     nameAll();
+    nameCancel();
 }

@@ -36,6 +36,9 @@ KEEP_FILES_SECONDS = 24 * 3600
 SYSTEM_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 """No web font: the page has to look the same without a connection."""
 
+NOTHING = "Nothing is being computed for this page. Jobs are ended in their list."
+SAY = "watch('value', () => { if (props.value) window.convscopeSay(props.value); props.value = ''; });"
+
 OPEN_SIDEBAR = '<button type="button">Picture and model…</button>'
 """On a phone, where the sidebar is folded away."""
 
@@ -96,7 +99,13 @@ def build_page(services: Services) -> gr.Blocks:
         Dispatcher(services, page, bench, tabs, views, bar, address, jobs).wire()
         share.click(None, bench.sample, None, js=COPY_LINK)
         page.unload(services.leave)
-        cancel.click(services.cancel, None, None, **QUICK)
+        said = gr.HTML("", html_template="", js_on_load=SAY, elem_id="cancel-said")
+
+        def cancel_all(request: gr.Request) -> str:
+            """Ends what the visitor has under way; says so where there is nothing, as what ends says it itself."""
+            return "" if services.cancel(request) else NOTHING
+
+        cancel.click(cancel_all, None, said, **QUICK)
     return page
 
 

@@ -138,11 +138,13 @@ class Services:
                 if older.view == view and older.subject != subject:
                     older.end(Superseded)
 
-    def cancel(self, request: gr.Request) -> None:
-        """Ends, between two of their steps, all actions that this visitor has under way."""
+    def cancel(self, request: gr.Request) -> bool:
+        """Ends, between two of their steps, what this visitor has under way; says whether that is anything."""
         with self._guard:
-            for action in self._running.get(request.session_hash or "", ()):
+            actions = self._running.get(request.session_hash or "", ())
+            for action in actions:
                 action.end(Cancelled)
+            return bool(actions)
 
     def leave(self, request: gr.Request) -> None:
         """Ends what a visitor who has left has under way, and forgets the pictures in the class boxes."""

@@ -122,17 +122,21 @@ def test_two_classes_are_recorded_and_dropped_trained_on_and_told_apart_live(box
     set_epochs(page, 30)  # the boxes are not on the screen now
     page.locator("#train-start").click()
     expect(page.locator("#train-status")).to_contain_text("finished after 30 epochs", timeout=120_000)
+    expect(page.locator("#train-run input")).to_have_value("빨강-blue-1")
+    page.locator("#train-use").click()
+    expect(page.locator("#model input")).to_have_value(re.compile("^run/빨강-blue-1 "))
+    expect(page.locator("#model-card")).to_contain_text(re.compile(r"% of \d+ test pictures"))
     page.locator("#train-results").get_by_label("Try it live", exact=True).check()
     live = page.locator("#train-live")
     expect(live.locator(".live-say")).to_contain_text("tells apart: blue, 빨강")
     live.get_by_role("button", name="Start the camera").click()
-    expect(live.locator(".live-say")).to_have_text("It sees: 빨강.")
+    expect(live.locator(".live-say")).to_have_text(re.compile(r"It sees: 빨강, \d+ %\."))
     expect(live.locator(".live-rate")).to_contain_text("answers a second")
     live.locator("input[type=file]").set_input_files(make_file(BLUE, 100))
-    expect(live.locator(".live-say")).to_have_text("It sees: blue.")
+    expect(live.locator(".live-say")).to_contain_text("It sees: blue")
     expect(live.get_by_role("button", name="Start the camera")).to_be_visible()  # the file has taken its place
     live.get_by_role("button", name="Start the camera").click()
-    expect(live.locator(".live-say")).to_have_text("It sees: 빨강.")
+    expect(live.locator(".live-say")).to_contain_text("It sees: 빨강")
     page.evaluate("window.seen = document.querySelector('#train-live video').srcObject.getTracks()[0]")
     page.get_by_role("tab", name="Classify", exact=True).click()
     page.wait_for_function("window.seen.readyState === 'ended'")  # whoever leaves is no longer filmed
@@ -151,6 +155,8 @@ def test_a_card_opens_the_boxes_and_says_how_long_each_training_takes_here(open_
         page.locator("#train-example-own").click()
         expect(page.locator(".class-box")).to_have_count(2)
     assert len(calls) == 1
+    expect(page.locator(".class-box button").first).to_be_focused()
+    expect(page.locator(".class-box").first).to_be_in_viewport(ratio=1)
     expect(page.locator("#train-start")).to_be_visible()  # nothing has been started
     open_settings(page, "Network")
     expect(page.locator("#train-architecture input")).to_have_value("Transfer learning")

@@ -250,8 +250,10 @@ def test_a_late_result_of_the_old_model_does_not_replace_the_new_one(explain):
 def test_a_long_method_can_be_cancelled_and_what_stands_out_is_what_is_shown(explain):
     show_alone(explain, "occlusion")
     expect(explain.locator("#progress")).to_contain_text("Occlusion")
+    expect(explain.locator("#cancel")).to_have_attribute("title", "Cancel: Occlusion")
     explain.locator("#cancel").click()
     expect(explain.locator("#progress")).not_to_contain_text("Occlusion")
+    expect(explain.locator("#cancel")).not_to_have_attribute("title", "Cancel: Occlusion")
     expect(explain.locator(FINDING)).to_contain_text("Grad-CAM for tiger cat")
     assert list_chosen(explain) == ["grad_cam"]
     show_alone(explain, "saliency")

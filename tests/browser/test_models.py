@@ -31,7 +31,16 @@ def test_typing_filters_the_list_which_opens_downwards_and_says_what_fits(first_
     first_page.keyboard.type("resnet18")
     expect(first_page.get_by_role("option")).to_have_count(1)
     assert "resnet18 · 69.8 % · 45 MB" in list_options(first_page)[0]
+    chosen = "resnet50 · 80.9 % · 98 MB"
     first_page.keyboard.press("Escape")
+    first_page.locator("#model input").fill(chosen)
+    first_page.keyboard.press("Enter")
+    expect(first_page.locator("#model-card")).to_contain_text("98 MB")
+    field.click()
+    expect(first_page.get_by_role("option", name=chosen)).to_be_in_viewport(ratio=1)  # where it is in the long list
+    expect(field).to_have_attribute("title", chosen)
+    first_page.keyboard.press("Escape")
+    choose(first_page, "model", "efficientnet_lite0")
     first_page.locator("#compare input").click()
     assert not any("efficientnet_lite0" in label for label in list_options(first_page))
 

@@ -86,7 +86,7 @@ class _Train:
                 )
                 fold = gr.Button("Fold away", size="md", min_width=110, scale=0, elem_id="train-fold")
         self.is_fresh = gr.State(True)
-        fold.click(None, None, self.opened, js=_UNFOLD.replace("true", "false"))
+        fold.click(None, None, self.opened, js=_FOLD)
 
     def build_results(self) -> None:
         """The run that is shown, what can be done with it, and what there is to see of it."""
@@ -95,7 +95,7 @@ class _Train:
             self.line = gr.HTML(elem_id="train-about", padding=False, min_width=200)
             self.change = gr.Button("Change…", size="md", min_width=90, scale=0, elem_id="train-change")
             another = gr.Button("New training", size="md", min_width=130, scale=0, elem_id="train-new")
-        another.click(None, None, self.opened, js=_UNFOLD)
+        another.click(None, None, self.opened, js=_OPEN)
         with gr.Row(elem_classes="controls", elem_id="train-what"):
             self.part = _build_choice(PARTS, "train-results")
             self.buttons = {
@@ -136,10 +136,10 @@ class _Train:
         folder = self.form.fields["folder"]
         return Tab(
             self.show,
-            [*inputs, self.kind, self.is_fresh, *arms.inputs],
+            list(dict.fromkeys([*inputs, self.kind, self.is_fresh, *arms.inputs, *arms.form])),
             [
                 *(*outputs, *self.examples.outputs, folder, self.opened, self.is_fresh, *self.sides.groups),
-                *(*arms.outputs, arms.timer),
+                *(*arms.outputs, *arms.fitted, arms.timer),
             ],
             lambda message: {},
             triggers=[(part, "input") for part in (self.kind, self.run, self.part)],
@@ -151,7 +151,7 @@ class _Train:
         """The part that is open, which is the only one that is followed."""
         sides = self.sides.show(values[self.kind])
         if values[self.kind] == "arms":
-            return sides | self.stop(self.timers) | self.arms.open(values)
+            return sides | self.stop(self.timers) | self.arms.open(values) | self.arms.fit(values)
         shown = sides | self.stop([self.arms.timer]) | self.show_run(values)
         if action.source not in (self.run, self.part):
             folders = list_folders(self.services.lab.data_root)
@@ -244,13 +244,17 @@ class _Train:
             name = self.services.jobs.start(config, name, is_upload=form.is_upload(settings))
             return self.show_run(values | {self.run: name}) | self.fold()
 
-        self.start.click(shows_errors(start), given, [*outputs, *folding], **HIDDEN)
+        started = self.start.click(shows_errors(start), given, [*outputs, *folding], **HIDDEN)
+        started.success(None, None, None, js=_BRING_RUN)
         filled = [*outputs, *folding, *form.outputs]
         for name, button in self.examples.buttons.items():
             example = EXAMPLES[name]
             begin = self.filler(_always(example.settings), start if example.starts else self.show_data)
-            button.click(begin, given, [*filled, form.part, *form.parts.groups], **HIDDEN)
-        self.change.click(self.filler(self.read_settings, self.unfold), given, [*form.outputs, *folding], **HIDDEN)
+            done = button.click(begin, given, [*filled, form.part, *form.parts.groups], **HIDDEN)
+            done.success(None, None, None, js=_BRING_RUN if example.starts else _BRING_BOXES)
+        change = self.filler(self.read_settings, self.unfold)
+        opened = self.change.click(change, given, [*form.outputs, *folding], **HIDDEN)
+        opened.success(None, None, None, js=_BRING_FORM)
 
     def read_settings(self, values: Values) -> dict[str, Any]:
         """The settings of the run that is shown, by the names of the fields."""
@@ -300,4 +304,8 @@ def _check_chosen(name: str | None) -> str:
     return check_chosen(name, "start a training first")
 
 
-_UNFOLD = """() => ({__type__: "update", visible: true})"""
+_FOLD = """() => ({__type__: "update", visible: false})"""
+_OPEN = """() => { window.convscopeBring("#train-form"); return {__type__: "update", visible: true}; }"""
+_BRING_FORM = """() => { window.convscopeBring("#train-form"); }"""
+_BRING_BOXES = """() => { window.convscopeBring("#train-boxes", ".class-box button"); }"""
+_BRING_RUN = """() => { window.convscopeBring("#train-shown"); }"""

@@ -24,7 +24,7 @@ def test_cancel_ends_all_actions_of_one_visitor_only(services):
     with services.watch(BEN, ignore, "other") as others:
         with pytest.raises(Cancelled), services.watch(ANN, ignore, "work") as report:
             report(1, 3)
-            services.cancel(ANN)
+            assert services.cancel(ANN)
             report(2, 3)
         others(1, 1)
     assert not services._running
