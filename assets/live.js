@@ -22,7 +22,7 @@ const ask = async (picture) => {
     if (about !== model) return null;
     if (!answer.bars) { closeCamera(); say(answer.message ?? MUTE, true); return null; }
     find(".live-bars").innerHTML = answer.bars;  // escaped where it was made
-    say(`It sees: ${answer.best}.`);
+    say(answer.said);
     asked += 1;
     Object.assign(element.dataset, {asked, best: answer.best});
     return answer;
@@ -37,7 +37,7 @@ const watchCamera = async () => {
             times.push(performance.now());
             if (times.length > RATE_OVER) times.shift();
             const rate = (times.length - 1) * 1000 / (times.at(-1) - times[0]);
-            if (times.length > 2) find(".live-rate").textContent = `${rate.toFixed(1)} answers a second, ${Math.max(1, Math.round(answer.ms))} ms of each in the network.`;
+            if (times.length > 2) find(".live-rate").textContent = `${rate.toFixed(1)} answers a second. The network itself works for ${Math.max(1, Math.round(answer.ms))} ms on each of them; the rest is the camera's, and the way to the server and back.`;
         }
         await wait(Math.max(1, LEAST_MS - (performance.now() - since)));
     }

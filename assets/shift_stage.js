@@ -58,7 +58,7 @@ const describeMap = () => {
     const done = map.computed.reduce((sum, one) => sum + one, 0);
     if (!map.done) return `${done} of ${map.computed.length} shifts so far; the colours between them are their neighbours'.`;
     const sure = map.probability[cellOf(0, 0)];
-    const doubt = sure < 0.1 ? ` It is hardly sure of that: ${percent(sure)} without a shift, so what is kept is a guess.` : "";
+    const doubt = sure < scene.doubt ? ` It is hardly sure of that: ${percent(sure)} without a shift, so what is kept is a guess.` : "";
     const ties = map.tie.reduce((sum, one) => sum + one, 0);
     const tied = ties ? ` Hatched: near-ties (${ties}), which count as no change.` : "";
     const most = map.reach === scene.most ? " (no further with this picture and model)" : "";

@@ -17,7 +17,7 @@ from analysis.figures.style import class_color
 from analysis.shift.move import BOUNDARIES, Extended
 from lab.results import PictureMap, ShiftResult
 from lab.shifts import MAX_SHIFT
-from ui.widgets.html import png_uri
+from ui.widgets.html import find_doubt, png_uri
 
 SCRIPT = (Path(__file__).parents[2] / "assets" / "shift_stage.js").read_text(encoding="utf-8")
 TEMPLATE = (Path(__file__).parents[2] / "assets" / "shift_stage.html").read_text(encoding="utf-8")
@@ -57,6 +57,7 @@ def write_scene(scene: Extended, result: ShiftResult) -> dict:
         "model": result.model.name,
         "explanation": rule.explanation + _describe_room(scene, result.boundary),
         "twin": result.is_twin,
+        "doubt": find_doubt(len(result.model.categories)),
         "notes": list(result.notes),
         "answer": write_answer(result),
     }

@@ -21,6 +21,7 @@ ASSETS = Path(__file__).parents[2] / "assets"
 CAMERA = (ASSETS / "camera.js").read_text(encoding="utf-8")
 """Stands before the scripts that use a camera."""
 SCRIPT = (ASSETS / "class_boxes.js").read_text(encoding="utf-8")
+TEMPLATE = (ASSETS / "class_boxes.html").read_text(encoding="utf-8")
 MAX_AT_ONCE = 200
 Sent = TypeVar("Sent", bound=BaseModel)
 Number = Annotated[int, Field(ge=0, lt=2**53)]
@@ -52,7 +53,7 @@ def build_class_boxes(services: Services, elem_id: str) -> gr.HTML:
     limits = {"boxes": MAX_BOXES, "pictures": MAX_IN_BOX, "least": MIN_IMAGES_PER_CLASS, "name": MAX_CLASS_NAME}
     shown = gr.HTML(
         "",
-        html_template=(ASSETS / "class_boxes.html").read_text(encoding="utf-8"),
+        html_template=TEMPLATE.replace("LEAST", str(MIN_IMAGES_PER_CLASS)),
         # no props of its own: gradio forgets them with the first update
         js_on_load=f"const limits = {json.dumps(limits)};\n{CAMERA}{SCRIPT}",
         elem_id=elem_id,

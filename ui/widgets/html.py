@@ -181,6 +181,11 @@ def format_percent(probability: float, decimals: int | None = None) -> str:
     return f"{percent:.2f} %" if percent >= 0.01 else "<0.01 %"
 
 
+def find_doubt(num_classes: int) -> float:
+    """The probability below which a best class is hardly more than a guess: 10 %, or 1.5 times that of guessing."""
+    return max(0.1, 1.5 / num_classes)
+
+
 def describe_estimate(estimate: dict | None, is_difference: bool = False) -> str:
     """Value and interval of a share in percent: 91.2 % [90.4, 92.0]; a dash where it is not defined."""
     if estimate is None or estimate["value"] is None:

@@ -15,7 +15,7 @@ from ui.services import Services
 from ui.train.results.panel import Panel
 from ui.widgets.class_boxes import ASSETS, CAMERA, read_sent
 from ui.widgets.events import Block, Values
-from ui.widgets.html import bars_html
+from ui.widgets.html import bars_html, find_doubt, format_percent
 
 NO_RUN = "Train a network first, or choose a run above; it answers here to what the camera sees."
 
@@ -67,8 +67,12 @@ class Live(Panel):
         return {self.stage: json.dumps({"model": spec.name, "classes": spec.categories})}
 
     def classify(self, frame: _Frame) -> dict:
-        """The best class, the bars, and milliseconds in the network. Raises UserError."""
+        """The best class and what that is worth, the bars, and milliseconds in the network. Raises UserError."""
         if not frame.model.startswith(RUN_PREFIX):
             raise UserError(NO_RUN)
         found = self.services.lab.classify(open_small(read_small(frame.picture)), frame.model)
-        return {"best": found.predictions[0].category, "bars": bars_html(found.predictions), "ms": found.ms}
+        best, share = found.predictions[0].category, found.predictions[0].probability
+        said = f"It sees: {best}, {format_percent(share)}."
+        if share < find_doubt(len(found.model.categories)):
+            said = f"It is hardly sure: {best}, {format_percent(share)}, little more than a guess."
+        return {"best": best, "said": said, "bars": bars_html(found.predictions), "ms": found.ms}

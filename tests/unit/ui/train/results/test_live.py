@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -14,6 +15,7 @@ from lab.session import Lab
 from tests.device import DEVICE
 from ui.services import Services
 from ui.train.results.live import NO_RUN, Live
+from ui.widgets.html import format_percent
 
 
 def jpeg(width: int = 60, kind: str = "JPEG") -> str:
@@ -35,6 +37,16 @@ def test_a_picture_is_answered_with_the_best_class_and_bars(panel):
     assert told["best"] in categories and told["ms"] > 0
     assert told["bars"].count("<li") == len(categories) == 3
     assert json.loads(json.dumps(told)) == told
+
+
+@pytest.mark.parametrize(("classes", "share", "is_sure"), [(2, 0.8, True), (2, 0.7, False), (1000, 0.11, True)])
+def test_a_headline_says_where_it_is_hardly_more_than_a_guess(panel, monkeypatch, classes, share, is_sure):
+    best = SimpleNamespace(category="cup", probability=share, index=0)
+    model = SimpleNamespace(categories=("cup",) * classes)
+    found = SimpleNamespace(predictions=[best], model=model, ms=1.0)
+    monkeypatch.setattr(panel.services.lab, "classify", lambda *about: found)
+    told = panel.stage.answer({"model": "run/tiny", "picture": jpeg()})
+    assert format_percent(share) in told["said"] and ("hardly sure" not in told["said"]) == is_sure
 
 
 @pytest.mark.parametrize(
