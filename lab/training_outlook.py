@@ -5,12 +5,15 @@ import time
 
 import torch
 
+from lab.comparisons.config import ArmsConfig, DataFacts
+from lab.comparisons.measure import MAX_SHIFT, MAX_TRAIN_PICTURES, NUM_MOVED
 from lab.evaluation.outlook import measure_seconds
 from lab.network_summary import find_kind
 from lab.session import Lab
 from models.data.datasets import HELD_OUT, VALIDATION
 from models.networks.table import ARCHITECTURES
 from models.training.config import TrainingConfig
+from models.training.lr_finder import STEPS
 from models.zoo.backbones import DEFAULT_BACKBONE
 
 START_SECONDS = 3.0
@@ -18,7 +21,11 @@ START_SECONDS = 3.0
 MEASURE_SECONDS, LEAST_STEPS = 0.4, 12
 FORWARD_SHARE = 1 / 3
 """Of what a training step takes, about so much is the forward pass that validation and test consist of."""
-OFFICIAL = {"fashion_mnist": (60_000 - VALIDATION, VALIDATION, 10_000)}
+OFFICIAL = {
+    "fashion_mnist": (60_000 - VALIDATION, VALIDATION, 10_000),
+    "cifar10": (50_000 - VALIDATION, VALIDATION, 10_000),
+    "digits": (1257, 270, 270),
+}
 """Known set -> its pictures for training, validation and test."""
 
 _measured: dict[tuple, float] = {}
@@ -26,15 +33,36 @@ _measured: dict[tuple, float] = {}
 _guard = threading.Lock()
 
 
-def estimate_training(config: TrainingConfig) -> float:
-    """Seconds that a training on a known set takes if the machine does nothing else."""
-    if config.dataset in OFFICIAL:
-        train, validation, test = OFFICIAL[config.dataset]
-    else:
-        held_out = round(HELD_OUT * config.shapes.num_images)
-        train, validation, test = config.shapes.num_images - 2 * held_out, held_out, held_out
-    passes = config.epochs * train + FORWARD_SHARE * (config.epochs * validation + test)
-    return START_SECONDS + passes * _measure_step(config)
+def estimate_training(config: TrainingConfig) -> float | None:
+    """Seconds that a training takes if the machine does nothing else; None where its set is not a known one."""
+    found = _count_pictures(config)
+    return None if found is None else START_SECONDS + _count_passes(config, *found) * _measure_step(config)
+
+
+def estimate_arms(config: ArmsConfig) -> float | None:
+    """The same of all trainings of a comparison, with what is measured of their networks.
+
+    Raises:
+        UserError: An arm is not possible with these data.
+    """
+    found, kind = _count_pictures(config.base), find_kind(config.base.dataset, config.base.image_size)
+    if found is None:
+        return None
+    facts = DataFacts(found[0], kind.num_classes, kind.in_channels, kind.image_size)
+    seconds = 0.0
+    for training in (arm.configure(config.base, facts) for arm in config.arms):
+        train, validation, test = _count_pictures(training) or found
+        measured = min(train, MAX_TRAIN_PICTURES)
+        if config.shifts:
+            measured += (2 * MAX_SHIFT + 1) ** 2 * min(test, NUM_MOVED)
+        passes = _count_passes(training, train, validation, test) + FORWARD_SHARE * measured
+        seconds += passes * _measure_step(training)
+    return START_SECONDS + config.seeds * seconds
+
+
+def estimate_rates(config: TrainingConfig) -> float:
+    """The same of a search for a learning rate, but for opening the data."""
+    return START_SECONDS + STEPS * config.batch_size * _measure_step(config)
 
 
 def estimate_transfer(lab: Lab, pictures: int) -> float | None:
@@ -42,6 +70,21 @@ def estimate_transfer(lab: Lab, pictures: int) -> float | None:
     if not lab.registry.get(DEFAULT_BACKBONE).is_cached:
         return None
     return START_SECONDS + pictures * measure_seconds(lab, DEFAULT_BACKBONE)
+
+
+def _count_pictures(config: TrainingConfig) -> tuple[int, int, int] | None:
+    """Pictures for training, validation and test."""
+    held_out = round(HELD_OUT * config.shapes.num_images)
+    shapes = {"shapes": (config.shapes.num_images - 2 * held_out, held_out, held_out)}
+    found = (OFFICIAL | shapes).get(config.dataset)
+    return found and (min(config.train_limit or found[0], found[0]), *found[1:])
+
+
+def _count_passes(config: TrainingConfig, train: int, validation: int, test: int) -> float:
+    """How many times a picture goes through training steps; the forward passes of measurements count as parts."""
+    if config.architecture == "transfer" and config.model.get("mode", "frozen") == "frozen":
+        return FORWARD_SHARE * (train + validation + test)  # the backbone sees each picture once
+    return config.epochs * train + FORWARD_SHARE * (config.epochs * validation + test)
 
 
 def _measure_step(config: TrainingConfig) -> float:

@@ -22,7 +22,6 @@ class Preset:
         arms: What is compared; the first one is what the others are compared with.
         question: A key of ``QUESTIONS``.
         direction: What is claimed of the second arm's decisive measure: 1 larger, -1 smaller, 0 nothing.
-        minutes: About how long it takes with the default number of seeds on two cores.
         shifts: Whether networks are also tested on moved pictures.
     """
 
@@ -32,7 +31,6 @@ class Preset:
     arms: tuple[Arm, ...]
     question: str
     direction: int = 0
-    minutes: float = 2
     seeds: int = ArmsConfig.seeds
     shifts: bool = False
     note: str = ""
@@ -98,7 +96,6 @@ PRESETS = {
             "weight_decay": 0.0,
         },
         arms=_option_arms("norm", none="no normalisation", batch="batch normalisation"),
-        minutes=1,
         question="steps",
         direction=-1,
     ),
@@ -121,7 +118,6 @@ PRESETS = {
             Arm("none", "no dropout", {"model": {"dropout": 0.0}}),
             Arm("dropout", "dropout 0.5", {"model": {"dropout": 0.5}}),
         ),
-        minutes=0.5,
         question="gap",
         direction=-1,
     ),
@@ -134,7 +130,6 @@ PRESETS = {
             Arm("none", "no augmentation", {"augment": False}),
             Arm("augmented", "augmentation", {"augment": {"translate": 0.2, "flip": 1.0, "crop": 0.2}}),
         ),
-        minutes=1,
         question="gap",
         direction=-1,
     ),
@@ -143,7 +138,6 @@ PRESETS = {
         claim="A head of global average pooling is more robust to translation of the input than one that flattens.",
         base=_FASHION | {"train_limit": 10_000, "batch_size": 100, "epochs": 4, "learning_rate": 0.05},
         arms=_option_arms("head", flatten="flatten", gap="global average pooling"),
-        minutes=1,
         question="translation",
         direction=1,
         shifts=True,
@@ -162,7 +156,6 @@ PRESETS = {
             "weight_decay": 0.0,
         },
         arms=(Arm("mlp", "MLP", {"equal_mlp": 1}), Arm("cnn", "CNN")),
-        minutes=0.5,
         question="accuracy",
         direction=1,
     ),
@@ -180,7 +173,6 @@ PRESETS = {
             "weight_decay": 0.0,
         },
         arms=(Arm("softmax", "softmax", {"loss": "cross_entropy"}), Arm("svm", "SVM", {"loss": "svm"})),
-        minutes=0.5,
         question="accuracy",
     ),
     "random_labels": Preset(
@@ -203,7 +195,6 @@ PRESETS = {
             Arm("right", "right labels", {"label_noise": 0.0}),
             Arm("random", "random labels", {"label_noise": 1.0}),
         ),
-        minutes=0.5,
         question="memory",
     ),
     "frozen_unfrozen": Preset(
@@ -211,7 +202,6 @@ PRESETS = {
         claim=_TRANSFER_CLAIM,
         base=_TRANSFER,
         arms=_option_arms("mode", frozen="frozen", unfrozen="unfrozen"),
-        minutes=1,
         question="accuracy",
         note="The pretrained network is EfficientNet-Lite0, which needs no download.",
     ),
@@ -220,7 +210,6 @@ PRESETS = {
         claim=_TRANSFER_CLAIM,
         base=_TRANSFER | {"model": {"backbone": "mobilenet_v3_small"}},
         arms=_option_arms("mode", frozen="frozen", unfrozen="unfrozen"),
-        minutes=1,
         question="accuracy",
         note="Meant for a zip of your own pictures, one folder per class: choose it under “Single run” and tick “Use "
         "the data of Single run”; otherwise it takes drawn shapes. The weights (10 MB) are downloaded once.",
@@ -231,7 +220,6 @@ PRESETS = {
         "under shifts.",
         base=_FASHION | {"train_limit": 10_000, "batch_size": 100, "epochs": 4, "learning_rate": 0.05},
         arms=_option_arms("pooling", max="max-pooling", blur="max-pooling with blur"),
-        minutes=1.5,
         question="translation",
         direction=1,
         shifts=True,

@@ -17,10 +17,10 @@ from lab.spreadsheet import to_csv
 from models.data.datasets import DATASETS
 from models.names import describe_skipped
 from models.runs.run import Run
-from ui.evaluate.estimate import describe_outlook, tell_start
 from ui.services import Services
 from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
+from ui.widgets.estimate import describe_outlook, tell_start
 from ui.widgets.events import HIDDEN, Block, Values
 from ui.widgets.html import (
     count,

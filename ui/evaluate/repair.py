@@ -12,10 +12,10 @@ from lab.documents import read_document
 from lab.evaluation.outlook import measure_seconds
 from models.registry import RUN_PREFIX
 from models.runs.run import Run
-from ui.evaluate.estimate import tell_start
 from ui.services import Services
 from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
+from ui.widgets.estimate import tell_start
 from ui.widgets.events import HIDDEN, Block, Values
 from ui.widgets.html import describe_estimate, explain_this, sentence_html, table_html
 from ui.widgets.job_view import JobView, Result, describe_time

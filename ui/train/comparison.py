@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import gradio as gr
-from markupsafe import Markup
 
 from analysis.errors import UserError
 from analysis.figures.training import plot_seed_bands
@@ -12,6 +11,7 @@ from lab.comparisons.config import ArmsConfig
 from lab.comparisons.report import write_csv
 from lab.comparisons.variations import VARIATIONS, vary
 from lab.documents import read_document
+from lab.training_outlook import estimate_arms
 from models.data.datasets import DATASETS
 from models.runs.run import Run
 from models.training.config import TrainingConfig
@@ -21,9 +21,10 @@ from ui.train.settings.form import TrainForm
 from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import answers_errors
-from ui.widgets.events import QUICK, Update, Values
-from ui.widgets.html import empty_html, explain_this
-from ui.widgets.job_view import JobView, Result
+from ui.widgets.estimate import tell_start
+from ui.widgets.events import QUICK, Values, read_values
+from ui.widgets.html import count, empty_html, explain_this
+from ui.widgets.job_view import JobView, Result, describe_time
 from ui.widgets.switch import Switch
 
 OWN = "own"
@@ -53,9 +54,17 @@ def build_arms_panel(services: Services, form: TrainForm) -> JobView:
     controls = _Controls()
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Start the comparison", variant="primary", elem_id="arms-start", min_width=280, scale=0)
+        said = gr.HTML(elem_id="arms-estimate", padding=False)
     view = JobView(services, "arms", EMPTY, lambda: _build_result(services))
     explain_this(EXPLANATION)
-    controls.wire(form)
+
+    def expect(values: Values) -> Values:
+        """How long the comparison takes, or why there is none."""
+        return tell_start(start, said, lambda: estimate(controls.read(services, form, values)[1]))
+
+    chosen = {*controls.inputs, *form.inputs}
+    view.form, view.fit, view.fitted = [*chosen], expect, [start, said]
+    controls.wire(form, view)
 
     def begin(values: Values) -> str:
         """Starts the comparison in the background."""
@@ -63,10 +72,19 @@ def build_arms_panel(services: Services, form: TrainForm) -> JobView:
         is_file = (
             config.base.dataset not in DATASETS and Path(config.base.dataset).is_file()
         )  # an upload, which may vanish
-        return services.jobs.start_program("arms", config.to_dict(), f"arms-{name}", "dataset" if is_file else None)
+        upload, seconds = "dataset" if is_file else None, estimate_arms(config)
+        return services.jobs.start_program("arms", config.to_dict(), f"arms-{name}", upload, seconds=seconds)
 
-    view.wire_start(start, begin, {*controls.inputs, *form.inputs})
+    view.wire_start(start, begin, chosen)
     return view
+
+
+def estimate(config: ArmsConfig) -> str:
+    """How long a comparison takes here, in words. Raises UserError: an arm is not possible with its data."""
+    what, seconds = f"{len(config.arms)} arms with {count(config.seeds, 'seed')} each", estimate_arms(config)
+    if seconds is None:
+        return f"How long it takes is known once the pictures are open: {what}."
+    return f"About {describe_time(seconds)} if this machine does nothing else: {what}."
 
 
 class _Controls:
@@ -119,14 +137,14 @@ class _Controls:
         self.note = gr.HTML(describe_preset(next(iter(PRESETS))), elem_id="arms-note")
         self.inputs = (self.preset, self.seeds, self.on_form, self.varied, self.values, self.shifts)
 
-    def wire(self, form: TrainForm) -> None:
-        """Shows the controls that count, and says what they decide."""
+    def wire(self, form: TrainForm, view: JobView) -> None:
+        """Shows the controls that count, and says what they decide, and how long that takes."""
         Switch(self.preset, {self.own: [OWN], self.on_form: list(PRESETS)})
 
         @answers_errors(
             lambda message: {self.values: gr.update(choices=[], value=[]), self.note: empty_html(message)}
         )
-        def fit(values: Values) -> Values:
+        def offer(values: Values) -> Values:
             """Offers the values that the chosen network can have, or says why there are none."""
             if values[self.preset] != OWN:
                 return {self.note: describe_preset(values[self.preset])}
@@ -140,9 +158,21 @@ class _Controls:
             updates: Values = {self.values: offered, self.shifts: variation.shifts, self.note: note}
             return updates
 
-        self.shifts.input(_restate, [self.varied, self.shifts, self.values], self.note, **QUICK)
-        changes, inputs = [self.preset.input, self.varied.input], {self.preset, self.varied, *form.inputs}
-        gr.on(changes, fit, inputs, [self.values, self.shifts, self.note], **QUICK)
+        def fit(values: Values) -> Values:
+            """The same, and how long that takes."""
+            offered = offer(values)
+            return offered | view.fit(values | read_values(offered))
+
+        def restate(values: Values) -> Values:
+            """Says what decides now; where there is nothing to start, the note says why."""
+            is_own = values[self.preset] == OWN and values[self.values]
+            said = {self.note: describe_variation(values[self.varied], values[self.shifts])} if is_own else {}
+            return said | view.fit(values)
+
+        told = {"inputs": {*view.form}, "outputs": [self.values, self.shifts, self.note, *view.fitted], **QUICK}
+        gr.on([self.preset.input, self.varied.input], fit, **told)
+        changes = [self.seeds.release, *(part.input for part in (self.on_form, self.values, self.shifts))]
+        gr.on(changes, restate, **told, trigger_mode="always_last")
 
     def read(self, services: Services, form: TrainForm, values: Values) -> tuple[str, ArmsConfig]:
         """What is compared in a word, and the comparison; UserError where there is nothing to compare."""
@@ -154,11 +184,6 @@ class _Controls:
         place = {"data_root": str(services.lab.data_root), "device": services.lab.models.device.type}
         data = _find_data(form.read_config(values)) if values[self.on_form] else {}
         return name, configure_preset(name, seeds, {**place, **data})
-
-
-def _restate(chosen: str, shifts: bool, values: list[str]) -> Markup | Update:
-    """Says what decides now; where there is nothing to start, the note says why."""
-    return describe_variation(chosen, shifts) if values else gr.skip()
 
 
 def _find_data(base: TrainingConfig) -> dict:

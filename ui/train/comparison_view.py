@@ -16,13 +16,8 @@ BOUNDS = ("at least", "at most")
 
 
 def describe_preset(name: str) -> Markup:
-    """What is claimed, and how long the test of it takes."""
-    preset = PRESETS[name]
-    minutes = (
-        "half a minute" if preset.minutes < 1 else f"{preset.minutes:g} minute{'s' if preset.minutes != 1 else ''}"
-    )
-    time = f"About {minutes} on two cores with {preset.seeds} seeds."
-    return note_html(" ".join(filter(None, [preset.claim, preset.note, time])))
+    """What is claimed."""
+    return note_html(f"{PRESETS[name].claim} {PRESETS[name].note}".rstrip())
 
 
 def describe_variation(name: str, shifts: bool) -> Markup:

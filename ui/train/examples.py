@@ -148,12 +148,12 @@ class Examples:
     def _estimate(self, example: Example) -> str:
         """How long a training takes here, in words."""
         if example.starts:
-            seconds = estimate_training(self.configure(example.settings))
-            return f"About {describe_time(seconds)} here, if this machine does nothing else."
-        found = estimate_transfer(self.services.lab, FEW_PICTURES)
+            found, what = estimate_training(self.configure(example.settings)), ", if this machine does nothing else"
+        else:
+            found, what = estimate_transfer(self.services.lab, FEW_PICTURES), f" with {FEW_PICTURES} pictures"
         if found is None:
             return "The weights of its network have to be downloaded first."
-        return f"About {describe_time(found)} here with {FEW_PICTURES} pictures."
+        return f"About {describe_time(found)} here{what}."
 
 
 def _draw_card(example: Example, time: str) -> Markup:

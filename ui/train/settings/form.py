@@ -166,10 +166,10 @@ def build_train_form(services: Services) -> TrainForm:
             panels = {**data.read(values), **augment.read(values), **network.read(values)}
             return _read(services, values, panels)
 
-        build_rate_panel(services, fields, lambda values: read(values)[0])
+        pace = build_rate_panel(services, fields, lambda values: read(values)[0])
     groups = (data_group, augment_group, network_group, training_group)
     parts = Switch(part, {group: [name] for name, group in zip(PARTS, groups, strict=True)})
-    looks = {"data": data.look, "augment": augment.look, "network": network.look}
+    looks = {"data": data.look, "augment": augment.look, "network": network.look, "training": pace}
     form = TrainForm(fields, parts, looks, [*data.switches, *network.switches], read, data.is_upload)
     _wire_looks(services, form, data, augment, network)
     return form
@@ -192,7 +192,8 @@ def _wire_looks(
         outputs = [*form.shown, mode, *sliders, augment.seed]
         gr.on(events, renew, form.inputs, outputs, **HIDDEN, trigger_mode="always_last")
 
-    chosen = [form.part, mode, *data.looked_at, *network.fields.values()]
+    pace = form.fields["epochs"], form.fields["batch_size"]
+    chosen = [form.part, mode, *data.looked_at, *network.fields.values(), *pace]
     on([event for each in chosen for event in _list_events(each)])
     on([event for slider in sliders for event in _list_events(slider)], lambda values: {mode: "own"})
     on([augment.again.click], lambda values: {augment.seed: values[augment.seed] + 1})

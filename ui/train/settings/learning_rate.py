@@ -9,15 +9,18 @@ import gradio as gr
 from analysis.errors import UserError
 from analysis.figures.training import plot_rates
 from lab.documents import read_document
+from lab.training_outlook import estimate_rates, estimate_training
 from models.runs.run import UNFINISHED
 from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS
-from ui.services import Services
+from ui.services import Action, Services
+from ui.train.settings.data import Look
 from ui.widgets.chart import Chart
 from ui.widgets.errors import shows_errors
+from ui.widgets.estimate import tell_start
 from ui.widgets.events import PRIVATE, Field, Values
 from ui.widgets.html import sentence_html
-from ui.widgets.job_view import count_before, describe_wait
+from ui.widgets.job_view import count_before, describe_time, describe_wait
 
 POLL_SECONDS = 0.25
 FORGET_SECONDS = 5
@@ -26,8 +29,10 @@ FORGET_SECONDS = 5
 
 def build_rate_panel(
     services: Services, fields: Mapping[str, Field], read: Callable[[Mapping], TrainingConfig]
-) -> None:
+) -> Look:
     """Lays out a button and what it finds; the suggestion goes into the field ``learning_rate``.
+
+    Gives what shows how long the search takes, and the training.
 
     Args:
         services: The lab and what goes with it.
@@ -36,6 +41,7 @@ def build_rate_panel(
     """
     with gr.Row(elem_classes="controls"):
         find = gr.Button("Find a learning rate", elem_id="train-find-rate", size="md", min_width=220, scale=0)
+        said = gr.HTML(elem_id="train-estimate", padding=False)
     finding = gr.HTML(elem_id="train-rate-finding")
     plot = Chart(visible=False, elem_id="train-rate-plot")
 
@@ -63,6 +69,21 @@ def build_rate_panel(
     find.click(
         test, {*fields.values()}, [finding, plot, fields["learning_rate"]], **PRIVATE, show_progress_on=finding
     )
+
+    def expect(values: Values, action: Action) -> Values:
+        """How long the search takes, and the training."""
+
+        def tell() -> str:
+            config = read({key: values[field] for key, field in fields.items()})
+            search, training = describe_time(estimate_rates(config)), estimate_training(config)
+            then = (
+                "once the pictures are open" if training is None else f"the training about {describe_time(training)}"
+            )
+            return f"The search takes about {search} if this machine does nothing else, {then}."
+
+        return tell_start(find, said, tell)
+
+    return Look(expect, [*fields.values()], [find, said])
 
 
 def _wait(services: Services, name: str, request: gr.Request, progress: gr.Progress) -> dict:

@@ -34,7 +34,7 @@ def test_config_round_trip_through_json():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name):
-    preset, config = PRESETS[name], configure_preset(name, 2, {"seed": 7, "epochs": 1})
+    config = configure_preset(name, 2, {"seed": 7, "epochs": 1})
     assert config.all_seeds == (7, 8) and config.base.epochs == 1 and config.claim and config.question in QUESTIONS
     facts = FACTS[config.dataset]
     trainings = [arm.configure(config.base, facts) for arm in config.arms]
@@ -43,7 +43,6 @@ def test_presets(name):
         changed = {key for key, value in training.to_dict().items() if value != config.base.to_dict()[key]}
         assert changed <= {"model", "architecture", "augment", "loss", "label_noise", "image_size"}
         assert training.seed == 7 and training.picture_size == config.base.picture_size
-    assert preset.minutes > 0
 
 
 def test_a_preset_on_own_pictures_takes_all_of_them():

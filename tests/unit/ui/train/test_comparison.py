@@ -4,14 +4,16 @@ import json
 from dataclasses import replace
 
 import pytest
+from markupsafe import escape
 
 from analysis.figures.training import plot_seed_bands
-from lab.comparisons.claims import PRESETS
+from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.config import ArmsConfig
 from lab.comparisons.report import summarize, write_csv
 from models.runs.files import write_json
 from models.runs.run import read_run
 from models.runs.submit import create_run
+from ui.train.comparison import estimate
 from ui.train.comparison_view import describe_preset, describe_variation, describe_verdict, read_curves, tabulate
 
 UNBROKEN = "\u00a0"
@@ -174,9 +176,16 @@ def test_verdict_is_escaped(make):
     assert "&lt;script&gt;" in html and "&lt;i&gt;" in html and "A &amp; B differ" in html
 
 
-def test_every_preset_says_how_long_it_takes():
-    for name in PRESETS:
-        assert "minute" in describe_preset(name)
+def test_every_preset_says_what_is_claimed():
+    for name, preset in PRESETS.items():
+        assert escape(preset.claim) in describe_preset(name) and escape(preset.note) in describe_preset(name)
+
+
+def test_a_comparison_says_how_long_it_takes_here(monkeypatch):
+    monkeypatch.setattr("ui.train.comparison.estimate_arms", lambda config: 60.0 * config.seeds)
+    assert "About 2 min" in estimate(configure_preset("softmax_svm", 2)) and "2 arms with 2 seeds" in estimate(
+        configure_preset("softmax_svm", 2)
+    )
 
 
 @pytest.mark.parametrize(

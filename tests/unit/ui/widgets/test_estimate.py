@@ -5,7 +5,7 @@ import pytest
 
 from analysis.errors import UserError
 from lab.evaluation.outlook import Outlook
-from ui.evaluate.estimate import describe_outlook, tell_start
+from ui.widgets.estimate import describe_outlook, tell_start
 
 
 def test_the_time_the_pictures_and_the_models_are_told():
