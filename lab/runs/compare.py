@@ -23,7 +23,8 @@ NOT_SET = "—"
 class RunRow:
     """One line of the table; None where it is not known (yet).
 
-    ``parameters`` is a number of trained values, accuracies are in [0, 1], ``seconds`` those of the whole training.
+    ``parameters`` is a number of trained values, accuracies are in [0, 1], ``seconds`` those of the whole training,
+    ``val_pictures`` what the validation accuracies are shares of.
     """
 
     name: str
@@ -37,6 +38,7 @@ class RunRow:
     seconds: float | None
     seed: int | None
     notes: str
+    val_pictures: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def _read_row(run: Run) -> RunRow:
         seconds=_number(result.get("seconds"), 1e9),
         seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
         notes=run.notes,
+        val_pictures=run.count_pictures("validation"),
     )
 
 

@@ -96,7 +96,11 @@ def _list_facts(run: Run, card: ModelCard | None) -> list[tuple[str, object]]:
     last = epochs[-1] if epochs else {}
     return [
         ("State", run.state),
-        ("Test accuracy", _percent(result.get("test_accuracy"))),
+        (
+            "Test accuracy",
+            _percent(result.get("test_accuracy")),
+        ),
+        ("Test pictures", run.count_pictures("test")),
         ("Validation accuracy", _percent(result.get("val_accuracy"))),
         ("Training accuracy", _percent(last.get("train_accuracy"))),
         ("Epochs", result.get("epochs")),

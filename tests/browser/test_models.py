@@ -33,8 +33,7 @@ def test_typing_filters_the_list_which_opens_downwards_and_says_what_fits(first_
     assert "resnet18 · 69.8 % · 45 MB" in list_options(first_page)[0]
     chosen = "resnet50 · 80.9 % · 98 MB"
     first_page.keyboard.press("Escape")
-    first_page.locator("#model input").fill(chosen)
-    first_page.keyboard.press("Enter")
+    choose(first_page, "model", "resnet50 ·")
     expect(first_page.locator("#model-card")).to_contain_text("98 MB")
     field.click()
     expect(first_page.get_by_role("option", name=chosen)).to_be_in_viewport(ratio=1)  # where it is in the long list

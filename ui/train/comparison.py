@@ -16,7 +16,14 @@ from models.data.datasets import DATASETS
 from models.runs.run import Run
 from models.training.config import TrainingConfig
 from ui.services import Services
-from ui.train.comparison_view import describe_preset, describe_variation, describe_verdict, read_curves, tabulate
+from ui.train.comparison_view import (
+    count_tested,
+    describe_preset,
+    describe_variation,
+    describe_verdict,
+    read_curves,
+    tabulate,
+)
 from ui.train.settings.form import TrainForm
 from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
@@ -210,7 +217,7 @@ def _build_result(services: Services) -> Result:
         charts = [gr.update(value=figure, visible=figure is not None) for figure in figures]
         found = read_document(run)
         offered = files.offer(run.name, json=found, csv=_write_csv(found)) if found is not None else files.withdraw()
-        return describe_verdict(run, config), *charts, tabulate(run, config), *offered
+        return describe_verdict(run, config, count_tested(found)), *charts, tabulate(run, config), *offered
 
     return [finding, *plots, table, *files.outputs], show
 

@@ -8,7 +8,7 @@ from lab.comparisons.config import ArmsConfig
 from lab.comparisons.sentences import MEASURES, QUESTIONS
 from lab.comparisons.variations import VARIATIONS, find_question
 from models.runs.run import UNFINISHED, Run
-from ui.widgets.html import format_count, note_html, sentence_html, table_html
+from ui.widgets.html import count, format_count, note_html, sentence_html, table_html
 
 ALWAYS = ("val_accuracy", "test_accuracy", "train_accuracy", "gap", "steps", "seconds")
 """Columns of the table; others where they were measured."""
@@ -26,11 +26,22 @@ def describe_variation(name: str, shifts: bool) -> Markup:
     return note_html(f"The other settings are those of “Single run”. The verdict is about: {question}.")
 
 
-def describe_verdict(run: Run, config: ArmsConfig) -> Markup:
-    """The verdict, and what was claimed."""
+def count_tested(document: dict | None) -> int | None:
+    """How many test pictures the networks of a result were asked about; None where it does not say."""
+    try:
+        (number,) = {network["counted"]["test_accuracy"] for network in (document or {})["networks"]}
+    except (KeyError, TypeError, ValueError):  # a file that somebody has changed, or an arm that failed
+        return None
+    return number if isinstance(number, int) else None
+
+
+def describe_verdict(run: Run, config: ArmsConfig, tested: int | None = None) -> Markup:
+    """The verdict, and what was claimed; ``tested`` is how many pictures test accuracies are shares of."""
     claim = note_html(f"{config.title}. {config.claim}".strip())
     text, also = (str(run.status.get(name) or "") for name in ("sentence", "also"))
-    return claim + (sentence_html(text) if text else "") + (note_html(also) if also else "")
+    of = f"Test accuracies are shares of {count(tested, 'picture')}." if tested else ""
+    notes = " ".join(filter(None, [also, of]))
+    return claim + (sentence_html(text) if text else "") + (note_html(notes) if notes else "")
 
 
 def read_curves(run: Run, config: ArmsConfig, measure: str) -> list[tuple[str, list[list[dict]]]]:

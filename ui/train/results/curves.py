@@ -16,13 +16,13 @@ from analysis.figures.training import plot_accuracy, plot_layers, plot_learning_
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.train.results.panel import Panel
+from ui.train.results.runs_table import describe_share
 from ui.widgets.errors import hide_paths
 from ui.widgets.events import HIDDEN, Block, Update, Values
 from ui.widgets.html import (
     count,
     empty_html,
     format_count,
-    format_percent,
     join_html,
     list_html,
     progress_html,
@@ -236,8 +236,8 @@ def describe_run(run: Run, before: int = 0) -> str:
     accuracy = {part: run.result_number(f"{part}_accuracy") for part in ("test", "val")}
     if accuracy["test"] is not None and accuracy["val"] is not None:
         measured = (
-            f"test accuracy {_share(accuracy['test'], run.count_pictures('test'))}, "
-            f"validation {_share(accuracy['val'], run.count_pictures('validation'))}"
+            f"test accuracy {describe_share(accuracy['test'], run.count_pictures('test'))}, "
+            f"validation {describe_share(accuracy['val'], run.count_pictures('validation'))}"
         )
         epochs, seconds = run.result_number("epochs") or 0, run.result_number("seconds") or 0
         after = f"{count(round(epochs), 'epoch')} and {seconds:.0f} s"
@@ -249,10 +249,6 @@ def describe_run(run: Run, before: int = 0) -> str:
     }
     silence = f", {run.silence}" if run.silence else ""
     return f"{run.name}: {run.state}{silence}. {run.message} {notes.get(run.state, '')}".rstrip()
-
-
-def _share(accuracy: float, pictures: int | None) -> str:
-    return format_percent(accuracy, 1) + (f" of {count(pictures, 'picture')}" if pictures else "")
 
 
 def _warn(run: Run) -> Markup:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from lab.runs.compare import NOT_SET, Comparison, RunRow
 from models.runs.run import UNFINISHED
 from ui.train.results.names import name_data, name_network, name_setting, name_value
-from ui.widgets.html import format_percent, join_html, note_html, row_html, sentence_html, table_html
+from ui.widgets.html import count, format_percent, join_html, note_html, row_html, sentence_html, table_html
 
 MAX_NOTE = 80
 """Characters of a note in the table."""
@@ -116,13 +116,17 @@ def comparison_html(comparison: Comparison) -> Markup:
 
 def describe_comparison(comparison: Comparison) -> str:
     """The best run and its lead in points, and whether the numbers can be compared at all."""
-    measured = [(row.best_val_accuracy, row.name) for row in comparison.rows if row.best_val_accuracy is not None]
+    measured = [
+        (row.best_val_accuracy, row.name, row.val_pictures)
+        for row in comparison.rows
+        if row.best_val_accuracy is not None
+    ]
     if not measured:
         return "None of these runs has measured a validation accuracy yet."
-    (best, first), *others = sorted(measured, key=lambda found: -found[0])
-    text = f"Best validation accuracy: {first}, {describe_share(best)}"
+    (best, first, pictures), *others = sorted(measured, key=lambda found: -found[0])
+    text = f"Best validation accuracy: {first}, {describe_share(best, pictures)}"
     if others:
-        second, name = others[0]
+        second, name, _ = others[0]
         lead = 100 * (best - second)
         text += f", {lead:.1f} points above {name}" if lead else f", as {name}"
     text += "."
@@ -131,16 +135,17 @@ def describe_comparison(comparison: Comparison) -> str:
     return text
 
 
-def describe_share(share: float | None) -> str:
-    """A share in percent with one decimal; a dash where it is not known."""
-    return NOT_SET if share is None else format_percent(share, 1)
+def describe_share(share: float | None, pictures: int | None = None) -> str:
+    """A share in percent with one decimal, of so many pictures where that is told; a dash where it is not known."""
+    of = f" of {count(pictures, 'picture')}" if pictures else ""
+    return NOT_SET if share is None else format_percent(share, 1) + of
 
 
 def _describe_state(row: RunRow, waiting: Mapping[str, int]) -> str:
     if row.name not in waiting or row.state not in UNFINISHED:
         return row.state
-    count = waiting[row.name]
-    return f"{row.state}, {count} job{'' if count == 1 else 's'} before it" if count else f"{row.state}, next"
+    before = waiting[row.name]
+    return f"{row.state}, {count(before, 'job')} before it" if before else f"{row.state}, next"
 
 
 def _describe_outcome(row: RunRow) -> tuple[str, ...]:

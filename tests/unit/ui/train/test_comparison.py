@@ -14,7 +14,14 @@ from models.runs.files import write_json
 from models.runs.run import read_run
 from models.runs.submit import create_run
 from ui.train.comparison import estimate
-from ui.train.comparison_view import describe_preset, describe_variation, describe_verdict, read_curves, tabulate
+from ui.train.comparison_view import (
+    count_tested,
+    describe_preset,
+    describe_variation,
+    describe_verdict,
+    read_curves,
+    tabulate,
+)
 
 UNBROKEN = "\u00a0"
 """The space within a number, where no line ends."""
@@ -194,3 +201,18 @@ def test_a_comparison_says_how_long_it_takes_here(monkeypatch):
 )
 def test_the_note_names_what_will_decide(name, shifts, question):
     assert question in describe_variation(name, shifts).split("about:")[1]
+
+
+@pytest.mark.parametrize(
+    ("networks", "count"),
+    [
+        ([{"counted": {"test_accuracy": 500}}] * 2, 500),
+        ([{"counted": {"test_accuracy": 500}}, {"counted": {"test_accuracy": 400}}], None),
+        ([{"counted": {"test_accuracy": 500}}, {"state": "failed"}], None),
+        ([], None),
+        (3, None),
+    ],
+)
+def test_how_many_pictures_a_test_accuracy_is_a_share_of(networks, count):
+    assert count_tested({"networks": networks}) == count
+    assert count_tested(None) is None

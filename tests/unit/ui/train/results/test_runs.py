@@ -297,6 +297,8 @@ def test_a_comparison_in_words():
     lead = "Best validation accuracy: a, 99.5 %, 1.5 points above b."
     assert describe_comparison(Comparison((second, nothing, ROW), (), None)) == lead
     assert describe_comparison(Comparison((second, ROW), (), True)) == lead
+    counted = describe_comparison(Comparison((replace(ROW, val_pictures=5000),), ()))
+    assert counted == "Best validation accuracy: a, 99.5 % of 5,000 pictures."
     assert "not measured on the same" in describe_comparison(Comparison((second, ROW), (), False))
     assert "yet" in describe_comparison(Comparison((nothing, nothing), ()))
     assert describe_comparison(Comparison((ROW, nothing), ())) == "Best validation accuracy: a, 99.5 %."
