@@ -205,8 +205,10 @@ def _ask(missing: Sequence[ModelSpec]) -> Markup:
 
 def _list_samples() -> Markup:
     """A button with a thumbnail for each sample."""
-    button = Markup('<button type="button" data-name="{}" title="{}"><img src="{}" alt="{}"></button>')
-    buttons = (button.format(s.name, s.title, _draw_thumbnail(s.path), s.title) for s in list_samples().values())
+    button = Markup('<button type="button" data-name="{}" data-file="{}" title="{}"><img src="{}" alt="{}"></button>')
+    buttons = (
+        button.format(s.name, s.path.name, s.title, _draw_thumbnail(s.path), s.title) for s in list_samples().values()
+    )
     return Markup('<div role="group" aria-label="Samples">{}</div>').format(join_html(buttons))
 
 
@@ -232,8 +234,19 @@ element.addEventListener("click", (event) => {
     sessionStorage.removeItem("picture");
     props.value = button.dataset.name;
     mark();
+    preview(button);
     trigger("select");
 });
+// The picture comes with what the tab makes of it; where that takes long, its thumbnail stands there until then.
+let late = 0;
+const preview = (button) => {
+    const shown = document.querySelector("#image img");
+    clearTimeout(late);
+    if (!shown) return;
+    const isThere = decodeURI(shown.src).endsWith(`/${button.dataset.file}`);
+    const content = isThere ? "" : `url(${button.querySelector("img").src})`;
+    late = setTimeout(() => { shown.style.content = content; }, isThere ? 0 : 400);
+};
 watch("value", mark);
 mark();
 
@@ -242,6 +255,8 @@ mark();
 let last = null, leaving = 0;
 window.convscopeKnows = (path) => { last = path; };
 window.convscopeOwnPicture = (picture) => {
+    clearTimeout(late);
+    document.querySelector("#image img")?.style.removeProperty("content");
     const isOwn = !picture || /[\\/][0-9a-f]{64}[\\/]/.test(picture.path) && !picture.path.endsWith(".preview.png");
     const path = picture?.path ?? "";
     if (!isOwn || path === last) return;
