@@ -2,6 +2,8 @@
 
 import threading
 import time
+from dataclasses import replace
+from itertools import count
 
 import torch
 
@@ -11,6 +13,7 @@ from lab.evaluation.outlook import measure_seconds
 from lab.network_summary import find_kind
 from lab.session import Lab
 from models.data.datasets import HELD_OUT, VALIDATION
+from models.devices import resolve_device
 from models.networks.table import ARCHITECTURES
 from models.training.config import TrainingConfig
 from models.training.lr_finder import STEPS
@@ -19,6 +22,10 @@ from models.zoo.backbones import DEFAULT_BACKBONE
 START_SECONDS = 3.0
 """Until the first step, and for what is written at the end."""
 MEASURE_SECONDS, LEAST_STEPS = 0.4, 12
+LONGEST_SECONDS, FEW_STEPS = 2.0, 3
+"""After so long few steps are enough; the first one is slow."""
+FEW = 8
+"""Pictures in a step of a pretrained network, which takes long with each."""
 FORWARD_SHARE = 1 / 3
 """Of what a training step takes, about so much is the forward pass that validation and test consist of."""
 OFFICIAL = {
@@ -89,6 +96,7 @@ def _count_passes(config: TrainingConfig, train: int, validation: int, test: int
 
 def _measure_step(config: TrainingConfig) -> float:
     kind = find_kind(config.dataset, config.image_size)
+    config = replace(config, device=resolve_device(config.device).type)
     key = config.device, config.architecture, str(config.model), config.batch_size, kind
     with _guard:  # two at once would slow each other
         if key not in _measured:
@@ -103,12 +111,16 @@ def _time_steps(config: TrainingConfig, in_channels: int, num_classes: int, side
     network = ARCHITECTURES[config.architecture][1](config.architecture_config(**sizes))
     network = network.to(device=config.device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-    inputs = torch.zeros(config.batch_size, in_channels, side, side, device=config.device)
-    labels = torch.zeros(config.batch_size, dtype=torch.long, device=config.device)
+    size = min(config.batch_size, FEW) if config.architecture == "transfer" else config.batch_size
+    inputs = torch.zeros(size, in_channels, side, side, device=config.device)
+    labels = torch.zeros(size, dtype=torch.long, device=config.device)
     seconds: list[float] = []
     threads = torch.get_num_threads() if config.device == "cpu" else 0
     begun = time.perf_counter()
-    while len(seconds) < LEAST_STEPS or time.perf_counter() - begun < MEASURE_SECONDS:
+    for step in count():
+        elapsed = time.perf_counter() - begun
+        if step >= (FEW_STEPS if elapsed > LONGEST_SECONDS else LEAST_STEPS) and elapsed >= MEASURE_SECONDS:
+            break
         start, busy = time.perf_counter(), time.process_time()
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(network(inputs), labels)
@@ -118,4 +130,4 @@ def _time_steps(config: TrainingConfig, in_channels: int, num_classes: int, side
         seconds.append(time.perf_counter() - start)
         if threads:  # what it would take if nobody else wanted the processor
             seconds.append((time.process_time() - busy) / threads)
-    return min(seconds) / config.batch_size
+    return min(seconds) / size

@@ -1,5 +1,7 @@
 """A training is estimated from the pace of a few steps, which is measured once and leaves nothing behind."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -29,6 +31,9 @@ def test_the_pace_is_measured_once_and_the_random_state_is_as_before(pace):
     seconds = estimate_training(config)
     assert seconds > START_SECONDS and len(pace) == 1
     assert estimate_training(config) == seconds
+    assert estimate_training(replace(config, device="auto")) > START_SECONDS  # whichever that is here
+    pace.clear()
+    assert estimate_training(config) > START_SECONDS
     assert torch.equal(torch.random.get_rng_state(), before)
     estimate_training(TrainingConfig.from_dict(SHAPES | {"model": {"channels": [4, 8]}}))
     assert len(pace) == 2
