@@ -16,6 +16,8 @@ from models.networks.small_cnn import SmallCNN, SmallCNNConfig
 from models.runs.files import write_bytes, write_json
 from models.runs.submit import create_run
 
+pytest_plugins = ["tests.sentences"]
+
 # The same examples each time, however long one takes: a failure can be repeated, and a busy machine causes none.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("seeded")

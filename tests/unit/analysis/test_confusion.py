@@ -12,7 +12,7 @@ from sklearn import metrics
 from torchmetrics.functional.classification import multiclass_precision, multiclass_recall
 
 from analysis.confusion import MAX_CLASSES, measure_confusion, select_classes, wilson_interval
-from analysis.errors import UserError
+from tests.sentences import refused
 
 NAMES = ("ant", "bee", "cat", "dog")
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2])
@@ -133,7 +133,7 @@ def test_a_difference_is_zero_with_itself_changes_sign_and_counts_relabelled_pic
 def test_other_classes_cannot_be_compared():
     one = measure_confusion(logits_for(PREDICTED), LABELS, NAMES)
     other = measure_confusion(logits_for(PREDICTED), LABELS, ("a", "b", "c", "d"))
-    with pytest.raises(UserError, match=r"4 \(a, b, c, \.\.\.\), the other 4 \(ant, bee, cat"):
+    with refused("4 (a, b, c, ...)", "4 (ant, bee, cat"):
         one.difference(other)
 
 
@@ -174,22 +174,22 @@ def test_classes_are_selected_by_what_is_beside_the_diagonal():
 
 
 @pytest.mark.parametrize(
-    ("logits", "labels", "categories", "message"),
+    ("logits", "labels", "categories"),
     [
-        (torch.zeros(2, 4), torch.tensor([0]), NAMES, "one row of scores"),
-        (torch.zeros(4), torch.tensor([0]), NAMES, "one row of scores"),
-        (torch.zeros(1, 3), torch.tensor([0]), NAMES, "3 scores for each picture, but 4 classes"),
-        (torch.zeros(1, 1), torch.tensor([0]), ("a",), "2 to 1000 classes, not 1"),
-        (torch.zeros(1, 1001), torch.tensor([0]), ["a"] * 1001, "not 1001"),
-        (torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), NAMES, "no pictures"),
-        (torch.zeros(1, 4), torch.tensor([4]), NAMES, "from 0 to 3; these go from 4 to 4"),
-        (torch.zeros(1, 4), torch.tensor([-1]), NAMES, "from -1"),
-        (torch.zeros(1, 4), torch.tensor([1.0]), NAMES, "whole numbers"),
-        (torch.zeros(1, 4), torch.tensor([True]), NAMES, "whole numbers"),
-        (torch.full((1, 4), math.nan), torch.tensor([0]), NAMES, "not finite"),
-        (torch.full((1, 4), math.inf), torch.tensor([0]), NAMES, "not finite"),
+        (torch.zeros(2, 4), torch.tensor([0]), NAMES),
+        (torch.zeros(4), torch.tensor([0]), NAMES),
+        (torch.zeros(1, 3), torch.tensor([0]), NAMES),
+        (torch.zeros(1, 1), torch.tensor([0]), ("a",)),
+        (torch.zeros(1, 1001), torch.tensor([0]), ["a"] * 1001),
+        (torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), NAMES),
+        (torch.zeros(1, 4), torch.tensor([4]), NAMES),
+        (torch.zeros(1, 4), torch.tensor([-1]), NAMES),
+        (torch.zeros(1, 4), torch.tensor([1.0]), NAMES),
+        (torch.zeros(1, 4), torch.tensor([True]), NAMES),
+        (torch.full((1, 4), math.nan), torch.tensor([0]), NAMES),
+        (torch.full((1, 4), math.inf), torch.tensor([0]), NAMES),
     ],
 )
-def test_what_cannot_be_counted_is_refused(logits, labels, categories, message):
-    with pytest.raises(UserError, match=message):
+def test_what_cannot_be_counted_is_refused(logits, labels, categories):
+    with refused():
         measure_confusion(logits, labels, categories)

@@ -5,8 +5,8 @@ import zipfile
 import pytest
 from PIL import Image
 
-from analysis.errors import UserError
 from lab.own_pictures import BoxStore
+from tests.sentences import refused
 
 
 @pytest.fixture
@@ -29,5 +29,5 @@ def test_the_same_boxes_are_one_file_and_only_the_last_are_kept(pictures):
 
 
 def test_too_few_pictures_are_refused(pictures):
-    with pytest.raises(UserError, match="1 classes"):
+    with refused("1"):
         BoxStore().pack({"a": pictures})

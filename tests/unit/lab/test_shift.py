@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from analysis.errors import UserError
 from analysis.shift.circular import CircularPadding
 from lab.results import ShiftResult
 from lab.session import Lab
@@ -18,6 +17,7 @@ from models.data.preprocessing import Preprocessing
 from models.registry import BUNDLED, fashion_cnn
 from models.zoo.spec import ModelSpec
 from tests.device import DEVICE
+from tests.sentences import refused
 
 MODEL = "fashion_cnn"
 FRACTION = (2.5, -1.25)
@@ -172,13 +172,13 @@ def test_crops_at_fractions_of_a_pixel_mix_real_pixels_only(lab, monkeypatch):
     expected = np.stack([lanczos(column, dy, 8) for column in rows.T]).T
     np.testing.assert_allclose(result.after_pixels[0].numpy(), expected, atol=1e-5)
     assert result.is_real.all()
-    with pytest.raises(UserError, match="too small to show its surroundings"):
+    with refused():
         lab.shift(picture, "roomy", 7.5, 0, "crop")  # the taps would reach beyond the picture
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(28.5, 0), (0, -28.001)])
 def test_fractions_out_of_sight_are_refused(lab, boot, dx, dy):
-    with pytest.raises(UserError, match="out of sight"):
+    with refused():
         lab.shift(boot, MODEL, dx, dy)
 
 

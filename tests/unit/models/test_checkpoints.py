@@ -14,6 +14,7 @@ from analysis.errors import UserError
 from models.checkpoints import describe_model, load_checkpoint, pack_weights
 from models.data.preprocessing import Preprocessing
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
+from tests.sentences import refused
 
 CONFIG = SmallCNNConfig(num_classes=3, in_channels=1, image_size=8, channels=(4, 6))
 PREPROCESSING = Preprocessing(crop_size=8, resize_size=8, mean=(0.3,), std=(0.2,))
@@ -93,7 +94,7 @@ def test_hostile_values_are_refused(saved, place, value):
     else:
         inner[place[-1]] = value
     json_path.write_text(json.dumps(values))
-    with pytest.raises(UserError, match=r"model\.json does not describe a model"):
+    with refused("model.json"):
         load_checkpoint(json_path, weights)
 
 
@@ -101,7 +102,7 @@ def test_hostile_values_are_refused(saved, place, value):
 def test_files_that_are_no_json_object(saved, text):
     _, json_path, weights = saved
     json_path.write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match=r"damaged|larger"):
+    with refused():
         load_checkpoint(json_path, weights)
 
 
@@ -109,15 +110,15 @@ def test_weights_must_fit(saved):
     model, json_path, path = saved
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     name = "head.classifier.bias"
-    for changed, words in [
-        ({k: v for k, v in weights.items() if k != name}, "in only one"),
-        (weights | {"extra": torch.zeros(1)}, "extra"),
-        (weights | {name: torch.zeros(4)}, "shape"),
-        (weights | {name: torch.zeros(3, dtype=torch.float64)}, "type"),
-        (weights | {name: torch.full((3,), torch.nan)}, "finite"),
+    for changed in [
+        {k: v for k, v in weights.items() if k != name},
+        weights | {"extra": torch.zeros(1)},
+        weights | {name: torch.zeros(4)},
+        weights | {name: torch.zeros(3, dtype=torch.float64)},
+        weights | {name: torch.full((3,), torch.nan)},
     ]:
         save_file(changed, path)
-        with pytest.raises(UserError, match=words):
+        with refused():
             load_checkpoint(json_path, path)
 
 
@@ -125,7 +126,7 @@ def test_weights_must_fit(saved):
 def test_cut_weights(saved, keep):
     _, json_path, path = saved
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match="damaged"):
+    with refused():
         load_checkpoint(json_path, path)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis.errors import UserError
 from models.devices import DEVICES, _find_pauses, resolve_device
+from tests.sentences import refused
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,21 +40,21 @@ def test_one_of_several_gpus_can_be_named(machine):
 
 def test_a_gpu_that_is_not_there_is_refused(machine):
     machine(cuda=True, mps=False)
-    with pytest.raises(UserError, match="2 CUDA devices, so there is no cuda:2"):
+    with refused("2", "cuda:2"):
         resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
 def test_missing_devices_are_refused(machine, name):
     machine(cuda=False, mps=False)
-    with pytest.raises(UserError, match=f"no {name.split(':')[0].upper()} device; use --device auto or cpu"):
+    with refused(name.split(":")[0].upper()):
         resolve_device(name)
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "tpu", "CUDA", "cpu:x", "cuda:", "cuda:x", "cuda:-1", "auto:0"])
 def test_unknown_names_are_refused_with_the_choices(machine, name):
     machine(cuda=True, mps=False)
-    with pytest.raises(UserError, match=f"choose one of {', '.join(DEVICES)}"):
+    with refused(", ".join(DEVICES)):
         resolve_device(name)
 
 

@@ -4,9 +4,6 @@ import os
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-import pytest
-
-from analysis.errors import UserError
 from models.names import (
     compose,
     describe_skipped,
@@ -18,6 +15,7 @@ from models.names import (
     refuse_lookalikes,
     simplify,
 )
+from tests.sentences import refused
 
 KOREAN = os.fsdecode("사진".encode("cp949"))
 """As Python gives it on Linux: lone surrogates."""
@@ -95,7 +93,7 @@ def test_a_folder_keeps_its_name_beside_one_that_reads_the_same(tmp_path):
 
 def test_two_folders_that_cannot_be_read_apart_are_refused():
     lost = PurePosixPath("\ufffd\ufffd")
-    with pytest.raises(UserError, match="pets has two folders"):
+    with refused("pets"):
         refuse_lookalikes("pets", [(lost, b"\xff\xff"), (lost, b"\xfe\xfe")])
     refuse_lookalikes(
         "pets", [(lost, b"\xff\xff"), (lost, b"\xff\xff"), (PurePosixPath("a"), 1), (PurePosixPath("a"), 2)]

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.errors import UserError
 from models import onnx_export
 from models.data.preprocessing import Preprocessing
 from models.networks.parts import POOLING
@@ -20,6 +19,7 @@ from models.networks.table import ARCHITECTURES
 from models.onnx_export import INPUT, OUTPUT, TOLERANCE, export_onnx
 from models.zoo.lite0 import efficientnet_lite0
 from tests.nightly import mostly_nightly
+from tests.sentences import refused
 
 SMALL = {
     "mlp": {"hidden": (9, 8)},
@@ -160,24 +160,24 @@ class Changing(nn.Module):
 
 @pytest.mark.parametrize("model", [DependsOnSum(), Changing()], ids=lambda model: type(model).__name__)
 def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path, model):
-    with pytest.raises(UserError, match=r"cannot be exported to ONNX: \S") as caught:
+    with refused(varies=r"\d\.\d+"):
         export_onnx(model, PREPROCESSING, tmp_path / "model.onnx")
-    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_answer_of_the_other_program_is_noticed(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(
         onnx_export, "_run_elsewhere", lambda data, batches: [torch.zeros(len(b), 3) for b in batches]
     )
-    with pytest.raises(UserError, match="onnxruntime and PyTorch differ by"):
+    with refused(varies=r"\d\.\d+"):
         export_onnx(tiny, PREPROCESSING, tmp_path / "model.onnx")
     monkeypatch.setattr(
         onnx_export, "_run_elsewhere", lambda data, batches: [torch.full((len(b), 3), math.nan) for b in batches]
     )
-    with pytest.raises(UserError, match="differ by nan"):
+    with refused("nan", varies=r"\d\.\d+"):
         export_onnx(tiny, PREPROCESSING, tmp_path / "model.onnx")
     monkeypatch.setattr(onnx_export, "_run_elsewhere", lambda data, batches: [torch.zeros(2, 3)] * 2)
-    with pytest.raises(UserError, match="for a batch of 1 onnxruntime gives"):
+    with refused("1"):
         export_onnx(tiny, PREPROCESSING, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -185,17 +185,17 @@ def test_a_wrong_answer_of_the_other_program_is_noticed(tmp_path, tiny, monkeypa
 def test_missing_packages_are_named(tmp_path, tiny, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "onnx" in name else find(name))
-    with pytest.raises(UserError, match="pip install onnx onnxscript onnxruntime"):
+    with refused("pip install onnx onnxscript onnxruntime"):
         export_onnx(tiny, PREPROCESSING, tmp_path / "model.onnx")
 
 
 def test_models_that_no_file_can_hold(tmp_path):
     with torch.device("meta"):
         model = nn.Linear(2**15, 2**15)
-    with pytest.raises(UserError, match=r"4\.0 GB of weights"):
+    with refused("4.0 GB"):
         export_onnx(model, PREPROCESSING, tmp_path / "model.onnx")
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path, tiny):
-    with pytest.raises(UserError, match="cannot be written to"):
+    with refused():
         export_onnx(tiny, PREPROCESSING, tmp_path / "no" / "model.onnx")

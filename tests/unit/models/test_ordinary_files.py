@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from analysis.errors import UserError
 from models import ordinary_files
 from models.ordinary_files import (
     is_ordinary,
@@ -20,6 +19,7 @@ from models.ordinary_files import (
     read_json,
     short_name,
 )
+from tests.sentences import refused
 
 CAT = "고양이 🐱"
 
@@ -46,9 +46,9 @@ def test_what_is_no_ordinary_file_is_refused_at_once_and_named_without_its_place
     assert not is_ordinary(odd[name])
     with pytest.raises(OSError):
         open_ordinary(odd[name])
-    with pytest.raises(UserError, match="cannot be read") as caught:
+    with refused(short_name(odd[name])) as caught:
         read(odd[name])
-    assert str(odd[name].parent.parent) not in str(caught.value) and short_name(odd[name]) in str(caught.value)
+    assert str(odd[name].parent.parent) not in str(caught.value)
 
 
 def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
@@ -56,7 +56,7 @@ def test_a_huge_file_is_not_read(tmp_path, monkeypatch):
     with path.open("wb") as file:
         file.truncate(2**40)  # takes no room on the disk, and would not fit into memory
     for read in (read_json, read_tensors, lambda path: read_bounded(path, 2**20)):
-        with pytest.raises(UserError, match="larger than 1 MB"):
+        with refused("1 MB"):
             read(path)
 
 
@@ -69,7 +69,7 @@ def test_a_table_of_contents_as_large_as_the_file_is_not_read(tmp_path):
     for each in (path, elsewhere):
         with open_tensors(each, 10**6) as file:
             assert file.keys() == ["x"] and file.get_tensor("x").tolist() == [0, 0, 0]
-    with pytest.raises(UserError, match="not a complete safetensors"), open_tensors(path, 10**6, 4000):
+    with refused(), open_tensors(path, 10**6, 4000):
         pass
 
 
@@ -77,7 +77,7 @@ def test_a_table_of_contents_as_large_as_the_file_is_not_read(tmp_path):
 def test_half_a_file_of_tensors(tmp_path, cut):
     path = tmp_path / "a.safetensors"
     path.write_bytes(save({"x": torch.zeros(30)})[:cut])
-    with pytest.raises(UserError, match="not a complete safetensors"):
+    with refused():
         read_tensors(path)
 
 
@@ -108,7 +108,7 @@ def test_whole_text_stays_as_it_is():
 def test_halves_of_characters_that_are_no_json_are_refused(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes('{"a": "\ud800"}'.encode("utf-8", "surrogatepass"))
-    with pytest.raises(UserError, match="not valid JSON"):
+    with refused():
         read_json(path)
 
 
@@ -140,5 +140,5 @@ def test_a_file_replaced_in_this_moment_is_opened_again(tmp_path, monkeypatch):
     monkeypatch.setattr(ordinary_files.os, "open", stale)
     assert read_bounded(tmp_path / "a", 9) == b"1"
     left[0] = 99
-    with pytest.raises(UserError, match="Stale file handle"):
+    with refused("Stale file handle"):
         read_bounded(tmp_path / "a", 9)

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from analysis.errors import UserError
 from models import weights
 from models.weights import WeightsFile, download, load_state_dict
+from tests.sentences import refused
 
 CONTENT = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+PORT = r":\d+"
 GOOD_NAME = f"net-{DIGEST[:8]}.pth"
 
 
@@ -100,22 +102,13 @@ def test_a_server_may_keep_the_length_to_itself(torch_home, address, num_bytes):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "reason"),
-    [
-        ("ok", "net-00000000.pth", "arrived damaged"),
-        ("short", GOOD_NAME, f"ended after {len(CONTENT)} of {len(CONTENT) + 1000} bytes"),
-        ("gone", GOOD_NAME, "Not Found"),
-        ("garbage", GOOD_NAME, "could not be downloaded"),
-    ],
+    ("kind", "name"),
+    [("ok", "net-00000000.pth"), ("short", GOOD_NAME), ("gone", GOOD_NAME), ("garbage", GOOD_NAME)],
 )
-def test_failed_downloads_say_how_to_help_and_leave_nothing(torch_home, address, kind, name, reason):
+def test_failed_downloads_say_how_to_help_and_leave_nothing(torch_home, address, kind, name):
     url = address(kind, name)
-    with pytest.raises(UserError) as caught:
+    with refused(name, url, torch_home, varies=PORT):
         download(WeightsFile(url, len(CONTENT)))
-    message = str(caught.value)
-    assert reason in message
-    assert f"put {name} from {url} into {torch_home}." in message
-    assert "\n" not in message
     assert leftovers(torch_home) == []
     assert download(WeightsFile(address("ok"), 1)).read_bytes() == CONTENT  # nothing is in the way of another try
 
@@ -124,17 +117,15 @@ def test_a_refused_connection_says_how_to_help(torch_home):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
         port = closed.server_port
     url = f"http://127.0.0.1:{port}/net.pth"
-    with pytest.raises(UserError, match="refused") as caught:
+    with refused("net.pth", url, torch_home, varies=PORT):
         download(WeightsFile(url, 1))
-    assert f"put net.pth from {url} into {torch_home}." in str(caught.value)
     assert leftovers(torch_home) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(torch_home, address):
     torch_home.parent.parent.write_text("a file is in the way")
-    with pytest.raises(UserError, match="could not be saved") as caught:
+    with refused(torch_home, varies=PORT):
         download(WeightsFile(address("ok"), 1))
-    assert str(torch_home) in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("enough"), KeyboardInterrupt()])
@@ -180,9 +171,8 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, kind):
     marker, path = tmp_path / "marker", tmp_path / "net.pth"
     values = {"a": Intruder(marker)}
     path.write_bytes(pickle.dumps(values) if kind == "pickle" else saved(values, kind == "zipped"))
-    with pytest.raises(UserError, match="not plain tensors") as caught:
+    with refused(path):
         load_state_dict(path)
-    assert str(path) in str(caught.value)
     assert not marker.exists()
     if kind == "pickle":  # the trap is real
         pickle.loads(path.read_bytes())
@@ -192,13 +182,13 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, kind):
 @pytest.mark.parametrize("values", [torch.ones(3), [torch.ones(3)], "text", None])
 def test_files_without_named_tensors_are_refused(tmp_path, values):
     (tmp_path / "net.pth").write_bytes(saved(values, True))
-    with pytest.raises(UserError, match="not a readable weight file"):
+    with refused():
         load_state_dict(tmp_path / "net.pth")
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none.pth"):
-        with pytest.raises(UserError, match="not a readable weight file"):
+        with refused():
             load_state_dict(path)
 
 

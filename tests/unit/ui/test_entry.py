@@ -8,6 +8,7 @@ from gradio.state_holder import SessionState
 
 from analysis.errors import UserError
 from tests.asynchronous import run_alone
+from tests.sentences import refused
 from ui.entry import Page, check_inputs, is_clean, read_position
 from ui.widgets.distance import Distance
 from ui.widgets.errors import BUG, TITLE
@@ -42,7 +43,7 @@ def test_a_value_of_the_wrong_kind_is_refused_by_the_name_of_its_setting(name):
     for value in good:
         check_inputs([component], [value])
     for value in [*bad, *UNCLEAN]:
-        with pytest.raises(UserError, match=r"^Setting must be "):
+        with refused():
             check_inputs([component], [value])
 
 
@@ -50,7 +51,7 @@ def test_too_few_values_are_refused_and_states_are_the_servers():
     with gr.Blocks():
         state, text = gr.State(), gr.Textbox()
     check_inputs([state, text], [object(), "x", "more"])
-    with pytest.raises(UserError, match="2 values are needed here, not 1"):
+    with refused("2", "1"):
         check_inputs([state, text], ["x"])
 
 

@@ -14,6 +14,7 @@ from models.runs.process import record_process
 from models.runs.run import read_run
 from models.runs.submit import create_run
 from tests.device import DEVICE
+from tests.sentences import check_sentence
 from ui.jobs import COOKIE, KINDS, build_job_list, find_browser, write_busy
 from ui.services import Services
 
@@ -58,8 +59,7 @@ def test_only_what_is_new_is_sent(services, ask):
     found = ask()
     assert found["order"] == ["first", "second"] == json.loads(write_busy(services))
     assert find(found, "first")["share"] == 0.25 and "about 2 min left" in find(found, "first")["about"]
-    said = find(found, "second")["about"]
-    assert "1 job before it" in said and "begins in about 2 min" in said and "takes about 4 min" in said
+    check_sentence(find(found, "second")["about"], 1, "2 min", "4 min")
     known = {line["name"]: line["version"] for line in found["lines"]}
     assert ask({"known": known}) == {"order": ["first", "second"], "lines": [], "said": ""}
     write_json(services.jobs.runs_root / "first/status.json", {"state": "finished", "kind": "evaluation"})

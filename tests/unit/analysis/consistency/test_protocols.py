@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from analysis.consistency.design import Design, Settings
 from analysis.consistency.protocols import PROTOCOLS, _draw_different
-from analysis.errors import UserError
 from analysis.shift.move import BOUNDARIES
+from tests.sentences import refused
 
 IDS = [f"image {number}" for number in range(21)]
 
@@ -219,20 +219,21 @@ def test_exact_draws_are_uniform():
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "words"),
+    ("name", "options"),
     [
-        ("aw", {"max_shift": 3}, "fixes its shifts"),
-        ("aw", {"scale": 1.3}, "scale of at most 1"),
-        ("aw", {"boundary": "mean", "scale": 0.7}, "scale above 1"),
-        ("aw", {"boundary": "mean", "window": 10}, "too small"),
-        ("afc-adv", {"max_shift": 1}, "at least 2"),
-        ("exact", {"max_shift": 28, "window": 28, "boundary": "zero"}, "out of sight"),
-        ("zhang", {"max_shift": 56, "window": 28, "boundary": "mean"}, "out of sight"),
-        ("aps-cifar", {"max_shift": 28, "window": 28, "boundary": "mean"}, "out of sight"),
-        ("aps", {"max_shift": 28, "window": 28, "boundary": "zero"}, "out of sight"),
+        ("aw", {"max_shift": 3}),
+        ("aw", {"scale": 1.3}),
+        ("aw", {"boundary": "mean", "scale": 0.7}),
+        ("aw", {"boundary": "mean", "window": 10}),
+        ("afc-adv", {"max_shift": 1}),
+        ("exact", {"max_shift": 28, "window": 28, "boundary": "zero"}),
+        ("zhang", {"max_shift": 56, "window": 28, "boundary": "mean"}),
+        ("aps-cifar", {"max_shift": 28, "window": 28, "boundary": "mean"}),
+        ("aps", {"max_shift": 28, "window": 28, "boundary": "zero"}),
     ],
+    ids=str,
 )
-def test_settings_that_a_protocol_cannot_use(name, options, words):
-    with pytest.raises(UserError, match=words):
+def test_settings_that_a_protocol_cannot_use(name, options):
+    with refused():
         frame(name, **options)
         make(name, **options)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.errors import UserError
 from analysis.figures.overlay import (
     COLORMAPS,
     SIGNS,
@@ -17,6 +16,7 @@ from analysis.figures.overlay import (
     render_map,
     render_overlay,
 )
+from tests.sentences import refused
 
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -158,19 +158,19 @@ def test_the_contour_of_a_noisy_map_is_one_line_not_a_thousand_dots() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    "arguments",
     [
-        ({"values": torch.rand(1, 4, 5)}, "cannot be laid over"),
-        ({"values": torch.full((1, 4, 4), torch.inf)}, "not finite"),
-        ({"pixels": torch.rand(2, 4, 4)}, "1 or 3 channels"),
-        ({"colormap": "rainbow"}, "choose one of inferno"),
-        ({"sign": "both"}, "choose one of absolute"),
+        {"values": torch.rand(1, 4, 5)},
+        {"values": torch.full((1, 4, 4), torch.inf)},
+        {"pixels": torch.rand(2, 4, 4)},
+        {"colormap": "rainbow"},
+        {"sign": "both"},
     ],
 )
-def test_wrong_arguments_are_explained(arguments, message) -> None:
+def test_wrong_arguments_are_explained(arguments) -> None:
     arguments = {"pixels": torch.rand(3, 4, 4), "values": torch.rand(1, 4, 4), **arguments}
 
-    with pytest.raises(UserError, match=message):
+    with refused():
         render_overlay(**arguments)
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.errors import UserError
 from analysis.network.chunks import halve, run_in_chunks, unless_too_large
 from analysis.shift.polyphase import compute_all_shifts
+from tests.sentences import refused
 
 CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"
 TOO_LARGE = [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError(CPU), MemoryError()]
@@ -57,9 +57,9 @@ def test_chunks_are_halved_down_to_the_least(caplog, chunk, least, expected):
 
 
 def test_the_least_chunk_is_the_end():
-    with pytest.raises(UserError, match="even for one picture"):
+    with refused():
         halve(1)
-    with pytest.raises(UserError, match="even for 2 pictures"):
+    with refused("2"):
         halve(2, least=2)
 
 

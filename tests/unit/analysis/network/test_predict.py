@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from analysis.errors import UserError
 from analysis.network.predict import (
     TIE,
     Prediction,
@@ -20,6 +19,7 @@ from analysis.network.predict import (
     to_probabilities,
     top_k,
 )
+from tests.sentences import refused
 
 
 def slow_softmax(row: list[float]) -> list[float]:
@@ -51,7 +51,7 @@ def test_probabilities_are_float32_for_any_network(dtype):
 
 @pytest.mark.parametrize("broken", [[math.nan, 1.0], [math.inf, 1.0], [-math.inf, -math.inf]])
 def test_broken_logits_are_refused(broken):
-    with pytest.raises(UserError, match="no finite probabilities"):
+    with refused():
         to_probabilities(torch.tensor([[0.0, 1.0], broken]))
 
 
@@ -172,18 +172,8 @@ def test_the_very_name_goes_before_one_that_is_only_alike():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"),
-    [
-        ("crane", "the classes 1, 3; choose"),
-        ("Crane", "the classes 1, 3; choose"),
-        ("tigercat", r"no class called tigercat; did you mean tiger cat \(0\)"),
-        ("zebra", "no class called zebra; give its name or a number to 6"),
-        (7, "no class 7; .* 0 to 6"),
-        ("-1", "no class -1; .* 0 to 6"),
-        ("9" * 5000, "no class called 9{60};"),
-        ("", "no class called ;"),
-    ],
+    "wanted", ["crane", "Crane", "tigercat", "zebra", 7, "-1", pytest.param("9" * 5000, id="5000 digits"), ""]
 )
-def test_a_name_of_no_class_or_of_several_is_refused_with_what_there_is(wanted, words):
-    with pytest.raises(UserError, match=words):
+def test_a_name_of_no_class_or_of_several_is_refused_with_what_there_is(wanted):
+    with refused():
         find_class(wanted, CLASSES)

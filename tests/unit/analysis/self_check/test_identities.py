@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from analysis.errors import Cancelled, UserError
+from analysis.errors import Cancelled
 from analysis.network.layers import list_layers
 from analysis.self_check.identities import IDENTITIES, check_identities, exact_arithmetic
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
+from tests.sentences import refused
 from tests.unit.analysis.self_check.nets import (
     DOUBLE,
     NETS,
@@ -187,12 +188,9 @@ def test_only_the_first_picture_counts():
     assert [result.error for result in one] == [result.error for result in two]
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [(torch.full((1, 3, 32, 32), 0.3), "flat colour"), (torch.rand(1, 3, 32, 32).half(), "float32 or float64")],
-)
-def test_pictures_that_show_nothing_are_refused(inputs, message):
-    with pytest.raises(UserError, match=message):
+@pytest.mark.parametrize("inputs", [torch.full((1, 3, 32, 32), 0.3), torch.rand(1, 3, 32, 32).half()])
+def test_pictures_that_show_nothing_are_refused(inputs):
+    with refused():
         check_identities(build(NETS["strided"][0]), inputs, layers=())
 
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from analysis.errors import UserError
 from analysis.shift.features import shift_features
 from analysis.shift.move import BOUNDARIES, extend, extend_crop, shift_crop, shift_pixels
+from tests.sentences import refused
 
+POSITION = r"\(.*?\)|-?\d+"
 PAD_MODES = {"zero": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 CV2_BORDERS = {
     "zero": cv2.BORDER_CONSTANT,
@@ -70,7 +71,7 @@ def test_an_extended_picture_has_no_more_room_than_its_margin(boundary):
     assert extended.limits == ((-4, 4), (-4, 4))
     for dx, dy in ((5, 0), (-5, 0), (0, 5), (0, -5), (2.5, 0)):
         if (boundary, dx) != ("circular", 2.5):
-            with pytest.raises(UserError, match="from -4 to 4"):
+            with refused("-4 to 4", varies=POSITION):
                 extended.shift(dx, dy)
 
 
@@ -158,7 +159,7 @@ def test_no_distance_is_the_identity_and_the_input_is_not_written(boundary):
 
 def test_unknown_boundaries_are_refused_with_the_list():
     for name in ("wrap", "crop"):
-        with pytest.raises(UserError, match="reflect, replicate, circular"):
+        with refused("reflect, replicate, circular"):
             shift_pixels(picture(), 1, 1, name)
 
 
@@ -250,14 +251,12 @@ def test_the_limits_are_exactly_how_far_the_window_can_go(height, width, size):
     assert torch.equal(shift_crop(canvas, size, x_low, y_low).pixels, canvas[:, -size:, -size:])
     assert torch.equal(shift_crop(canvas, size, x_high, y_high).pixels, canvas[:, :size, :size])
     for dx, dy in ((x_low - 1, 0), (x_high + 1, 0), (0, y_low - 1), (0, y_high + 1)):
-        with pytest.raises(UserError) as error:
+        with refused(f"({dx}, {dy})", f"{x_low} to {x_high}", f"{y_low} to {y_high}", varies=POSITION):
             shift_crop(canvas, size, dx, dy)
-        for part in (f"({dx}, {dy})", f"from {x_low} to {x_high}", f"from {y_low} to {y_high}"):
-            assert part in str(error.value)
 
 
 def test_a_canvas_smaller_than_the_window_is_refused():
-    with pytest.raises(UserError, match="too small"):
+    with refused():
         shift_crop(picture(5, 20), 6, 0, 0)
 
 

@@ -16,6 +16,7 @@ from models.networks.mlp import MLP, MLPConfig
 from models.networks.small_cnn import SmallCNN
 from models.networks.table import ARCHITECTURES
 from models.training.config import TrainingConfig
+from tests.sentences import refused
 
 FACTS = {
     "fashion_mnist": DataFacts(55_000, 10, 1, 28),
@@ -107,7 +108,7 @@ def test_strengths_that_differ_at_the_end_of_a_long_text():
     assert [arm.configure(config.base).augment.translate for arm in config.arms[1:]] == [0.2, 0.4, 0.2]
     assert len({arm.name for arm in config.arms}) == 4
     for text in ("translate=0.4", "translate=0.40"):
-        with pytest.raises(UserError, match="Two arms are the same"):
+        with refused():
             vary(TrainingConfig(), "augmentation", [*texts, text])
 
 
@@ -155,7 +156,7 @@ def test_an_equal_mlp_has_equally_many_parameters(channels, head, norm, hidden, 
 
 def test_an_equal_mlp_with_layer_normalisation_has_two_units_at_least():
     base = TrainingConfig(dataset="fashion_mnist", model={"channels": [8, 8], "head": "gap", "norm": "layer"})
-    with pytest.raises(UserError, match="with 2 units in a layer"):
+    with refused("2"):
         match_mlp(base, 1, FACTS["fashion_mnist"])
 
 
@@ -169,69 +170,65 @@ def test_presets_of_equal_size_are_within_five_percent():
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    "values",
     [
-        ({"arms": [{"name": "a", "title": "A"}]}, "2 to 8 arms"),
-        ({"arms": [{"name": "a", "title": "A"}] * 2}, "Two arms are the same"),
-        ({"arms": [{"name": "../a", "title": "A"}, {"name": "b", "title": "B"}]}, "An arm's name"),
-        ({"arms": [{"name": "a", "title": ""}, {"name": "b", "title": "B"}]}, "title"),
-        ({"arms": [{"name": "a", "title": "A", "changes": {"seed": 1}}, {"name": "b", "title": "B"}]}, "share seed"),
-        ({"arms": [{"name": "a", "title": "A", "changes": {"x": 1}}, {"name": "b", "title": "B"}]}, "What an arm"),
-        (
-            {"arms": [{"name": "a", "title": "A", "changes": {"model": {"norm": "x"}}}, {"name": "b", "title": "B"}]},
-            "norm must be one of",
-        ),
-        (
-            {"arms": [{"name": "a", "title": "A", "changes": {"train_fraction": 2}}, {"name": "b", "title": "B"}]},
-            "train_fraction",
-        ),
-        ({"seeds": 0}, "seeds"),
-        ({"question": "why"}, "question"),
-        ({"direction": 2}, "direction"),
-        ({"shifts": 1}, "shifts"),
-        ({"claim": "x" * 1000}, "claim"),
-        ({"colour": 1}, "no setting 'colour'"),
-        ({"base": {"epochs": 0}}, "epochs"),
-        ({"base": {"seed": 2**32 - 1}}, "seed"),
+        {"arms": [{"name": "a", "title": "A"}]},
+        {"arms": [{"name": "a", "title": "A"}] * 2},
+        {"arms": [{"name": "../a", "title": "A"}, {"name": "b", "title": "B"}]},
+        {"arms": [{"name": "a", "title": ""}, {"name": "b", "title": "B"}]},
+        {"arms": [{"name": "a", "title": "A", "changes": {"seed": 1}}, {"name": "b", "title": "B"}]},
+        {"arms": [{"name": "a", "title": "A", "changes": {"x": 1}}, {"name": "b", "title": "B"}]},
+        {"arms": [{"name": "a", "title": "A", "changes": {"model": {"norm": "x"}}}, {"name": "b", "title": "B"}]},
+        {"arms": [{"name": "a", "title": "A", "changes": {"train_fraction": 2}}, {"name": "b", "title": "B"}]},
+        {"seeds": 0},
+        {"question": "why"},
+        {"direction": 2},
+        {"shifts": 1},
+        pytest.param({"claim": "x" * 1000}, id="a claim of 1000 letters"),
+        {"colour": 1},
+        {"base": {"epochs": 0}},
+        {"base": {"seed": 2**32 - 1}},
     ],
+    ids=str,
 )
-def test_bad_settings_are_refused_in_words(values, words):
+def test_bad_settings_are_refused_in_words(values):
     good = {"base": {}, "arms": [{"name": "a", "title": "A"}, {"name": "b", "title": "B", "changes": {"l1": 0.1}}]}
     ArmsConfig.from_dict(good)
-    with pytest.raises(UserError, match=words):
+    with refused():
         ArmsConfig.from_dict({**good, **values})
 
 
 @pytest.mark.parametrize(
-    ("name", "texts", "words"),
+    ("name", "texts"),
     [
-        ("colour", ["1", "2"], "What is varied must be one of"),
-        ("dropout", ["0"], "at least two values of dropout"),
-        ("dropout", ["0", "high"], "dropout must be a number"),
-        ("dropout", ["0", "0"], "Two arms are the same"),
-        ("norm", ["batch", "x"], "norm must be one of"),
-        ("weight_decay", ["0", "x"], r"Weight decay \(L2\) must be a number"),
-        ("augmentation", ["none", "melt=1"], "Augmentation must be one of"),
-        ("loss", ["svm", "l2"], "Loss must be one of"),
-        ("network", ["mlp", "rnn"], "Network must be one of"),
-        ("backbone", ["frozen", "unfrozen"], "cannot be varied here: Small CNN has no such option"),
+        ("colour", ["1", "2"]),
+        ("dropout", ["0"]),
+        ("dropout", ["0", "high"]),
+        ("dropout", ["0", "0"]),
+        ("norm", ["batch", "x"]),
+        ("weight_decay", ["0", "x"]),
+        ("augmentation", ["none", "melt=1"]),
+        ("loss", ["svm", "l2"]),
+        ("network", ["mlp", "rnn"]),
+        ("backbone", ["frozen", "unfrozen"]),
     ],
+    ids=str,
 )
-def test_what_cannot_be_varied(name, texts, words):
-    with pytest.raises(UserError, match=words):
+def test_what_cannot_be_varied(name, texts):
+    with refused():
         vary(TrainingConfig(), name, texts)
 
 
 def test_from_dict_of_no_table():
     for values in ([], None, {"base": {}}):
-        with pytest.raises(UserError, match="a base and arms"):
+        with refused():
             ArmsConfig.from_dict(values)
-    with pytest.raises(UserError, match="preset must be one of"):
+    with refused():
         configure_preset("magic")
     for base in ({"seeds": 5}, {"name": "x"}, {"self": 1}):
-        with pytest.raises(UserError, match=next(iter(base))):
+        with refused(next(iter(base))):
             configure_preset("bn_faster", base=base)
-    with pytest.raises(UserError, match="seeds"):
+    with refused("seeds"):
         configure_preset("bn_faster", 0)
-    with pytest.raises(UserError, match="must be a table"):
+    with refused():
         Arm("a", "A", [])

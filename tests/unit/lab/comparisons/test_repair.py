@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import cli
-from analysis.errors import UserError
 from lab.comparisons.repair import JOB, plan_repair
 from lab.comparisons.repair_config import RepairConfig
 from lab.comparisons.repair_measure import measure_circular_error
@@ -22,6 +21,7 @@ from models.runs.writer import RunWriter
 from models.training.config import TrainingConfig
 from models.training.run import train
 from tests.device import DEVICE
+from tests.sentences import refused
 
 ARMS = ("as_is", "circular_aps", "circular_aps_gap")
 START = {
@@ -110,7 +110,7 @@ def test_finished_arms_are_kept_and_others_trained_again(bench, tmp_path, monkey
     assert again["arms"] == document["arms"] and again["pairs"] == document["pairs"]
     after = {arm: (root / f"bench-{arm}" / "status.json").stat().st_mtime_ns for arm in ARMS}
     assert [before[arm] == after[arm] for arm in ARMS] == [False, True, True]
-    with pytest.raises(UserError, match="already a run named bench, and it is finished"):
+    with refused("bench"):
         JOB.start(CONFIG, root / "bench")
 
 
@@ -118,7 +118,7 @@ def test_a_run_of_the_same_name_is_left_alone(bench):
     root, _ = bench
     with RunWriter(create_run(root, "second-as_is", {"mine": True})) as writer:
         writer.update(state="finished")
-    with pytest.raises(UserError, match="another run named second-as_is"):
+    with refused("second-as_is"):
         JOB.start(replace(CONFIG, arms=("as_is",)), root / "second")
     assert read_run(root, "second").state == "failed" and read_run(root, "second-as_is").config == {"mine": True}
 
@@ -128,7 +128,7 @@ def test_a_stop_ends_the_arm_and_the_bench_which_can_go_on(bench, stopped_in_tra
     config = replace(CONFIG, arms=("as_is", "circular"), steps=100_000)
     with (
         stopped_in_training(root / "third"),
-        pytest.raises(UserError, match="goes on from the arms that were finished"),
+        refused(),
     ):
         JOB.start(config, root / "third")
     assert [read_run(root, name).state for name in ("third", "third-as_is")] == ["stopped", "stopped"]
@@ -173,21 +173,22 @@ def test_command_line(bench, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    "options",
     [
-        ({"arms": []}, "at least one of as_is"),
-        ({"arms": ["magic"]}, "arm must be one of"),
-        ({"arms": ["gap", "gap"]}, "twice"),
-        ({"steps": 0}, "steps"),
-        ({"blur_size": 9}, "blur_size"),
-        ({"boundary": "glass"}, "boundary"),
-        ({"start_from": None}, "start_from"),
-        ({"shapes": {"position": "up"}}, "position"),
-        ({"colour": 1}, "no setting 'colour'"),
+        {"arms": []},
+        {"arms": ["magic"]},
+        {"arms": ["gap", "gap"]},
+        {"steps": 0},
+        {"blur_size": 9},
+        {"boundary": "glass"},
+        {"start_from": None},
+        {"shapes": {"position": "up"}},
+        {"colour": 1},
     ],
+    ids=str,
 )
-def test_bad_settings_are_refused_in_words(options, words):
-    with pytest.raises(UserError, match=words):
+def test_bad_settings_are_refused_in_words(options):
+    with refused():
         RepairConfig.from_dict(options)
 
 
@@ -197,6 +198,6 @@ def test_config_round_trip_through_json():
 
 def test_arms_that_do_not_apply_fail_before_any_training(bench):
     root, _ = bench
-    with pytest.raises(UserError, match=r"gap does not suit this start model: Its head does not"):
+    with refused("gap"):
         JOB.start(replace(CONFIG, start_from="fashion_cnn", arms=("as_is", "gap")), root / "fourth")
     assert not (root / "fourth-as_is").exists()

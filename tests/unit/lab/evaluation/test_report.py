@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.errors import UserError
 from lab.evaluation.config import EvaluationConfig
 from lab.evaluation.report import find_published
+from tests.sentences import refused
 from tests.unit.lab.evaluation.insects import value
 
 
@@ -65,7 +65,7 @@ def test_broken_pictures_are_left_out_and_named(run, folder, tmp_path):
     )
     for path in copied.rglob("*.png"):
         path.write_bytes(b"broken")
-    with pytest.raises(UserError, match="None of the pictures can be read"):
+    with refused():
         run(data=str(copied))
 
 

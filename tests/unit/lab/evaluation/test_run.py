@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import cli
-from analysis.errors import Cancelled, UserError
+from analysis.errors import Cancelled
 from lab.documents import read_document
 from lab.evaluation import run as evaluation
 from lab.evaluation.config import EvaluationConfig
@@ -23,6 +23,7 @@ from models.data.labelled import open_evaluation_data
 from models.runs.run import read_run, request_stop
 from models.runs.submit import create_run
 from tests.device import DEVICE
+from tests.sentences import refused
 from tests.unit.lab.evaluation.insects import value
 
 
@@ -100,7 +101,7 @@ def test_a_second_evaluation_survives_the_end_of_the_first(run, tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(run, tmp_path):
     (tmp_path / "work").write_text("in the way")
-    with pytest.raises(UserError, match=r"cannot be stored in .*work"):
+    with refused():
         run()
 
 

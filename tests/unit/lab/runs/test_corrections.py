@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from analysis.errors import UserError
 from lab.runs import corrections
 from lab.runs.corrections import FILE, add_correction, find_trained, read_corrections, take_back_correction
 from lab.runs.mistakes import Correction, open_errors
@@ -16,6 +15,7 @@ from models.runs.files import write_json
 from models.runs.run import Run, read_run
 from models.runs.submit import create_run
 from models.training.config import TrainingConfig
+from tests.sentences import refused
 
 LABELS = torch.tensor([0, 1, 2, 0])
 
@@ -98,7 +98,7 @@ def test_there_is_a_limit_and_a_disk_that_refuses_is_named(run, monkeypatch):
     monkeypatch.setattr(corrections, "MAX_KEPT", 2)
     for index in (0, 1):
         add_correction(run, view, index, None)
-    with pytest.raises(UserError, match="at most 2 corrections"):
+    with refused("2"):
         add_correction(run, view, 2, None)
     assert len(read_corrections(run)) == 2
 
@@ -106,7 +106,7 @@ def test_there_is_a_limit_and_a_disk_that_refuses_is_named(run, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(corrections, "write_json", refuse)
-    with pytest.raises(UserError, match="tiny cannot be stored"):
+    with refused("tiny"):
         take_back_correction(run)
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from analysis.errors import UserError
 from lab.runs.report import MAX_CLASSES, build_run_report
 from models.checkpoints import describe_model, pack_weights
 from models.data.preprocessing import Preprocessing
@@ -16,6 +15,7 @@ from models.runs.files import append_line, write_bytes, write_json
 from models.runs.run import read_run
 from models.runs.submit import create_run
 from tests.device import DEVICE
+from tests.sentences import refused
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\ud800"
 CONFIG = {"dataset": "insects", "model": {"channels": [4, 6]}}
@@ -169,7 +169,7 @@ def test_long_trainings_give_small_pages(write_run):
 
 def test_what_has_no_report(tmp_path):
     create_run(tmp_path, "other", {}, kind="evaluation")
-    with pytest.raises(UserError, match="no report about other"):
+    with refused("other"):
         build_run_report(tmp_path / "other")
-    with pytest.raises(UserError, match="no run named"):
+    with refused():
         build_run_report(tmp_path / "none")

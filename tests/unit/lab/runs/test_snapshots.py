@@ -27,6 +27,7 @@ from lab.session import Lab
 from models.checkpoints import load_checkpoint, pack_weights
 from models.runs.run import Run, read_run
 from tests.device import DEVICE
+from tests.sentences import refused
 
 COUNT, NAMES = 30, ("ant", "bee", "cat")
 
@@ -113,43 +114,43 @@ GOOD = {
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    "changes",
     [
-        ({"images": torch.zeros(4, 1, 8, 8)}, "images should be U8 with 4 dimensions"),
-        ({"images": torch.zeros(4, 8, 8, dtype=torch.uint8)}, "images should be U8"),
-        ({"images": torch.zeros(4, 3, 8, 8, dtype=torch.uint8)}, r"shape \(3, 8, 8\); the model takes \(1, 8, 8\)"),
-        ({"images": torch.zeros(4, 1, 9, 9, dtype=torch.uint8)}, r"the model takes \(1, 8, 8\)"),
-        ({"images": torch.zeros(3, 1, 8, 8, dtype=torch.uint8)}, "3 pictures, 4 labels and 4 ids"),
-        ({name: part[:0] for name, part in GOOD.items()}, "0 pictures"),
-        ({"labels": torch.tensor([0, 1, 3, 0])}, "labels go from 0 to 3, for 3 classes"),
-        ({"labels": torch.tensor([0, -1, 2, 0])}, "labels go from -1"),
-        ({"labels": torch.zeros(4, dtype=torch.int32)}, "labels should be I64"),
-        ({"labels": torch.zeros(4, 1, dtype=torch.int64)}, "labels should be I64 with 1"),
-        ({"ids": torch.zeros(4, dtype=torch.int64)}, "same id"),
-        ({"extra": torch.zeros(1)}, "nothing else"),
-        ({"ids": None}, "should hold images, labels, ids"),
+        {"images": torch.zeros(4, 1, 8, 8)},
+        {"images": torch.zeros(4, 8, 8, dtype=torch.uint8)},
+        {"images": torch.zeros(4, 3, 8, 8, dtype=torch.uint8)},
+        {"images": torch.zeros(4, 1, 9, 9, dtype=torch.uint8)},
+        {"images": torch.zeros(3, 1, 8, 8, dtype=torch.uint8)},
+        {name: part[:0] for name, part in GOOD.items()},
+        {"labels": torch.tensor([0, 1, 3, 0])},
+        {"labels": torch.tensor([0, -1, 2, 0])},
+        {"labels": torch.zeros(4, dtype=torch.int32)},
+        {"labels": torch.zeros(4, 1, dtype=torch.int64)},
+        {"ids": torch.zeros(4, dtype=torch.int64)},
+        {"extra": torch.zeros(1)},
+        {"ids": None},
     ],
 )
-def test_examples_that_do_not_fit_are_refused(run, changes, message):
+def test_examples_that_do_not_fit_are_refused(run, changes):
     tensors = {name: part for name, part in (GOOD | changes).items() if part is not None}
     save_file(tensors, run.path / "examples.safetensors")
-    with pytest.raises(UserError, match=message):
+    with refused():
         read_examples(run)
 
 
 @pytest.mark.parametrize(
-    ("logits", "message"),
+    "logits",
     [
-        (torch.zeros(COUNT - 1, 3), r"\(29, 3\), not \(30, 3\)"),
-        (torch.zeros(COUNT, 4), r"not \(30, 3\)"),
-        (torch.zeros(COUNT, 3, dtype=torch.float64), "F32"),
-        (torch.full((COUNT, 3), float("nan")), "not finite"),
-        (torch.full((COUNT, 3), float("inf")), "not finite"),
+        torch.zeros(COUNT - 1, 3),
+        torch.zeros(COUNT, 4),
+        torch.zeros(COUNT, 3, dtype=torch.float64),
+        torch.full((COUNT, 3), float("nan")),
+        torch.full((COUNT, 3), float("inf")),
     ],
 )
-def test_predictions_that_do_not_fit_are_refused(run, logits, message):
+def test_predictions_that_do_not_fit_are_refused(run, logits):
     save_file({"logits": logits}, run.path / "predictions.safetensors")
-    with pytest.raises(UserError, match=message):
+    with refused():
         open_errors(run)
 
 
@@ -177,7 +178,7 @@ def lie_about_sizes(data: bytes) -> bytes:
 def test_damaged_files_are_refused(run, name, damage):
     path = run.path / f"{name}.safetensors"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match="damaged"):
+    with refused():
         open_errors(run)
 
 
@@ -185,27 +186,27 @@ def test_damaged_files_are_refused(run, name, damage):
 def test_missing_and_strange_files_are_refused_without_waiting(run, name):
     path = run.path / f"{name}.safetensors"
     path.unlink()
-    with pytest.raises(UserError, match=f"has no {name}"):
+    with refused(name):
         open_errors(run)
     os.mkfifo(path)
-    with pytest.raises(UserError, match="no ordinary file"):
+    with refused():
         open_errors(run)
     path.unlink()
     path.mkdir()
-    with pytest.raises(UserError, match="no ordinary file"):
+    with refused():
         open_errors(run)
 
 
 def test_a_huge_file_is_not_even_opened(run):
     with (run.path / "examples.safetensors").open("r+b") as file:
         file.truncate(2**30)  # sparse
-    with pytest.raises(UserError, match="larger than 256 MB"):
+    with refused("256 MB"):
         read_examples(run)
 
 
 def test_a_damaged_description_of_the_model_is_refused(run):
     (run.path / "model.json").write_text("[]")
-    with pytest.raises(UserError, match=r"model\.json"):
+    with refused("model.json"):
         open_errors(run)
 
 
@@ -294,21 +295,21 @@ def test_too_little_memory_halves_the_chunk(lab, run, monkeypatch):
 
 
 def test_a_step_that_was_not_kept_is_refused(lab, run):
-    with pytest.raises(UserError, match="no snapshot 8"):
+    with refused("8"):
         evaluate_snapshot(lab, run, 8)
 
 
 def test_a_run_that_kept_no_pictures_says_so(lab, run):
     (run.path / "examples.safetensors").unlink()
     for action in (evaluate_snapshot, snapshot_consistency):
-        with pytest.raises(UserError, match="tiny has kept no pictures"):
+        with refused("tiny"):
             action(lab, run, 7)
 
 
 def test_broken_weights_give_a_sentence(lab, run):
     path = run.path / "snapshots" / "0000007.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match="damaged"):
+    with refused():
         evaluate_snapshot(lab, run, 7)
 
 
@@ -338,9 +339,9 @@ def test_consistency_reports_and_refuses(lab, run):
     assert seen == [(0, 2), (1, 2), (2, 2)]
     assert len(snapshot_consistency(lab, run, None, num_pictures=99).pictures) == COUNT
     for bad in ({"num_pictures": 0}, {"max_shift": 0}, {"max_shift": 5}):
-        with pytest.raises(UserError, match="1 to 4 pixels"):
+        with refused("1 to 4"):
             snapshot_consistency(lab, run, None, **bad)
-    with pytest.raises(UserError, match="boundary"):
+    with refused("boundary"):
         snapshot_consistency(lab, run, None, boundary="crop")
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.errors import UserError
 from analysis.network.layers import outline
 from analysis.shift.move import BOUNDARIES
 from lab.session import CHUNK
 from lab.shifts import map_picture, measure_picture
+from tests.sentences import refused
 from tests.unit.lab.session.samples import RECIPES, SAMPLES, every_model, noise, recipe
 
 
@@ -99,14 +99,14 @@ def test_a_crop_beyond_the_picture_is_refused(lab):
     wide = noise(0, 40, 28)
     lab.shift(wide, "fashion_cnn", 6, 0, "crop")
     for dx, dy in ((7, 0), (-7, 0), (0, 1)):
-        with pytest.raises(UserError, match="dx can go from -6 to 6 and dy from 0 to 0"):
+        with refused("-6 to 6", "0 to 0"):
             lab.shift(wide, "fashion_cnn", dx, dy, "crop")
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(29, 0), (0, -29), (1000, 1000)])
 @pytest.mark.parametrize("boundary", [name for name in BOUNDARIES if name != "circular"])
 def test_shifts_out_of_sight_are_refused(lab, sneaker, dx, dy, boundary):
-    with pytest.raises(UserError, match="out of sight"):
+    with refused():
         lab.shift(sneaker, "fashion_cnn", dx, dy, boundary)
 
 
@@ -114,18 +114,18 @@ def test_shifts_out_of_sight_are_refused(lab, sneaker, dx, dy, boundary):
 @pytest.mark.parametrize("boundary", ["zero", "circular", "reflect"])
 def test_a_shift_by_no_finite_number_is_said_to_be_that(lab, sneaker, boundary, distance):
     for measure in (lab.shift, partial(measure_picture, lab)):
-        with pytest.raises(UserError, match="must be finite numbers"):
+        with refused():
             measure(sneaker, "fashion_cnn", distance, 0, boundary)
 
 
 @pytest.mark.parametrize("boundary", ["zero", "mean"])
 def test_a_shift_by_the_whole_width_shows_nothing_and_is_refused(lab, sneaker, boundary):
     for dx, dy in ((28, 0), (0, -28), (-28.5, 1)):
-        with pytest.raises(UserError, match="out of sight; it has 28 pixels"):
+        with refused("28"):
             lab.shift(sneaker, "fashion_cnn", dx, dy, boundary)
-        with pytest.raises(UserError, match="out of sight; it has 28 pixels"):
+        with refused("28"):
             measure_picture(lab, sneaker, "fashion_cnn", dx, dy, boundary)
-    with pytest.raises(UserError, match="out of sight"):
+    with refused():
         next(map_picture(lab, sneaker, "fashion_cnn", 28, boundary))
 
 
@@ -147,17 +147,17 @@ def test_a_picture_that_wraps_around_is_never_out_of_sight(lab, sneaker, dx, dy,
 
 
 def test_unknown_names_are_refused(lab, sneaker):
-    with pytest.raises(UserError, match="Did you mean fashion_cnn"):
+    with refused("fashion_cnn"):
         lab.classify(sneaker, "fashion_cn")
-    with pytest.raises(UserError, match="no boundary rule called wrap"):
+    with refused("wrap"):
         lab.shift(sneaker, "fashion_cnn", 1, 0, "wrap")
-    with pytest.raises(UserError, match=r"no layer called features.9; try features"):
+    with refused("features.9"):
         lab.shift(sneaker, "fashion_cnn", 1, 0, layer="features.9")
-    with pytest.raises(UserError, match=r"head\.pool gives no feature map"):
+    with refused("head.pool"):
         lab.extract(sneaker, "fashion_cnn", "head.pool")
-    with pytest.raises(UserError, match="knows the classes 0 to 9"):
+    with refused("0 to 9"):
         lab.explain(sneaker, "fashion_cnn", "saliency", target=10)
-    with pytest.raises(UserError, match="saliency"):
+    with refused("saliency"):
         lab.explain(sneaker, "fashion_cnn", "salience")
 
 
@@ -207,7 +207,7 @@ def test_pictures_open_by_path_or_by_sample_name(lab, tmp_path, monkeypatch):
     assert sample.size == (28, 28)
     noise(0).save(tmp_path / "sneaker", format="PNG")
     assert lab.open_image("sneaker").size == (40, 36)
-    with pytest.raises(UserError, match="no file nothing"):
+    with refused("nothing"):
         lab.open_image("nothing")
 
 

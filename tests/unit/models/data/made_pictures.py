@@ -5,12 +5,12 @@ import struct
 import zlib
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from models.data.decoding.formats import ImageError
 from models.data.images import open_image
 from models.names import make_readable
+from tests.sentences import refused
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 14, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)
@@ -32,9 +32,9 @@ def save(folder, data: bytes, name: str = "x.png"):
     return path
 
 
-def refused(path) -> str:
-    """The message of the refusal, checked to be one sentence that names the file."""
-    with pytest.raises(ImageError) as caught:
+def check_refused(path, *facts: object) -> str:
+    """What is said, checked to be one sentence that names the file."""
+    with refused(*facts, error=ImageError) as caught:
         open_image(path)
     message = str(caught.value)
     assert make_readable(path.name) in message and message.endswith(".") and "\n" not in message

@@ -6,10 +6,10 @@ import zipfile
 import pytest
 from PIL import Image
 
-from analysis.errors import UserError
 from models.data import class_layout, zips
 from models.data.class_boxes import MAX_WORD, save_class_boxes
 from models.data.folders import load_folder
+from tests.sentences import refused
 
 
 @pytest.fixture
@@ -62,36 +62,36 @@ def test_names_are_made_safe(tmp_path, pictures, name, safe):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    "change",
     [
-        (lambda p: {"cats": p["cats"]}, "pictures in 1 classes"),
-        (lambda p: {}, "pictures in 0 classes"),
-        (lambda p: p | {"dogs": p["dogs"][:4]}, "dogs has 4 pictures"),
-        (lambda p: p | {"CATS": p["dogs"]}, "'cats' and 'CATS' cannot be told apart"),
-        (lambda p: p | {"a/b": p["dogs"], "a:b": p["dogs"]}, "cannot be told apart"),
-        (lambda p: p | {" .. ": p["dogs"]}, "cannot be called"),
-        (lambda p: p | {"__MACOSX": p["dogs"]}, "cannot be called"),
-        (lambda p: p | {"dogs": [*p["dogs"], "notes.txt"]}, "notes.txt is not a kind of picture"),
-        (lambda p: p | {"dogs": [*p["dogs"], "gone.png"]}, "no file gone.png"),
+        lambda p: {"cats": p["cats"]},
+        lambda p: {},
+        lambda p: p | {"dogs": p["dogs"][:4]},
+        lambda p: p | {"CATS": p["dogs"]},
+        lambda p: p | {"a/b": p["dogs"], "a:b": p["dogs"]},
+        lambda p: p | {" .. ": p["dogs"]},
+        lambda p: p | {"__MACOSX": p["dogs"]},
+        lambda p: p | {"dogs": [*p["dogs"], "notes.txt"]},
+        lambda p: p | {"dogs": [*p["dogs"], "gone.png"]},
     ],
 )
-def test_what_cannot_be_saved_is_said(tmp_path, pictures, change, words):
-    with pytest.raises(UserError, match=words):
+def test_what_cannot_be_saved_is_said(tmp_path, pictures, change):
+    with refused():
         save_class_boxes(change(pictures), tmp_path / "own")
     assert not list(tmp_path.glob("own/*"))
 
 
 @pytest.mark.parametrize(
-    ("module", "limit", "value", "words"),
+    ("module", "limit", "value"),
     [
-        (class_layout, "MAX_FILES", 9, "10 pictures"),
-        (zips, "MAX_MEMBER_BYTES", 10, "more than"),
-        (zips, "MAX_TOTAL_BYTES", 200, "together"),
+        (class_layout, "MAX_FILES", 9),
+        (zips, "MAX_MEMBER_BYTES", 10),
+        (zips, "MAX_TOTAL_BYTES", 200),
     ],
 )
-def test_limits_are_those_of_the_loader(tmp_path, pictures, monkeypatch, module, limit, value, words):
+def test_limits_are_those_of_the_loader(tmp_path, pictures, monkeypatch, module, limit, value):
     monkeypatch.setattr(module, limit, value)
-    with pytest.raises(UserError, match=words):
+    with refused():
         save_class_boxes(pictures, tmp_path / "own")
     assert not list(tmp_path.glob("own/*"))
 
@@ -110,7 +110,7 @@ def test_content_decides_what_may_be_dropped(tmp_path, pictures):
         save_class_boxes({apart: pictures["cats"], "dogs": pictures["dogs"]}, tmp_path), image_size=8
     )
     assert loaded.categories == ("dogs", "고양이")
-    with pytest.raises(UserError, match="cannot be told apart"):
+    with refused():
         save_class_boxes({apart: pictures["cats"], "고양이": pictures["dogs"]}, tmp_path)
 
 

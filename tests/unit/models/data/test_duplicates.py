@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from analysis.errors import UserError
 from models.data import duplicates
 from models.data.dataset import Dataset, Split
 from models.data.duplicates import find_near_duplicates, hash_pictures
+from tests.sentences import check_sentence, refused
 
 SIDE = 64
 
@@ -79,9 +79,7 @@ def test_every_two_splits_are_compared_and_the_sentence_names_the_nearest():
         ("validation", 101, "test", 200),
     }
     assert found.pairs[0].distance == 0 and found.num_held_out == 3
-    sentence = found.describe(dataset)
-    assert "3 validation or test pictures look" in sentence
-    assert "a/0.jpg (train) and a/100.jpg (validation)" in sentence
+    check_sentence(found.describe(dataset), 3, "a/0.jpg (train)", "a/100.jpg (validation)")
 
 
 def test_plain_pictures_are_left_out():
@@ -133,7 +131,7 @@ def test_cancelling_and_progress():
 
     with pytest.raises(KeyboardInterrupt):
         find_near_duplicates(dataset, progress=cancel)
-    with pytest.raises(UserError, match="max_distance"):
+    with refused("max_distance"):
         find_near_duplicates(dataset, max_distance=40)
 
 

@@ -17,21 +17,22 @@ from analysis.errors import UserError
 from models.data import class_layout, crops, zips
 from models.data.folders import load_folder, open_source
 from tests.own_pictures import RawInfo, make_raw_zip, make_zip, png, two_classes
+from tests.sentences import refused
 
 
 def test_very_long_names_are_refused(tmp_path):
     files = two_classes() | {"cats/" + "x" * 400 + ".txt": b"x"}
-    with pytest.raises(UserError, match="a file name of 409 characters"):
+    with refused("409"):
         load_folder(make_zip(tmp_path / "pets.zip", files), image_size=8)
 
 
 def test_missing_and_corrupt_zip(tmp_path):
-    with pytest.raises(UserError, match="no folder or zip"):
+    with refused():
         load_folder(tmp_path / "none", image_size=8)
     path = make_zip(tmp_path / "pets.zip", two_classes())
     for data in (b"", b"no zip", path.read_bytes()[:-30]):
         (tmp_path / "bad.zip").write_bytes(data)
-        with pytest.raises(UserError, match=r"bad\.zip is not a zip file, or it is damaged"):
+        with refused("bad.zip"):
             load_folder(tmp_path / "bad.zip", image_size=8)
 
 
@@ -40,7 +41,7 @@ def test_missing_and_corrupt_zip(tmp_path):
 )
 def test_names_that_escape_are_refused(tmp_path, name):
     path = make_zip(tmp_path / "pets.zip", two_classes() | {name: png()})
-    with pytest.raises(UserError, match="unsafe name"):
+    with refused():
         load_folder(path, image_size=8)
     assert not list(tmp_path.parent.rglob("evil.png"))
 
@@ -51,7 +52,7 @@ def test_symbolic_links_are_refused(tmp_path):
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(UserError, match="symbolic link"):
+    with refused():
         load_folder(path, image_size=8)
 
 
@@ -66,13 +67,13 @@ def patch_central_directory(path: Path, offset: int, value: bytes) -> None:
 def test_encrypted(tmp_path):
     path = make_zip(tmp_path / "pets.zip", two_classes())
     patch_central_directory(path, 8, struct.pack("<H", 1))
-    with pytest.raises(UserError, match="encrypted"):
+    with refused():
         load_folder(path, image_size=8)
 
 
 def test_compression_that_cannot_be_bounded(tmp_path):
     path = make_zip(tmp_path / "pets.zip", two_classes(), zipfile.ZIP_LZMA)
-    with pytest.raises(UserError, match="unusual compression"):
+    with refused():
         load_folder(path, image_size=8)
 
 
@@ -85,7 +86,7 @@ def test_bombs_are_stopped_by_what_comes_out(tmp_path, monkeypatch):
     assert loaded.skipped == ("cats/bomb.png: bomb.png has more than 1 MB.",)
     monkeypatch.setattr(zips, "MAX_MEMBER_BYTES", 2**30)
     monkeypatch.setattr(zips, "MAX_TOTAL_BYTES", 2**20)
-    with pytest.raises(UserError, match="unpacks to more than"):
+    with refused():
         load_folder(path, image_size=8)
 
 
@@ -175,7 +176,7 @@ def test_members_without_a_name(tmp_path, name):
     files = {own.encode(): data for own, data in two_classes().items()}
     path = make_raw_zip(tmp_path / "pets.zip", files | {name.encode(): b""})
     if name == "/":
-        with pytest.raises(UserError, match="unsafe"):
+        with refused():
             load_folder(path, image_size=8)
         return
     loaded = load_folder(path, image_size=8)
@@ -197,7 +198,7 @@ def test_a_zip_in_the_zip_is_named(tmp_path, inner):
     packed = make_zip(tmp_path / "inner.zip", two_classes()).read_bytes()
     loaded = load_folder(make_zip(tmp_path / "pets.zip", two_classes() | {inner: packed}), image_size=8)
     assert loaded.skipped == (f"{inner}: is an archive; unpack it and use the folders in it.",)
-    with pytest.raises(UserError, match=r"0 class folders.*is an archive; unpack it"):
+    with refused("0"):
         load_folder(make_zip(tmp_path / "pets.zip", {inner: packed}), image_size=8)
 
 
@@ -219,16 +220,16 @@ def test_the_pixels_of_a_zip_are_bounded(tmp_path, monkeypatch):
     files = {f"{name}/{number}.png": bomb(1000) for name in ("a", "b") for number in range(10)}
     path = make_zip(tmp_path / "bomb.zip", files)
     assert path.stat().st_size < 20_000
-    with pytest.raises(UserError, match=r"bomb\.zip have far more pixels"):
+    with refused("bomb.zip"):
         load_folder(path, image_size=8)
     assert len(decoded) <= 8
     few = make_zip(tmp_path / "few.zip", {name: data for name, data in files.items() if int(name[2]) < 2})
-    with pytest.raises(UserError, match="every class needs at least 5"):  # all four were read
+    with refused("5"):  # all four were read
         load_folder(few, image_size=8)
     monkeypatch.setattr(zips, "PIXELS_PER_BYTE", 20_000_000 / path.stat().st_size)
     assert len(load_folder(path, image_size=8).images) == 20
     monkeypatch.setattr(zips, "MAX_TOTAL_PIXELS", 10_000_000)
-    with pytest.raises(UserError, match="far more pixels"):
+    with refused():
         load_folder(path, image_size=8)
 
 

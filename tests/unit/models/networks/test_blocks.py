@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from analysis.errors import UserError
 from models.networks.blocks import (
     build_conv_block,
     build_head,
@@ -21,6 +20,7 @@ from models.networks.blocks import (
     initialise,
 )
 from models.networks.parts import ACTIVATIONS, HEADS, NORMS, POOLING, count_groups
+from tests.sentences import refused
 
 X = torch.randn(3, 12, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -81,7 +81,7 @@ def test_norms_are_refused_exactly_where_nothing_would_be_left(norm, channels, p
     if fits:
         check_norm(norm, channels, positions)
     else:
-        with pytest.raises(UserError, match=f"at least 2 values at a time, but a layer of {channels} channels"):
+        with refused("2", channels):
             check_norm(norm, channels, positions)
     if NORMS[norm] and norm != "batch":
         module, side = NORMS[norm].build(channels), round(positions**0.5)
@@ -101,7 +101,7 @@ def test_padding_is_refused_exactly_where_torch_cannot_pad(mode, padding, size):
     try:
         conv(torch.rand(1, 1, size, size))
     except (RuntimeError, ValueError, AssertionError):
-        with pytest.raises(UserError, match=f"{mode} padding of {padding} pixels .* {size} x {size}"):
+        with refused(mode, padding, f"{size} x {size}"):
             check_padding(mode, padding, size)
     else:
         check_padding(mode, padding, size)

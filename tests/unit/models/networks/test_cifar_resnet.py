@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from analysis.errors import UserError
 from models.networks.cifar_resnet import CifarResNet, CifarResNetConfig, ResidualBlock, ZeroChannels
+from tests.sentences import refused
 
 
 def build(**options) -> CifarResNet:
@@ -72,16 +72,17 @@ def test_depth_without_normalisation_keeps_the_signal(depth):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "fact"),
     [
-        ({"depth": 21}, r"depth must be 6 n \+ 2, such as 20, 32 or 44, not 21"),
-        ({"depth": 1202}, "from 8 to 110, not 1202"),
-        ({"image_size": 3, "pooling": "max"}, r"2 halvings of a 3 x 3 image leave nothing \(sides 3, 1, 0\)"),
-        ({"image_size": 4, "padding_mode": "reflect"}, "reflect padding of 1 pixels does not fit the 1 x 1 map"),
-        ({"image_size": 4, "norm": "instance"}, "64 channels with 1 position each"),
-        ({"num_classes": 10_000, "image_size": 1024, "head": "flatten"}, "million weights; at most 200 million"),
+        ({"depth": 21}, 21),
+        ({"depth": 1202}, "8 to 110"),
+        ({"image_size": 3, "pooling": "max"}, "3, 1, 0"),
+        ({"image_size": 4, "padding_mode": "reflect"}, "1 x 1"),
+        ({"image_size": 4, "norm": "instance"}, 64),
+        ({"num_classes": 10_000, "image_size": 1024, "head": "flatten"}, 200),
     ],
+    ids=str,
 )
-def test_what_cannot_work_is_refused_with_numbers(options, words):
-    with pytest.raises(UserError, match=words):
+def test_what_cannot_work_is_refused_with_numbers(options, fact):
+    with refused(fact):
         CifarResNetConfig(**options)

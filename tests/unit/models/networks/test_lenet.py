@@ -6,6 +6,7 @@ from torch import nn
 
 from analysis.errors import UserError
 from models.networks.lenet import LeNet5, LeNet5Config
+from tests.sentences import refused
 
 
 def test_published_shape():
@@ -44,14 +45,15 @@ def test_every_image_size_works_or_is_refused(padding, pooling):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "fact"),
     [
-        ({"image_size": 12}, r"nothing of a 12 x 12 image with 0 pixels of padding \(sides 12, 8, 4, 0, 0\)"),
-        ({"padding": 3}, "padding must be a whole number from 0 to 2, not 3"),
-        ({"image_size": 4, "padding": 2, "padding_mode": "reflect"}, "reflect padding of 2 pixels .* 2 x 2 map"),
-        ({"image_size": 14, "norm": "instance", "pooling": "stride"}, "layer of 16 channels with 1 position"),
+        ({"image_size": 12}, "12, 8, 4, 0, 0"),
+        ({"padding": 3}, "0 to 2"),
+        ({"image_size": 4, "padding": 2, "padding_mode": "reflect"}, "2 x 2"),
+        ({"image_size": 14, "norm": "instance", "pooling": "stride"}, 16),
     ],
+    ids=str,
 )
-def test_what_cannot_work_is_refused_with_numbers(options, words):
-    with pytest.raises(UserError, match=words):
+def test_what_cannot_work_is_refused_with_numbers(options, fact):
+    with refused(fact):
         LeNet5Config(**options)

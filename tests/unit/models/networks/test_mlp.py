@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from analysis.errors import UserError
 from models.networks.mlp import MLP, MLPConfig
+from tests.sentences import refused
 
 
 def test_logits_follow_the_formula():
@@ -23,15 +23,16 @@ def test_names_of_parts():
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "fact"),
     [
-        ({"hidden": ()}, "hidden must list 1 to 8 whole numbers, such as 256, 128"),
-        ({"hidden": (20_000,)}, "from 1 to 16384, not 20000"),
-        ({"hidden": (16_384,), "image_size": 224}, "would have 2466 million weights"),
-        ({"norm": "instance"}, "batch, none, layer, group, not 'instance'"),
-        ({"norm": "layer", "hidden": (8, 1)}, "a layer of 1 channels with 1 position each gives it 1"),
+        ({"hidden": ()}, "1 to 8"),
+        ({"hidden": (20_000,)}, "1 to 16384"),
+        ({"hidden": (16_384,), "image_size": 224}, 2466),
+        ({"norm": "instance"}, "batch, none, layer, group"),
+        ({"norm": "layer", "hidden": (8, 1)}, 1),
     ],
+    ids=str,
 )
-def test_what_cannot_work_is_refused_with_numbers(options, words):
-    with pytest.raises(UserError, match=words):
+def test_what_cannot_work_is_refused_with_numbers(options, fact):
+    with refused(fact):
         MLPConfig(**options)

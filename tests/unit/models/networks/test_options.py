@@ -10,6 +10,7 @@ from analysis.errors import UserError
 from models.networks.options import FROM_DATA, ArchitectureConfig, list_options
 from models.networks.table import ARCHITECTURES
 from models.settings import Choice, Integer, Integers, Number, build_config, checked_dataclass
+from tests.sentences import refused
 
 
 @checked_dataclass
@@ -57,28 +58,28 @@ def test_text_becomes_a_value(name, text, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "words"),
+    ("name", "text"),
     [
-        ("shape", "oval", "shape must be one of round, square, not 'oval'"),
-        ("depth", "9", "depth must be 2, 8, 14 or 20, not 9"),
-        ("depth", "many", "from 2 to 20, not 'many'"),
-        ("rate", "nan", "from 0 to 1, not nan"),
-        ("rate", "", "from 0 to 1, not ''"),
-        ("widths", "", "widths must list 1 to 3 whole numbers, such as 4, 5"),
-        ("widths", "1,2,3,4", "1 to 3 whole numbers"),
-        ("widths", "1,99", "Each entry of widths must be a whole number from 1 to 9, not 99"),
-        ("widths", "1.5", "widths must list"),
+        ("shape", "oval"),
+        ("depth", "9"),
+        ("depth", "many"),
+        ("rate", "nan"),
+        ("rate", ""),
+        ("widths", ""),
+        ("widths", "1,2,3,4"),
+        ("widths", "1,99"),
+        ("widths", "1.5"),
     ],
 )
-def test_text_that_is_refused(name, text, words):
-    with pytest.raises(UserError, match=words):
+def test_text_that_is_refused(name, text):
+    with refused():
         list_options(Toy)[name].parse(name, text)
 
 
 def test_lists_from_files_become_tuples_and_too_many_weights_are_counted():
     assert Toy(widths=[1, 2]).widths == (1, 2) and hash(Toy(widths=[1, 2])) == hash(Toy(widths=(1, 2)))
     assert Toy(widths=(9, 9, 7), depth=8).num_parameters == 200_000_000
-    with pytest.raises(UserError, match="would have 208 million weights; at most 200 million"):
+    with refused("208", "200"):
         Toy(widths=(9, 9, 8), depth=8)
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from analysis.errors import UserError
 from models.networks.parts import POOLING
 from models.networks.repairs import ARMS, CHANGES, find_arm, list_arms
 from models.networks.resnet import ResNetConfig
@@ -13,6 +12,7 @@ from models.networks.small_cnn import SmallCNNConfig
 from models.networks.table import ARCHITECTURES
 from models.training.config import TrainingConfig
 from models.training.warm_start import adopt_weights
+from tests.sentences import refused
 
 STARTS = {
     "small_cnn": SmallCNNConfig(image_size=16, channels=(4, 6, 8), head="flatten"),
@@ -68,20 +68,20 @@ def test_max_pooling_stays_max_pooling_and_a_stride_does_not_become_one(pooling)
 
 
 @pytest.mark.parametrize(
-    ("config", "name", "words"),
+    ("config", "name"),
     [
-        (SmallCNNConfig(), "gap", "does not depend on positions already"),
-        (SmallCNNConfig(head="scan"), "circular_gap", "does not depend on positions already"),
-        (SmallCNNConfig(padding_mode="circular"), "circular_aps", "wraps around already"),
-        (SmallCNNConfig(pooling="aps"), "aps", "samples adaptively already"),
-        (SmallCNNConfig(pooling="blur"), "blur", "of this size already"),
-        (ResNetConfig(), "gap", "does not depend on positions already"),
-        (SmallCNNConfig(channels=(4,) * 5, kernel_size=5), "circular", "circular padding of 2 pixels"),
-        (SmallCNNConfig(), "nothing", "arm must be one of as_is, circular"),
+        (SmallCNNConfig(), "gap"),
+        (SmallCNNConfig(head="scan"), "circular_gap"),
+        (SmallCNNConfig(padding_mode="circular"), "circular_aps"),
+        (SmallCNNConfig(pooling="aps"), "aps"),
+        (SmallCNNConfig(pooling="blur"), "blur"),
+        (ResNetConfig(), "gap"),
+        (SmallCNNConfig(channels=(4,) * 5, kernel_size=5), "circular"),
+        (SmallCNNConfig(), "nothing"),
     ],
 )
-def test_arms_that_do_not_apply_say_why(config, name, words):
-    with pytest.raises(UserError, match=words):
+def test_arms_that_do_not_apply_say_why(config, name):
+    with refused():
         find_arm(name, config)
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.errors import UserError
 from models.networks.polyphase_sampling import PairedPolyphaseSampling2d, PolyphaseSampling2d
 from models.networks.resnet import BUILDERS, PADDING_MODES, POOLING, ResNet, ResNetConfig
+from tests.sentences import refused
 
 SHIFTS = [(0, 0), (1, 0), (0, 1), (31, 17), (32, 32), (6, 45), (63, 2), (13, 58)]
 PICTURE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -111,16 +111,17 @@ def test_sizes_and_relus(pooling):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    "options",
     [
-        ({"builder": "resnet101"}, "resnet18, resnet34, resnet50"),
-        ({"padding_mode": "reflect"}, "zeros, circular"),
-        ({"pooling": "max"}, "stride, blur, aps"),
-        ({"blur_size": 1}, "from 2 to 5"),
-        ({"image_size": 4}, "image_size"),
-        ({"num_classes": 10**9}, "num_classes"),
+        {"builder": "resnet101"},
+        {"padding_mode": "reflect"},
+        {"pooling": "max"},
+        {"blur_size": 1},
+        {"image_size": 4},
+        {"num_classes": 10**9},
     ],
+    ids=str,
 )
-def test_bad_options_are_refused_in_words(options, words):
-    with pytest.raises(UserError, match=words):
+def test_bad_options_are_refused_in_words(options):
+    with refused():
         ResNetConfig(**options)

@@ -14,6 +14,7 @@ from models.networks.options import list_options
 from models.networks.parts import ACTIVATIONS
 from models.networks.repairs import list_arms
 from models.networks.table import ARCHITECTURES, sketch_model
+from tests.sentences import refused
 
 SMALL = {
     "linear": {},
@@ -133,17 +134,12 @@ def test_every_activation_is_a_module_called_once_and_not_in_place(name, activat
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"num_classes": 1}, "num_classes must be a whole number from 2 to 10000, not 1"),
-        ({"num_classes": True}, "num_classes"),
-        ({"in_channels": 17}, "from 1 to 16, not 17"),
-        ({"image_size": 0}, "to 1024, not 0"),
-        ({"image_size": "32"}, "'32'"),
-    ],
+    "values",
+    [{"num_classes": 1}, {"num_classes": True}, {"in_channels": 17}, {"image_size": 0}, {"image_size": "32"}],
+    ids=str,
 )
-def test_data_that_no_network_takes(name, values, words):
-    with pytest.raises(UserError, match=words):
+def test_data_that_no_network_takes(name, values):
+    with refused():
         make_config(name, values)
 
 

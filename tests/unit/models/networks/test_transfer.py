@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from analysis.errors import UserError
 from models.checkpoints import describe_model, load_checkpoint, pack_weights
 from models.data.preprocessing import Preprocessing
 from models.networks.transfer import (
@@ -24,6 +23,7 @@ from models.networks.transfer import (
     prepare_mode,
 )
 from models.zoo.backbones import find_backbone
+from tests.sentences import refused
 
 SMALL = {"num_classes": 3, "image_size": 32, "backbone": "shufflenet_v2_x0_5"}
 OWN = Preprocessing(crop_size=32, resize_size=32, mean=(0.2,) * 3, std=(0.3,) * 3)
@@ -250,24 +250,25 @@ def test_the_number_of_parameters_is_the_networks():
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    "options",
     [
-        ({"backbone": "resnet1000"}, "no backbone 'resnet1000'"),
-        ({"backbone": ["resnet18"]}, "no backbone"),
-        ({"backbone": "vit_b_16", "image_size": 128}, "vit_b_16 does not work with pictures of 128 x 128"),
-        ({"image_size": 4}, "image_size"),
-        ({"image_size": "64"}, "image_size"),
-        ({"in_channels": 2}, "1 \\(grey\\) or 3 \\(colour\\)"),
-        ({"in_channels": 4}, "not 4"),
-        ({"num_classes": 1}, "num_classes"),
-        ({"mode": "thawed"}, "frozen, unfrozen, frozen_then_unfrozen"),
-        ({"mode": []}, "mode"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"frozen_share": 1.5}, "frozen_share"),
-        ({"backbone_factor": -0.1}, "backbone_factor"),
-        ({"depth_decay": float("nan")}, "depth_decay"),
+        {"backbone": "resnet1000"},
+        {"backbone": ["resnet18"]},
+        {"backbone": "vit_b_16", "image_size": 128},
+        {"image_size": 4},
+        {"image_size": "64"},
+        {"in_channels": 2},
+        {"in_channels": 4},
+        {"num_classes": 1},
+        {"mode": "thawed"},
+        {"mode": []},
+        {"dropout": 1.0},
+        {"frozen_share": 1.5},
+        {"backbone_factor": -0.1},
+        {"depth_decay": float("nan")},
     ],
+    ids=str,
 )
-def test_what_cannot_work_is_refused(options, words):
-    with pytest.raises(UserError, match=words):
+def test_what_cannot_work_is_refused(options):
+    with refused():
         TransferConfig(**{**SMALL, **options})

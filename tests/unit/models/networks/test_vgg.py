@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.errors import UserError
 from models.networks.options import list_options
 from models.networks.table import sketch_model
 from models.networks.vgg import CONFIGURATIONS, VGG, VGGConfig
+from tests.sentences import refused
 
 PUBLISHED = {"A": 133, "A-LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
 LAYERS = {"A": 11, "A-LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19}
@@ -91,19 +91,20 @@ def test_the_deepest_one_trains_without_normalisation(pooling):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "fact"),
     [
-        ({"image_size": 28}, r"5 halvings of a 28 x 28 image leave nothing \(sides 28, 14, 7, 3, 1, 0\).* 32 pixels"),
+        ({"image_size": 28}, "28, 14, 7, 3, 1, 0"),
         ({"image_size": 31, "pooling": "average"}, "31, 15, 7, 3, 1, 0"),
-        ({"image_size": 16, "pooling": "stride", "padding_mode": "reflect"}, "reflect padding of 1 pixels .* 1 x 1"),
-        ({"image_size": 16, "pooling": "stride", "norm": "instance"}, "with 1 position each"),
-        ({"width": 2.0, "image_size": 224}, "million weights; at most 200 million"),
-        ({"width": 0.01}, "from 0.05 to 2, not 0.01"),
-        ({"configuration": "F"}, "A, A-LRN, B, C, D, E, not 'F'"),
+        ({"image_size": 16, "pooling": "stride", "padding_mode": "reflect"}, "1 x 1"),
+        ({"image_size": 16, "pooling": "stride", "norm": "instance"}, 1),
+        ({"width": 2.0, "image_size": 224}, 200),
+        ({"width": 0.01}, "0.05 to 2"),
+        ({"configuration": "F"}, "A, A-LRN, B, C, D, E"),
     ],
+    ids=str,
 )
-def test_what_cannot_work_is_refused_with_numbers(options, words):
-    with pytest.raises(UserError, match=words):
+def test_what_cannot_work_is_refused_with_numbers(options, fact):
+    with refused(fact):
         VGGConfig(**options)
 
 

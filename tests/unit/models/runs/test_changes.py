@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.errors import UserError
 from models.runs.changes import rename_run, requeue_run, write_notes
 from models.runs.files import write_json
 from models.runs.run import MAX_NOTES, list_runs, read_run
 from models.runs.submit import create_run
 from models.runs.writer import RunWriter
+from tests.sentences import refused
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def test_a_renamed_run_is_the_same_run(ended, tmp_path):
 
 @pytest.mark.parametrize("new", ["", "..", "../b", "b/c", "/b", ".b", "b" * 65, None])
 def test_no_name_leads_out_of_the_root(ended, tmp_path, new):
-    with pytest.raises(UserError, match="run name"):
+    with refused():
         rename_run(tmp_path, "a", new)
-    with pytest.raises(UserError, match="run name"):
+    with refused():
         rename_run(tmp_path, new, "b")
     assert read_run(tmp_path, "a").config["dataset"] == f"{ended}/upload/x.zip"
 
@@ -52,15 +52,15 @@ def test_names_that_are_taken_and_runs_at_work(ended, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for new in ("a", "queued", "empty", "link"):
-        with pytest.raises(UserError, match=f"already a run named {new}"):
+        with refused(new):
             rename_run(tmp_path, "a", new)
-    with pytest.raises(UserError, match="The run queued is still queued; stop it first"):
+    with refused("queued"):
         rename_run(tmp_path, "queued", "b")
-    with pytest.raises(UserError, match="no run named c"):
+    with refused("c"):
         rename_run(tmp_path, "c", "b")
     with RunWriter(tmp_path / "queued"):
         (tmp_path / "queued" / "status.json").write_text("{")
-        with pytest.raises(UserError, match="A process still works"):
+        with refused():
             rename_run(tmp_path, "queued", "b")
 
 
@@ -70,7 +70,7 @@ def test_a_rename_that_fails_changes_nothing(ended, tmp_path, monkeypatch):
 
     before = read_run(tmp_path, "a").config
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(UserError, match=r"The run a cannot be renamed \(Permission denied\)"):
+    with refused("a", "Permission denied"):
         rename_run(tmp_path, "a", "b")
     assert read_run(tmp_path, "a").config == before and not (tmp_path / "b").exists()
 
@@ -92,9 +92,9 @@ def test_notes_are_kept_and_removed(tmp_path):
     write_notes(tmp_path, "a", "  \n")
     assert read_run(tmp_path, "a").notes == "" and not (path / "notes.txt").exists()
     for bad in ("x" * (MAX_NOTES + 1), None, 3):
-        with pytest.raises(UserError, match="at most 4,000 characters"):
+        with refused("4,000"):
             write_notes(tmp_path, "a", bad)
-    with pytest.raises(UserError, match="no run named b"):
+    with refused("b"):
         write_notes(tmp_path, "b", "x")
 
 
@@ -114,5 +114,5 @@ def test_a_run_goes_on_at_the_end_of_the_line(ended, tmp_path):
     run = read_run(tmp_path, "a")
     assert (run.state, run.status["step"], run.device) == ("queued", 3, None)
     assert run.status["submitted"] > 5 and not (ended / "stop").exists()
-    with pytest.raises(UserError, match="The run a is queued and cannot be resumed"):
+    with refused("a"):
         requeue_run(run)

@@ -21,6 +21,7 @@ from models.runs.run import check_name, delete_run, list_runs, read_run, request
 from models.runs.status import ENTRIES
 from models.runs.submit import create_run, next_name
 from models.runs.writer import RunWriter, SilentWriter
+from tests.sentences import check_sentence, refused
 
 FILES = (
     "config.json",
@@ -44,7 +45,7 @@ def test_life_of_a_run(tmp_path):
         writer.add_metrics({"kind": "step", "step": 3})
         run = read_run(tmp_path, "a")
         assert run.state == "running" and run.status["step"] == 3 and run.metrics == [{"kind": "step", "step": 3}]
-        with pytest.raises(UserError, match="still running"):
+        with refused():
             delete_run(tmp_path, "a")
         writer.update(state="finished", result={"epochs": 2})
     run = read_run(tmp_path, "a")
@@ -123,22 +124,22 @@ def test_newest_first(tmp_path):
 )
 def test_bad_names(tmp_path, name):
     for use in (check_name, lambda name: read_run(tmp_path, name), lambda name: create_run(tmp_path, name, {})):
-        with pytest.raises(UserError, match="run name"):
+        with refused():
             use(name)
 
 
 def test_names_are_taken_once(tmp_path):
     assert check_name("fashion_mnist-1.b") == "fashion_mnist-1.b"
     create_run(tmp_path, "a", {})
-    with pytest.raises(UserError, match="already a run named a"):
+    with refused("a"):
         create_run(tmp_path, "a", {})
-    with pytest.raises(UserError, match="no run named b"):
+    with refused("b"):
         read_run(tmp_path, "b")
 
 
 def test_root_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be stored"):
+    with refused():
         create_run(tmp_path / "file" / "runs", "a", {})
     assert list_runs(tmp_path / "file") == list_runs(tmp_path / "none") == []
 
@@ -198,7 +199,8 @@ def test_a_process_that_is_gone_means_failed(tmp_path, process):
     write_json(path / "process.json", process)
     (path / "log.txt").write_text("epoch 1\nRuntimeError: CUDA out of memory\n")
     run = read_run(tmp_path, "a")
-    assert run.state == "failed" and "without saying why" in run.message and "CUDA out of memory" in run.message
+    assert run.state == "failed"
+    check_sentence(run.message, "CUDA out of memory")
 
 
 def test_a_real_process_alive_and_dead(tmp_path):
@@ -286,7 +288,7 @@ def test_the_document_of_a_run_is_read_when_asked_for(tmp_path):
 def test_a_broken_document_says_so(tmp_path, content):
     path = create_run(tmp_path, "a", {}, "evaluation")
     (path / "result.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"^a/result\.json is damaged"):
+    with refused("a/result.json"):
         read_run(tmp_path, "a").document  # noqa: B018
 
 
@@ -296,7 +298,7 @@ def test_a_document_may_be_large_but_not_endless(tmp_path, monkeypatch):
     write_json(path / "result.json", document)
     assert read_run(tmp_path, "a").document == document
     monkeypatch.setattr(runs, "MAX_RESULT_BYTES", 2000)
-    with pytest.raises(UserError, match=r"^a/result\.json is larger"):
+    with refused("a/result.json"):
         read_run(tmp_path, "a").document  # noqa: B018
 
 
@@ -430,7 +432,8 @@ def test_the_cause_is_not_lost_when_the_disk_is_full(tmp_path, monkeypatch):
     write_json(path / "process.json", {"pid": 2**31 - 1, "created": 1.0})
     monkeypatch.setattr(run_process.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     run = read_run(tmp_path, "a")
-    assert run.state == "failed" and "disk that holds the runs is full" in run.message
+    assert run.state == "failed"
+    check_sentence(run.message)
 
 
 def test_a_run_submitted_in_the_future_does_not_wait_forever(tmp_path):

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import runpy
 import stat
 import struct
@@ -27,6 +26,7 @@ from models.training.capsule import MEMBERS, pack_capsule, unpack_capsule
 from models.training.config import TrainingConfig
 from models.training.run import train
 from tests.device import DEVICE
+from tests.sentences import refused
 
 ROOT = Path(__file__).parents[4]
 REPORT = "<p>Report</p>"
@@ -80,10 +80,10 @@ def snapshot(root: Path) -> dict:
     return {path: path.is_file() and path.read_bytes() for path in root.rglob("*")}
 
 
-def refused(path: Path, root: Path, message: str, **options) -> None:
+def check_refused(path: Path, root: Path, *facts: object, **options) -> None:
     """Opening fails with a sentence of one line, and leaves every file below ``root`` as it was."""
     before = snapshot(root)
-    with pytest.raises(UserError, match=message) as caught:
+    with refused(*facts) as caught:
         unpack_capsule(path, root, **options)
     text = str(caught.value)
     assert "\n" not in text and ".new-" not in text and len(text) < 400
@@ -145,8 +145,8 @@ def test_the_same_run_gives_the_same_bytes(root, packed, tmp_path):
 def test_names_of_the_new_run(root, packed):
     assert unpack_capsule(packed, root) == "tiny-1"
     assert unpack_capsule(packed, root, "mine") == "mine"
-    refused(packed, root, "already a run named mine", name="mine")
-    refused(packed, root, "run name has 1 to 64", name="../mine")
+    check_refused(packed, root, "mine", name="mine")
+    check_refused(packed, root, name="../mine")
 
 
 def test_report_and_script_of_others_are_not_kept(root, packed):
@@ -175,19 +175,19 @@ def test_half_a_line_of_metrics_is_left_out(root, tmp_path):
 def test_only_a_finished_training_is_packed(root, tmp_path):
     path, out = root / "tiny" / "status.json", tmp_path / "a.zip"
     status = json.loads(path.read_text())
-    for change, message in (
-        ({"state": "stopped"}, "the run tiny is stopped"),
-        ({"kind": "evaluation"}, "of the kind evaluation"),
-        ({"result": None}, "lacks weights_sha256"),
-        ({"result": status["result"] | {"weights_sha256": "0" * 64}}, "not those of the result"),
+    for change in (
+        {"state": "stopped"},
+        {"kind": "evaluation"},
+        {"result": None},
+        {"result": status["result"] | {"weights_sha256": "0" * 64}},
     ):
         write_json(path, status | change)
-        with pytest.raises(UserError, match=message):
+        with refused():
             pack_capsule(root / "tiny", out, REPORT)
-    with pytest.raises(UserError, match="no run named"):
+    with refused():
         pack_capsule(root / "none", out, REPORT)
     write_json(path, status)
-    with pytest.raises(UserError, match="cannot be written"):
+    with refused():
         pack_capsule(root / "tiny", tmp_path / "no" / "folder.zip", REPORT)
     assert not out.exists()
 
@@ -195,19 +195,19 @@ def test_only_a_finished_training_is_packed(root, tmp_path):
 def test_what_is_no_capsule(root, tmp_path):
     (tmp_path / "a.txt").write_text("hello")
     (tmp_path / "empty.zip").write_bytes(b"")
-    refused(tmp_path / "a.txt", root, "not a zip file")
-    refused(tmp_path / "empty.zip", root, "not a zip file")
-    refused(tmp_path / "none.zip", root, "cannot be read")
-    refused(tmp_path, root, "cannot be read")
-    refused(write_zip(tmp_path / "b.zip", {}), root, "it has no capsule.json")
-    refused(write_zip(tmp_path / "b.zip", {"cats/1.png": b""}), root, "no capsule has a file 'cats/1.png'")
+    check_refused(tmp_path / "a.txt", root)
+    check_refused(tmp_path / "empty.zip", root)
+    check_refused(tmp_path / "none.zip", root)
+    check_refused(tmp_path, root)
+    check_refused(write_zip(tmp_path / "b.zip", {}), root, "capsule.json")
+    check_refused(write_zip(tmp_path / "b.zip", {"cats/1.png": b""}), root, "cats/1.png")
 
 
 @pytest.mark.parametrize("name", [name for name, member in MEMBERS.items() if member.required])
 def test_every_required_file_is_missed(root, packed, tmp_path, name):
     files = read_zip(packed)
     del files[name]
-    refused(write_zip(tmp_path / "a.zip", files), root, f"it has no {name}")
+    check_refused(write_zip(tmp_path / "a.zip", files), root, name)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_every_required_file_is_missed(root, packed, tmp_path, name):
     ["../evil", "/etc/evil", "a/../../evil", "C:\\evil", "sub/config.json", "status.json", "stop", "config.json/"],
 )
 def test_no_other_name_is_written(root, packed, tmp_path, name):
-    refused(write_zip(tmp_path / "a.zip", read_zip(packed) | {name: b"x"}), root, "no capsule has a file")
+    check_refused(write_zip(tmp_path / "a.zip", read_zip(packed) | {name: b"x"}), root)
 
 
 def test_a_name_that_ends_early_is_what_it_seems(root, packed, tmp_path):
@@ -233,45 +233,45 @@ def test_symbolic_links_are_refused(root, packed, tmp_path):
     entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(entry, "/etc/passwd")
-    refused(path, root, "'config.json' is a symbolic link")
+    check_refused(path, root, "config.json")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_files_that_are_there_twice_are_refused(root, packed):
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("config.json", b"{}")
-    refused(packed, root, "the file config.json twice")
+    check_refused(packed, root, "config.json")
 
 
 def test_unusual_zips_are_refused(root, packed, tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("capsule.json", b"{}")
-    refused(path, root, "unusual compression")
+    check_refused(path, root)
     data = bytearray(packed.read_bytes())
     data[data.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(data)
-    refused(path, root, "encrypted")
+    check_refused(path, root)
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "weights.safetensors"])
 def test_bombs_are_stopped_at_the_limit(root, packed, tmp_path, monkeypatch, name):
     monkeypatch.setitem(capsule.MEMBERS, name, capsule.CapsuleFile(2**20, check=MEMBERS[name].check))
     path = write_zip(tmp_path / "a.zip", read_zip(packed) | {name: bytes(20 * 2**20)})
-    refused(path, root, f"{name} in a.zip has more than 1 MB")
+    check_refused(path, root, name, "a.zip", "1 MB")
 
 
 def test_a_size_that_lies_is_not_believed(root, packed, tmp_path, monkeypatch):
     path = write_zip(tmp_path / "a.zip", read_zip(packed) | {"config.json": bytes(2 * 2**20)})
     data = path.read_bytes()
     path.write_bytes(data.replace(struct.pack("<L", 2 * 2**20), struct.pack("<L", 100)))
-    refused(path, root, "config.json")
+    check_refused(path, root, "config.json")
 
 
 def test_a_huge_table_of_contents_is_not_read(root, tmp_path, monkeypatch):
     path = write_zip(tmp_path / "a.zip", {f"{number}.json": b"" for number in range(2000)})
     monkeypatch.setattr(capsule_zip, "open_zip", lambda path: pytest.fail("the zip was opened"))
-    refused(path, root, "more files than a capsule has")
+    check_refused(path, root)
 
 
 @pytest.mark.parametrize("position", ["cut", "flipped"])
@@ -279,18 +279,18 @@ def test_damaged_zips(root, packed, position):
     data = bytearray(packed.read_bytes())
     if position == "cut":
         packed.write_bytes(data[: len(data) // 2])
-        refused(packed, root, "not a zip file, or it is damaged")
+        check_refused(packed, root)
     else:
         data[data.index(b"weights.safetensors") + 200] ^= 1
         packed.write_bytes(data)
-        refused(packed, root, "weights.safetensors is damaged inside")
+        check_refused(packed, root, "weights.safetensors")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "examples.safetensors", "data.json", "environment.json"])
 def test_a_file_that_is_too_large_is_not_read_to_pack_it(root, tmp_path, name):
     with (root / "tiny" / name).open("r+b") as file:
         file.truncate(2**40)  # takes no room on the disk, and would not fit into memory
-    with pytest.raises(UserError, match=f"tiny/{re.escape(name)} is larger than"):
+    with refused(f"tiny/{name}"):
         pack_capsule(root / "tiny", tmp_path / "a.zip", REPORT, pictures=True)
     assert not (tmp_path / "a.zip").exists()
 
@@ -324,65 +324,66 @@ def test_a_run_of_a_folder_whose_name_is_no_text_is_packed_and_opened(root, tmp_
 
 DEEP = b"[" * 100_000
 BAD_CONTENT = [
-    ("capsule.json", b"{}", "does not say that this is a capsule"),
-    ("capsule.json", b"[]", "not hold a JSON object"),
-    ("capsule.json", {"format": "other"}, "does not say that this is a capsule"),
-    ("capsule.json", {"version": 2}, "version in capsule.json"),
-    ("capsule.json", {"version": True}, "does not say"),
-    ("capsule.json", {"run": "../up"}, "run name has 1 to 64"),
-    ("capsule.json", {"run": None}, "run name has 1 to 64"),
-    ("capsule.json", {"result": []}, "lacks weights_sha256"),
-    ("config.json", b"", "config.json is damaged: it is not valid JSON"),
-    ("config.json", DEEP, "config.json is damaged: it is not valid JSON"),
-    ("config.json", b"[1]", "not hold a JSON object"),
-    ("config.json", b'{"a": NaN}', "config.json: it holds a value that is no number"),
-    ("config.json", b'{"a": "\\ud800"}', "config.json: it holds a value"),
-    ("environment.json", b"{", "environment.json is damaged"),
-    ("data.json", b"{}", "data.json: name and sha256"),
-    ("metrics.jsonl", b'{"step": 1}\n{"step', "metrics.jsonl: line 2 is not valid JSON"),
-    ("metrics.jsonl", b"{}\n" + DEEP, "metrics.jsonl: line 2 is not valid JSON"),
-    ("metrics.jsonl", b"7", "metrics.jsonl: line 1 does not hold"),
-    ("metrics.jsonl", b'{"train_loss": Infinity}', "metrics.jsonl: it holds a value"),
-    ("notes.txt", b"\xff", "notes.txt: it is not text"),
-    ("model.json", {"categories": ["a\ud800", "b", "c"]}, "model.json: it holds a value"),
-    ("capsule.json", {"note": "\ud800"}, "capsule.json: it holds a value"),
-    ("environment.json", {"\udfff": 1}, "environment.json: it holds a value"),
-    ("model.json", b"{}", "model.json does not describe a model"),
-    ("weights.safetensors", b"", "weights.safetensors"),
-    ("weights.safetensors", save({"a": torch.zeros(1)}), "does not fit its model.json"),
+    ("capsule.json", b"{}"),
+    ("capsule.json", b"[]"),
+    ("capsule.json", {"format": "other"}),
+    ("capsule.json", {"version": 2}),
+    ("capsule.json", {"version": True}),
+    ("capsule.json", {"run": "../up"}),
+    ("capsule.json", {"run": None}),
+    ("capsule.json", {"result": []}),
+    ("config.json", b""),
+    ("config.json", DEEP),
+    ("config.json", b"[1]"),
+    ("config.json", b'{"a": NaN}'),
+    ("config.json", b'{"a": "\\ud800"}'),
+    ("environment.json", b"{"),
+    ("data.json", b"{}"),
+    ("metrics.jsonl", b'{"step": 1}\n{"step'),
+    ("metrics.jsonl", b"{}\n" + DEEP),
+    ("metrics.jsonl", b"7"),
+    ("metrics.jsonl", b'{"train_loss": Infinity}'),
+    ("notes.txt", b"\xff"),
+    ("model.json", {"categories": ["a\ud800", "b", "c"]}),
+    ("capsule.json", {"note": "\ud800"}),
+    ("environment.json", {"\udfff": 1}),
+    ("model.json", b"{}"),
+    ("weights.safetensors", b""),
+    ("weights.safetensors", save({"a": torch.zeros(1)})),
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "message"), BAD_CONTENT)
-def test_bad_content_is_refused(root, packed, tmp_path, name, content, message):
+@pytest.mark.parametrize(("name", "content"), BAD_CONTENT)
+def test_bad_content_is_refused(root, packed, tmp_path, name, content):
     files = read_zip(packed)
     if isinstance(content, dict):
         content = json.dumps(json.loads(files[name]) | content).encode()
-    refused(write_zip(tmp_path / "a.zip", files | {name: content}), root, message)
+    check_refused(write_zip(tmp_path / "a.zip", files | {name: content}), root)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"weights_sha256": "0" * 64}, "not those of the result"),
-        ({"weights_sha256": "x"}, "lacks weights_sha256"),
-        ({"test_accuracy": 1.5}, "test_accuracy must be a number from 0 to 1"),
-        ({"val_accuracy": "high"}, "val_accuracy must be"),
-        ({"seconds": None}, "seconds must be"),
-        ({"epochs": 1.5}, "epochs must be"),
+        {"weights_sha256": "0" * 64},
+        {"weights_sha256": "x"},
+        {"test_accuracy": 1.5},
+        {"val_accuracy": "high"},
+        {"seconds": None},
+        {"epochs": 1.5},
     ],
+    ids=str,
 )
-def test_claims_about_the_result_are_checked(root, packed, tmp_path, change, message):
+def test_claims_about_the_result_are_checked(root, packed, tmp_path, change):
     files = read_zip(packed)
     card = json.loads(files["capsule.json"])
     card["result"] |= change
-    refused(write_zip(tmp_path / "a.zip", files | {"capsule.json": json.dumps(card).encode()}), root, message)
+    check_refused(write_zip(tmp_path / "a.zip", files | {"capsule.json": json.dumps(card).encode()}), root)
 
 
 def test_other_weights_of_the_same_shape_are_noticed(root, packed, tmp_path, make_run):
     make_run(tmp_path / "others", seed=1)
     weights = (tmp_path / "others" / "tiny" / "weights.safetensors").read_bytes()
-    refused(write_zip(tmp_path / "a.zip", read_zip(packed) | {"weights.safetensors": weights}), root, "not those of")
+    check_refused(write_zip(tmp_path / "a.zip", read_zip(packed) | {"weights.safetensors": weights}), root)
 
 
 def test_claims_beside_the_result_are_dropped(root, packed, tmp_path):
@@ -396,7 +397,7 @@ def test_claims_beside_the_result_are_dropped(root, packed, tmp_path):
 
 def test_a_folder_that_cannot_be_written_to(packed, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be stored"):
+    with refused():
         unpack_capsule(packed, tmp_path / "file")
 
 

@@ -19,6 +19,7 @@ from models.training.config import TrainingConfig
 from models.training.optimization import LOSSES, OPTIMIZERS, SCHEDULES
 from models.training.precision import PRECISIONS
 from models.training.trackers import TRACKERS
+from tests.sentences import refused
 
 NUMBERS = {
     "learning_rate": (1e-8, 100.0),
@@ -56,12 +57,6 @@ OTHERS = ("dataset", "model", "augment", "corrections", "data_root", "shapes", "
 NAMES = [field.name for field in fields(TrainingConfig)]
 
 
-def refused(**options) -> str:
-    with pytest.raises(UserError) as error:
-        TrainingConfig(**options)
-    return str(error.value)
-
-
 def read_again(config: TrainingConfig) -> TrainingConfig:
     return TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict(), allow_nan=False)))
 
@@ -77,8 +72,8 @@ def test_numbers_within_their_bounds(name):
         assert getattr(TrainingConfig(**{name: value}), name) == value
     below, above = math.nextafter(low, -math.inf), math.nextafter(high, math.inf)
     for value in (below, above, math.nan, math.inf, -math.inf, -1.0, True, "0.1", [0.1]):
-        words = refused(**{name: value})
-        assert words.startswith(f"{name} must be a number from {low:g} to {high:g}, not ") and words.endswith(".")
+        with refused(name, f"{low:g} to {high:g}", varies="not .*"):
+            TrainingConfig(**{name: value})
 
 
 @pytest.mark.parametrize("name", INTEGERS)
@@ -88,8 +83,9 @@ def test_whole_numbers_within_their_bounds(name):
         assert getattr(TrainingConfig(**{name: low}), name) == low
     assert getattr(TrainingConfig(**{name: high}), name) == high
     for value in (low - 1, high + 1, float(low), True, str(low), math.nan, 10**400):
-        words = refused(**{name: value})
-        assert words.startswith(f"{name} must be a whole number from {low} to {high}, not ") and len(words) < 200
+        with refused(name, f"{low} to {high}", varies="not .*") as caught:
+            TrainingConfig(**{name: value})
+        assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, *INTEGERS, *CHOICES, *FLAGS, *OTHERS])
@@ -97,7 +93,8 @@ def test_only_some_fields_may_be_empty(name):
     if name in OPTIONAL:
         assert getattr(TrainingConfig(**{name: None}), name) is None
     else:
-        assert refused(**{name: None}).endswith(".")
+        with refused():
+            TrainingConfig(**{name: None})
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -106,7 +103,8 @@ def test_choices_are_those_of_their_tables(name):
         config = TrainingConfig(dataset="shapes", **{name: choice})  # 32 pixels are enough for every network
         assert getattr(config, name) == choice
     for value in ("", "SGD", "cross entropy", 3, ["sgd"], True):
-        assert refused(**{name: value}).startswith(f"{name} must be one of {', '.join(CHOICES[name])}, not ")
+        with refused(name, ", ".join(CHOICES[name]), varies="not .*"):
+            TrainingConfig(**{name: value})
 
 
 @pytest.mark.parametrize("name", FLAGS)
@@ -114,54 +112,55 @@ def test_flags_are_true_or_false(name):
     for value in (True, False):
         assert getattr(TrainingConfig(**{name: value}), name) is value
     for value in (0, 1, "true"):
-        assert refused(**{name: value}).startswith(f"{name} must be true or false, not ")
+        with refused(name, varies="not .*"):
+            TrainingConfig(**{name: value})
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    "options",
     [
-        ({"dataset": 3}, "dataset must be a name or the path"),
-        ({"model": [1]}, "model must be a table of options"),
-        ({"model": {"image_size": 8}}, "without num_classes, in_channels and image_size"),
-        ({"model": {"in_channels": 1}}, "without num_classes, in_channels and image_size"),
-        ({"model": {"norm": "best"}}, "norm must be one of"),
-        ({"augment": "yes"}, "augment must be true, false, or a table of strengths"),
-        ({"augment": 0.5}, "augment must be true, false, or a table of strengths"),
-        ({"augment": {"flip": 2}}, "strength of flip must be a number from 0 to 1, not 2"),
-        ({"augment": {"spin": 1}}, "no setting 'spin'"),
-        ({"corrections": [3]}, "corrections must be a table"),
-        ({"corrections": {"x": 1}}, "picture's number in the corrections must be a whole number"),
-        ({"corrections": {"-1": 1}}, "picture's number in the corrections must be a whole number"),
-        ({"corrections": {"²": 1}}, "picture's number in the corrections must be a whole number"),
-        ({"corrections": {3: "cat"}}, "corrected label of picture 3 must be a whole number"),
-        ({"corrections": {3: -1}}, "corrected label of picture 3 must be a whole number"),
-        ({"corrections": {3: True}}, "corrected label of picture 3 must be a whole number"),
-        ({"corrections": dict.fromkeys(range(100_001))}, "at most 100000 picture numbers"),
-        ({"trackers": "tensorboard"}, "trackers must list names out of tensorboard, trackio"),
-        ({"trackers": ["wandb"]}, "Each of trackers must be one of tensorboard, trackio, not 'wandb'"),
-        ({"trackers": [["tensorboard"]]}, "Each of trackers must be one of"),
-        ({"shapes": {"num_images": 1}}, "num_images must be a whole number from 60"),
-        ({"start_from": ["run/a"]}, "start_from must be the name of a model"),
-        ({"data_root": 3}, "data_root must be the path of a folder"),
-        ({"loss": "svm", "label_smoothing": 0.1}, "label_smoothing needs probabilities, and the loss svm has none"),
-        ({"image_size": 8, "model": {"channels": [4] * 5}}, "5 blocks halve a 8 x 8 image"),
+        {"dataset": 3},
+        {"model": [1]},
+        {"model": {"image_size": 8}},
+        {"model": {"in_channels": 1}},
+        {"model": {"norm": "best"}},
+        {"augment": "yes"},
+        {"augment": 0.5},
+        {"augment": {"flip": 2}},
+        {"augment": {"spin": 1}},
+        {"corrections": [3]},
+        {"corrections": {"x": 1}},
+        {"corrections": {"-1": 1}},
+        {"corrections": {"²": 1}},
+        {"corrections": {3: "cat"}},
+        {"corrections": {3: -1}},
+        {"corrections": {3: True}},
+        pytest.param({"corrections": dict.fromkeys(range(100_001))}, id="100,001 corrections"),
+        {"trackers": "tensorboard"},
+        {"trackers": ["wandb"]},
+        {"trackers": [["tensorboard"]]},
+        {"shapes": {"num_images": 1}},
+        {"start_from": ["run/a"]},
+        {"data_root": 3},
+        {"loss": "svm", "label_smoothing": 0.1},
+        {"image_size": 8, "model": {"channels": [4] * 5}},
     ],
+    ids=str,
 )
-def test_what_is_no_plain_number_is_refused_in_words(options, words):
-    assert words in refused(**options)
+def test_what_is_no_plain_number_is_refused_in_words(options):
+    with refused():
+        TrainingConfig(**options)
 
 
 @pytest.mark.parametrize("values", [None, [], "x", 3, [("epochs", 3)]])
 def test_what_is_no_table_is_refused(values):
-    with pytest.raises(UserError, match="must be a table of names and values"):
+    with refused():
         TrainingConfig.from_dict(values)
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are():
-    with pytest.raises(UserError) as error:
+    with refused("learning-rate", *NAMES):
         TrainingConfig.from_dict({"learning-rate": 0.1})
-    assert "no setting 'learning-rate'" in str(error.value)
-    assert all(name in str(error.value) for name in NAMES)
 
 
 def test_the_svm_loss_goes_without_smoothing():

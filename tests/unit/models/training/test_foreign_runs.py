@@ -21,6 +21,7 @@ from models.training.capsule import pack_capsule, unpack_capsule
 from models.training.config import TrainingConfig
 from models.training.foreign_runs import find_dataset, plan_again
 from tests.device import DEVICE
+from tests.sentences import refused
 
 HERE = {"data_root": "/here/data", "device": "cpu"}
 
@@ -138,7 +139,7 @@ def test_this_machine_decides_where_and_with_whose_help(open_hostile, tmp_path, 
 def test_a_run_of_another_machine_is_no_run_of_this_one(open_hostile, make_run, tmp_path, start):
     make_run(tmp_path / "runs", "other")
     run = open_hostile(settings(start_from=start))
-    with pytest.raises(UserError, match=r"which does not bring '[r./]"):
+    with refused():
         plan_again(run, **HERE)
     assert plan_again(open_hostile(settings(start_from="fashion_cnn"), "second"), **HERE).start_from == "fashion_cnn"
 
@@ -183,7 +184,7 @@ def test_an_opened_capsule_stays_one(open_hostile, owned, tmp_path):
     assert renamed.is_opened and "opened from a capsule" in refusal(renamed)
     again = unpack_capsule(pack_capsule(renamed.path, tmp_path / "b.zip", ""), tmp_path / "runs", "again")
     assert read_run(tmp_path / "runs", again).is_opened
-    with pytest.raises(UserError, match="is finished and cannot be resumed"):
+    with refused():
         JobManager(tmp_path / "runs").resume("mine")
 
 
@@ -209,14 +210,14 @@ def test_a_capsule_is_nobodys_arm(open_hostile, tmp_path):
     """A comparison would take its weights for what it has trained itself."""
     config = TrainingConfig(dataset="shapes", device=DEVICE)
     open_hostile(config.to_dict(), "arms-1-plain-0")
-    with pytest.raises(UserError, match="another run named arms-1-plain-0"):
+    with refused("arms-1-plain-0"):
         find_arm(config, tmp_path / "runs" / "arms-1-plain-0")
 
 
 @pytest.mark.parametrize("file", ["model", "environment", "capsule", "config"])
 def test_halves_of_characters_do_not_come_in(open_hostile, file):
     change = {"categories": ["ant", "bee\ud800", "cat"]} if file == "model" else {"note\udc00": "x"}
-    with pytest.raises(UserError, match=rf"{file}\.json: it holds a value that is no number or text"):
+    with refused(f"{file}.json"):
         open_hostile(
             settings(**change) if file == "config" else settings(), **({} if file == "config" else {file: change})
         )

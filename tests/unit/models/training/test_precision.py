@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from analysis.errors import UserError
 from models.training.precision import NATIVE, PRECISIONS, choose_precision
+from tests.sentences import refused
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_what_is_asked_for_is_what_is_used(machine, device):
     if device == "cuda":
         assert choose_precision("float16", device) == "fp16"
     else:
-        with pytest.raises(UserError, match="float16 needs a CUDA device; use bfloat16 or float32"):
+        with refused("float16", "bfloat16 or float32"):
             choose_precision("float16", device)
 
 

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.errors import UserError
 from models.data.dataset import Dataset, Split
 from models.data.datasets import load_dataset
 from models.data.shapes import ShapesConfig
@@ -23,6 +22,7 @@ from models.training.provenance import (
     is_sha256,
     read_ranges,
 )
+from tests.sentences import refused
 
 
 def make_split(seed: int, count: int, first_id: int) -> Split:
@@ -117,7 +117,7 @@ def test_ranges_look_like_this():
     [None, 5, [], "a", "1-", "-1", "1,,2", "2,1", "1,1", "3-2", "0-1,1-2", "1 ", "²", "9" * 5000, "0-9999999999"],
 )
 def test_hostile_ids_are_refused(text):
-    with pytest.raises(UserError, match="ids must"):
+    with refused():
         read_ranges(text)
 
 
@@ -126,20 +126,21 @@ def test_huge_ranges_are_counted_without_being_unfolded():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        ({"name": 3}, "which data"),
-        ({"sha256": "x" * 64}, "which data"),
-        ({"sha256": None}, "which data"),
-        ({"categories": [1]}, "categories"),
-        ({"splits": {}}, "splits must be train, validation, test"),
-        ({"splits": dict.fromkeys(SPLITS, 1)}, "train has no sha256"),
-        ({"splits": {part: {"sha256": "0" * 64} for part in SPLITS}}, "count of train"),
-        ({"splits": {part: {"sha256": "0" * 64, "count": 3, "ids": "0-1"} for part in SPLITS}}, "3 pictures but 2"),
+        {"name": 3},
+        {"sha256": "x" * 64},
+        {"sha256": None},
+        {"categories": [1]},
+        {"splits": {}},
+        {"splits": dict.fromkeys(SPLITS, 1)},
+        {"splits": {part: {"sha256": "0" * 64} for part in SPLITS}},
+        {"splits": {part: {"sha256": "0" * 64, "count": 3, "ids": "0-1"} for part in SPLITS}},
     ],
+    ids=str,
 )
-def test_contradictions_are_refused(dataset, change, message):
-    with pytest.raises(UserError, match=message):
+def test_contradictions_are_refused(dataset, change):
+    with refused():
         check_data(identify_data(dataset) | change)
 
 

@@ -15,7 +15,6 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 from torch import nn
 
-from analysis.errors import UserError
 from lab.jobs import JobManager
 from models.ordinary_files import read_json
 from models.runs import changes as run_changes
@@ -29,6 +28,7 @@ from models.training.config import TrainingConfig
 from models.training.resume import RESUME_FILE, read_resume_point, save_resume_point
 from models.training.run import resume, train
 from tests.device import DEVICE
+from tests.sentences import refused
 
 ROOT = Path(__file__).parents[4]
 TINY = {
@@ -261,7 +261,7 @@ def test_a_directory_that_cannot_be_written_is_said_in_words(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(run_changes, "write_json", full)
-    with pytest.raises(UserError, match=r"The run a cannot be resumed \(No space left on device\)"):
+    with refused("a", "No space left on device"):
         resume(tmp_path / "a")
 
 
@@ -301,12 +301,12 @@ def test_kill_9_and_the_command_line(tmp_path, uninterrupted):
 
 def test_what_cannot_be_resumed(tmp_path):
     train(tiny(epochs=1), tmp_path / "done")
-    with pytest.raises(UserError, match="done is finished and cannot be resumed"):
+    with refused("done"):
         resume(tmp_path / "done")
-    with pytest.raises(UserError, match="no run named nobody"):
+    with refused("nobody"):
         resume(tmp_path / "nobody")
     create_run(tmp_path, "votes", {}, "evaluation")
-    with pytest.raises(UserError, match="votes is no training"):
+    with refused("votes"):
         resume(tmp_path / "votes")
 
 
@@ -314,7 +314,7 @@ def test_a_damaged_resume_point_is_a_failed_run_and_says_so(tmp_path, monkeypatc
     break_off(monkeypatch, tiny(), tmp_path / "a", 9)
     path = tmp_path / "a" / RESUME_FILE
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(UserError, match="damaged, so the training cannot go on"):
+    with refused():
         resume(tmp_path / "a")
     assert read_run(tmp_path, "a").state == "failed"
 
@@ -335,7 +335,7 @@ def test_a_resume_point_without_a_part_or_with_another_is_damaged(tmp_path, monk
     changes += [(progress, tensors | {"meter.count": odd}) for odd in (torch.tensor(0), torch.zeros(3))]
     for parts, kept in changes:
         path.write_bytes(save(kept, {"progress": json.dumps(parts)}))
-        with pytest.raises(UserError, match="damaged, so the training cannot go on"):
+        with refused():
             resume(tmp_path / "a")
 
 
@@ -343,7 +343,7 @@ def test_other_data_are_not_trained_on(tmp_path, monkeypatch):
     break_off(monkeypatch, tiny(), tmp_path / "a", 9)
     path = tmp_path / "a" / "data.json"
     write_json(path, read_json(path) | {"sha256": "0" * 64})
-    with pytest.raises(UserError, match="data have changed"):
+    with refused():
         resume(tmp_path / "a")
 
 
@@ -354,9 +354,9 @@ def test_a_training_does_not_go_on_with_other_settings(tmp_path, monkeypatch, un
     before = read_run(tmp_path, "a")
     for change in ({"learning_rate": 0.1}, {"epochs": 4}, {"shapes": config["shapes"] | {"color": "fixed"}}):
         write_json(tmp_path / "a" / "config.json", config | change)
-        with pytest.raises(UserError, match=r"settings in a/config\.json have changed since this run began"):
+        with refused("a/config.json"):
             resume(tmp_path / "a")
-        with pytest.raises(UserError, match=r"settings in a/config\.json"):
+        with refused("a/config.json"):
             JobManager(tmp_path).resume("a")
         assert read_run(tmp_path, "a").status == before.status
     write_json(tmp_path / "a" / "config.json", config | {"data_root": "elsewhere"})  # says where, not what
@@ -399,6 +399,6 @@ def test_a_resume_point_holds_all_there_is(tmp_path):
             assert torch.equal(fresh.state_dict()["state"][index][name], value)
     layout = {"memory_format": torch.channels_last}
     assert fresh.state_dict()["state"][0]["exp_avg"].is_contiguous(**layout)
-    with pytest.raises(UserError, match="damaged"):
+    with refused():
         read_resume_point(tmp_path, nn.Linear(2, 2), torch.optim.Adam([nn.Parameter(torch.zeros(1))]))
     assert read_resume_point(tmp_path / "elsewhere", other, fresh) is None

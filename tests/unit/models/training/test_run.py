@@ -31,6 +31,7 @@ from models.training.foreign_runs import plan_again
 from models.training.optimization import OPTIMIZERS, one_cycle
 from models.training.run import resume, train
 from tests.device import DEVICE
+from tests.sentences import refused
 
 TINY = {
     "dataset": "shapes",
@@ -133,10 +134,10 @@ def test_training_goes_on_from_another_model(tmp_path):
     train(tiny(**still), tmp_path / "other")
     assert load_run_model(tmp_path / "other")[2].mean == base[2].mean
 
-    with pytest.raises(UserError, match=r"do not fit this network: features\.1\.conv\.weight"):
+    with refused("features.1.conv.weight"):
         train(tiny(**still, model={"channels": [8, 16]}), tmp_path / "misfit")
     assert read_run(tmp_path, "misfit").state == "failed"
-    with pytest.raises(UserError, match="no run named nobody"):
+    with refused("nobody"):
         train(tiny(start_from="run/nobody"), tmp_path / "orphan")
 
 
@@ -220,10 +221,10 @@ def test_a_stop_while_weights_are_downloaded_is_heard(tmp_path, monkeypatch):
 
 
 def test_loss_that_explodes_is_a_failed_run(tmp_path):
-    with pytest.raises(UserError, match="smaller learning rate"):
+    with refused(varies=r"step \d+|of \d+\.\d+") as caught:
         train(tiny(learning_rate=100.0, model={"channels": [8, 8], "norm": "none"}, epochs=20), tmp_path / "a")
     run = read_run(tmp_path, "a")
-    assert run.state == "failed" and "smaller learning rate" in run.message
+    assert (run.state, run.message) == ("failed", str(caught.value))
 
 
 def test_full_disk_is_a_failed_run(tmp_path, monkeypatch):
@@ -272,10 +273,10 @@ def test_a_file_system_that_stays_away_is_a_failed_run_with_a_sentence(tmp_path,
 
     monkeypatch.setattr(Path, "replace", refuse)
     monkeypatch.setattr(run_files, "PAUSES", (0.0,))
-    with pytest.raises(UserError, match="Stale file handle"):
+    with refused("Stale file handle") as caught:
         train(tiny(epochs=1), tmp_path / "a")
     run = read_run(tmp_path, "a")
-    assert run.state == "failed" and "Stale file handle" in run.message and str(tmp_path) not in run.message
+    assert (run.state, run.message) == ("failed", str(caught.value)) and str(tmp_path) not in run.message
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
@@ -296,7 +297,7 @@ def test_a_folder_whose_name_is_no_text_is_trained_on(tmp_path):
 
 def test_a_run_is_not_overwritten(tmp_path):
     train(tiny(epochs=1), tmp_path / "a")
-    with pytest.raises(UserError, match="already a run named a, and it is finished"):
+    with refused("a"):
         train(tiny(epochs=1), tmp_path / "a")
 
 
@@ -305,7 +306,7 @@ def test_a_run_that_waits_in_another_process_is_left_to_it(tmp_path):
     run_dir = create_run(tmp_path, "a", tiny(epochs=1).to_dict())
     record_process(run_dir, os.getppid())
     before = {path.name: path.read_bytes() for path in run_dir.iterdir()}
-    with pytest.raises(UserError, match="already a run named a, and it waits for its turn; choose another name"):
+    with refused("a"):
         train(tiny(epochs=1), run_dir)
     assert {path.name: path.read_bytes() for path in run_dir.iterdir()} == before
     record_process(run_dir, os.getpid())
@@ -314,7 +315,7 @@ def test_a_run_that_waits_in_another_process_is_left_to_it(tmp_path):
 
 def test_a_run_that_waits_with_other_settings_is_another_one(tmp_path):
     run_dir = create_run(tmp_path, "a", tiny(epochs=1).to_dict())
-    with pytest.raises(UserError, match="waits for its turn"):
+    with refused():
         train(tiny(epochs=2), run_dir)
     assert read_run(tmp_path, "a").state == "queued"
     # What is left to the defaults is the same, however it was written.
@@ -337,42 +338,43 @@ def test_config_round_trip_through_json():
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    "options",
     [
-        ({"epochs": 0}, "epochs must be a whole number from 1 to 1000, not 0"),
-        ({"epochs": "5"}, "not '5'"),
-        ({"batch_size": 1}, "batch_size"),
-        ({"optimizer": "lion"}, "sgd, adam, adamw"),
-        ({"learning_rate": float("inf")}, "learning_rate"),
-        ({"augment": 1}, "augment"),
-        ({"seed": -1}, "seed"),
-        ({"device": "tpu"}, "auto, cpu, cuda, mps"),
-        ({"architecture": "big"}, "small_cnn"),
-        ({"model": {"layers": 3}}, "no setting 'layers'"),
-        ({"model": {"num_classes": 3}}, "without num_classes"),
-        ({"model": {"channels": [4] * 7}}, "7 blocks halve a 32 x 32"),
-        ({"model": 5}, "table of options"),
-        ({"shapes": {"position": "up"}}, "position"),
-        ({"shapes": 4}, "table"),
-        ({"dataset": ""}, "dataset"),
-        ({"data_root": None}, "data_root"),
-        ({"train_limit": 0}, "train_limit"),
-        ({"image_size": 2}, "image_size"),
-        ({"start_from": 3}, "start_from"),
-        ({"max_steps": 0}, "max_steps"),
-        ({"shift_augment": True}, "none, circular, zero"),
-        ({"split_seed": -1}, "split_seed"),
-        ({"architecture": "resnet"}, "no setting 'channels'"),
-        ({"colour": 2}, "no setting 'colour'"),
+        {"epochs": 0},
+        {"epochs": "5"},
+        {"batch_size": 1},
+        {"optimizer": "lion"},
+        {"learning_rate": float("inf")},
+        {"augment": 1},
+        {"seed": -1},
+        {"device": "tpu"},
+        {"architecture": "big"},
+        {"model": {"layers": 3}},
+        {"model": {"num_classes": 3}},
+        {"model": {"channels": [4] * 7}},
+        {"model": 5},
+        {"shapes": {"position": "up"}},
+        {"shapes": 4},
+        {"dataset": ""},
+        {"data_root": None},
+        {"train_limit": 0},
+        {"image_size": 2},
+        {"start_from": 3},
+        {"max_steps": 0},
+        {"shift_augment": True},
+        {"split_seed": -1},
+        {"architecture": "resnet"},
+        {"colour": 2},
     ],
+    ids=str,
 )
-def test_bad_settings_are_refused_in_words(options, words):
-    with pytest.raises(UserError, match=words):
+def test_bad_settings_are_refused_in_words(options):
+    with refused():
         tiny(**options)
 
 
 def test_unknown_data_set_is_a_failed_run(tmp_path):
-    with pytest.raises(UserError, match="no data set or folder"):
+    with refused():
         train(tiny(dataset="nowhere"), tmp_path / "a")
     assert read_run(tmp_path, "a").state == "failed"
 
@@ -438,19 +440,19 @@ RESNET = {"architecture": "resnet", "model": {}, "image_size": 32, "shapes": {"n
 
 
 @pytest.mark.parametrize(
-    ("options", "numbers"),
+    ("options", "batch", "layer"),
     [
-        (MLP | {"batch_size": 2, "accumulate": 2}, "a batch of 2 in 2 parts gives .* hidden.0.norm 1 picture"),
-        (MLP | {"batch_size": 3, "accumulate": 2}, "a batch of 3 in 2 parts"),
-        (MLP | {"train_limit": 1}, "a batch of 1 gives"),
-        (RESNET | {"batch_size": 2, "accumulate": 2}, "layer4.0.bn1"),
+        (MLP | {"batch_size": 2, "accumulate": 2}, 2, "hidden.0.norm"),
+        (MLP | {"batch_size": 3, "accumulate": 2}, 3, "hidden.0.norm"),
+        (MLP | {"train_limit": 1}, 1, "hidden.0.norm"),
+        (RESNET | {"batch_size": 2, "accumulate": 2}, 2, "layer4.0.bn1"),
     ],
 )
-def test_batch_norm_with_one_value_per_channel_is_refused_before_the_first_step(tmp_path, options, numbers):
-    with pytest.raises(UserError, match=f"at least 2 values at a time, but .*{numbers}"):
+def test_batch_norm_with_one_value_per_channel_is_refused_before_the_first_step(tmp_path, options, batch, layer):
+    with refused(f"batch of {batch}", layer) as caught:
         train(tiny(**options, max_steps=3), tmp_path / "a")
     run = read_run(tmp_path, "a")
-    assert run.state == "failed" and "at least 2 values" in run.message and not run.metrics
+    assert (run.state, run.message) == ("failed", str(caught.value)) and not run.metrics
 
 
 @pytest.mark.parametrize(

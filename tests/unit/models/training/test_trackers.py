@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis.errors import UserError
 from models.runs.run import read_run
 from models.training import trackers
 from models.training.config import TrainingConfig
 from models.training.run import train
 from models.training.trackers import PROJECT, TRACKERS, check_installed, close_trackers, open_trackers
 from tests.device import DEVICE
+from tests.sentences import refused
 
 TINY = {
     "dataset": "shapes",
@@ -37,11 +37,9 @@ class Accelerator:
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_missing_package_is_named_before_anything_is_trained(tmp_path, monkeypatch, name):
     monkeypatch.setattr(trackers, "find_spec", lambda package: None)
-    words = f"The tracker {name} is not here; run pip install {TRACKERS[name]}, or leave it out."
-    with pytest.raises(UserError) as error:
+    with refused(name, f"pip install {TRACKERS[name]}"):
         check_installed((name,))
-    assert str(error.value) == words
-    with pytest.raises(UserError, match=f"pip install {TRACKERS[name]}"):
+    with refused(f"pip install {TRACKERS[name]}"):
         train(TrainingConfig.from_dict(TINY | {"trackers": [name]}), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 

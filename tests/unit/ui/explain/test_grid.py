@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.errors import Cancelled, UserError
+from tests.sentences import refused
 from ui.explain.grid import (
     AUTO,
     CANCELLED,
@@ -118,7 +119,7 @@ def test_a_class_is_found_by_its_name_in_models_that_number_it_otherwise():
     lab = FakeLab()
     find = [find_target(lab, None, asked, "net", None) for asked in (AUTO, SECOND, "cat (big) (1)", "cat (7)")]
     assert find == [None, 0, 1, 2]
-    with pytest.raises(UserError, match="single class"):
+    with refused():
         find_target(FakeLab(("ant",), (0,)), None, SECOND, "net", None)
 
 

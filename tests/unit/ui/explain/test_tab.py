@@ -4,11 +4,12 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from analysis.errors import Cancelled, UserError, no_progress
+from analysis.errors import Cancelled, no_progress
 from lab.jobs import JobManager
 from lab.session import Lab
 from models.data.samples import get_sample
 from tests.device import DEVICE
+from tests.sentences import refused
 from ui.explain.tab import _Explain
 from ui.services import Action, Services
 from ui.workbench import build_workbench
@@ -53,7 +54,7 @@ def test_the_first_look_shows_one_map_and_what_it_is_of(explain):
 
 @pytest.mark.parametrize("methods", ["", "guess", None, "grad_cam,", ["grad_cam"]])
 def test_methods_that_there_are_not_are_refused(explain, methods):
-    with pytest.raises(UserError, match="The methods are saliency"):
+    with refused("saliency"):
         act(explain, choose(explain, methods=methods), explain.methods)
 
 

@@ -15,6 +15,7 @@ from models.runs.process import find_process, read_clock, record_process
 from models.runs.run import read_run
 from models.runs.submit import create_run
 from tests.device import DEVICE
+from tests.sentences import check_sentence, refused
 from ui.services import Services
 from ui.widgets.job_view import ACTIONS, JobView, describe_time
 
@@ -78,15 +79,15 @@ def test_a_waiting_job_says_how_many_come_before_it(view, sleeper):
         make_job(view.root, name, "queued", number)
         record_process(view.root / name, sleeper.pid)
     shown = view.watch("third")
-    assert "third: queued. It waits: 2 jobs before it on this device." in shown["status"]
+    check_sentence(shown["status"], "third", "queued", 2)
     assert list_offers(shown) == [] and shown["timer"]["active"]
     assert '<busy-job data-name="third">' in shown["status"] and 'data-job="third"' in shown["status"]
     assert view.watch("third", shown["version"]) == gr.skip()
     make_job(view.root, "second", "stopped", None)
     shown = view.watch("third", shown["version"])
-    assert "It waits: 1 job before it" in shown["status"]
+    check_sentence(shown["status"], 1)
     make_job(view.root, "first", "finished", None)
-    assert "It is about to start." in view.watch("third", shown["version"])["status"]
+    check_sentence(view.watch("third", shown["version"])["status"])
 
 
 @pytest.mark.parametrize("state", ["preparing", "running"])
@@ -94,11 +95,11 @@ def test_a_job_that_is_silent_says_so_in_place_of_the_time_left(view, sleeper, s
     make_job(view.root, "a", state, 1, step=3, total_steps=12, seconds_left=19.0)
     record_process(view.root / "a", sleeper.pid)
     shown = view.watch("a")
-    assert f"a: {state}, 3 of 12, about 19 s left." in shown["status"]
+    check_sentence(shown["status"], state, "3 of 12", "19 s")
     heard = {name: part - 130 if name != "boot" else part for name, part in read_clock().items()}
     make_job(view.root, "a", state, 1, step=3, total_steps=12, seconds_left=19.0, heard=heard)
     shown = view.watch("a", shown["version"])
-    assert f"a: {state}, 3 of 12, last heard of 2 min ago." in shown["status"] and "left" not in shown["status"]
+    check_sentence(shown["status"], state, "3 of 12", "2 min")
     assert view.watch("a", shown["version"]) == gr.skip()
 
 
@@ -144,7 +145,7 @@ def test_what_loses_something_asks_first(view):
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_without_a_run_there_is_nothing_to_do(view, name):
-    with pytest.raises(gr.Error, match="no run to do this with"):
+    with refused(error=gr.Error):
         view.act(name, None)
     assert EMPTY in view.watch(None)["status"]
 

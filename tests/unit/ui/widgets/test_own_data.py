@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis.errors import UserError
 from lab.own_pictures import list_folders
 from lab.session import Lab
 from models.data.datasets import load_dataset
@@ -14,6 +13,7 @@ from models.names import find_path
 from models.training.config import TrainingConfig
 from tests.own_pictures import make_folder
 from tests.own_pictures import pictures as pictures_of
+from tests.sentences import refused
 from ui.widgets.own_data import find_own_data
 
 
@@ -47,7 +47,7 @@ def test_folders_in_the_data_root(services, tmp_path, monkeypatch):
     assert find_path(find_own_data(services, None, "사진")) == root / korean
     assert find_own_data(services, None, "link") == str(root / "link")
     for missing in (None, "none", "../elsewhere", korean):
-        with pytest.raises(UserError, match="choose a folder"):
+        with refused():
             find_own_data(services, None, missing)
 
 

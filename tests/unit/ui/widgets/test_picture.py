@@ -9,6 +9,7 @@ from analysis.errors import Cancelled, UserError
 from lab.session import Lab
 from models.data.decoding import budget
 from models.data.samples import get_sample
+from tests.sentences import refused
 from ui.widgets.picture import Picture, check_picture_path, make_preview
 
 
@@ -36,10 +37,10 @@ def test_uploads_and_samples_are_allowed(uploads):
 def test_every_other_path_is_refused(uploads, path):
     (uploads.parent / "secret.png").write_bytes(b"x")
     path = path and path.format(uploads=uploads)
-    with pytest.raises(UserError, match="Upload the picture first"):
+    with refused():
         check_picture_path(path)
     if path is not None:
-        with pytest.raises(gr.Error, match="Upload the picture first"):
+        with refused(error=gr.Error):
             Picture(render=False).preprocess(ImageData(path=path))
 
 
@@ -81,7 +82,7 @@ def test_a_preview_can_be_cancelled(uploads, lab, monkeypatch):
 
 def test_a_preview_stands_for_nothing_outside_the_uploads(uploads):
     (uploads.parent / "secret.png").write_bytes(b"x")
-    with pytest.raises(gr.Error, match="Upload the picture first"):
+    with refused(error=gr.Error):
         Picture(render=False).preprocess(ImageData(path=str(uploads.parent / "secret.png.preview.png")))
     own = uploads / "my.preview.png"
     own.write_bytes(b"x")

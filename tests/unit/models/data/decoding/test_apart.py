@@ -15,6 +15,7 @@ from PIL import Image
 from models.data.decoding import budget, decode
 from models.data.decoding.formats import ImageError
 from models.data.images import list_notes, open_image
+from tests.sentences import refused
 
 NOISE = np.random.default_rng(0).integers(0, 256, (1100, 1300, 3), dtype=np.uint8)
 DEEP = np.linspace(-3, 5, 600, dtype=np.float32).reshape(20, 30)
@@ -93,8 +94,8 @@ def test_whoever_gives_up_ends_the_decoder(tmp_path, children):
         pass
 
 
-@pytest.mark.parametrize(("number", "words"), [(signal.SIGXCPU, "takes too long"), (signal.SIGSEGV, "memory")])
-def test_a_decoder_that_is_ended_is_a_sentence(tmp_path, children, number, words):
+@pytest.mark.parametrize("number", [signal.SIGXCPU, signal.SIGSEGV])
+def test_a_decoder_that_is_ended_is_a_sentence(tmp_path, children, number):
     path = tmp_path / "x.webp"
     Image.fromarray(NOISE).save(path)
 
@@ -104,7 +105,7 @@ def test_a_decoder_that_is_ended_is_a_sentence(tmp_path, children, number, words
         os.kill(children[0].pid, number)
 
     threading.Thread(target=end).start()
-    with pytest.raises(ImageError, match=words):
+    with refused(error=ImageError):
         open_image(path)
 
 

