@@ -49,7 +49,8 @@ const sentence = (found) => {
     const change = before ? `${percent(before.probability)} → ${percent(found.probability)}` : percent(found.probability);
     const margin = before ? `; margin ${signed(before.margin)} → ${signed(found.margin)}.` : ".";
     const isKept = found.top1 === wanted, tie = found.tie ? " A near-tie: rounding alone may swap the two best." : "";
-    const text = isKept ? `${where()}: still ${name(wanted)}, ${change}` : `${where()}: ${name(wanted)} (${change}) becomes ${name(found.top1)}`;
+    const best = found.best.find(([index]) => index === found.top1), winner = best ? ` (${percent(best[1])})` : "";
+    const text = isKept ? `${where()}: still ${name(wanted)}, ${change}` : `${where()}: ${name(wanted)} (${change}) becomes ${name(found.top1)}${winner}`;
     return [text + margin + tie, isKept ? "good" : "bad"];
 };
 const describeMap = () => {
@@ -86,6 +87,11 @@ const hatching = (() => {
     }
     return tile;
 })();
+// Whether some shift moves in pixels that are not of the picture.
+const isInventing = () => {
+    const [x0, y0, x1, y1] = scene.real, [low, high, up, down] = scene.limits;
+    return scene.left - high < x0 || scene.left - low + scene.size > x1 || scene.top - down < y0 || scene.top - up + scene.size > y1;
+};
 const drawPicture = () => {
     const factor = Math.max(1, Math.round(VIEW / scene.size)), side = scene.size * factor;
     if (picture.width !== side) picture.width = picture.height = side;
@@ -370,7 +376,7 @@ const receive = () => {
     scene = value;
     image.src = value.image;
     const twin = scene.twin ? "This is the circular twin, another network: the same weights, every padded operation wraps around. " : "";
-    find(".rules").textContent = `${twin}${scene.explanation} Hatched pixels are invented. ${scene.notes.join(" ")}`;
+    find(".rules").textContent = `${twin}${scene.explanation}${isInventing() ? " Hatched pixels are invented." : ""} ${scene.notes.join(" ")}`;
     find(".margin").textContent = "Margin: how far the score of the class without a shift (its logit, before it becomes a probability) is ahead of the best other class; below 0 another class wins.";
     writeMap();
     window.convscopeAnswer({...scene.answer, about: scene.about});

@@ -138,7 +138,9 @@ def _card(result: Classification) -> Markup:
     facts = f"{result.ms:.0f} ms, {format_count(result.model.num_params)} parameters"
     side = result.pixels.shape[-1]
     seen = figure_html(
-        draw_pixels(result.pixels, size=SEEN_SIDE), f"as it sees it, {side} x {side}", "The picture at input size"
+        draw_pixels(result.pixels, size=SEEN_SIDE),
+        f"as it sees it, {side}×{side}",
+        "The picture at input size",
     )
     return Markup(
         '<section class="card"><h2>{}</h2><p class="note">{}</p><div class="seen">{}{}</div></section>'

@@ -48,9 +48,18 @@ class OwnError:
     padding_error: float | None = None
     cause: str | None = None
 
+    def is_in_phase(self, dx: float, dy: float) -> bool:
+        """Whether a shift of the picture moves the output by whole cells."""
+        return not (dx % self.stride or dy % self.stride)
+
+    def find_distance(self, dx: float, dy: float) -> int:
+        """By how many pixels the input moves where :meth:`find` says the error."""
+        one_cell = self.input_stride or self.stride
+        return math.lcm(one_cell, self.stride) if self.is_in_phase(dx, dy) else one_cell
+
     def find(self, dx: float, dy: float) -> tuple[float | None, str | None]:
         """The error and its cause for a shift of the picture: in phase where that moves the output by whole cells."""
-        if dx % self.stride or dy % self.stride or self.input_stride == self.stride:
+        if not self.is_in_phase(dx, dy) or self.input_stride == self.stride:
             return self.error, self.cause
         if self.in_phase is None or self.cause is None:
             return self.in_phase, None

@@ -72,6 +72,13 @@ def test_it_opens_where_the_class_changes(visit):
     expect(page.locator("#said")).to_contain_text("already")  # it is there, and says so
 
 
+def test_the_same_sample_again_does_not_end_the_map_that_grows(visit):
+    page = visit("tab=shift")
+    expect(page.locator(FINDING)).to_contain_text("tiger cat")
+    choose_sample(page, "chelsea")
+    expect(page.locator(CAPTION)).to_contain_text("shift consistency")
+
+
 def test_ten_cells_by_drag_say_what_the_command_line_says(small, tmp_path):
     """The picture is dragged over the map, which came once: no request, and the same digits."""
     lab = Lab(DEVICE, tmp_path, tmp_path)

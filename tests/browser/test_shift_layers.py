@@ -19,7 +19,7 @@ def small(visit) -> Page:
 
 def measure(page: Page) -> None:
     page.locator("#meter-start").click()
-    expect(page.locator("#meter-finding .finding")).to_contain_text("The error at the last layer")
+    expect(page.locator("#meter-finding .finding")).to_contain_text("the error at the last one")
 
 
 def test_every_layer_has_a_row_and_a_point(small):
@@ -43,7 +43,7 @@ def test_every_layer_has_a_row_and_a_point(small):
     assert [float(row["own_error"]) for row in rows] == pytest.approx([own[name]["error"] for name in names])
     worst = max(own.values(), key=lambda layer: layer["error"] if layer["stride"] > 1 else layer["in_phase"])
     expect(small.locator("#meter-finding .finding")).to_contain_text(
-        f"Shifted 3 px right: {worst['name']} brings in the most error of its own, {worst['error']:.2g}, because"
+        f"Shifted 3 px right: {worst['name']} brings in the most error of its own, {worst['error']:.2g} when"
     )
     errors = [layer["error"] for layer in document["layers"]]
     assert [float(row["error"]) for row in rows] == pytest.approx(errors)

@@ -1,6 +1,6 @@
 """The layer meter: how well every layer moves along with the picture, and what keeps it from it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from analysis.equivariance.align import ROUNDING
-from analysis.equivariance.causes import CAUSES
+from analysis.equivariance.causes import CAUSES, NO_ERROR
 from analysis.equivariance.meter import ALIKE, LayerMeter, count_notes
 from analysis.equivariance.own_error import OwnError
 from analysis.figures.shift import plot_meter
@@ -128,11 +128,11 @@ def _describe(reading: MeterReading) -> Markup:
     known = [meter.cause for meter in measured if meter.cause is not None]
     causes = [cause for cause in known if cause != "none"]
     most, others = _describe_own(reading)
-    text = f"{where}: {most} The error at the last layer, {last.name}, is {last.error:.2g}."
+    text = f"{where}: {most} With all layers together, the error at the last one, {last.name}, is {last.error:.2g}."
+    rest = others + _describe_rise(reading, measured)
     if last.skill is not None:
-        moves = f"{format_percent(last.skill, 0)} of the change there is motion."
-        text += f" {moves if last.skill > 0 else 'Those maps do not move along.'}"
-    rest = others + _describe_rise(measured, {own.name for own in reading.own if own.cause == "none"})
+        share = format_percent(max(last.skill, 0.0), 0)
+        rest += f" Of how the maps of {last.name} change, moving them along explains {share}."
     if causes:
         cause = max(set(causes), key=causes.count)
         layers = f"{len(known)} layers" + ("" if len(known) == len(measured) else " whose causes are measured")
@@ -155,7 +155,11 @@ def _describe_own(reading: MeterReading) -> tuple[str, str]:
     if not ranking:
         return "no layer brings in an error of its own.", ""
     (most, error, cause), *others = ranking
-    text = f"{most.name} brings in the most error of its own, {error:.2g}, because {most.explain(cause)}."
+    distance = most.find_distance(reading.dx, reading.dy)
+    text = (
+        f"{most.name} brings in the most error of its own, {error:.2g} when its input alone moves by {distance} px, "
+        f"because {most.explain(cause)}."
+    )
     names = [f"{own.name} with {size:.2g}" + (f" ({why})" if why else "") for own, size, why in others[:3]]
     more = f"Then come {', '.join(names)}. " if names else ""
     num_unknown = sum(own.error is None for own in reading.own)
@@ -164,18 +168,23 @@ def _describe_own(reading: MeterReading) -> tuple[str, str]:
     return text, more
 
 
-def _describe_rise(meters: Sequence[LayerMeter], clean: Collection[str]) -> str:
-    """Where the error grows most on the way down the network, whose layers ``clean`` bring in none of their own."""
+def _describe_rise(reading: MeterReading, meters: Sequence[LayerMeter]) -> str:
+    """Where the error grows most on the way down the network, and how much of that is the layer's own."""
     errors = [meter.error or 0.0 for meter in meters]
     rises = [error - before for before, error in pairwise([0.0, *errors])]
     place = rises.index(max(rises))
-    cause = meters[place].cause
+    if rises[place] < NO_ERROR:
+        return ""
+    name, cause = meters[place].name, meters[place].cause
     why = "" if cause in (None, "none") else f"; of the causes up to there, {cause} weighs most"
-    if meters[place].name in clean:
-        why += ". That layer adds nothing of its own: the error that reaches it weighs more in its maps"
+    own = {each.name: each.find(reading.dx, reading.dy) for each in reading.own}.get(name, (None, None))
+    if own[1] == "none":
+        why += ". It adds nothing of its own: what comes in from before weighs more in its maps"
+    elif own[0] is not None:
+        why += f". Its own error is {own[0]:.2g}; the rest comes in from before"
     return (
-        f"Of all layers together, the error grows most at {meters[place].name}: from "
-        f"{errors[place] - rises[place]:.2g} to {errors[place]:.2g}{why}."
+        f"All layers together: the error grows most at {name}, from {errors[place] - rises[place]:.2g} to "
+        f"{errors[place]:.2g}{why}."
     )
 
 
@@ -188,6 +197,7 @@ def _show_rows(reading: MeterReading) -> Markup:
         # Rounding alone is no error, and has no cause.
         said = {"own": 0.0 if why == "none" else own, "own_cause": "" if why == "none" else why}
         values = asdict(meter) | said
+        values |= {name: 0.0 for name in CAUSES.values() if 0 < (values[name] or 0.0) < ROUNDING}
         cells = {name: _format(values[name], form) for name, (_, _, form) in COLUMNS.items()}
         for name in CAUSES.values():
             if (meter.error or 0.0) * (1 + ALIKE) + ROUNDING < (values[name] or 0.0):

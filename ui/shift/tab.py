@@ -156,7 +156,8 @@ class _Shift:
                 values[slider] = fitted[slider]["value"] = min(max(values[slider], low), high)
         result = self.measure(values, picture, action)
         place = values[controls.dx], values[controls.dy]
-        shown = write_scene(scene, result) | {"about": self.name_subject(values), "at": place}
+        # The time makes it new also to a browser that shows the same: it asks for a map again.
+        shown = write_scene(scene, result) | {"about": self.name_subject(values), "at": place, "made": time.time()}
         forgotten: Values = {}
         for each in self.kept:
             forgotten |= each.forget(values, action)
@@ -165,7 +166,7 @@ class _Shift:
     def grow_map(self, values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Iterator[str]:
         """The map of the picture's shifts as it grows, coarse to fine."""
         model, boundary = values[self.bench.model], values[self.controls.boundary]
-        with self.services.act(request, progress, "shift-map") as action:
+        with self.services.act(request, progress, "shift-stage-map") as action:
             picture = open_picture(self.services, self.bench.find_picture(values), action)
             reach = min(int(values[self.reach]), find_most(open_scene(self.lab, picture, model, boundary)))
             if not reach:

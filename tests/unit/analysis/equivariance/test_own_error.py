@@ -248,3 +248,11 @@ def test_it_takes_one_more_forward_of_two_pictures_for_each_stride():
         measure(net, progress=cancel)
     handle.remove()
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected"), [((1, 0), 2), ((2, 0), 2), ((4, 0), 4), ((0, 8), 4), ((4, 1), 2), ((0.5, 0), 2)]
+)
+def test_the_input_moves_by_one_cell_or_so_far_that_the_output_moves_by_one(shift, expected):
+    assert OwnError("pool", 2, 4).find_distance(*shift) == expected
+    assert OwnError("conv", 2, 2).find_distance(*shift) == 2

@@ -28,9 +28,15 @@ def test_the_layer_with_the_largest_error_of_its_own_is_named_and_why():
     meters = [LayerMeter(name, 2, 3, 9, error=0.2, skill=0.5) for name in "abc"]
     own = (OwnError("a", 1, 1, 0.25, 0.25, 0.0, 0.25, "padding"), POOL, RELU)
     out_of_phase, in_phase = _describe(read(*meters, own=own)), _describe(read(*meters, own=own, dx=2))
-    assert "right: b brings in the most error of its own, 0.5, because its stride keeps" in out_of_phase
+    assert (
+        "right: b brings in the most error of its own, 0.5 when its input alone moves by 1 px, because its stride"
+        in out_of_phase
+    )
     assert "Then come a with 0.25 (padding)." in out_of_phase
-    assert "right: a brings in the most error of its own, 0.25, because it pads" in in_phase
+    assert (
+        "right: a brings in the most error of its own, 0.25 when its input alone moves by 1 px, because it pads"
+        in in_phase
+    )
     assert "Then come b with 0.12 (padding)." in in_phase
     unknown = _describe(read(*meters, own=(*own, OwnError("d", None, 2))))
     assert "Of 1 of 4 layers the own error is not known." in unknown and "not known" not in out_of_phase
@@ -76,20 +82,23 @@ def test_the_layer_where_the_error_grows_most_is_named_with_its_cause():
         LayerMeter(name, 2, 3, 9, error=error, skill=0.5, cause=cause)
         for name, error, cause in (("a", 0.2, "padding"), ("b", 0.1, None), ("c", 0.5, "stride"), ("d", 0.4, "none"))
     ]
-    assert "grows most at c: from 0.1 to 0.5; of the causes up to there, stride weighs most." in _describe(
+    assert "grows most at c, from 0.1 to 0.5; of the causes up to there, stride weighs most." in _describe(
         read(*meters)
     )
-    assert "grows most at a: from 0 to 0.2; of the causes up to there, padding weighs most." in _describe(
+    assert "grows most at a, from 0 to 0.2; of the causes up to there, padding weighs most." in _describe(
         read(*meters[:2])
     )
-    assert "grows most at d: from 0 to 0.4." in _describe(read(meters[3]))
-    assert "stride weighs most. That layer adds nothing of its own" in _describe(read(*meters, own=(RELU,)))
+    assert "grows most at d, from 0 to 0.4." in _describe(read(meters[3]))
+    assert "stride weighs most. It adds nothing of its own" in _describe(read(*meters, own=(RELU,)))
     assert "adds nothing of its own" not in _describe(read(*meters, own=(POOL,)))
+    own = OwnError("c", 1, 2, 0.25, 0.1, 0.2, 0.1, "stride")
+    assert "stride weighs most. Its own error is 0.25; the rest" in _describe(read(*meters, own=(own,)))
+    assert "grows most" not in _describe(read(LayerMeter("a", 2, 3, 9, error=1e-7)))
 
 
 def test_maps_without_motion_are_said_to_have_none():
     reading = read(LayerMeter("a", 2, 3, 9, error=1.2, skill=-0.1))
-    assert "do not move along" in _describe(reading) and "%" not in _describe(reading)
+    assert "moving them along explains 0 %." in _describe(reading)
 
 
 def test_what_is_not_measured_is_a_dash_with_its_reason_on_every_network():
