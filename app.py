@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+import webbrowser
 from collections.abc import Sequence
 from contextlib import closing, redirect_stdout, suppress
 from io import StringIO
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from analysis.errors import is_out_of_memory
+from models.access import ROLES, is_loopback
 from models.problems import MAYBE_PROBLEMS, TOO_LITTLE_MEMORY_TO_START
 from models.terminal import INTERRUPTED, ends_as_interrupted, ends_at_once, printable, printable_output
 
@@ -32,7 +34,11 @@ CLOSE_SECONDS = 1
 PORT_TAKEN = "Port {} is taken; choose another with --port."
 NO_LINK = "No public link could be made (no connection to gradio's relay); the local page works."
 
-
+OWNERS_ADDRESS = (
+    "As its owner, in one browser of this machine, open {} (it serves once; a restart prints another). "
+    "Whoever comes without it is a visitor (--visitors {})."
+)
+VISITORS = [role for role in ROLES if role not in ("nobody", "owner")]
 _YES = ("1", "true", "yes")
 
 
@@ -48,11 +54,22 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=default("PORT", "7860"))
     parser.add_argument("--share", action="store_true", default=default("SHARE", "").lower() in _YES)
     parser.add_argument("--auth", metavar="USER:PASSWORD", default=os.environ.get("CONVSCOPE_AUTH"))
+    parser.add_argument(
+        "--visitors",
+        choices=VISITORS,
+        default=os.environ.get("CONVSCOPE_VISITORS"),
+        help="what may do whoever is not the owner: look at samples, try own pictures, or train as well; without it, "
+        "where only this machine can reach the page, everybody is the owner, else visitors may try",
+    )
     parser.add_argument("--device", default=default("DEVICE", "auto"), help="auto, cpu, cuda or mps")
     parser.add_argument("--data-root", type=Path, default=default("DATA_ROOT", "data"))
     parser.add_argument("--runs-root", type=Path, default=default("RUNS_ROOT", "runs"))
     parser.add_argument("--open", action="store_true", help="open the browser")
     options = parser.parse_args(arguments)
+    if options.visitors is None and (options.share or in_a_space or not is_loopback(options.host)):
+        options.visitors = "try"
+    if options.visitors not in (None, *VISITORS):  # in the environment
+        parser.error(f"--visitors takes {', '.join(VISITORS)}")
     if options.auth is not None and not all(options.auth.partition(":")[::2]):
         parser.error("--auth takes USER:PASSWORD")
     if not 1 <= options.port <= 65535:
@@ -87,9 +104,9 @@ def _serve(options: argparse.Namespace) -> int:
     from models.data.samples import list_samples
     from models.registry import DEFAULT_MODEL
     from models.runs.memory import share_freed_memory
-    from ui.jobs import find_browser
     from ui.page import build_page, launch_options
     from ui.services import Services
+    from ui.visitors import TOKEN, Visitors, read_key
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     share_freed_memory()
@@ -98,10 +115,13 @@ def _serve(options: argparse.Namespace) -> int:
         lab = Lab(options.device, options.data_root, options.runs_root)
     except (UserError, AddressError) as error:
         return _refuse(error)
-    gr.set_static_paths([sample.path for sample in list_samples().values()])
-    jobs = JobManager(options.runs_root, find_browser)
+    samples = [sample.path for sample in list_samples().values()]
+    gr.set_static_paths(samples)
+    is_in_a_space = "SPACE_ID" in os.environ  # in a frame of Hugging Face
+    visitors = Visitors(read_key(lab.runs_root), options.visitors, samples, is_embedded=is_in_a_space)
+    jobs = JobManager(options.runs_root)
     with closing(jobs), closing(Services(lab, jobs)) as services:
-        page = build_page(services)
+        page = build_page(services, visitors)
         page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE)
         # The first visitor need not wait for the default model, nor for the libraries of a training.
         threading.Thread(target=_warm_up, args=(lab, DEFAULT_MODEL), daemon=True).start()
@@ -113,13 +133,19 @@ def _serve(options: argparse.Namespace) -> int:
                     server_port=options.port,
                     share=options.share,
                     auth=tuple(options.auth.split(":", 1)) if options.auth else None,
-                    inbrowser=options.open,
                     prevent_thread_lock=True,
-                    **launch_options(),
+                    **launch_options(visitors),
                 )
         except OSError:  # somebody was faster
             return _refuse(PORT_TAKEN.format(options.port))
         print(f"ConvScope runs at {local_url} (Ctrl-C ends it)", flush=True)
+        own_url = local_url
+        if visitors.token is not None:
+            host = "127.0.0.1" if options.host in ("", "0.0.0.0", "::") else options.host
+            own_url = f"http://{f'[{host}]' if ':' in host else host}:{options.port}/?{TOKEN}={visitors.token}"
+            print(OWNERS_ADDRESS.format(own_url, options.visitors), flush=True)
+        if options.open:
+            webbrowser.open(own_url)
         if options.share:
             print(f"Public link: {public_url}" if public_url else NO_LINK, flush=True)
         _wait_for_signal(page, services)

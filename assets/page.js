@@ -1,12 +1,5 @@
 // What the whole page has in common; gradio calls it when the page is opened.
 () => {
-    // There are no accounts: a random name of this browser says whose a job is.
-    if (!/(^|; )convscope_browser=/.test(document.cookie)) {
-        const name = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0"));
-        const manner = location.protocol === "https:" ? "SameSite=None; Secure; Partitioned" : "SameSite=Lax";
-        document.cookie = `convscope_browser=${name.join("")}; path=/; max-age=31536000; ${manner}`;
-    }
-
     // A message that no request is needed for.
     window.convscopeSay = (text) => {
         let box = document.getElementById("said");

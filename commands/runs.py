@@ -78,6 +78,14 @@ def note(name: RunArgument, text: Annotated[str, typer.Argument(help="Takes the 
 
 
 @app.command()
+def publish(
+    name: RunArgument, undo: Annotated[bool, typer.Option("--undo", help="Show it to visitors no longer.")] = False
+) -> None:
+    """Show a run, and its model, to the visitors of the page; its files stay the owner's."""
+    JobManager(runs_root()).publish(name, not undo)
+
+
+@app.command()
 def delete(name: RunArgument) -> None:
     """Remove a run and its model for good."""
     delete_run(runs_root(), name)

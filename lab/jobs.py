@@ -9,20 +9,20 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from analysis.errors import UserError, explained
+from models.access import acting, viewer
 from models.data.datasets import find_spec, full_path
 from models.names import readable_path
-from models.runs.changes import rename_run, requeue_run, write_notes
+from models.runs.changes import publish_run, rename_run, requeue_run, write_notes
 from models.runs.files import open_to_add, write_json
 from models.runs.job import Job
 from models.runs.memory import keep_freed_memory
 from models.runs.process import end_process, record_process
-from models.runs.run import UNFINISHED, Run, delete_run, list_runs, read_run, request_stop
+from models.runs.run import UNFINISHED, Run, delete_run, list_all_runs, list_runs, read_run, request_stop
 from models.runs.submit import create_run, next_name
 from models.runs.worker import PRELOADED, PROJECT_ROOT, Launcher
 from models.settings import check_choice
@@ -43,18 +43,18 @@ JOBS = {
     "range_test": "models.training.lr_finder",
 }
 """Kind of work -> the module whose ``JOB`` does it."""
+FOR_VISITORS = ("training", "range_test")
+"""What a visitor who may train can start; the others are the owner's."""
 
 
 class JobManager:
     """Keeps no state of its own: managers one after the other, or several at once, see the same runs.
 
-    Args:
-        runs_root: Where the run directories are.
-        whose: Names the browser that asks for a job, or None where no browser does; noted with what is started.
+    What it reads and changes is what whoever asks may (:mod:`models.access`).
     """
 
-    def __init__(self, runs_root: str | Path, whose: Callable[[], str | None] = lambda: None):
-        self.runs_root, self.whose = Path(runs_root).resolve(), whose
+    def __init__(self, runs_root: str | Path):
+        self.runs_root = Path(runs_root).resolve()
         self._starting = threading.Lock()
         self._launcher: Launcher | None = None
 
@@ -113,15 +113,16 @@ class JobManager:
 
         Raises:
             UserError: The name is bad or taken, too many runs wait, or the run cannot be stored or started.
+            UserError: Whoever asks may not start this.
         """
+        _check_allowed(kind, config)
         with self._starting:
             name = name or next_name(self.runs_root, title)
             kept = self.runs_root / name / _kept_name(config[upload]) if upload else None
             self._check_queue()
             settings = config | ({upload: readable_path(kept)} if kept else {})
-            noted = {"owner": self.whose(), "seconds_expected": seconds}
-            known = {key: value for key, value in noted.items() if value is not None}
-            run_dir = create_run(self.runs_root, name, settings, kind, known)
+            noted = {} if seconds is None else {"seconds_expected": seconds}
+            run_dir = create_run(self.runs_root, name, settings, kind, noted)
             if kept:
                 _keep(Path(config[upload]), kept)
             self._launch(run_dir)
@@ -133,11 +134,13 @@ class JobManager:
         Raises:
             UserError: No such run, it is still at work, has finished, too many runs wait, or the run cannot be
                 stored or started.
+            UserError: Whoever asks may not start this.
         """
+        viewer().check("train")
         with self._starting:
-            run = self.read(name)
+            run = self.read(name).check_own()
             self._check_queue()
-            requeue_run(run, self.whose())
+            requeue_run(run)
             self._launch(run.path)
 
     def stop(self, name: str) -> None:
@@ -146,7 +149,7 @@ class JobManager:
         Raises:
             UserError: No such run, or its directory cannot be written.
         """
-        run = self.read(name)
+        run = self.read(name).check_own()
         if run.state in UNFINISHED:
             with explained(f"The run {name} cannot be told to stop"):
                 request_stop(run.path)
@@ -157,7 +160,7 @@ class JobManager:
         Raises:
             UserError: No such run, or the process cannot be ended.
         """
-        run = self.read(name)
+        run = self.read(name).check_own()
         if run.state not in UNFINISHED or not end_process(run.path):
             return
         ended = {"state": "stopped", "message": "Killed; what it had written by then is kept."}
@@ -185,17 +188,29 @@ class JobManager:
         """
         write_notes(self.runs_root, name, text)
 
+    def publish(self, name: str, is_published: bool) -> None:
+        """Shows a run to visitors, or no longer; see :func:`models.runs.changes.publish_run`.
+
+        Raises:
+            UserError: No such run, or whoever asks is a visitor.
+        """
+        publish_run(self.runs_root, name, is_published=is_published)
+
     def read(self, name: str) -> Run:
         """One run as it is now; UserError if there is none of that name."""
         return read_run(self.runs_root, name)
 
+    def list_all(self) -> list[Run]:
+        """The runs of everybody, newest first, to count them; to whom they are shown is up to whoever calls this."""
+        return list_all_runs(self.runs_root)
+
     def list(self, *kinds: str) -> list[Run]:
-        """All runs, or those of some kinds, newest first."""
+        """All runs that whoever asks may see, or those of some kinds, newest first."""
         return [run for run in list_runs(self.runs_root) if not kinds or run.kind in kinds]
 
     def _check_queue(self) -> None:
         # One of the unfinished is the one that runs.
-        if sum(run.state in UNFINISHED for run in self.list()) > MAX_WAITING:
+        if sum(run.state in UNFINISHED for run in self.list_all()) > MAX_WAITING:
             raise UserError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
 
     def _launch(self, run_dir: Path) -> None:
@@ -246,6 +261,14 @@ def _keep(upload: Path, kept: Path) -> None:
         raise UserError(f"The upload cannot be stored with the run ({error.strerror}).") from error
 
 
+def _check_allowed(kind: str, config: dict) -> None:
+    """Raises UserError if a visitor asks for what is the owner's: other work, folders and trackers here."""
+    who = viewer()
+    who.check("train" if kind in FOR_VISITORS else "owner")
+    if not who.is_owner and (not who.name or config.get("trackers") or Path(str(config.get("dataset"))).is_dir()):
+        who.check("owner")
+
+
 def _with_full_paths(config: TrainingConfig) -> TrainingConfig:
     """The same configuration for a process that works in another folder."""
     return replace(config, dataset=full_path(config.dataset), data_root=str(Path(config.data_root).resolve()))
@@ -277,7 +300,8 @@ def main(arguments: list[str]) -> int:
     with printable_output():
         try:
             job = find_job(run_dir)
-            result = job.run(run_dir, job.listen)
+            with acting(read_run(run_dir.parent, run_dir.name).starter):
+                result = job.run(run_dir, job.listen)
         except UserError as error:
             print(error, file=sys.stderr)
             return 1

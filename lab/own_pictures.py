@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from PIL import Image
 
 from analysis.errors import UserError
+from models.access import viewer
 from models.data.class_boxes import save_class_boxes
 from models.data.images import count_pixels, open_image
 from models.data.system_files import is_system_file
@@ -28,7 +29,12 @@ MAX_VISITOR_BYTES, MAX_KEPT_BYTES = 192 * 2**20, 2**30
 
 
 def list_folders(data_root: Path) -> list[str]:
-    """Readable names of the folders in the data root in which there are several folders, perhaps inside of one."""
+    """Readable names of the folders in the data root in which there are several folders, perhaps inside of one.
+
+    None for a visitor: what is on this machine is the owner's.
+    """
+    if not viewer().is_owner:
+        return []
     root = find_path(data_root)
     try:
         names = list_readable(root)
@@ -86,6 +92,7 @@ class BoxStore:
         self._kept: list[Path] = []
         self._sizes: dict[str, dict[int, int]] = {}
         self._owners: dict[str, str] = {}
+        self._viewers: dict[str, str] = {}
         self._guard = threading.RLock()
 
     def keep(self, owner: str, key: str, pictures: Mapping[int, bytes], wanted: Collection[int]) -> None:
@@ -118,7 +125,7 @@ class BoxStore:
             for number in before.keys() - sizes.keys():
                 self._path(key, number).unlink(missing_ok=True)
             self._sizes.pop(key, None)  # the one that was used last comes last
-            self._owners[key], self._sizes[key] = owner, sizes
+            self._owners[key], self._sizes[key], self._viewers[key] = owner, sizes, viewer().name
             while sum(sum(each.values()) for each in self._sizes.values()) > MAX_KEPT_BYTES:
                 self._remove(next(iter(self._sizes)))  # its browser sends it again with the next picture
             for number, data in pictures.items():
@@ -126,9 +133,9 @@ class BoxStore:
                 self._path(key, number).write_bytes(data)
 
     def find(self, key: str, numbers: Sequence[int]) -> list[str]:
-        """The files of pictures of a set, without those that are not here."""
+        """The files of pictures of a set, without those that are not here, or are another browser's."""
         with self._guard:
-            sizes = self._sizes.get(key, {})
+            sizes = self._sizes.get(key, {}) if viewer().owns(self._viewers.get(key)) else {}
             return [str(self._path(key, number)) for number in numbers if number in sizes]
 
     def list_missing(self, key: str, numbers: Sequence[int]) -> list[int]:
@@ -161,5 +168,5 @@ class BoxStore:
         return self._open_folder() / key / f"{number}.jpg"
 
     def _remove(self, key: str) -> None:
-        del self._owners[key], self._sizes[key]
+        del self._owners[key], self._sizes[key], self._viewers[key]
         shutil.rmtree(self._path(key, 0).parent, ignore_errors=True)

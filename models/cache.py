@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from analysis.errors import Progress, UserError, no_progress
+from models.access import viewer
 from models.devices import release_threads, resolve_device
 from models.registry import Registry
 from models.turns import Turns
@@ -31,9 +32,11 @@ class NotHere(UserError):
     """The weights of a model would have to be downloaded, which nobody has agreed to yet."""
 
     def __init__(self, spec: ModelSpec):
+        way = "Press Download below its name on the left, or choose another model."
+        if not viewer().is_owner:
+            way = "Only the owner of this page can do that; choose another model."
         super().__init__(
-            f"{spec.name} is not on this computer yet: {spec.to_download} have to be downloaded first. "
-            "Press Download below its name on the left, or choose another model."
+            f"{spec.name} is not on this computer yet: {spec.to_download} have to be downloaded first. {way}"
         )
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import torch
 
 from analysis.errors import UserError
+from models.access import viewer
 from models.encodings import is_utf8
 
 CHUNK_BYTES = 2**20
@@ -55,10 +56,13 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
 
     Raises:
         UserError: No connection, no space or wrong content; names the file and the folder to put it in.
+        UserError: It is not there, and whoever asks is a visitor.
     """
     path = file.path
     if path.is_file():
         return path
+    if not viewer().is_owner:
+        raise UserError(f"{path.name} is not here yet, and only the owner of this page can download models.")
     where = f"{path.parent}. That is hub/checkpoints of TORCH_HOME."  # the page does not show a folder's place
     by_hand = f"To install it by hand, put {path.name} from {file.url} into {where}"
     part = None

@@ -1,6 +1,7 @@
 """A real server of the app in a process of its own, for the endpoint and browser tests."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -31,6 +32,15 @@ class Server:
     def is_alive(self) -> bool:
         """Whether the process runs and answers."""
         return self.process.poll() is None and _answers(self.url)
+
+    @property
+    def owners_address(self) -> str:
+        """What makes a browser the owner's, once; it is printed soon after the first answer."""
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"http\S+owner=\S+", self.log.read_text())):
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+        return found[0]
 
 
 @contextmanager

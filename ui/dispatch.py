@@ -17,6 +17,7 @@ from models.problems import MAYBE_PROBLEMS
 from models.registry import DEFAULT_MODEL
 from models.settings import check_choice
 from ui.address import list_readers, read_query, write_query
+from ui.entry import Page
 from ui.jobs import write_busy
 from ui.services import Action, Services, Superseded
 from ui.widgets.errors import describe_error, inform, shows_errors, warn
@@ -39,21 +40,23 @@ class Dispatcher:
         bar: Where progress is shown.
         address: Where the query of the address goes.
         jobs: The list of jobs.
+        role: Gets, when the page is opened, what whoever has opened it may do.
     """
 
     def __init__(
         self,
         services: Services,
-        page: gr.Blocks,
+        page: Page,
         bench: Workbench,
         tabs: gr.Tabs,
         views: Mapping[str, tuple[gr.Tab, Tab]],
         bar: gr.HTML,
         address: gr.HTML,
         jobs: gr.HTML,
+        role: gr.HTML,
     ):
-        self.jobs = jobs
-        self.services, self.page, self.bench, self.tabs, self.address = services, page, bench, tabs, address
+        self.jobs, self.role, self.page = jobs, role, page
+        self.services, self.bench, self.tabs, self.address = services, bench, tabs, address
         self.views = {name: view for name, (_, view) in views.items()}
         self.names = {tab: name for name, (tab, _) in views.items()}
         self.opened = gr.Textbox(FIRST_TAB, visible="hidden", elem_id="opened-tab")
@@ -93,7 +96,7 @@ class Dispatcher:
             getattr(component, event)(self._follower(source), inputs, list(outputs), **self.manner)
         order = sorted(inputs, key=lambda component: component._id)  # gradio's own
         keep = KEEP_PICTURE % (order.index(bench.image), order.index(bench.sample))
-        self.page.load(self.restore, inputs, list(outputs), js=keep, **self.manner)
+        self.page.load(self.restore, inputs, [*outputs, self.role], js=keep, **self.manner)
         self.jobs.select(self._opener(), inputs, list(outputs), **self.manner)
         for name, view in self.views.items():
             own = {*bench.inputs, *view.inputs, *(part for part, _ in view.linked.values())}
@@ -164,7 +167,7 @@ class Dispatcher:
         restored[bench.compare] = bench.offer_others(self.services, now)
         restored |= bench.describe(self.services, now)
         restored |= {bench.sample: now[bench.sample], bench.image: bench.find_picture(now)}
-        restored |= self._write_place(name, now) | {self.is_ready: "yes"}
+        restored |= self._write_place(name, now) | {self.is_ready: "yes", self.role: self.page.write_role()}
         if "tab" in wanted:
             restored[self.tabs] = gr.update(selected=name)
         else:  # the visitor may have opened another one in the meantime

@@ -1,6 +1,7 @@
 """Where whatever a browser or another program sends comes in, and what goes wrong in an event goes out."""
 
 import copy
+import json
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -14,10 +15,20 @@ from gradio.events import EventData
 from gradio.state_holder import SessionState
 
 from analysis.errors import UserError
+from models.access import OWNER, acting, viewer
 from models.settings import show_value
 from models.terminal import printable
+from ui.rights import find_role
+from ui.visitors import Visitors
 from ui.widgets.errors import BUG, describe_error, refuse, refuse_call
 
+ROLE_WORDS = {
+    "owner": "You are the owner of this page: everything on it is yours to see and to change.",
+    "look": "You are a visitor: look at the samples, and at what the owner shows.",
+    "try": "You are a visitor: try the samples and pictures of your own, and look at what the owner shows.",
+    "train": "You are a visitor: try pictures of your own, and train networks, which only you and the owner see.",
+}
+"""Role -> what whoever has it is told."""
 MAX_DEPTH = 8
 """Lists within tables within lists: files come three deep."""
 
@@ -115,13 +126,26 @@ def read_position(event: EventData, places: Sequence) -> int:
 
 
 class Page(gr.Blocks):
-    """Blocks whose events check what comes in, and end with a sentence whatever goes wrong."""
+    """Blocks whose events check who asks and what comes in, and end with a sentence whatever goes wrong.
+
+    ``visitors`` says who asks; without it, everybody is the owner.
+    """
+
+    visitors: Visitors | None = None
+
+    def write_role(self) -> str:
+        """What whoever asks may do, in a word and a sentence, as JSON; nothing where everybody may do everything."""
+        if self.visitors is None or self.visitors.role is None:
+            return ""
+        return json.dumps({"role": viewer().role, "says": ROLE_WORDS[viewer().role]})
 
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], *args: Any, **kwargs: Any
     ) -> list[Any]:
         """Refuses what no control can send; what gradio itself has against a value is no bug either."""
         check_inputs(block_fn.inputs, inputs)
+        if self.visitors is not None and not viewer().is_owner:
+            self.visitors.check_files(viewer(), inputs)
         try:
             return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
         except gr.Error:
@@ -132,6 +156,13 @@ class Page(gr.Blocks):
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
     ) -> list[Any]:
+        """The answer; notes whose the files in it are."""
+        shown = await self._show(block_fn, predictions, state)
+        if self.visitors is not None and not viewer().is_owner:
+            self.visitors.give_files(viewer(), shown)
+        return shown
+
+    async def _show(self, block_fn: BlockFunction, predictions: Any, state: SessionState | None) -> list[Any]:
         """Leaves alone what a handler does not name: gradio would make each such component anew, 1 ms for each."""
         outputs = block_fn.outputs
         named: dict[Any, Any] | None = None
@@ -150,13 +181,19 @@ class Page(gr.Blocks):
         return [shown.get(block, gr.skip()) for block in outputs]
 
     async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Lets an event end with a message; only bugs are news for the log."""
+        """Refuses what whoever asks may not do. Lets an event end with a message; only bugs are news for the log."""
+        function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         try:
-            return await super().process_api(block_fn, *args, **kwargs)
+            who = OWNER
+            if self.visitors is not None:
+                who = self.visitors.who(kwargs.get("request"))
+                who.check(find_role(function.fn))
+                self.visitors.check_session(who, kwargs.get("session_hash"))
+            with acting(who):
+                return await super().process_api(function, *args, **kwargs)
         except Exception as error:
             if isinstance(error, gr.Error) and not error.print_exception:  # ours
                 raise
-            function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
             end = refuse_call if function.api_visibility == "public" else refuse
             end(describe_any(error, function.api_name or function.name))
             raise

@@ -1,19 +1,21 @@
 """The list of all jobs in the header: what each is, whose, how far, when its turn comes; and how to end it."""
 
+import hashlib
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
 import gradio as gr
-from gradio.context import LocalContext
 
 from lab.experiments.table import EXPERIMENTS
 from lab.job_list import BUSY, ListedJob, list_jobs
 from lab.jobs import JobManager
+from models.access import viewer
 from models.problems import MAYBE_PROBLEMS
-from models.runs.run import BROKEN_OFF, Run
+from models.runs.run import BROKEN_OFF, UNFINISHED, Run
 from models.settings import check_choice
 from ui.services import Services
 from ui.train.results.names import describe_settings, name_data
@@ -21,8 +23,8 @@ from ui.widgets.errors import describe_error, hide_paths
 from ui.widgets.job_view import describe_time
 
 ASSETS = Path(__file__).parents[1] / "assets"
-COOKIE = "convscope_browser"
-"""Holds the random name that assets/page.js gives a browser: there are no accounts."""
+HIDDEN = "Somebody else’s job"
+"""The title of a job that is nobody's business."""
 SEARCH = "range_test"
 """The kind of job whose result whoever started it waits for; nothing of it is kept."""
 GOES_ON = "What it has done so far is kept, and “Go on” takes it up from there."
@@ -30,6 +32,7 @@ OWNERS = {
     "own": ("yours", ""),
     "another": ("another browser’s", " It was started in another browser."),
     "terminal": ("the command line’s", " It was started from the command line."),
+    "owner": ("the owner’s", ""),
 }
 """Whose a job is -> how the list says so, and how a question does."""
 
@@ -75,17 +78,6 @@ KINDS: dict[str, tuple[str, Callable[[Run], str]]] = {
 """Kind of work -> the tab that shows it, if any, and what a job is, in plain words."""
 
 
-def find_browser() -> str:
-    """The name of the browser whose request is answered; empty where it has not told one."""
-    request = LocalContext.request.get(None)
-    return str((getattr(request, "cookies", None) or {}).get(COOKIE, ""))[:64]
-
-
-def find_visitor() -> str:
-    """The name of the browser whose request is answered; of a program, which tells none, that of its session."""
-    return find_browser() or str(getattr(LocalContext.request.get(None), "session_hash", None) or "")
-
-
 def build_job_list(services: Services) -> gr.HTML:
     """The list, behind a button that says how many jobs there are.
 
@@ -107,7 +99,7 @@ def build_job_list(services: Services) -> gr.HTML:
                 raise
             said = message
         known = wanted.get("known")
-        return write_news(services, known if isinstance(known, dict) else {}, find_browser()) | {"said": said}
+        return write_news(services, known if isinstance(known, dict) else {}) | {"said": said}
 
     return gr.HTML(
         "",
@@ -120,46 +112,66 @@ def build_job_list(services: Services) -> gr.HTML:
 
 def write_busy(services: Services) -> str:
     """The names of the jobs that have not ended, as JSON."""
-    return json.dumps([job.run.name for job in list_jobs(services.jobs.list()) if job.state in BUSY])
+    return json.dumps([_name(job.run) for job in _list_jobs(services) if job.state in BUSY])
 
 
-def write_news(services: Services, known: dict, browser: str) -> dict:
+def write_news(services: Services, known: dict) -> dict:
     """The names of all jobs in their order, and the lines of those that have changed.
 
     Args:
         services: The lab and what goes with it.
         known: Name of a job -> ``version`` of the line that the browser has of it.
-        browser: The name of the browser that is answered.
     """
-    lines = {job.run.name: write_line(job, browser) for job in list_jobs(services.jobs.list())}
+    lines = [write_line(job) for job in _list_jobs(services)]
     return {
-        "order": list(lines),
-        "lines": [line for name, line in lines.items() if line["version"] != known.get(name)],
+        "order": [line["name"] for line in lines],
+        "lines": [line for line in lines if line["version"] != known.get(line["name"])],
     }
 
 
-def write_line(job: ListedJob, browser: str) -> dict:
-    """A job as the browser shows it; nothing in it says which other browser it is of."""
-    run, owner = job.run, _find_owner(job.run, browser)
+def write_line(job: ListedJob) -> dict:
+    """A job as the browser shows it; nothing in it says which other browser it is of.
+
+    Of what whoever asks may not see, it says no more than where it is in the queue.
+    """
+    run, owner = job.run, _find_owner(job.run)
+    if not run.is_shown:
+        return _write(run, title=HIDDEN, state=job.state, owner="another", about=f"{_describe(job)}.", share=None)
     tab, name = KINDS.get(run.kind, ("", lambda run: run.kind))
-    possible = [(name, action) for name, action in ACTIONS.items() if action.is_possible(job)]
-    line = {
-        "name": run.name,
-        "title": hide_paths(name(run)),
-        "state": job.state,
-        "owner": owner,
-        "about": hide_paths(f"{run.name}, {OWNERS[owner][0]}: {_describe(job)}."),
-        "opens": tab,
-        "share": (round(run.fraction_done, 3) or None) if job.state in BUSY else None,
-        "actions": [[name, action.title, action.ask(job, owner)] for name, action in possible],
-    }
+    possible = [(name, action) for name, action in ACTIONS.items() if run.is_own and action.is_possible(job)]
+    return _write(
+        run,
+        title=hide_paths(name(run)),
+        state=job.state,
+        owner=owner,
+        about=hide_paths(f"{run.name}, {OWNERS[owner][0]}: {_describe(job)}."),
+        opens=tab,
+        share=(round(run.fraction_done, 3) or None) if job.state in BUSY else None,
+        actions=[[name, action.title, action.ask(job, owner)] for name, action in possible],
+    )
+
+
+def _write(run: Run, **line: object) -> dict:
+    line = {"name": _name(run), "opens": "", "actions": []} | line
     return line | {"version": f"{crc32(json.dumps(line).encode()):x}"}
 
 
-def _find_owner(run: Run, browser: str) -> str:
+def _list_jobs(services: Services) -> list[ListedJob]:
+    """All that have not ended, as they are in each other's way, and those others that may be seen."""
+    return list_jobs([run for run in services.jobs.list_all() if run.is_shown or run.state in UNFINISHED])
+
+
+def _name(run: Run) -> str:
+    """What the browser calls a job: one that may not be seen by something that does not tell its name."""
+    return run.name if run.is_shown else hashlib.blake2b(run.name.encode(), key=_SECRET, digest_size=8).hexdigest()
+
+
+def _find_owner(run: Run) -> str:
+    if run.starter.is_owner and not viewer().is_owner:
+        return "owner"
     if run.owner is None:
         return "terminal"
-    return "own" if browser and run.owner == browser else "another"
+    return "own" if run.owner == viewer().name != "" else "another"
 
 
 def _describe(job: ListedJob) -> str:
@@ -176,6 +188,9 @@ def _describe(job: ListedJob) -> str:
     if run.fraction_done:
         words.append(f"{run.fraction_done:.0%}".replace("%", " %"))
     return ", ".join([*words, *filter(None, [run.silence or (takes and f"{takes} left")])])
+
+
+_SECRET = secrets.token_bytes(32)
 
 
 def _list(names: object) -> str:

@@ -13,12 +13,13 @@ from ui.dispatch import Dispatcher
 from ui.entry import Page
 from ui.evaluate.tab import build_evaluate_tab
 from ui.explain.tab import build_explain_tab
-from ui.jobs import build_job_list, find_visitor
+from ui.jobs import build_job_list
 from ui.menu import build_menu
 from ui.requests import RequestGuard
 from ui.services import Services
 from ui.shift.tab import build_shift_tab
 from ui.train.tab import build_train_tab
+from ui.visitors import VisitorGate, Visitors, find_visitor
 from ui.widgets.events import QUICK, Tab
 from ui.workbench import build_workbench
 
@@ -41,6 +42,18 @@ SAY = "watch('value', () => { if (props.value) window.convscopeSay(props.value);
 
 OPEN_SIDEBAR = '<button type="button">Picture and model…</button>'
 """On a phone, where the sidebar is folded away."""
+SHOW_ROLE = """
+watch("value", () => {
+    const {role, says} = JSON.parse(props.value || "{}");
+    if (!role) return;
+    document.body.dataset.role = role;
+    const badge = element.querySelector(".badge").cloneNode();
+    badge.textContent = role === "owner" ? "Owner" : "Visitor";
+    badge.title = says;
+    element.querySelector(".badge").after(" ", badge);
+});
+"""
+"""What is no business of a visitor, the style sheet leaves away; the server refuses it in any case."""
 
 LOOKS = {
     "block_label_background_fill": "*background_fill_primary",
@@ -72,18 +85,20 @@ LIGHT_AND_DARK = {
 """4.5 : 1 and more for text on every background, 3 : 1 for the outline of a field."""
 
 
-def build_page(services: Services) -> gr.Blocks:
-    """The whole page, ready to launch with :func:`launch_options`."""
+def build_page(services: Services, visitors: Visitors | None = None) -> Page:
+    """The whole page, ready to launch with :func:`launch_options`; without ``visitors`` everybody is its owner."""
     services.lab.models.asks_first = True
     services.lab.models.turns.whose = find_visitor
     with Page(
         title="ConvScope", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEEP_FILES_SECONDS)
     ) as page:
+        page.visitors = visitors
         add_endpoints(services)  # first: gradio numbers the names of whatever comes later under the same name
         bench = build_workbench(services)
         with gr.Row(elem_id="header"):
-            badge = Markup('<h1>ConvScope</h1><span class="badge">{}</span>')
-            gr.HTML(badge.format(services.lab.models.device.type.upper()))
+            heading = Markup('<h1>ConvScope</h1><span class="badge">{}</span>')
+            device = services.lab.models.device.type.upper()
+            role = gr.HTML("", html_template=heading.format(device), js_on_load=SHOW_ROLE)
             bar = gr.HTML(elem_id="progress", min_height=36)
             jobs = build_job_list(services)
             cancel = gr.Button("Cancel", size="sm", min_width=90, scale=0, elem_id="cancel")
@@ -96,7 +111,7 @@ def build_page(services: Services) -> gr.Blocks:
             for name, (title, build) in TABS.items():
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tab:
                     views[name] = (tab, build(services, bench))
-        Dispatcher(services, page, bench, tabs, views, bar, address, jobs).wire()
+        Dispatcher(services, page, bench, tabs, views, bar, address, jobs, role).wire()
         share.click(None, bench.sample, None, js=COPY_LINK)
         page.unload(services.leave)
         said = gr.HTML("", html_template="", js_on_load=SAY, elem_id="cancel-said")
@@ -109,7 +124,7 @@ def build_page(services: Services) -> gr.Blocks:
     return page
 
 
-def launch_options() -> dict:
+def launch_options(visitors: Visitors) -> dict:
     """What ``Blocks.launch`` needs to show the page as it is meant to look."""
     theme = gr.themes.Soft(primary_hue="blue", secondary_hue="blue", neutral_hue="slate", font=SYSTEM_FONT)
     theme.set(
@@ -133,7 +148,7 @@ def launch_options() -> dict:
         "run_history": False,
         "enable_monitoring": False,
         "max_file_size": MAX_UPLOAD,
-        "app_kwargs": {"middleware": [Middleware(RequestGuard)]},
+        "app_kwargs": {"middleware": [Middleware(RequestGuard), Middleware(VisitorGate, visitors)]},
         "max_threads": 16,
         # Gradio keeps the last values of every session, calls of the API included, until there are this many.
         "state_session_capacity": 300,

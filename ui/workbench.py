@@ -11,13 +11,14 @@ import gradio as gr
 from markupsafe import Markup
 from PIL import Image, ImageOps
 
+from models.access import LACKS, viewer
 from models.data.samples import get_sample, list_samples
 from models.registry import DEFAULT_MODEL, RUN_PREFIX
 from models.zoo.spec import ModelSpec
 from ui.services import Action, Services
 from ui.widgets.errors import shows_errors
 from ui.widgets.events import QUICK, Block, Update, Values
-from ui.widgets.html import format_count, join_html, note_html
+from ui.widgets.html import explain_lack, format_count, join_html, note_html
 from ui.widgets.picture import Picture, make_preview
 
 DEFAULT_SAMPLE = "chelsea"
@@ -118,7 +119,8 @@ def build_workbench(services: Services) -> Workbench:
         )
         # Gradio's own button for this takes the picture away before another one is chosen.
         upload = gr.UploadButton("Choose a picture…", file_types=["image"], size="sm", elem_id="upload")
-        gr.HTML(note_html("Or drop one on it, or click a sample:"), padding=False)
+        explain_lack("try")
+        gr.HTML(note_html("Or drop one on it, or click a sample:"), padding=False, elem_id="or-sample")
         sample = gr.HTML(
             DEFAULT_SAMPLE, html_template=_list_samples(), js_on_load=_CHOOSE, elem_id="samples", padding=False
         )
@@ -197,10 +199,11 @@ def _ask(missing: Sequence[ModelSpec]) -> Markup:
         return Markup("")
     names = " and ".join(f"{spec.name} ({spec.to_download})" for spec in missing)
     text = f"Not on this computer yet: {names}. Nothing is computed with a model before it is downloaded."
-    html = Markup(
-        '<div class="doubt" role="status"><p>{}</p><button type="button" data-download>Download {}</button></div>'
-    )
-    return html.format(text, missing[0].to_download if len(missing) == 1 else f"{len(missing)} models")
+    size = missing[0].to_download if len(missing) == 1 else f"{len(missing)} models"
+    button = Markup('<button type="button" data-download>Download {}</button>').format(size)
+    if not viewer().is_owner:
+        button = Markup("<p>{}</p>").format(LACKS["owner"])
+    return Markup('<div class="doubt" role="status"><p>{}</p>{}</div>').format(text, button)
 
 
 def _list_samples() -> Markup:

@@ -44,7 +44,7 @@ def add_correction(run: Run, view: ErrorView, index: int, label: int | None) -> 
 
     Raises:
         UserError: No such class, the picture has it already, or there are too many corrections.
-        UserError: They cannot be stored.
+        UserError: They cannot be stored, or the run is not one's own.
     """
     with _guard:
         trail = correct(view, read_corrections(run), index, label)
@@ -91,4 +91,4 @@ def _read_row(row: object, names: Sequence[str]) -> Correction | None:
 
 def _write(run: Run, trail: Sequence[Correction]) -> None:
     with explained(f"The corrections of {run.name} cannot be stored"):
-        write_json(run.path / FILE, {"corrections": [list(correction) for correction in trail]})
+        write_json(run.check_own().path / FILE, {"corrections": [list(correction) for correction in trail]})

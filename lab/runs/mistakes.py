@@ -214,13 +214,13 @@ def plan_corrected_run(lab: Lab, run: Run, trail: Iterable[Correction]) -> tuple
     """The configuration of a run with the corrections added to its own, and the next free name for that.
 
     Raises:
-        UserError: There are no corrections, the run's configuration is damaged, or it came as a capsule without
-            what it was trained on.
+        UserError: There are no corrections, the run is not one's own, its configuration is damaged, or it came as a
+            capsule without what it was trained on.
     """
     corrections = {str(correction.number): correction.label for correction in trail}
     if not corrections:
         raise UserError("There is no correction yet; choose a picture, then relabel or exclude it.")
-    config = plan_again(run, data_root=lab.data_root, device=lab.models.device.type)
+    config = plan_again(run.check_own(), data_root=lab.data_root, device=lab.models.device.type)
     name = next_name(lab.runs_root, f"{_CORRECTED_NAME.sub('', run.name)}{CORRECTED}.run")
     return replace(config, corrections={**config.corrections, **corrections}), name
 

@@ -5,18 +5,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from analysis.errors import UserError, explained
+from models.access import viewer
 from models.ordinary_files import read_json
 from models.runs.files import try_again, write_bytes, write_json
-from models.runs.run import BROKEN_OFF, MAX_NOTES, Run, check_name, read_idle_run, read_run
-from models.runs.submit import check_settings, place_last
+from models.runs.run import BROKEN_OFF, MAX_NOTES, PUBLISHED, Run, read_idle_run, read_run
+from models.runs.submit import check_new_name, check_settings, place_last
 
 
-def requeue_run(run: Run, owner: str | None = None) -> None:
+def requeue_run(run: Run) -> None:
     """Puts a run that was broken off back to "queued", at the end of the line; its progress is kept.
 
-    Args:
-        run: The run.
-        owner: Whose it is from now on; None where it stays whose it was.
+    What a visitor has started stays theirs; else it is that of the owner's browser which takes it up.
 
     Raises:
         UserError: It has not been broken off, its settings have changed, or its directory cannot be written.
@@ -25,8 +24,8 @@ def requeue_run(run: Run, owner: str | None = None) -> None:
         raise UserError(f"The run {run.name} is {run.state} and cannot be resumed.")
     check_settings(run)
     again = {"state": "queued", "message": "", "device": None, **place_last(run.path.parent)}
-    if owner is not None:
-        again["owner"] = owner
+    if run.starter.is_owner:
+        again |= viewer().sign()
     with explained(f"The run {run.name} cannot be resumed"):
         (run.path / "stop").unlink(missing_ok=True)
         (run.path / "process.json").unlink(missing_ok=True)
@@ -44,7 +43,7 @@ def rename_run(root: str | Path, old: str, new: str) -> None:
     """
     root = Path(root).resolve()
     run = read_idle_run(root, old)
-    target = root / check_name(new)
+    target = root / check_new_name(root, new)
     if os.path.lexists(target):
         raise UserError(f"There is already a run named {new}; choose another name or delete it first.")
     config = {} if run.state == "damaged" else read_json(run.path / "config.json")
@@ -67,7 +66,7 @@ def write_notes(root: str | Path, name: str, text: str) -> None:
     Raises:
         UserError: No such run, no text or too much of it, or the disk refuses.
     """
-    run = read_run(root, name)
+    run = read_run(root, name).check_own()
     if not isinstance(text, str) or len(text) > MAX_NOTES:
         raise UserError(f"Notes are a text of at most {MAX_NOTES:,} characters.")
     with explained(f"The notes of {name} cannot be stored"):
@@ -75,6 +74,21 @@ def write_notes(root: str | Path, name: str, text: str) -> None:
             write_bytes(run.path / "notes.txt", text.encode(errors="replace"))
         else:
             (run.path / "notes.txt").unlink(missing_ok=True)
+
+
+def publish_run(root: str | Path, name: str, *, is_published: bool = True) -> None:
+    """Shows a run to all visitors, or no longer: its settings, curves, notes, pictures and model, but no files.
+
+    Raises:
+        UserError: No such run, whoever asks is a visitor, or the disk refuses.
+    """
+    run = read_run(root, name)
+    viewer().check("owner")
+    with explained(f"The run {name} cannot be changed"):
+        if is_published:
+            write_bytes(run.path / PUBLISHED, b"")
+        else:
+            (run.path / PUBLISHED).unlink(missing_ok=True)
 
 
 def _with_paths_moved(value: object, old: str, new: str) -> object:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from models.runs.files import try_again
-from models.runs.run import AT_WORK, Run, list_runs, submission_order
+from models.runs.run import AT_WORK, Run, list_all_runs, submission_order
 from models.runs.stop import StopRequest
 
 POLL_SECONDS = 0.3
@@ -58,7 +58,7 @@ def queue_place(run: Run, runs: Sequence[Run]) -> int | None:
     """The place of a waiting run in the line for its device: 1 is next, None where it does not wait.
 
     Args:
-        runs: All of them, as :func:`models.runs.run.list_runs` gives them.
+        runs: All of them, as :func:`models.runs.run.list_all_runs` gives them.
     """
     if run.state != "queued":
         return None
@@ -79,7 +79,7 @@ def jobs_before(run: Run, runs: Sequence[Run]) -> int:
 
 def _is_first(run_dir: Path, device: str) -> bool:
     """Whether no other waiting run was submitted earlier for this device."""
-    runs = list_runs(run_dir.parent)
+    runs = list_all_runs(run_dir.parent)
     waiting = [run for run in runs if run.state == "queued" and run.device in (device, None)]
     return not waiting or min(waiting, key=submission_order).name == run_dir.name
 

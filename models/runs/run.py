@@ -2,7 +2,8 @@
 
 ``<runs_root>/<name>/`` holds config.json, status.json, process.json, metrics.jsonl, model.json,
 weights.safetensors, log.txt, notes.txt where somebody wrote some, and a file named stop once somebody asks for
-that; result.json instead of metrics and model where the run is no training (an experiment also has
+that, or published once visitors
+may see it; result.json instead of metrics and model where the run is no training (an experiment also has
 measurements.jsonl). A training also has what :mod:`models.training.recorder` keeps, and corrections.json where its
 labels were corrected. Small files are replaced by renaming, so a reader sees the old or the new content; whatever is
 broken all the same shows as "damaged".
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import UserError, explained
+from models.access import Viewer, viewer, whose
 from models.ordinary_files import is_ordinary, read_end, read_json, read_start, short_name
 from models.runs.files import GrowingLines, write_bytes
 from models.runs.process import (
@@ -37,6 +39,7 @@ NAME_PATTERN = re.compile(r"[^\W_][\w.-]{0,63}")
 MAX_METRICS_BYTES = 16 * 2**20
 MAX_RESULT_BYTES = 64 * 2**20
 MAX_NOTES = 4000
+PUBLISHED = "published"
 
 _metrics = GrowingLines(MAX_METRICS_BYTES)
 
@@ -67,8 +70,34 @@ class Run:
 
     @property
     def owner(self) -> str | None:
-        """Whose browser has started it, as :class:`lab.jobs.JobManager` was told; None: no browser has."""
+        """The name of the browser that has started it; None: no browser has."""
         return self.status.get("owner")
+
+    @property
+    def starter(self) -> Viewer:
+        """Who has started it; its process may do what they may."""
+        return whose(self.status)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether whoever asks may change it, and take it away."""
+        return viewer().owns(self.owner)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether visitors may see it."""
+        return os.path.lexists(self.path / PUBLISHED)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether whoever asks may see it."""
+        return self.is_own or self.is_published
+
+    def check_own(self) -> "Run":
+        """The run itself. Raises UserError: whoever asks may at most look at it."""
+        if not self.is_own:
+            raise UserError(f"The run {self.name} is here to be looked at; only whoever started it can do this.")
+        return self
 
     @property
     def is_stopping(self) -> bool:
@@ -163,7 +192,12 @@ def check_name(name: object) -> str:
 
 
 def list_runs(root: str | Path) -> list[Run]:
-    """All runs below ``root``, newest first; never fails because of what a run contains."""
+    """The runs below ``root`` that whoever asks may see, newest first; see :func:`list_all_runs`."""
+    return [run for run in list_all_runs(root) if run.is_shown]
+
+
+def list_all_runs(root: str | Path) -> list[Run]:
+    """All runs, newest first, for what concerns everybody, as the queue; no content of a run makes it fail."""
     root = Path(root)
     try:
         names = [entry.name for entry in os.scandir(root) if _is_run(root / entry.name)]
@@ -174,16 +208,17 @@ def list_runs(root: str | Path) -> list[Run]:
 
 
 def read_run(root: str | Path, name: str) -> Run:
-    """One run. Raises UserError: not a run name, or there is no such run."""
+    """One run. Raises UserError: not a run name, or there is no such run that whoever asks may see."""
     path = Path(root) / check_name(name)
-    if not _is_run(path):
+    run = _read(path) if _is_run(path) else None
+    if run is None or not run.is_shown:
         raise UserError(f"There is no run named {name}.")
-    return _read(path)
+    return run
 
 
 def read_idle_run(root: str | Path, name: str) -> Run:
-    """A run that nobody works on. Raises UserError: there is no such run, or it is still at work."""
-    run = read_run(root, name)
+    """A run that nobody works on and that is one's own. Raises UserError: there is none such, or it is at work."""
+    run = read_run(root, name).check_own()
     if run.state in UNFINISHED:
         raise UserError(f"The run {name} is still {run.state}; stop it first.")
     if run.state == "damaged" and find_process(run.path) is not None:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import TypeGuard
 
+from models.access import ROLES
+
 MAX_COUNT = 2**63 - 1
 
 
@@ -37,6 +39,7 @@ ENTRIES: dict[str, Callable[[object], bool]] = {
     "seconds_expected": _is_number,
     "kind": _is_text,
     "owner": _is_text,
+    "role": lambda value: value in ROLES,
     "message": _is_text,
     "device": lambda value: value is None or isinstance(value, str),
     "sentence": _is_text,

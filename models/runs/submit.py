@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from analysis.errors import UserError, explained
+from models.access import viewer
 from models.names import compose
 from models.ordinary_files import mend, short_name
 from models.runs.files import try_again, write_json
 from models.runs.process import read_clock
-from models.runs.run import BROKEN_OFF, Run, check_name, list_runs, read_run
+from models.runs.run import BROKEN_OFF, Run, check_name, list_all_runs, read_run
 from models.runs.status import MAX_COUNT
 
 PLACES = ("data_root", "device", "trackers")
@@ -25,12 +26,24 @@ def next_name(root: str | Path, title: str) -> str:
 
     Nor a part of one, NAME-ARM-SEED, that has outlived the rest.
     """
-    taken = [f"{run.name}-" for run in list_runs(root)]
+    taken = [f"{run.name}-" for run in list_all_runs(root)]
     stem = re.sub(r"[^\w.-]+", "-", compose(Path(title).stem)).strip("._-")[:50] or "run"
     number = 1
     while any(name.startswith(f"{stem}-{number}-") for name in taken):
         number += 1
     return f"{stem}-{number}"
+
+
+def check_new_name(root: str | Path, name: object) -> str:
+    """The name itself, if a new run can have it: NAME-... is a part of the job NAME, if that is somebody else's.
+
+    Raises:
+        UserError: It can name no run, or belongs to somebody else's job.
+    """
+    larger = (run for run in list_all_runs(root) if run.kind != "training" and not run.is_own)
+    if check_name(name).startswith(tuple(f"{run.name}-" for run in larger)):
+        raise UserError(f"There is already a job whose parts are named like {name}; choose another name.")
+    return str(name)
 
 
 def create_run(
@@ -39,12 +52,12 @@ def create_run(
     """Makes the directory of a new run, complete from the moment it is visible, in state "queued".
 
     Args:
-        noted: More entries of status.json, such as its ``owner``.
+        noted: More entries of status.json, beside whose it is.
 
     Raises:
         UserError: Bad name, a run of that name exists, or the root cannot be written to.
     """
-    path = Path(root) / check_name(name)
+    path = Path(root) / check_new_name(root, name)
     if path.exists():
         raise UserError(f"There is already a run named {name}; choose another name or delete it first.")
     with explained(f"The run {name} cannot be stored"):
@@ -54,14 +67,14 @@ def create_run(
             new.mkdir()
             write_json(new / "config.json", config)
             status = {"state": "queued", "kind": kind, "settings_sha256": hash_settings(config)}
-            write_json(new / "status.json", status | dict(noted or {}) | place_last(path.parent))
+            write_json(new / "status.json", status | viewer().sign() | dict(noted or {}) | place_last(path.parent))
             try_again(lambda: new.rename(path))
     return path
 
 
 def place_last(root: Path) -> dict:
     """The entries of a status that put a run at the end of the line, also where the clock has been set back."""
-    latest = max((run.status.get("submitted", 0) for run in list_runs(root)), default=0)
+    latest = max((run.status.get("submitted", 0) for run in list_all_runs(root)), default=0)
     return {"submitted": min(max(time.time_ns(), latest + 1), MAX_COUNT), "asked": read_clock()}
 
 

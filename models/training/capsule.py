@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import UserError, explained
+from models.access import viewer
 from models.checkpoints import load_checkpoint
 from models.ordinary_files import MAX_JSON_BYTES, is_ordinary, open_ordinary, read_bounded, read_json
 from models.runs.files import pack_lines, read_lines, try_again, write_json
 from models.runs.run import MAX_METRICS_BYTES, check_name, read_run
-from models.runs.submit import next_name, place_last
+from models.runs.submit import check_new_name, next_name, place_last
 from models.settings import check_integer, check_number
 from models.training.capsule_zip import add_member, extract_members
 from models.training.provenance import check_data, describe_config, is_sha256
@@ -62,7 +63,7 @@ def pack_capsule(run_dir: str | Path, out_path: str | Path, report_html: str, *,
         UserError: Not a finished training, its files are damaged or too large, or the zip cannot be written.
     """
     run_dir, out_path = Path(run_dir), Path(out_path)
-    run = read_run(run_dir.parent, run_dir.name)
+    run = read_run(run_dir.parent, run_dir.name).check_own()
     if run.kind != "training" or run.state != "finished":
         what = run.state if run.kind == "training" else f"no training but of the kind {run.kind}"
         raise UserError(f"Only a finished training can be packed, and the run {run.name} is {what}.")
@@ -116,10 +117,10 @@ def unpack_capsule(zip_path: str | Path, runs_root: str | Path, name: str | None
             folder.mkdir()
             card = _extract(zip_path, folder)
             name = name or (next_name(root, card["run"]) if (root / card["run"]).exists() else card["run"])
-            if (root / name).exists():
+            if (root / check_new_name(root, name)).exists():
                 raise UserError(f"There is already a run named {name}; choose another name or delete it first.")
             status = {"state": "finished", "kind": "training", "result": card["result"], "capsule": card["run"]}
-            write_json(folder / "status.json", status | place_last(root))
+            write_json(folder / "status.json", status | viewer().sign() | place_last(root))
             try_again(lambda: folder.rename(root / name))
     return name
 

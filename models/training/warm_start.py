@@ -14,6 +14,7 @@ from models.networks.options import ArchitectureConfig
 from models.networks.resnet import BUILDERS, ResNetConfig
 from models.networks.table import ARCHITECTURES
 from models.registry import ASSETS, RUN_PREFIX, Registry
+from models.runs.run import read_run
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def find_start(name: str, runs_root: str | Path) -> Start:
     """The model called ``name``: "run/NAME" or "run/NAME@STEP", "fashion_cnn", or a cached ResNet of torchvision.
 
     Raises:
-        UserError: No such model, it has no weights yet, or it is of a kind that cannot be changed.
+        UserError: No such model, it has no weights yet, is not one's own, or is of a kind that cannot be changed.
     """
     spec = Registry(runs_root).get(name)
     if name in BUILDERS:
@@ -52,7 +53,7 @@ def find_start(name: str, runs_root: str | Path) -> Start:
         card_path = ASSETS / "fashion_cnn.json"
     elif name.startswith(RUN_PREFIX):
         run, _, _ = name.removeprefix(RUN_PREFIX).partition("@")  # snapshots share the card of their run
-        card_path = Path(runs_root) / run / "model.json"
+        card_path = read_run(runs_root, run).check_own().path / "model.json"
     else:
         raise UserError(f"{name} cannot be changed; start from a run, fashion_cnn, {' or '.join(BUILDERS)}.")
     config: Any = read_model_card(card_path).module.config

@@ -6,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 
+import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -16,6 +17,7 @@ from analysis.shift.move import BOUNDARIES
 from lab.session import Lab
 from lab.shifts import MAX_SHIFT, map_picture, measure_picture
 from models.data.samples import get_sample
+from tests.app.test_visitors import ask
 from tests.sentences import check_sentence, refused
 
 
@@ -188,11 +190,17 @@ def call_over_http(server, endpoint: str, data: list) -> str:
     return urllib.request.urlopen(f"{url}/{event}", timeout=30).read().decode()
 
 
-@pytest.mark.parametrize("path", ["/", "/config"])
-def test_folders_whose_names_are_not_utf8_are_offered_and_break_nothing(server, path):
-    with urllib.request.urlopen(server.url + path, timeout=60) as response:
-        text = response.read().decode()
-    assert response.status == 200 and ("사진" in text or r"\uc0ac\uc9c4" in text)
+def test_folders_whose_names_are_not_utf8_are_offered_and_break_nothing(server):
+    """To the owner when a tab is opened; what is the same for everybody does not tell of them."""
+    browser = httpx.Client(base_url=server.url, timeout=60)
+    config = browser.get("/config").json()
+    assert "사진" not in browser.get("/").text + json.dumps(config, ensure_ascii=False)
+    parts = {part["id"]: part["props"] for part in config["components"]}
+    (tab,) = (number for number, props in parts.items() if props.get("elem_id") == "tab-train")
+    event = next(each for each in config["dependencies"] if [tab, "select"] in each["targets"] and each["backend_fn"])
+    opened = {"page-is-ready": "yes", "opened-tab": "train"}
+    data = [opened.get(parts[each].get("elem_id"), parts[each].get("value")) for each in event["inputs"]]
+    assert "사진" in ask(browser, event["id"], data, "one")
 
 
 def test_the_servers_files_are_not_served(server):

@@ -50,12 +50,33 @@ def test_a_hugging_face_space_is_reachable_from_outside(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "environment", "role"),
+    [
+        ([], {}, None),
+        (["--host", "localhost"], {}, None),
+        (["--host", "::1"], {}, None),
+        (["--host", "0.0.0.0"], {}, "try"),
+        (["--host", "192.168.1.7"], {}, "try"),
+        (["--share"], {}, "try"),
+        ([], {"SPACE_ID": "someone/convscope"}, "try"),
+        ([], {"CONVSCOPE_VISITORS": "look"}, "look"),
+        (["--share", "--visitors", "train"], {"CONVSCOPE_VISITORS": "look"}, "train"),
+    ],
+)
+def test_what_visitors_may_do_unless_somebody_says_otherwise(monkeypatch, arguments, environment, role):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert app.parse_options(arguments).visitors == role
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--device", "tpu"], "There is no device called tpu"),
         (["--auth", "nocolon"], "--auth takes USER:PASSWORD"),
         (["--port", "abc"], "invalid int value"),
         (["--port", "70000"], "--port takes a number from 1 to 65535"),
+        (["--visitors", "owner"], "invalid choice: 'owner'"),
         (["--host", "203.0.113.7"], "--host"),
         (["--host", "no.such.host.invalid"], "--host"),
     ],

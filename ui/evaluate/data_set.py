@@ -32,7 +32,7 @@ from ui.widgets.html import (
     table_html,
 )
 from ui.widgets.job_view import JobView, Result
-from ui.widgets.own_data import OWN, build_own_data, find_own_data
+from ui.widgets.own_data import OWN, build_own_data, find_own_data, offer_folders
 from ui.workbench import Workbench
 
 SAME = "same"
@@ -120,7 +120,7 @@ class _Evaluation:
         fields += [self.shifts, self.max_shift, self.seed, self.twin]
         inputs: set[Any] = {self.bench.model, self.bench.compare, *fields}
         self.view.form, self.view.fit = fields, self.fit
-        self.view.fitted = [self.data, self.own, self.start, self.said]
+        self.view.fitted = [self.data, self.own, self.folder, self.start, self.said]
         self.view.wire_start(self.start, self.begin, inputs)
         shown = [self.own, self.start, self.said]
         chosen = (self.data, self.folder, self.boundary, self.limit, self.max_shift, self.twin)
@@ -141,7 +141,8 @@ class _Evaluation:
             title += f": {TITLES.get(known[0], Path(known[0]).name)}"
         choices = [(title, SAME), *((name, key) for name, key in DATA.items() if key != SAME)]
         offered = gr.update(choices=choices if known else choices[1:], value=data)
-        return {self.data: offered, **self.plan(values | {self.data: data})}
+        folders: Values = {self.folder: offer_folders(self.services)}
+        return {self.data: offered, **folders, **self.plan(values | {self.data: data})}
 
     def follow_protocol(self, values: Values) -> Values:
         """Offers the borders of the protocol."""

@@ -16,7 +16,7 @@ from ui.services import Services
 from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.events import Values
-from ui.widgets.html import explain_this, note_html, sentence_html
+from ui.widgets.html import explain_lack, explain_this, note_html, sentence_html
 from ui.widgets.job_view import JobView, Result, describe_time
 from ui.widgets.own_data import find_own_data
 from ui.workbench import Workbench
@@ -32,7 +32,7 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
             False, label="Full size", info="As published, which takes long", elem_id="experiment-full", min_width=200
         )
         source = gr.Dropdown(
-            [*PICTURES.items(), *((f"Folder {name}", name) for name in list_folders(services.lab.data_root))],
+            [*PICTURES.items()],
             value="one",
             label="Pictures for traces",
             elem_id="experiment-pictures",
@@ -41,6 +41,7 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
         path = gr.Dropdown(
             [(title, name) for name, title in PATHS.items()], value="diag33", label="Trace", min_width=260
         )
+    explain_lack("owner")
     with gr.Row(elem_classes="controls"):
         buttons = {
             name: gr.Button(experiment.title, elem_id=f"experiment-{name}", min_width=260)
@@ -48,7 +49,13 @@ def build_experiments_panel(services: Services, bench: Workbench) -> JobView:
         }
     times = gr.HTML(elem_id="experiment-times")
     view = JobView(services, "experiment", EMPTY, lambda: _build_result(services))
-    view.fitted, view.fit = [times], lambda values: {times: note_html(tell_times(services.jobs.list()))}
+
+    def fit(values: Values) -> Values:
+        folders = ((f"Folder {name}", name) for name in list_folders(services.lab.data_root))
+        offered = gr.update(choices=[*PICTURES.items(), *folders])
+        return {times: note_html(tell_times(services.jobs.list())), source: offered}
+
+    view.fitted, view.fit = [times, source], fit
     explain_this("\n\n".join(f"**{e.title}.** {e.explanation}" for e in EXPERIMENTS.values()))
 
     def starter(experiment: str) -> Callable:

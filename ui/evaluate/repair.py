@@ -19,7 +19,7 @@ from ui.widgets.estimate import tell_start
 from ui.widgets.events import HIDDEN, Block, Values
 from ui.widgets.html import describe_estimate, explain_this, sentence_html, table_html
 from ui.widgets.job_view import JobView, Result, describe_time
-from ui.widgets.own_data import OWN, build_own_data, find_own_data
+from ui.widgets.own_data import OWN, build_own_data, find_own_data, offer_folders
 from ui.workbench import Workbench
 
 SAME = "same"
@@ -90,7 +90,7 @@ class _Repair:
         fields += [self.max_shift, self.blur_size, self.seed]
         inputs: set[Any] = {self.bench.model, *fields}
         self.view.form, self.view.fit = fields, self.fit
-        self.view.fitted = [self.arms, self.note, self.own, self.start, self.said]
+        self.view.fitted = [self.arms, self.note, self.own, self.folder, self.start, self.said]
         self.view.wire_start(self.start, self.begin, inputs)
         chosen = (self.arms, self.steps, self.data, self.folder, self.limit)
         events = [*(each.input for each in chosen), self.upload.upload, self.upload.clear]
@@ -99,15 +99,16 @@ class _Repair:
 
     def fit(self, values: Values) -> Values:
         """Offers the cures that the model of the sidebar can have, and says why it cannot have the others."""
+        folders: Values = {self.folder: offer_folders(self.services)}
         try:
             found = list_cures(values[self.bench.model], self.lab.runs_root)
         except UserError:
-            return {self.arms: gr.update(choices=[], value=[]), self.note: "", **self.plan(values)}
+            return folders | {self.arms: gr.update(choices=[], value=[]), self.note: "", **self.plan(values)}
         names = [arm.name for arm in found if not arm.obstacle]
         kept = [name for name in values[self.arms] or RepairConfig.arms if name in names]
         obstacles = [[arm.title, arm.obstacle] for arm in found if arm.obstacle]
         choices = [(arm.title, arm.name) for arm in found if not arm.obstacle]
-        return {
+        return folders | {
             self.arms: gr.update(choices=choices, value=kept),
             self.note: table_html(["not for this model", "why"], obstacles) if obstacles else "",
             **self.plan(values | {self.arms: kept}),

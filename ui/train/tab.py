@@ -27,8 +27,9 @@ from ui.train.settings.data import name_values
 from ui.train.settings.form import VIEW, build_train_form
 from ui.widgets.errors import inform, shows_errors
 from ui.widgets.events import HIDDEN, QUICK, Block, Tab, Update, Values
-from ui.widgets.html import explain_this
+from ui.widgets.html import explain_lack, explain_this
 from ui.widgets.job_view import offer_runs
+from ui.widgets.own_data import offer_folders
 from ui.widgets.switch import Switch
 from ui.workbench import Workbench, list_model_choices
 
@@ -45,6 +46,10 @@ PARTS = {
 """What there is to see of a run."""
 BUTTONS = {"resume": ("Go on", 80), "use": ("Use this model", 140)}
 """Title and least width of what can be done with a run; what ends one is in the list of jobs."""
+PUBLISHED = (
+    "Visitors see this run now, with its settings, curves, notes and the pictures it got wrong, and can use its "
+    "model; they can neither change it nor take its files away."
+)
 EXPLANATION = """
 The network is trained on mini-batches: forward, loss, gradient, step. The **training** curve is the mean over the
 last epoch's worth of steps, the **validation** curve is measured after each epoch on pictures that are never trained
@@ -73,6 +78,7 @@ class _Train:
 
     def build_settings(self) -> None:
         """The settings, which fold away once there is a run."""
+        explain_lack("train")
         with gr.Column(elem_id="train-form") as self.opened:
             with gr.Column() as above:
                 pass
@@ -93,6 +99,9 @@ class _Train:
         with gr.Row(elem_classes="controls", elem_id="train-shown"):
             self.run = gr.Dropdown([], label="Run shown", elem_id="train-run", min_width=200)
             self.line = gr.HTML(elem_id="train-about", padding=False, min_width=200)
+            self.published = gr.Checkbox(
+                False, label="Show to visitors", elem_id="train-published", min_width=150, scale=0, container=False
+            )
             self.change = gr.Button("Change…", size="md", min_width=90, scale=0, elem_id="train-change")
             another = gr.Button("New training", size="md", min_width=130, scale=0, elem_id="train-new")
         another.click(None, None, self.opened, js=_OPEN)
@@ -122,7 +131,7 @@ class _Train:
         panels = self.panels.values()
         inputs: set[Any] = {self.run, self.part, *(part for panel in panels for part in panel.inputs)}
         outputs: list[Block] = [
-            *(self.run, self.line, self.change, *self.buttons.values()),
+            *(self.run, self.line, self.change, *self.buttons.values(), self.published),
             *(part for panel in panels for part in panel.outputs),
         ]
         outputs = list(dict.fromkeys(outputs))
@@ -154,8 +163,7 @@ class _Train:
             return sides | self.stop(self.timers) | self.arms.open(values) | self.arms.fit(values)
         shown = sides | self.stop([self.arms.timer]) | self.show_run(values)
         if action.source not in (self.run, self.part):
-            folders = list_folders(self.services.lab.data_root)
-            shown |= {self.form.fields["folder"]: gr.update(choices=folders), **self.examples.show()}
+            shown |= {self.form.fields["folder"]: offer_folders(self.services), **self.examples.show()}
         if values[self.is_fresh] and shown[self.run]["value"]:
             shown |= self.fold()
         return shown
@@ -177,10 +185,12 @@ class _Train:
         line = Markup("<p>{}</p>").format(describe_settings(current)) if current else ""
         possible = {
             self.change: current is not None,
-            self.buttons["resume"]: current is not None and current.state in BROKEN_OFF,
+            self.buttons["resume"]: current is not None and current.state in BROKEN_OFF and current.is_own,
             self.buttons["use"]: current is not None and current.has_model,
         }
-        return {self.line: line, **{button: gr.update(visible=is_shown) for button, is_shown in possible.items()}}
+        published = gr.update(value=bool(current and current.is_published), interactive=bool(current))
+        shown: Values = {button: gr.update(visible=is_shown) for button, is_shown in possible.items()}
+        return {self.line: line, self.published: published, **shown}
 
     def fold(self, is_open: bool = False) -> Values:
         """The settings folded away, or there."""
@@ -216,6 +226,14 @@ class _Train:
             return self.show_run(values)
 
         @shows_errors
+        def publish(values: Values) -> Values:
+            """Shows the run to visitors, or no longer."""
+            name = _check_chosen(values[self.run])
+            self.services.jobs.publish(name, values[self.published])
+            inform(PUBLISHED if values[self.published] else f"Visitors no longer see {name}.")
+            return {}
+
+        @shows_errors
         def choose(values: Values) -> Values:
             """Makes the run's model the one that all tabs look at."""
             model = RUN_PREFIX + _check_chosen(values[self.run])
@@ -229,6 +247,7 @@ class _Train:
 
         bench = self.bench
         self.buttons["resume"].click(resume, inputs, outputs, **HIDDEN)
+        self.published.input(publish, {self.run, self.published}, [self.published], **HIDDEN)
         looked_at: set[Any] = {self.run, bench.model, bench.compare}
         self.buttons["use"].click(choose, looked_at, [bench.model, bench.compare, bench.card], **HIDDEN)
 

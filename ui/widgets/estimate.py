@@ -6,6 +6,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from lab.evaluation.outlook import Outlook
+from models.access import viewer
 from models.problems import MAYBE_PROBLEMS
 from ui.widgets.errors import describe_error
 from ui.widgets.events import Values
@@ -24,9 +25,13 @@ def describe_outlook(found: Outlook, num_models: int) -> str:
     return f"{about} {describe_time(found.seconds)} if this machine does nothing else: {what}."
 
 
-def tell_start(button: gr.Button, said: gr.HTML, estimate: Callable[[], str]) -> Values:
-    """What stands beside a start button: ``estimate``, or what it raises, which disables the button."""
+def tell_start(button: gr.Button, said: gr.HTML, estimate: Callable[[], str], role: str = "owner") -> Values:
+    """What stands beside a start button: ``estimate``, or what it raises, which disables the button.
+
+    So does it for whoever lacks the ``role`` that may start it.
+    """
     try:
+        viewer().check(role)
         text, tone = estimate(), ""
     except MAYBE_PROBLEMS as error:
         message = describe_error(error)

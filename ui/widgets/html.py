@@ -16,6 +16,7 @@ from PIL import Image
 
 from analysis.errors import UserError
 from analysis.network.predict import Prediction
+from models.access import LACKS
 from ui.services import Action, Services
 from ui.widgets.errors import hide_paths
 
@@ -86,6 +87,11 @@ def bars_html(predictions: Sequence[Prediction], mark: int | None = None) -> Mar
 def sentence_html(text: str, tone: str = "") -> Markup:
     """The finding in words, above the pictures. ``tone``: ``good``, ``bad`` or nothing."""
     return Markup('<p class="finding {}" role="status">{}</p>').format(tone, text_html(text))
+
+
+def explain_lack(role: str) -> None:
+    """Says why a part of the page is not there for whoever lacks a role; the style sheet shows it to them alone."""
+    gr.HTML(note_html(LACKS[role]), elem_classes=f"lacks-{role}", padding=False)
 
 
 def note_html(text: str) -> Markup:

@@ -129,14 +129,17 @@ class JobView:
             return {}
         said = _describe(current, before)
         try:
-            return self._say(said, version, current, current.state)
+            return self._say(said, version, current, current.state, is_own=current.is_own)
         except UserError as error:  # its files are damaged; nothing of it is shown
-            return self._say(said + sentence_html(str(error), "bad"), version, None, current.state)
+            said += sentence_html(str(error), "bad")
+            return self._say(said, version, None, current.state, is_own=current.is_own)
 
-    def _say(self, said: Markup, version: object, run: Run | None = None, state: str = "") -> Values:
+    def _say(
+        self, said: Markup, version: object, run: Run | None = None, state: str = "", *, is_own: bool = False
+    ) -> Values:
         shown: Values = dict(zip(self._parts, self._show(run), strict=True))
         for name, button in self._buttons.items():
-            shown[button] = gr.update(visible=bool(state) and ACTIONS[name].is_possible(state))
+            shown[button] = gr.update(visible=is_own and ACTIONS[name].is_possible(state))
         follows = gr.update(active=state in UNFINISHED)
         return {self._status: said, **shown, self._seen: version, self.timer: follows}
 
@@ -159,7 +162,7 @@ def offer_runs(names: Sequence[str], chosen: str | None) -> Update:
 
 def count_before(services: Services, run: Run) -> int:
     """How many jobs come before a run that waits; of others, 0 without looking at all runs."""
-    return jobs_before(run, services.jobs.list()) if run.state == "queued" else 0
+    return jobs_before(run, services.jobs.list_all()) if run.state == "queued" else 0
 
 
 def describe_wait(before: int) -> str:

@@ -7,9 +7,10 @@ import gradio as gr
 
 from analysis.errors import UserError
 from lab.own_pictures import list_folders
+from models.access import viewer
 from ui.services import Services
 from ui.widgets.class_boxes import build_class_boxes, find_boxes
-from ui.widgets.events import Field
+from ui.widgets.events import Field, Update
 from ui.widgets.switch import Switch
 
 OWN = "own"
@@ -18,12 +19,15 @@ SOURCES = {"files": "A zip, or a folder on the server", "boxes": "Class boxes: a
 
 
 def build_own_data(services: Services, elem_id: str) -> tuple[gr.File, gr.Dropdown]:
-    """The two controls; :func:`find_own_data` reads them."""
+    """The two controls; :func:`find_own_data` reads them, :func:`offer_folders` fills the second one."""
     upload = gr.File(file_types=[".zip"], label="A zip with one folder of pictures per class", height=120)
-    folder = gr.Dropdown(
-        list_folders(services.lab.data_root), value=None, label="or a folder in the data root", elem_id=elem_id
-    )
+    folder = gr.Dropdown([], value=None, label="or a folder in the data root", elem_id=elem_id)
     return upload, folder
+
+
+def offer_folders(services: Services) -> Update:
+    """The folders as they are now; for a visitor, whom they are no business of, none and no list."""
+    return gr.update(choices=list_folders(services.lab.data_root), visible=viewer().is_owner)
 
 
 def find_own_data(services: Services, upload: str | None, folder: str | None) -> str:

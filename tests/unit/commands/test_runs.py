@@ -141,3 +141,10 @@ def test_resume_goes_on_with_the_fields_of_train(run, root):
     trained, resumed = documents
     assert set(resumed) == set(trained) and resumed["run"] == "whole"
     assert resumed["weights_sha256"] == trained["weights_sha256"]
+
+
+def test_a_run_is_shown_to_visitors_and_no_longer(run, tiny, root):
+    assert not read_run(root, "tiny").is_published
+    assert run("publish", "tiny")[0] == 0 and read_run(root, "tiny").is_published
+    assert run("publish", "tiny", "--undo")[0] == 0 and not read_run(root, "tiny").is_published
+    assert run("publish", "nothing")[0] == 2

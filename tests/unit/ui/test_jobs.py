@@ -5,17 +5,18 @@ import os
 
 import gradio as gr
 import pytest
-from gradio.context import LocalContext
 
 from lab.jobs import JOBS, JobManager
 from lab.session import Lab
+from models.access import Viewer, acting
+from models.runs.changes import publish_run
 from models.runs.files import write_json
 from models.runs.process import record_process
 from models.runs.run import read_run
 from models.runs.submit import create_run
 from tests.device import DEVICE
 from tests.sentences import check_sentence
-from ui.jobs import COOKIE, KINDS, build_job_list, find_browser, write_busy
+from ui.jobs import HIDDEN, KINDS, build_job_list, write_busy
 from ui.services import Services
 
 MINE, OTHER = "aa" * 12, "bb" * 12
@@ -23,7 +24,7 @@ MINE, OTHER = "aa" * 12, "bb" * 12
 
 @pytest.fixture
 def services(tmp_path) -> Services:
-    return Services(Lab(DEVICE, tmp_path, tmp_path), JobManager(tmp_path, find_browser))
+    return Services(Lab(DEVICE, tmp_path, tmp_path), JobManager(tmp_path))
 
 
 @pytest.fixture
@@ -32,12 +33,9 @@ def ask(services):
     with gr.Blocks():
         follow = build_job_list(services).follow
 
-    def call(asked: object = None) -> dict:
-        mark = LocalContext.request.set(gr.Request(cookies={COOKIE: MINE}))
-        try:
+    def call(asked: object = None, role: str = "owner") -> dict:
+        with acting(Viewer(MINE, role)):
             return follow(asked)
-        finally:
-            LocalContext.request.reset(mark)
 
     return call
 
@@ -95,15 +93,35 @@ def test_a_job_is_stopped_ended_and_goes_on_from_the_list(services, ask, monkeyp
 
 def test_whoever_starts_a_job_is_noted(services, monkeypatch):
     monkeypatch.setattr(services.jobs, "_launch", lambda run_dir: None)
-    for cookies, owner in (({COOKIE: MINE}, MINE), ({}, "")):
-        mark = LocalContext.request.set(gr.Request(cookies=cookies))
-        name = services.jobs.start_program("evaluation", {}, "mine", seconds=3.0)
-        LocalContext.request.reset(mark)
-        run = services.jobs.read(name)
-        assert run.owner == owner and run.status["seconds_expected"] == 3.0
-    name = JobManager(services.jobs.runs_root)
-    monkeypatch.setattr(name, "_launch", lambda run_dir: None)
-    assert services.jobs.read(name.start_program("evaluation", {}, "terminals")).owner is None
+    for who, kind, owner in (
+        (Viewer(MINE), "evaluation", MINE),
+        (Viewer(OTHER, "train"), "training", OTHER),
+        (Viewer(), "evaluation", None),
+    ):
+        with acting(who):
+            run = services.jobs.read(services.jobs.start_program(kind, {}, "one", seconds=3.0))
+        assert (run.owner, run.starter, run.status["seconds_expected"]) == (owner, who, 3.0)
+
+
+def test_a_visitor_is_told_of_others_jobs_that_they_are_in_the_way_and_no_more(services, ask):
+    add(services, "first", "running", step=1, total_steps=4, owner=OTHER)
+    add(services, "secret-done", "finished")
+    add(services, "mine", "queued", owner=MINE, role="train")
+    found = ask(role="train")
+    others, mine = found["lines"]
+    assert (others["title"], others["state"], others["opens"], others["actions"]) == (HIDDEN, "running", "", [])
+    assert "1 job before it" in mine["about"] and [name for name, *_ in mine["actions"]] == ["stop"]
+    assert not any(word in json.dumps(found) for word in ("first", "secret-done", OTHER))
+    with acting(Viewer(MINE, "train")):
+        assert json.loads(write_busy(services)) == found["order"]
+    assert ask({"do": "stop", "name": "first"}, "train")["said"] == "There is no run named first."
+    assert ask({"do": "stop", "name": others["name"]}, "train")["said"]
+    publish_run(services.jobs.runs_root, "first")
+    shown = find(ask(role="train"), "first")
+    assert shown["owner"] == "owner"
+    assert shown["opens"] and shown["actions"] == []
+    assert "looked at" in ask({"do": "stop", "name": "first"}, "train")["said"]
+    assert not read_run(services.jobs.runs_root, "first").is_stopping
 
 
 @pytest.mark.parametrize(

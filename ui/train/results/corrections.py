@@ -81,7 +81,8 @@ class Corrections:
         )
         table = table_html(["picture", "of", "label now", "will be", "trained with in"], rows)
         text = sentence_html(f"{count(len(rows), 'correction')} to {current.name}, {state}.")
-        return {self._listed: text + table + note_html(CORRECTED), self._actions: gr.update(visible=True)}
+        own = gr.update(visible=current.is_own)
+        return {self._listed: text + table + note_html(CORRECTED), self._actions: own}
 
     @shows_errors
     def add_label(self, name: str | None, picked: tuple[str, int] | None, label: int | None) -> Values:

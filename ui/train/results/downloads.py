@@ -54,7 +54,8 @@ class RunDownloads:
     def show(self, chosen: Run, is_other: bool) -> Values:
         """The values for a run, and whether it is another one than before."""
         updates: Values = {
-            button: gr.update(interactive=FILES[kind].can_be_made(chosen)) for kind, button in self._buttons.items()
+            button: gr.update(interactive=chosen.is_own and FILES[kind].can_be_made(chosen))
+            for kind, button in self._buttons.items()
         }
         if is_other:
             updates |= zip(self._made.outputs, self._made.forget(), strict=True)
@@ -100,7 +101,7 @@ class CapsuleUpload:
 
 def _maker(services: Services, file: RunFile) -> Callable[[str | None, Progress], tuple[Path, str]]:
     def make(name: str | None, report: Progress) -> tuple[Path, str]:
-        run = services.jobs.read(check_chosen(name))
+        run = services.jobs.read(check_chosen(name)).check_own()
         path = services.new_file(f"{run.name}{file.ending}")
         return path, file.write(services, run, path, report)
 

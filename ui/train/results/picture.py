@@ -71,7 +71,8 @@ class Picture:
             view = open_errors(current, part)
             with self.services.watch(request, progress, METHODS[method].title, "errors-detail") as report:
                 maps = contrast_picture(self.services.lab, current, view, index, method, progress=report)
-            return {self.detail: draw_contrast(view, index, maps)}
+            own = gr.update(visible=current.is_own)
+            return {self.detail: draw_contrast(view, index, maps), self.corrections.tools: own}
 
         drawn = draw()
         return tools if drawn == gr.skip() else tools | drawn

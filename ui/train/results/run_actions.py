@@ -55,7 +55,7 @@ class RunActions:
                 scale=4,
             )
             self._write = gr.Button("Save note", size="md", min_width=110, elem_id="runs-save-note", scale=0)
-        self.outputs: list[Block] = [self._name, self._notes, self._rename, self._delete]
+        self.outputs: list[Block] = [self._name, self._notes, self._rename, self._write, self._delete]
 
     def wire(
         self, show: Callable[[Values, tuple | None], Values], inputs: set[Any], outputs: Sequence[Block]
@@ -85,7 +85,9 @@ class RunActions:
 
     def show(self, chosen: Run, is_other: bool) -> Values:
         """The values for a run; only where it is another one than before, what somebody may be typing is replaced."""
-        updates: Values = dict.fromkeys((self._rename, self._delete), gr.update(visible=chosen.state in ENDED))
+        updates: Values = {self._write: gr.update(visible=chosen.is_own)}
+        usable = gr.update(visible=chosen.is_own and chosen.state in ENDED)
+        updates |= dict.fromkeys((self._rename, self._delete), usable)
         return updates | ({self._name: chosen.name, self._notes: chosen.notes} if is_other else {})
 
     def give_name(self, values: Values) -> tuple | None:

@@ -128,9 +128,9 @@ class Runs(Panel):
     def look(self, values: Values) -> Values:
         """The list and the chosen run; what has not changed is not sent again."""
         name, compared, last = values[self.run], values[self.comparison.chosen] or (), values[self.seen]
-        runs = self.services.jobs.list()
+        runs = self.services.jobs.list_all()
         view = _list_page(runs, name, compared, values[self.page] or 0)
-        found = next((run for run in runs if run.name == name and run.kind == "training"), None)
+        found = next((run for run in runs if run.name == name and _is_listed(run)), None)
         about_run = (found.name, found.notes, found.state, found.has_model) if found else None
         version = (view.version, view.names, about_run)
         was = last or (None, None, None)
@@ -216,8 +216,8 @@ class _Page:
 
 
 def _list_page(runs: Sequence[Run], chosen: str | None, compared: Collection[str], number: int) -> _Page:
-    """The page of that number, or the nearest there is; of other kinds of runs only the queue takes notice."""
-    trainings = [run for run in runs if run.kind == "training"]
+    """The page of that number, or the nearest there is; of what is not listed only the queue takes notice."""
+    trainings = [run for run in runs if _is_listed(run)]
     total = max(1, math.ceil(len(trainings) / PAGE_SIZE))
     number = min(max(number, 0), total - 1)
     shown = trainings[number * PAGE_SIZE : (number + 1) * PAGE_SIZE]
@@ -226,6 +226,10 @@ def _list_page(runs: Sequence[Run], chosen: str | None, compared: Collection[str
     table = runs_html(describe_runs(shown), waiting, chosen, compared, is_full=is_full)
     html = table if shown else empty_html(EMPTY)
     return _Page(html, number, total, tuple(run.name for run in trainings))
+
+
+def _is_listed(run: Run) -> bool:
+    return run.kind == "training" and run.is_shown
 
 
 def _show_page(page: _Page) -> list:

@@ -11,6 +11,7 @@ from torch import Tensor
 from analysis.errors import UserError
 from lab.data_overview import DataOverview, describe_data, is_quick
 from lab.network_summary import DataKind, find_kind
+from models.access import viewer
 from models.data.shapes import ShapesConfig
 from ui.widgets.class_boxes import count_boxes
 from ui.widgets.own_data import OWN, OwnPictures
@@ -93,15 +94,15 @@ class Samples:
         places += [place for place in range(len(labels)) if place not in places]
         pictures = images[places[:SAMPLES]].clone()
         with self._guard:
-            self._kept[subject] = pictures
-            self._kept.move_to_end(subject)
+            self._kept[viewer(), subject] = pictures
+            self._kept.move_to_end((viewer(), subject))
             while len(self._kept) > MAX_SAMPLES_KEPT:
                 self._kept.popitem(last=False)
         return pictures
 
     def find(self, values: Mapping) -> Tensor | None:
         """The pictures of what is chosen, loaded where that is quick."""
-        subject = find_subject(values)
+        subject = viewer(), find_subject(values)
         with self._guard:
             pictures = self._kept.get(subject)
         if pictures is not None or not is_quick(values["dataset"], self.data_root):
@@ -114,4 +115,4 @@ class Samples:
             # The first drawings are the same however many there are.
             shapes=replace(read_shapes(values), num_images=SAMPLED_SHAPES) if values["dataset"] == "shapes" else None,
         )
-        return self.keep(subject, overview)
+        return self.keep(find_subject(values), overview)

@@ -136,6 +136,11 @@ def _write_augment(config: TrainingConfig) -> dict[str, Any]:
     return {"augment": mode} | {KEY.format(name): part for name, part in strengths.to_dict().items()}
 
 
+def _fit_rate(optimizer: str) -> float | None:
+    """The learning rate to begin with."""
+    return LEARNING_RATES.get(optimizer)
+
+
 def _fit_smoothing(loss: str) -> Update:
     """Labels are smoothed only where the loss has probabilities."""
     allows = LOSSES[loss].allows_smoothing
@@ -239,7 +244,7 @@ def _build_training(services: Services, seed: Field) -> dict[str, Field]:
         f["l1"] = gr.Number(default.l1, label="L1 penalty", min_width=110)
         seed.render()
     loss.input(_fit_smoothing, loss, f["label_smoothing"], **QUICK)
-    optimizer.input(LEARNING_RATES.get, optimizer, f["learning_rate"], **QUICK)
+    optimizer.input(_fit_rate, optimizer, f["learning_rate"], **QUICK)
     with gr.Accordion("More: stopping early, clipping, precision, device, name", open=False):
         with gr.Row():
             f["patience"] = gr.Slider(

@@ -81,7 +81,7 @@ def build_rate_panel(
             )
             return f"The search takes about {search} if this machine does nothing else, {then}."
 
-        return tell_start(find, said, tell)
+        return tell_start(find, said, tell, "train")
 
     return Look(expect, [*fields.values()], [find, said])
 
