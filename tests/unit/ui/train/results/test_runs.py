@@ -225,9 +225,10 @@ def test_what_has_not_ended_is_neither_renamed_nor_deleted(lists, finish):
     run = lists.services.jobs.read(finish("a").name)
     for state in STATES:
         shown = lists.actions.show(replace(run, state=state), False)
-        assert {part.elem_id: update["visible"] for part, update in shown.items()} == dict.fromkeys(
-            ("runs-rename", "runs-delete"), state not in UNFINISHED
-        )
+        assert {part.elem_id: update["visible"] for part, update in shown.items()} == {
+            "runs-save-note": True,
+            **dict.fromkeys(("runs-rename", "runs-delete"), state not in UNFINISHED),
+        }
     assert set(ENDED) == set(STATES) - set(UNFINISHED)
 
 
