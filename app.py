@@ -53,7 +53,22 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default=default("HOST", "0.0.0.0" if in_a_space else "127.0.0.1"))
     parser.add_argument("--port", type=int, default=default("PORT", "7860"))
     parser.add_argument("--share", action="store_true", default=default("SHARE", "").lower() in _YES)
-    parser.add_argument("--auth", metavar="USER:PASSWORD", default=os.environ.get("CONVSCOPE_AUTH"))
+    parser.add_argument(
+        "--auth",
+        metavar="USER[:PASSWORD]",
+        default=os.environ.get("CONVSCOPE_AUTH"),
+        help="ask every visitor for this password; without one it is asked for here, where others cannot read it",
+    )
+    parser.add_argument(
+        "--auth-file", type=Path, default=os.environ.get("CONVSCOPE_AUTH_FILE"), help="has USER:PASSWORD on each line"
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        metavar="NAME",
+        default=default("ALLOW_HOST", "").replace(",", " ").split(),
+        help="a further name that browsers may ask for this server by, such as that of a proxy; repeatable",
+    )
     parser.add_argument(
         "--visitors",
         choices=VISITORS,
@@ -70,8 +85,6 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         options.visitors = "try"
     if options.visitors not in (None, *VISITORS):  # in the environment
         parser.error(f"--visitors takes {', '.join(VISITORS)}")
-    if options.auth is not None and not all(options.auth.partition(":")[::2]):
-        parser.error("--auth takes USER:PASSWORD")
     if not 1 <= options.port <= 65535:
         parser.error("--port takes a number from 1 to 65535")
     return options
@@ -104,6 +117,10 @@ def _serve(options: argparse.Namespace) -> int:
     from models.data.samples import list_samples
     from models.registry import DEFAULT_MODEL
     from models.runs.memory import share_freed_memory
+    from ui.doors.connections import bound_connections
+    from ui.doors.door import Doors
+    from ui.doors.hosts import Hosts
+    from ui.doors.login import SHOWN, read_users
     from ui.page import build_page, launch_options
     from ui.services import Services
     from ui.visitors import TOKEN, Visitors, read_key
@@ -111,6 +128,7 @@ def _serve(options: argparse.Namespace) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     share_freed_memory()
     try:
+        doors = Doors(Hosts(options.host, options.allow_host), read_users(options.auth, options.auth_file))
         check_address(options.host, options.port)
         lab = Lab(options.device, options.data_root, options.runs_root)
     except (UserError, AddressError) as error:
@@ -120,9 +138,12 @@ def _serve(options: argparse.Namespace) -> int:
     is_in_a_space = "SPACE_ID" in os.environ  # in a frame of Hugging Face
     visitors = Visitors(read_key(lab.runs_root), options.visitors, samples, is_embedded=is_in_a_space)
     jobs = JobManager(options.runs_root)
+    if ":" in (options.auth or "") and options.auth != os.environ.get("CONVSCOPE_AUTH"):
+        print(f"warning: {SHOWN}", file=sys.stderr)
     with closing(jobs), closing(Services(lab, jobs)) as services:
+        os.environ.setdefault("GRADIO_TEMP_DIR", services.uploads)
         page = build_page(services, visitors)
-        page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE)
+        page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE, api_open=False)
         # The first visitor need not wait for the default model, nor for the libraries of a training.
         threading.Thread(target=_warm_up, args=(lab, DEFAULT_MODEL), daemon=True).start()
         jobs.warm_up()
@@ -132,12 +153,14 @@ def _serve(options: argparse.Namespace) -> int:
                     server_name=options.host,
                     server_port=options.port,
                     share=options.share,
-                    auth=tuple(options.auth.split(":", 1)) if options.auth else None,
                     prevent_thread_lock=True,
-                    **launch_options(visitors),
+                    **doors.guard(launch_options(visitors)),
                 )
         except OSError:  # somebody was faster
             return _refuse(PORT_TAKEN.format(options.port))
+        bound_connections(page.server)
+        if public_url:
+            doors.hosts.add_public(public_url)
         print(f"ConvScope runs at {local_url} (Ctrl-C ends it)", flush=True)
         own_url = local_url
         if visitors.token is not None:

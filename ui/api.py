@@ -33,9 +33,11 @@ MAX_DISTANCE = 10_000.0
 def as_endpoint(services: Services, function: Callable) -> Callable:
     """Makes an endpoint of a function: it gets what ``PARAMETERS`` makes of the values that were sent.
 
-    A picture that is being opened is given up when its client leaves; what it takes for one is what ``SENT`` says.
+    It is given up when its client leaves, if it takes ``progress``, which clients do not see; what it takes for a
+    picture is what ``SENT`` says.
     """
-    signature = inspect.signature(function)
+    every = inspect.signature(function).parameters
+    signature = inspect.Signature([every[name] for name in every if name != "progress"])
 
     @says_errors
     @functools.wraps(function)
@@ -44,14 +46,19 @@ def as_endpoint(services: Services, function: Callable) -> Callable:
         for name, value in given.items():
             check_clean(name, value)
         request = LocalContext.request.get(None) or gr.Request()
-        with services.watch(request, gr.Progress(), "Opening the picture") as report:
+        with services.act(request, gr.Progress()) as action:
+            report = action.report("Opening the picture")
             readers = PARAMETERS | {"image": functools.partial(_open, progress=report)}
             values = {name: readers[name](name, value) for name, value in given.items()}
-            if "model" in values:
+            if "model" in values and services.may_download():  # else it has to be here
                 services.lab.models.fetch(values["model"], report)
-        return function(**values)
+            if "progress" in every:
+                values["progress"] = action.report("Computing")
+            return function(**values)
 
-    call.__annotations__ = {name: SENT.get(name, kind) for name, kind in function.__annotations__.items()}
+    kinds = function.__annotations__.items()
+    call.__annotations__ = {name: SENT.get(name, kind) for name, kind in kinds if name != "progress"}
+    call.__signature__ = signature  # type: ignore[attr-defined]  # which functions may have
     return call
 
 
@@ -66,9 +73,11 @@ def add_endpoints(services: Services) -> None:
         return [spec.summary() for spec in lab.registry.list_specs()]
 
     @endpoint
-    def classify(image: Image.Image, model: str = DEFAULT_MODEL, top_k: int = 5) -> dict:
+    def classify(
+        image: Image.Image, model: str = DEFAULT_MODEL, top_k: int = 5, *, progress: Progress = no_progress
+    ) -> dict:
         """Classifies an uploaded picture, or a sample by its name."""
-        return {"model": model, **lab.classify(image, model, top_k).to_json()}
+        return {"model": model, **lab.classify(image, model, top_k, progress).to_json()}
 
     @endpoint
     def shift(
@@ -84,17 +93,25 @@ def add_endpoints(services: Services) -> None:
         method: str = "saliency",
         target: int | str = -1,
         layer: str = "",
+        *,
+        progress: Progress = no_progress,
     ) -> dict:
         """Attributes a class (index, -1: predicted, or name) to pixels; ``values`` is the signed map (C, H, W)."""
-        result = lab.explain(image, model, method, None if target == -1 else target, layer or None)
+        result = lab.explain(image, model, method, None if target == -1 else target, layer or None, progress=progress)
         return {**result.to_json(), "values": result.attribution.values.tolist()}
 
     @endpoint
     def shift_map(
-        image: Image.Image, model: str = DEFAULT_MODEL, max_shift: int = 8, boundary: str = "zero", twin: bool = False
+        image: Image.Image,
+        model: str = DEFAULT_MODEL,
+        max_shift: int = 8,
+        boundary: str = "zero",
+        twin: bool = False,
+        *,
+        progress: Progress = no_progress,
     ) -> dict:
         """Predicts at every shift of a picture up to max_shift pixels; rows are dy, columns dx."""
-        *_, result = map_picture(lab, image, model, max_shift, boundary, twin=twin)
+        *_, result = map_picture(lab, image, model, max_shift, boundary, twin=twin, progress=progress)
         return result.to_json()
 
     @endpoint
@@ -105,14 +122,16 @@ def add_endpoints(services: Services) -> None:
         dy: float = 0,
         boundary: str = "zero",
         twin: bool = False,
+        *,
+        progress: Progress = no_progress,
     ) -> dict:
         """Measures how well every layer moves along with a shifted picture, and what keeps it from it."""
-        return measure_picture(lab, image, model, dx, dy, boundary, twin=twin).to_json()
+        return measure_picture(lab, image, model, dx, dy, boundary, twin=twin, progress=progress).to_json()
 
     @endpoint
-    def self_check(image: Image.Image, model: str = DEFAULT_MODEL) -> list:
+    def self_check(image: Image.Image, model: str = DEFAULT_MODEL, *, progress: Progress = no_progress) -> list:
         """Measures the identities that a model must fulfil, with controls that must fail."""
-        return [result.to_json() for result in check_model(lab, model, image)]
+        return [result.to_json() for result in check_model(lab, model, image, progress=progress)]
 
     @endpoint
     def layers(model: str = DEFAULT_MODEL) -> list:

@@ -4,13 +4,15 @@ import tempfile
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
+from gradio.context import LocalContext
+from gradio.queueing import Event
 
 from analysis.errors import Cancelled, Progress
 from lab.jobs import JobManager
@@ -32,6 +34,12 @@ class Bar(Protocol):
         """Shows how many of how many parts are done, and what is."""
 
 
+def find_event() -> Event | None:
+    """The event of gradio's queue that is being answered; None outside of any."""
+    page, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    return page._queue.event_ids_to_events.get(event_id) if page is not None and event_id is not None else None
+
+
 class Superseded(Cancelled):
     """The visitor has asked for something newer in the same view."""
 
@@ -40,7 +48,8 @@ class Superseded(Cancelled):
 class Action:
     """Something a visitor has started; ``reason`` is set once it is to end.
 
-    ``source`` is the component whose event it answers, where that matters.
+    ``source`` is the component whose event it answers, where that matters; ``event`` is gradio's, which is no longer
+    alive once nobody waits for its answer.
     """
 
     session: str
@@ -49,6 +58,7 @@ class Action:
     subject: object = None
     source: Any = None
     reason: type[Cancelled] | None = None
+    event: Event | None = field(default_factory=find_event)
 
     def report(self, what: str) -> Progress:
         """A progress callback that moves the bar, with these words, and raises ``Cancelled`` once that is asked."""
@@ -74,18 +84,24 @@ class Action:
             self.reason = None
 
     def check(self) -> None:
-        """Raises ``Cancelled`` if it is to end."""
+        """Raises ``Cancelled`` if it is to end, or nobody waits for it."""
+        if self.event is not None and not self.event.alive:
+            raise Cancelled
         if self.reason is not None:
             raise self.reason
 
 
 @dataclass
 class Services:
-    """What every tab is given: the lab, the training jobs, and the way to stop what a visitor started."""
+    """What every tab is given: the lab, the training jobs, and the way to stop what a visitor started.
+
+    ``may_download`` says whether whoever asks now may have weights downloaded.
+    """
 
     lab: Lab
     jobs: JobManager
     boxes: BoxStore = field(default_factory=BoxStore)
+    may_download: Callable[[], bool] = lambda: True
     _running: dict[str, set[Action]] = field(default_factory=lambda: defaultdict(set))
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _scratch: tempfile.TemporaryDirectory[str] = field(
@@ -168,6 +184,11 @@ class Services:
             oldest.unlink(missing_ok=True)
             oldest.parent.rmdir()
         return path
+
+    @property
+    def uploads(self) -> str:
+        """A folder of this server alone for what comes in, which goes with it."""
+        return str(Path(self._scratch.name).resolve() / "uploads")
 
     def write_file(self, name: str, text: str) -> str:
         """A file with this text that a visitor can download under ``name``."""
