@@ -36,8 +36,8 @@ def as_endpoint(services: Services, function: Callable) -> Callable:
     It is given up when its client leaves, if it takes ``progress``, which clients do not see; what it takes for a
     picture is what ``SENT`` says.
     """
-    every = inspect.signature(function).parameters
-    signature = inspect.Signature([every[name] for name in every if name != "progress"])
+    whole = inspect.signature(function)
+    signature = whole.replace(parameters=[each for name, each in whole.parameters.items() if name != "progress"])
 
     @says_errors
     @functools.wraps(function)
@@ -52,7 +52,7 @@ def as_endpoint(services: Services, function: Callable) -> Callable:
             values = {name: readers[name](name, value) for name, value in given.items()}
             if "model" in values and services.may_download():  # else it has to be here
                 services.lab.models.fetch(values["model"], report)
-            if "progress" in every:
+            if "progress" in whole.parameters:
                 values["progress"] = action.report("Computing")
             return function(**values)
 
