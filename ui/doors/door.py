@@ -25,8 +25,8 @@ from ui.doors.login import Tries, make_check
 from ui.doors.sessions import Sessions
 
 LOGIN_PAGE = Path(__file__).parents[2] / "assets" / "login.html"
-OPEN_PATHS = ("/favicon.ico", "/robots.txt")
-"""What is answered without the password, beside the page that asks for it."""
+OPEN_PATHS = ("/favicon.ico", "/robots.txt", f"{API_PREFIX}/startup-events")
+"""What is answered without the password, beside the page that asks for it; the last is how gradio starts itself."""
 LOG_IN = "Log in first."
 WAIT = "Too many wrong passwords; wait {} s."
 SWEEP_SECONDS, SWEEP_FILES_SECONDS = 5.0, 60.0

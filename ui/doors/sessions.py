@@ -33,10 +33,10 @@ class Sessions(StateHolder):
                 self.session_data.move_to_end(session_id)
             others = list(self.session_data)[:-1]
             calls = [name for name in others if not self.session_data[name].state_data]
-            if len(calls) > MAX_CALLS:
-                self._forget(self._choose(calls))
-            elif len(self.session_data) > self.capacity:
-                self._forget(self._choose(others))
+            if len(calls) > MAX_CALLS or len(self.session_data) > self.capacity:
+                gone = self._choose(calls or others)
+                del self.session_data[gone]
+                self.time_last_used.pop(gone, None)
 
     def _choose(self, names: list[str]) -> str:
         """The oldest of those whose page is closed; else of those at the address that has most pages open."""
@@ -46,7 +46,3 @@ class Sessions(StateHolder):
             return num_open.total() - num_open[self._open[name]] if name in self._open else -1
 
         return min(names, key=rank)
-
-    def _forget(self, name: str) -> None:
-        del self.session_data[name]
-        self.time_last_used.pop(name, None)

@@ -1,0 +1,42 @@
+"""The budget of gradio's files."""
+
+import os
+import time
+
+import gradio as gr
+
+from ui.doors.cache import sweep, sweep_page
+
+
+def write(folder, name: str, age: float, size: int = 100) -> str:
+    path = folder / name / "file"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(size))
+    os.utime(path, (time.time() - age,) * 2)
+    return str(path)
+
+
+def test_the_oldest_go_until_the_rest_is_within_the_budget(tmp_path):
+    paths = [write(tmp_path, str(age), age) for age in (900, 800, 700, 600, 500, 1)]
+    assert sweep(tmp_path, max_bytes=600, max_files=6) == []
+    assert sweep(tmp_path, kept=paths[:1], last=paths[1:2], max_bytes=450) == paths[2:4]
+    assert sweep(tmp_path, kept=paths[:1], max_files=2) == [paths[1], paths[4]]
+    assert sweep(tmp_path, max_bytes=0) == paths[:1]  # what has just been written stays
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_of_a_page_what_it_began_with_stays_uploads_go_last_and_gradio_forgets_the_names(tmp_path, monkeypatch):
+    with gr.Blocks() as page:
+        image = gr.Image()
+    ages = {"a": 900, "b": 800, "c": 700, "d": 600}
+    shown, upload, old, new = (write(tmp_path, name, age) for name, age in ages.items())
+    image.keep_in_cache.add(shown)
+    page.upload_file_set.add(upload)
+    image.temp_files |= {old, new}
+    monkeypatch.setattr(sweep, "__defaults__", ((), (), 250, 9))
+    assert sweep_page(page, tmp_path) == 2
+    assert (
+        {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+        and not image.temp_files
+        and page.upload_file_set == {upload}
+    )
