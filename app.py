@@ -129,6 +129,8 @@ def _serve(options: argparse.Namespace) -> int:
     share_freed_memory()
     try:
         doors = Doors(Hosts(options.host, options.allow_host), read_users(options.auth, options.auth_file))
+        if ":" in (options.auth or "") and options.auth != os.environ.get("CONVSCOPE_AUTH"):
+            print(f"warning: {SHOWN}", file=sys.stderr)
         check_address(options.host, options.port)
         lab = Lab(options.device, options.data_root, options.runs_root)
     except (UserError, AddressError) as error:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect
 
 from tests.browser.chromium import ARGUMENTS, MISSING, find_chromium
 from tests.server import Server, run_server
@@ -43,15 +43,21 @@ def page(browser: Browser, browser_context_args) -> Iterator[Page]:
 
 @pytest.fixture(autouse=True)
 def whole_scripts(page: Page) -> Iterator[None]:
-    """Fails the test if a script on the page fails."""
+    """Fails the test if a script on the page fails, or the page wants something that its policy forbids."""
     failures: list[str] = []
 
     def note(error: Error) -> None:
         failures.append(str(error))
 
+    def read(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            failures.append(message.text)
+
     page.on("pageerror", note)
+    page.on("console", read)
     yield
     page.remove_listener("pageerror", note)
+    page.remove_listener("console", read)
     assert not failures
 
 

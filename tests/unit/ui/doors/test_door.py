@@ -83,8 +83,9 @@ def wait(until: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_answers_that_nobody_fetches_are_dropped_and_work_that_nobody_waits_for_ends(quick):
+def test_answers_that_nobody_fetches_are_dropped_and_work_that_nobody_waits_for_ends(quick, monkeypatch):
     page = make_page()
+    monkeypatch.setattr(listeners, "PATIENCE_SECONDS", 60)
     with serve(page) as client:
         for name, number in (("add", 5), ("work", 2)):
             for each in range(number):
@@ -92,6 +93,7 @@ def test_answers_that_nobody_fetches_are_dropped_and_work_that_nobody_waits_for_
                 assert client.post(f"{API}/queue/join", json=join).status_code == 200
         queue = page._queue
         assert len(queue.pending_messages_per_session) == 7
+        monkeypatch.setattr(listeners, "PATIENCE_SECONDS", 0.5)
         wait(page.ended.is_set)
         wait(lambda: not (queue.pending_messages_per_session or queue.pending_event_ids_session))
         wait(lambda: not (queue.event_ids_to_events or len(queue) or any(queue.active_jobs)))
