@@ -3,11 +3,36 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
-from gradio.state_holder import StateHolder
+from gradio.blocks import Blocks
+from gradio.state_holder import SessionState, StateHolder
 
 MAX_CALLS = 100
 """Sessions that have called the API only; they have nothing to lose."""
+
+
+class Session(SessionState):
+    """Gradio's, without what only its deep links need, which this page has no use for.
+
+    That is a copy of the whole page (1 MB and 50 ms for each session), and the last value of everything, answers of
+    the API included.
+    """
+
+    def __init__(self, blocks: Blocks):
+        whole: Any = SimpleNamespace(default_config=blocks.default_config, blocks=())
+        super().__init__(whole)
+        self.config_values = _Nothing()
+
+    def _update_config(self, key: int) -> None: ...
+
+    def _update_value_in_config(self, key: int, value: Any) -> None: ...
+
+
+class _Nothing(dict[int, dict[str, Any]]):
+    def __setitem__(self, key: int, value: dict[str, Any]) -> None:
+        """Keeps nothing."""
 
 
 class Sessions(StateHolder):
@@ -16,6 +41,12 @@ class Sessions(StateHolder):
     def __init__(self) -> None:
         super().__init__()
         self._open: dict[str, str] = {}
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        """The session; a new one where there is none."""
+        if session_id not in self.session_data:
+            self.session_data[session_id] = Session(self.blocks)
+        return super().__getitem__(session_id)
 
     @contextmanager
     def open(self, session: str, address: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ def sessions(monkeypatch) -> Sessions:
     """With room for 4 pages, and for 2 sessions beside the newest that have called the API only."""
     monkeypatch.setattr(module, "MAX_CALLS", 2)
     with gr.Blocks() as page:
-        page.kept = gr.State(0)
+        page.kept, page.box = gr.State(0), gr.Textbox(label="box")
     page.state_session_capacity = 4
     found = Sessions()
     found.set_blocks(page)
@@ -42,3 +42,15 @@ def test_pages_that_are_open_stay_and_of_these_who_has_most_gives_way(sessions):
             assert set(sessions.session_data) == {"a", "c", "closed 8", "d"}
     use(sessions, "e")
     assert set(sessions.session_data) == {"c", "closed 8", "d", "e"}
+
+
+def test_a_session_keeps_its_state_and_what_was_changed_but_no_copy_of_the_page(sessions):
+    state = sessions["a"]
+    kept, box = sessions.blocks.kept, sessions.blocks.box
+    state[kept._id] = 5
+    state[box._id] = gr.Textbox("x" * 1000, label="changed", render=False)
+    state._update_value_in_config(box._id, "y" * 1000)
+    state._update_config(box._id)
+    assert (state[kept._id], state[box._id].label, sessions["b"][box._id].label) == (5, "changed", "box")
+    assert sessions["a"] is state and not state.config_values and list(state.components) == []
+    assert {each[1] for each in state.state_components} == {5}
