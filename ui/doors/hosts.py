@@ -11,6 +11,8 @@ from starlette.types import Scope
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ANY_ADDRESS = ("", "0.0.0.0", "::")
+SPACES = ".hf.space"
+"""All names under this one are Hugging Face's; a Space has several."""
 WRONG_HOST = "This server does not answer to that name; its owner can add it with --allow-host."
 WRONG_ORIGIN = "Pages of other addresses may not use this server."
 Refusal = tuple[int, str]
@@ -36,6 +38,7 @@ class Hosts:
             name = read_name(socket.gethostname())
             self._names |= {name, f"{name}.local"} if name else set()
         self._public: set[str] = {*map(read_name, own)} - {""}
+        self._is_in_a_space = "SPACE_ID" in os.environ
 
     def add_public(self, address: str) -> None:
         """Adds the name of a link that is reached through TLS, though it is not seen here."""
@@ -46,11 +49,13 @@ class Hosts:
     def is_ours(self, host: str) -> bool:
         """Whether this is one of the names, with or without a port."""
         name = read_name(host)
-        return name in self._names or (self._answers_to_addresses and _is_address(name))
+        is_known = name in self._names or (self._is_in_a_space and name.endswith(SPACES))
+        return is_known or (self._answers_to_addresses and _is_address(name))
 
     def is_secure(self, scope: Scope) -> bool:
         """Whether the browser has asked through TLS, itself or by way of a proxy on this machine."""
-        return scope["scheme"] == "https" or read_name(Headers(scope=scope).get("host", "")) in self._public
+        name = read_name(Headers(scope=scope).get("host", ""))
+        return scope["scheme"] == "https" or name in self._public or (self._is_in_a_space and name.endswith(SPACES))
 
     def refuse(self, scope: Scope) -> Refusal | None:
         """Why this request is not answered; None where it may come in."""

@@ -59,10 +59,18 @@ def test_pages_of_other_addresses_may_lead_here_and_no_more(headers, status):
 
 
 def test_a_public_link_and_a_space_are_reached_through_tls(monkeypatch):
-    monkeypatch.setenv("SPACE_HOST", "someone-convscope.hf.space")
+    assert refuse(OPEN, host="someone-convscope.hf.space") == 421
+    monkeypatch.setenv("SPACE_ID", "someone/convscope")
+    monkeypatch.setenv("SPACE_HOST", "convscope.example")
     hosts = Hosts("0.0.0.0")
     hosts.add_public("https://abc.gradio.live")
-    for name, secure in {"abc.gradio.live": True, "someone-convscope.hf.space": True, "localhost": False}.items():
+    names = {
+        "abc.gradio.live": True,
+        "someone-convscope.hf.space": True,
+        "convscope.example": True,
+        "localhost": False,
+    }
+    for name, secure in names.items():
         assert refuse(hosts, host=name) == 200
         scope = {"type": "http", "scheme": "http", "headers": [(b"host", name.encode())]}
         assert hosts.is_secure(scope) is secure and hosts.is_secure({**scope, "scheme": "https"})
