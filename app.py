@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from lab.session import Lab
     from ui.services import Services
 
-MAX_QUEUED = 64
-THREADS_AT_ONCE = 4
+MAX_QUEUED = 512
+THREADS_AT_ONCE = 40
+"""Of which one computes; the others wait for their turns, in which no visitor comes before another's first."""
 CLOSE_SECONDS = 1
 """How long the end waits for answers that are on their way; every open page keeps a connection."""
 PORT_TAKEN = "Port {} is taken; choose another with --port."
@@ -129,8 +130,6 @@ def _serve(options: argparse.Namespace) -> int:
     share_freed_memory()
     try:
         doors = Doors(Hosts(options.host, options.allow_host), read_users(options.auth, options.auth_file))
-        if ":" in (options.auth or "") and options.auth != os.environ.get("CONVSCOPE_AUTH"):
-            print(f"warning: {SHOWN}", file=sys.stderr)
         check_address(options.host, options.port)
         lab = Lab(options.device, options.data_root, options.runs_root)
     except (UserError, AddressError) as error:

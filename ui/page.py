@@ -149,7 +149,7 @@ def launch_options(visitors: Visitors) -> dict:
         "enable_monitoring": False,
         "max_file_size": MAX_UPLOAD,
         "app_kwargs": {"middleware": [Middleware(RequestGuard), Middleware(VisitorGate, visitors)]},
-        "max_threads": 16,
+        "max_threads": 64,
         # Gradio keeps the last values of every session, calls of the API included, until there are this many.
         "state_session_capacity": 300,
     }

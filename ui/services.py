@@ -4,7 +4,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,15 +93,11 @@ class Action:
 
 @dataclass
 class Services:
-    """What every tab is given: the lab, the training jobs, and the way to stop what a visitor started.
-
-    ``may_download`` says whether whoever asks now may have weights downloaded.
-    """
+    """What every tab is given: the lab, the training jobs, and the way to stop what a visitor started."""
 
     lab: Lab
     jobs: JobManager
     boxes: BoxStore = field(default_factory=BoxStore)
-    may_download: Callable[[], bool] = lambda: True
     _running: dict[str, set[Action]] = field(default_factory=lambda: defaultdict(set))
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _scratch: tempfile.TemporaryDirectory[str] = field(
