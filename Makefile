@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 run: $(VENV)/.run-ready
 	$(BIN)/python app.py --open
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 CASES := not nightly
 test-all: CASES := nightly or not nightly
 test test-all: $(VENV)/.test-ready

@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 import torch
 from PIL import Image
+from xdist.scheduler import LoadFileScheduling
 
 from models.checkpoints import describe_model, pack_weights
 from models.data.preprocessing import Preprocessing
@@ -23,12 +24,16 @@ hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("seeded")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in the same hook
-def pytest_collection_modifyitems(items):
-    """For ``--dist loadgroup``: the tests of a file share a process, and all that use the browser one."""
-    for item in items:
-        group = "browser" if "browser" in item.path.parts else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class OneBrowser(LoadFileScheduling):
+    """The tests of a file share a process, and all that use the browser one; they begin first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "browser" if nodeid.startswith("tests/browser/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    config.option.loadscopereorder = False
+    return OneBrowser(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)
