@@ -11,7 +11,9 @@ broken all the same shows as "damaged".
 
 import os
 import re
+import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any
 from analysis.errors import UserError, explained
 from models.access import Viewer, viewer, whose
 from models.ordinary_files import is_ordinary, read_end, read_json, read_start, short_name
-from models.runs.files import GrowingLines, write_bytes
+from models.runs.files import GrowingLines, try_again, write_bytes
 from models.runs.process import (
     LOG_TAIL_BYTES,
     describe_silence,
@@ -40,6 +42,8 @@ MAX_METRICS_BYTES = 16 * 2**20
 MAX_RESULT_BYTES = 64 * 2**20
 MAX_NOTES = 4000
 PUBLISHED = "published"
+DELETED = ".deleted-"
+"""How a folder begins, beside the runs, with what was a run: it is gone, even where its files cannot be removed yet."""
 
 _metrics = GrowingLines(MAX_METRICS_BYTES)
 
@@ -161,6 +165,16 @@ class Run:
         return _metrics.read(self.path / "metrics.jsonl")
 
     @property
+    def num_bytes(self) -> int:
+        """Of all its files."""
+        total = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with suppress(OSError):  # it has been replaced since
+                    total += os.lstat(os.path.join(folder, name)).st_size
+        return total
+
+    @property
     def notes(self) -> str:
         """What somebody noted about this run, at most ``MAX_NOTES`` characters."""
         return read_start(self.path / "notes.txt", 4 * MAX_NOTES).decode(errors="replace")[:MAX_NOTES]
@@ -232,14 +246,25 @@ def submission_order(run: Run) -> tuple[int, str]:
 
 
 def delete_run(root: str | Path, name: str) -> None:
-    """Removes a run and its model for good.
+    """Removes a run and its model for good, all of it or nothing.
 
     Raises:
-        UserError: No such run, still at work, or its files cannot be removed.
+        UserError: No such run, still at work, or the disk refuses.
     """
     run = read_idle_run(root, name)
     with explained(f"The run {name} cannot be deleted"):
-        shutil.rmtree(run.path)
+        remove_whole(run.path)
+
+
+def remove_whole(path: Path) -> None:
+    """Takes a run directory away in one step, whatever happens meanwhile; then its files, and those left before.
+
+    Raises:
+        OSError: Nothing was done.
+    """
+    try_again(lambda: path.rename(path.with_name(f"{DELETED}{secrets.token_hex(8)}")))
+    for gone in path.parent.glob(f"{DELETED}*"):
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def request_stop(run_dir: Path) -> None:

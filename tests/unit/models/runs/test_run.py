@@ -1,5 +1,6 @@
 """Run directories: whatever they contain, listing works and the state is told."""
 
+import errno
 import json
 import os
 import subprocess
@@ -53,6 +54,31 @@ def test_life_of_a_run(tmp_path):
     assert not run.has_model and run.log_tail == ""
     delete_run(tmp_path, "a")
     assert list_runs(tmp_path) == []
+
+
+def test_a_run_is_deleted_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = create_run(tmp_path, "a", {})
+    write_json(path / "status.json", {"state": "finished"})
+    (path / "upload").mkdir()
+    (path / "upload/a.zip").write_bytes(bytes(5000))
+    assert read_run(tmp_path, "a").num_bytes == 5000 + sum(file.stat().st_size for file in path.glob("*.json"))
+    before = {*path.rglob("*")}
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(UserError, match="cannot be deleted"):
+            delete_run(tmp_path, "a")
+    assert {*path.rglob("*")} == before
+    with monkeypatch.context() as patch:  # the machine goes down before a file is removed
+        patch.setattr(runs.shutil, "rmtree", lambda *_, **__: None)
+        delete_run(tmp_path, "a")
+    assert list_runs(tmp_path) == [] and not path.exists() and len([*tmp_path.iterdir()]) == 1
+    write_json(create_run(tmp_path, "b", {}) / "status.json", {"state": "finished"})
+    delete_run(tmp_path, "b")
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize(
