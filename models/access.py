@@ -7,7 +7,7 @@ is whoever runs this program: the command line, and browsers that have shown so.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from analysis.errors import UserError
@@ -26,15 +26,24 @@ LACKS = {
 
 @dataclass(frozen=True)
 class Viewer:
-    """Somebody who asks for something; ``name`` is that of a browser, or empty."""
+    """Somebody who asks for something; ``name`` is that of a browser, or empty.
+
+    ``address`` is where a request came from. It is written nowhere.
+    """
 
     name: str = ""
     role: str = "owner"
+    address: str = field(default="", compare=False, repr=False)
 
     @property
     def is_owner(self) -> bool:
         """Whether all runs are theirs."""
         return self.role == "owner"
+
+    @property
+    def account(self) -> str:
+        """Under what it is counted what they use: those without a name at one address are counted together."""
+        return self.name or f"@{self.address}"
 
     def may(self, role: str) -> bool:
         """Whether they may do what that role may."""

@@ -66,7 +66,18 @@ def test_heavy_libraries_wait_until_they_are_used():
 
 
 ORDER = (
-    ("access", "settings", "devices", "determinism", "names", "encodings", "ordinary_files", "problems", "terminal"),
+    (
+        "access",
+        "quotas",
+        "settings",
+        "devices",
+        "determinism",
+        "names",
+        "encodings",
+        "ordinary_files",
+        "problems",
+        "terminal",
+    ),
     ("weights",),
     ("runs",),
     ("data",),

@@ -1,0 +1,127 @@
+"""The table of quotas: nothing exceeds it, what is below it is never refused, and it frees when it says."""
+
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.errors import UserError
+from models.access import OWNER, ROLES, Viewer, acting
+from models.quotas import A_MINUTE, QUOTAS, UPLOAD_MARGIN, Allowance, OverQuota, Quota, Quotas, read_quotas
+
+ADA, BOB = Viewer("ada", "train"), Viewer("bob", "try")
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["ada", "bob"]), st.floats(0, 40), st.floats(0, 8)), min_size=1, max_size=40
+)
+"""Who asks, how many seconds after the one before, and for how much."""
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def find_most(used: list[tuple[float, float]], now: float, a_minute: float) -> float:
+    """How far, over any time up to now, what was used exceeds what that time has given back."""
+    return max(
+        (sum(a for t, a in used if t >= since) - (now - since) * a_minute / 60 for since, _ in used), default=0
+    )
+
+
+@given(STEPS, st.floats(1, 30))
+def test_over_any_time_nobody_uses_more_than_that_time_gives_and_a_minute_s_worth(steps, a_minute):
+    clock = Clock()
+    allowance, used = Allowance(clock), {"ada": [], "bob": []}
+    for name, pause, amount in steps:
+        clock.now += pause
+        most = find_most(used[name], clock.now, a_minute) + amount
+        wait = allowance.find_wait(name, a_minute, amount)
+        assert (wait == 0) == (max(most, amount) <= a_minute + 1e-6) or abs(most - a_minute) < 1e-5
+        if amount <= a_minute:
+            clock.now += wait
+            assert allowance.find_wait(name, a_minute, amount) == 0
+            allowance.use(name, a_minute, amount)
+            used[name].append((clock.now, amount))
+            assert find_most(used[name], clock.now, a_minute) <= a_minute + 1e-5
+
+
+@given(STEPS, st.floats(1, 30))
+def test_computing_exceeds_the_quota_by_one_turn_and_goes_on_when_it_is_said(steps, a_minute):
+    clock = Clock()
+    quotas = Quotas({role: Quota(computing=a_minute) for role in QUOTAS}, clock)
+    for name, pause, seconds in steps:
+        clock.now += pause
+        with acting(Viewer(name, "try")):
+            try:
+                quotas.check_computing()
+            except OverQuota as error:
+                assert error.quota == "computing" and str(error.seconds) in str(error)
+                clock.now += error.seconds
+                quotas.check_computing()
+            quotas.count_computing(seconds)
+            assert quotas._computing.find_wait(name, a_minute) <= seconds * 60 / a_minute + 1e-3
+
+
+def test_requests_are_counted_by_browser_or_else_by_address():
+    clock = Clock()
+    quotas = Quotas({role: Quota(requests=3) for role in QUOTAS}, clock)
+    here, there = (Viewer(role="look", address=address) for address in ("10.0.0.1", "10.0.0.2"))
+    for who in (ADA, BOB, here, there):
+        for _ in range(3):
+            quotas.count_request(who)
+        with pytest.raises(OverQuota) as refused:
+            quotas.count_request(who)
+        assert (refused.value.quota, refused.value.seconds) == ("requests", 20)
+    clock.now += 19.9
+    with pytest.raises(OverQuota):
+        quotas.count_request(ADA)
+    clock.now += 0.1
+    quotas.count_request(ADA)
+    assert here.sign() == {"role": "look"} and "10.0.0" not in repr(here) and here == there
+
+
+def test_the_owner_has_no_quota_and_every_other_role_has():
+    quotas = Quotas(dict.fromkeys(QUOTAS, Quota(requests=1, computing=1)), Clock())
+    for _ in range(5):
+        quotas.count_request(OWNER)
+        quotas.check_computing()
+        quotas.count_computing(100)
+        quotas.check_upload(OWNER, 10**12)
+    assert {*QUOTAS} == {*ROLES} - {"owner"}
+
+
+def test_what_is_uploaded_may_have_so_much_and_its_frame():
+    quotas, most = Quotas(read_quotas(["upload_mb=2"])), 2_000_000 + UPLOAD_MARGIN
+    quotas.check_upload(ADA, most)
+    with pytest.raises(OverQuota) as refused:
+        quotas.check_upload(ADA, most + 1)
+    assert refused.value.quota == "upload_mb" and "2 MB" in str(refused.value)
+
+
+def test_the_owner_may_change_every_number_of_the_table():
+    names = asdict(QUOTAS["train"])
+    assert {name: asdict(read_quotas([f" {name} = 7.5 "])["try"])[name] for name in names} == dict.fromkeys(
+        names, 7.5
+    )
+    assert read_quotas([]) == dict(QUOTAS) and read_quotas(["jobs=1", "jobs=0"])["train"].jobs == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["jobs", "jobs=", "jobs=many", "jobs=-1", "jobs=nan", "jobs=inf", "job=1", "", *(f"{a}=0" for a in A_MINUTE)],
+)
+def test_what_is_no_quota_is_refused(text):
+    with pytest.raises(UserError, match="kept_mb"):
+        read_quotas([text])
+
+
+def test_of_very_many_visitors_those_longest_away_are_forgotten():
+    allowance = Allowance(Clock(), limit=2)
+    for name in ("ada", "bob", "cy"):
+        allowance.use(name, 1, 1)
+    assert [allowance.find_wait(name, 1, 1) > 0 for name in ("ada", "bob", "cy")] == [False, True, True]
