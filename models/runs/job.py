@@ -74,11 +74,14 @@ class Job(Generic[Config, Result]):
             try:
                 result = self.work(self.read_config(read_json(run_dir / "config.json")), writer, stop, listen)
             except Cancelled:
-                writer.update(state="stopped", message=self.stopped)
+                writer.update(state="stopped", message=stop.reason or self.stopped)
                 return None
             if self.to_document is not None:
                 write_json(run_dir / "result.json", self.to_document(result))
-            writer.update(**{"state": "finished", "message": "", "seconds_left": 0.0} | self.summarize(result))
+            ended = {"state": "finished", "message": "", "seconds_left": 0.0} | self.summarize(result)
+            if ended["state"] == "stopped":
+                ended["message"] = stop.reason or ended["message"]
+            writer.update(**ended)
             return result
 
     def start(self, config: Config, run_dir: Path, listen: Listener = ignore) -> Result | None:

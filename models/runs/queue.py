@@ -13,7 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from models.runs.files import try_again
-from models.runs.run import AT_WORK, Run, list_all_runs, submission_order
+from models.runs.run import AT_WORK, Run, list_all_runs, read_run, submission_order
+from models.runs.status import ALLOWED
 from models.runs.stop import StopRequest
 
 POLL_SECONDS = 0.3
@@ -42,6 +43,8 @@ def device_turn(run_dir: Path, device: str, stop: StopRequest) -> Iterator[bool]
             try_again(lambda: lock.acquire(blocking=False))
         try:
             if lock.is_locked and _is_first(run_dir, device):
+                if (minutes := read_run(run_dir.parent, run_dir.name).status.get(ALLOWED)) is not None:
+                    stop.allow(minutes)
                 before = _held.set(_held.get() | {device})
                 try:
                     yield True

@@ -43,7 +43,7 @@ MAX_RESULT_BYTES = 64 * 2**20
 MAX_NOTES = 4000
 PUBLISHED = "published"
 DELETED = ".deleted-"
-"""How a folder begins, beside the runs, with what was a run: it is gone, even where its files cannot be removed yet."""
+"""How folders beside the runs begin that were runs: they are gone, also while their files cannot be removed yet."""
 
 _metrics = GrowingLines(MAX_METRICS_BYTES)
 
@@ -171,7 +171,7 @@ class Run:
         for folder, _, names in os.walk(self.path):
             for name in names:
                 with suppress(OSError):  # it has been replaced since
-                    total += os.lstat(os.path.join(folder, name)).st_size
+                    total += Path(folder, name).lstat().st_size
         return total
 
     @property

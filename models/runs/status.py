@@ -7,6 +7,8 @@ from typing import TypeGuard
 from models.access import ROLES
 
 MAX_COUNT = 2**63 - 1
+ALLOWED = "minutes_allowed"
+"""The entry that says how long a job may work at a time."""
 
 
 def _is_count(value: object) -> bool:
@@ -37,6 +39,7 @@ ENTRIES: dict[str, Callable[[object], bool]] = {
     "seconds_left": _is_number,
     "samples_per_second": _is_number,
     "seconds_expected": _is_number,
+    ALLOWED: _is_number,
     "kind": _is_text,
     "owner": _is_text,
     "role": lambda value: value in ROLES,

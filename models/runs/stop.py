@@ -1,13 +1,17 @@
-"""How a training process learns that it should end: a signal, or a file in its run directory."""
+"""How a training process learns that it should end: a signal, a file in its run directory, or that its time is up."""
 
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from analysis.errors import Cancelled
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+TIME_IS_UP = "Stopped after {:g} min, the longest that a visitor’s job may work at a time; it can go on after others."
 
 
 class StopRequest:
@@ -17,6 +21,16 @@ class StopRequest:
         self._file = run_dir / "stop"
         self._signalled = False
         self._handlers: dict[signal.Signals, Any] = {}
+        self._minutes, self._end = 0.0, float("inf")
+
+    def allow(self, minutes: float) -> None:
+        """From now on it may work for so long."""
+        self._minutes, self._end = minutes, time.monotonic() + 60 * minutes
+
+    @property
+    def reason(self) -> str:
+        """Why it has to end, in a sentence; empty where somebody has asked for it, or it has not."""
+        return TIME_IS_UP.format(self._minutes) if time.monotonic() > self._end else ""
 
     @property
     def signalled(self) -> bool:
@@ -25,11 +39,11 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether somebody asked this run to end."""
-        return self._signalled or self._file.exists()
+        """Whether this run has to end."""
+        return self._signalled or time.monotonic() > self._end or self._file.exists()
 
     def check(self, done: int = 0, total: int = 0) -> None:
-        """Raises Cancelled if somebody asked this run to end; is a progress report itself."""
+        """Raises Cancelled if this run has to end; is a progress report itself."""
         if self.requested:
             raise Cancelled
 

@@ -99,6 +99,22 @@ def test_a_stop_is_noted_and_the_same_command_goes_on(tmp_path, monkeypatch):
     assert ADDING.start(Sum((1, 0)), tmp_path / "a") is None
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_job_whose_time_is_up_says_so(run_dir, is_cancelled):
+    def work(config, writer, stop, listen):
+        stop.allow(0)
+        if is_cancelled:
+            stop.check()
+        return 3
+
+    slow = replace(
+        ADDING, read_config=lambda values: Sum(()), work=work, summarize=lambda total: {"state": "stopped"}
+    )
+    assert slow.run(run_dir) == (None if is_cancelled else 3)
+    run = read_run(run_dir.parent, "job")
+    assert run.state == "stopped" and "after 0 min" in run.message
+
+
 def test_bad_settings_are_a_failed_run(tmp_path):
     def refuse(values):
         raise UserError("terms?")

@@ -2,11 +2,13 @@
 
 import os
 import threading
+import time
 
 from models.runs import queue as module
 from models.runs.process import record_process
 from models.runs.queue import _is_first, device_turn, jobs_before, queue_place
 from models.runs.run import list_runs, request_stop
+from models.runs.status import ALLOWED
 from models.runs.stop import StopRequest
 from models.runs.submit import create_run
 from models.runs.writer import RunWriter
@@ -87,3 +89,11 @@ def test_runs_are_not_read_while_another_holds_the_device(tmp_path, monkeypatch)
         assert waiter.is_alive() and not looks
     waiter.join(30)
     assert seen == [True] and looks
+
+
+def test_the_time_that_a_job_may_work_begins_when_it_has_the_device(tmp_path):
+    path = create_run(tmp_path, "a", {}, noted={ALLOWED: 1})
+    with StopRequest(path) as stop:
+        assert stop._end == float("inf")
+        with device_turn(path, "cpu", stop):
+            assert 59 < stop._end - time.monotonic() <= 60

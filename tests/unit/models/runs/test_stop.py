@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from analysis.errors import Cancelled
+from models.runs import stop as module
 from models.runs.stop import SIGNALS, StopRequest
 
 
@@ -44,5 +45,19 @@ def test_a_check_raises_once_somebody_asked(tmp_path):
     with StopRequest(tmp_path / "elsewhere") as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signalled
+        with pytest.raises(Cancelled):
+            stop.check()
+
+
+def test_a_job_has_to_end_when_its_time_is_up(tmp_path, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    with StopRequest(tmp_path) as stop:
+        assert not stop.requested
+        stop.allow(2)
+        now = 220.0
+        assert not stop.requested and not stop.reason
+        now = 220.1
+        assert stop.requested and not stop.signalled and "after 2 min" in stop.reason
         with pytest.raises(Cancelled):
             stop.check()
