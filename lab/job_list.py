@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.runs.queue import jobs_before, may_meet
-from models.runs.run import AT_WORK, UNFINISHED, Run, submission_order
+from models.runs.queue import jobs_before, line_order, may_meet
+from models.runs.run import AT_WORK, UNFINISHED, Run
 from models.runs.status import as_number
 
 STATES = ("running", "waiting", "stopping", "finished", "stopped", "failed")
@@ -54,7 +54,7 @@ def list_jobs(runs: Sequence[Run]) -> list[ListedJob]:
     waits = {name: run.state == "queued" for name, run in acting.items()}
     busy = sorted(
         (run for run in whole if run.name in acting),
-        key=lambda run: (waits[run.name], submission_order(acting[run.name])),
+        key=lambda run: (waits[run.name], line_order(acting[run.name])),
     )
     listed: list[ListedJob] = []
     for run in busy:

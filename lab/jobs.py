@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,24 @@ from analysis.errors import UserError, explained
 from models.access import acting, viewer
 from models.data.datasets import find_spec, full_path
 from models.names import readable_path
+from models.quotas import QUOTAS, Quota
 from models.runs.changes import publish_run, rename_run, requeue_run, write_notes
 from models.runs.files import open_to_add, write_json
 from models.runs.job import Job
 from models.runs.memory import keep_freed_memory
 from models.runs.process import end_process, record_process
-from models.runs.run import UNFINISHED, Run, delete_run, list_all_runs, list_runs, read_run, request_stop
+from models.runs.room import Room, check_jobs, let_go
+from models.runs.run import (
+    UNFINISHED,
+    Run,
+    delete_run,
+    list_all_runs,
+    list_runs,
+    read_run,
+    remove_whole,
+    request_stop,
+)
+from models.runs.status import ALLOWED
 from models.runs.submit import create_run, next_name
 from models.runs.worker import PRELOADED, PROJECT_ROOT, Launcher
 from models.settings import check_choice
@@ -53,8 +66,9 @@ class JobManager:
     What it reads and changes is what whoever asks may (:mod:`models.access`).
     """
 
-    def __init__(self, runs_root: str | Path):
+    def __init__(self, runs_root: str | Path, quotas: Mapping[str, Quota] = QUOTAS):
         self.runs_root = Path(runs_root).resolve()
+        self.quotas, self._room = quotas, Room()
         self._starting = threading.Lock()
         self._launcher: Launcher | None = None
 
@@ -113,16 +127,18 @@ class JobManager:
 
         Raises:
             UserError: The name is bad or taken, too many runs wait, or the run cannot be stored or started.
-            UserError: Whoever asks may not start this.
+            UserError: Whoever asks may not start this, or has no room for it (:mod:`models.runs.room`).
         """
         _check_allowed(kind, config)
         with self._starting:
             name = name or next_name(self.runs_root, title)
             kept = self.runs_root / name / _kept_name(config[upload]) if upload else None
             self._check_queue()
+            leaving = self._find_leaving(Path(config[upload]) if upload else None)
             settings = config | ({upload: readable_path(kept)} if kept else {})
             noted = {} if seconds is None else {"seconds_expected": seconds}
-            run_dir = create_run(self.runs_root, name, settings, kind, noted)
+            run_dir = create_run(self.runs_root, name, settings, kind, noted | self._find_time())
+            let_go(leaving)
             if kept:
                 _keep(Path(config[upload]), kept)
             self._launch(run_dir)
@@ -134,14 +150,30 @@ class JobManager:
         Raises:
             UserError: No such run, it is still at work, has finished, too many runs wait, or the run cannot be
                 stored or started.
-            UserError: Whoever asks may not start this.
+            UserError: Whoever asks may not start this, or has no room for it (:mod:`models.runs.room`).
         """
         viewer().check("train")
         with self._starting:
             run = self.read(name).check_own()
             self._check_queue()
-            requeue_run(run)
+            leaving = self._find_leaving(besides=name)
+            requeue_run(run, {ALLOWED: None, **self._find_time()})
+            let_go(leaving)
             self._launch(run.path)
+
+    def open_capsule(self, path: Path) -> str:
+        """Makes a run out of a capsule; gives its name. See :func:`models.training.capsule.unpack_capsule`.
+
+        Raises:
+            UserError: It is none, or there is no room for it.
+        """
+        from models.training.capsule import unpack_capsule
+
+        with self._starting:
+            leaving = self._find_leaving(path)
+            name = unpack_capsule(path, self.runs_root)
+            let_go(leaving)
+        return name
 
     def stop(self, name: str) -> None:
         """Asks a run to end within one step, keeping its model so far; nothing if it has ended.
@@ -208,9 +240,25 @@ class JobManager:
         """All runs that whoever asks may see, or those of some kinds, newest first."""
         return [run for run in list_runs(self.runs_root) if not kinds or run.kind in kinds]
 
+    def _find_leaving(self, upload: Path | None = None, besides: str = "") -> Sequence[Run]:
+        """See :meth:`models.runs.room.Room.find_leaving`; nothing leaves for what the owner starts."""
+        if (quota := self.quotas.get(viewer().role)) is None:
+            return []
+        with explained("The upload cannot be stored with the run"):
+            num_bytes = upload.stat().st_size if upload else 0
+        return self._room.find_leaving(viewer(), quota, self.list_all(), num_bytes, besides)
+
+    def _find_time(self) -> dict[str, float]:
+        """The entry of a status that says how long whoever asks lets a job work."""
+        quota = self.quotas.get(viewer().role)
+        return {ALLOWED: quota.job_minutes} if quota else {}
+
     def _check_queue(self) -> None:
-        # One of the unfinished is the one that runs.
-        if sum(run.state in UNFINISHED for run in self.list_all()) > MAX_WAITING:
+        who, runs = viewer(), self.list_all()
+        if quota := self.quotas.get(who.role):
+            check_jobs(who, quota, runs)
+        # One of the unfinished is the one that runs. What visitors started keeps the owner from nothing.
+        if sum(run.state in UNFINISHED and (run.starter.is_owner or not who.is_owner) for run in runs) > MAX_WAITING:
             raise UserError(f"{MAX_WAITING} jobs wait already; stop one or let one finish first.")
 
     def _launch(self, run_dir: Path) -> None:
@@ -257,7 +305,8 @@ def _keep(upload: Path, kept: Path) -> None:
         kept.parent.mkdir()
         shutil.copyfile(upload, kept)
     except OSError as error:
-        shutil.rmtree(kept.parent.parent, ignore_errors=True)
+        with suppress(OSError):
+            remove_whole(kept.parent.parent)
         raise UserError(f"The upload cannot be stored with the run ({error.strerror}).") from error
 
 

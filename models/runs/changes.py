@@ -1,6 +1,7 @@
 """What people do to runs that are there: take one up again, give it another name, write notes about it."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from models.runs.run import BROKEN_OFF, MAX_NOTES, PUBLISHED, Run, read_idle_run
 from models.runs.submit import check_new_name, check_settings, place_last
 
 
-def requeue_run(run: Run) -> None:
+def requeue_run(run: Run, noted: Mapping[str, object] | None = None) -> None:
     """Puts a run that was broken off back to "queued", at the end of the line; its progress is kept.
 
     What a visitor has started stays theirs; else it is that of the owner's browser which takes it up.
+
+    Args:
+        noted: Entries of status.json that change.
 
     Raises:
         UserError: It has not been broken off, its settings have changed, or its directory cannot be written.
@@ -23,7 +27,7 @@ def requeue_run(run: Run) -> None:
     if run.state not in BROKEN_OFF:
         raise UserError(f"The run {run.name} is {run.state} and cannot be resumed.")
     check_settings(run)
-    again = {"state": "queued", "message": "", "device": None, **place_last(run.path.parent)}
+    again = {"state": "queued", "message": "", "device": None, **place_last(run.path.parent), **(noted or {})}
     if run.starter.is_owner:
         again |= viewer().sign()
     with explained(f"The run {run.name} cannot be resumed"):

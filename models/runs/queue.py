@@ -1,6 +1,6 @@
-"""One training at a time on each device, first come first served, without a scheduler process.
+"""One training at a time on each device, first come first served, without a scheduler process; visitors come last.
 
-Each process waits for its own turn: nobody alive may have asked earlier, and the device's file lock must be
+Each process waits for its own turn: nobody alive may be before it in the line, and the device's file lock must be
 free. The operating system releases the lock when its holder dies, however that happens.
 """
 
@@ -66,8 +66,7 @@ def queue_place(run: Run, runs: Sequence[Run]) -> int | None:
     if run.state != "queued":
         return None
     return 1 + sum(
-        other.state == "queued" and may_meet(other, run) and submission_order(other) < submission_order(run)
-        for other in runs
+        other.state == "queued" and may_meet(other, run) and line_order(other) < line_order(run) for other in runs
     )
 
 
@@ -80,11 +79,16 @@ def jobs_before(run: Run, runs: Sequence[Run]) -> int:
     return place - 1 + any(other.state in AT_WORK and may_meet(other, run) for other in runs)
 
 
+def line_order(run: Run) -> tuple[bool, int, str]:
+    """A sort key: who is first in line. Visitors stand behind the owner, however many they are."""
+    return (not run.starter.is_owner, *submission_order(run))
+
+
 def _is_first(run_dir: Path, device: str) -> bool:
-    """Whether no other waiting run was submitted earlier for this device."""
+    """Whether no other waiting run is before this one in the line for the device."""
     runs = list_all_runs(run_dir.parent)
     waiting = [run for run in runs if run.state == "queued" and run.device in (device, None)]
-    return not waiting or min(waiting, key=submission_order).name == run_dir.name
+    return not waiting or min(waiting, key=line_order).name == run_dir.name
 
 
 def may_meet(one: Run, other: Run) -> bool:

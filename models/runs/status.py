@@ -39,7 +39,7 @@ ENTRIES: dict[str, Callable[[object], bool]] = {
     "seconds_left": _is_number,
     "samples_per_second": _is_number,
     "seconds_expected": _is_number,
-    ALLOWED: _is_number,
+    ALLOWED: lambda value: value is None or _is_number(value),
     "kind": _is_text,
     "owner": _is_text,
     "role": lambda value: value in ROLES,

@@ -18,7 +18,9 @@ from PIL import Image
 
 from lab import jobs
 from lab.jobs import JOBS, MAX_WAITING, PROJECT_ROOT, JobManager, find_job, main
+from models.access import Viewer, acting
 from models.checkpoints import load_run_model
+from models.quotas import Quota
 from models.runs import worker
 from models.runs.files import write_json
 from models.runs.job import Job
@@ -224,6 +226,16 @@ def test_queue_in_order_with_stop_and_kill(warm):
         wait_for(lambda name=name: warm.read(name).state == "finished", f"run {name}")
     started = [(warm.read(name).path / "model.json").stat().st_mtime for name in (second, third)]
     assert started == sorted(started)
+
+
+def test_a_visitors_job_ends_when_its_time_is_up_whoever_watches_and_can_go_on(warm):
+    warm.quotas = {"train": Quota(job_minutes=0.01)}
+    with acting(Viewer("ada", "train")):
+        name = warm.start(long_config())
+        wait_for(lambda: warm.read(name).state == "stopped", "the end of its time")
+        assert "after 0.01 min" in warm.read(name).message
+    warm.resume(name)
+    wait_for(lambda: is_training(warm, name), "the model of a run that the owner lets go on")
 
 
 def test_names_are_chosen_and_the_queue_is_bounded(manager, monkeypatch):

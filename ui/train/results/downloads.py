@@ -84,13 +84,11 @@ class CapsuleUpload:
         Raises:
             UserError: It is none.
         """
-        from models.training.capsule import unpack_capsule
-
         if not path:
             raise UserError("Choose the zip of a capsule first.")
         with self._services.watch(request, progress, "Opening the capsule", VIEW) as report:
             report(0, 2)
-            return unpack_capsule(path, self._services.jobs.runs_root)
+            return self._services.jobs.open_capsule(Path(path))
 
     def describe(self, name: str) -> Markup:
         """What a capsule has become."""
