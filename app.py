@@ -16,9 +16,10 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from analysis.errors import is_out_of_memory
+from analysis.errors import UserError, is_out_of_memory
 from models.access import ROLES, is_loopback
 from models.problems import MAYBE_PROBLEMS, TOO_LITTLE_MEMORY_TO_START
+from models.quotas import Quotas, read_quotas
 from models.terminal import INTERRUPTED, ends_as_interrupted, ends_at_once, printable, printable_output
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="what may do whoever is not the owner: look at samples, try own pictures, or train as well; without it, "
         "where only this machine can reach the page, everybody is the owner, else visitors may try",
     )
+    parser.add_argument(
+        "--quota",
+        action="append",
+        metavar="NAME=NUMBER",
+        default=default("QUOTAS", "").split(),
+        help="what a visitor may use, of docs/sharing.md, for instance jobs=3; can be given several times",
+    )
     parser.add_argument("--device", default=default("DEVICE", "auto"), help="auto, cpu, cuda or mps")
     parser.add_argument("--data-root", type=Path, default=default("DATA_ROOT", "data"))
     parser.add_argument("--runs-root", type=Path, default=default("RUNS_ROOT", "runs"))
@@ -86,6 +94,10 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         options.visitors = "try"
     if options.visitors not in (None, *VISITORS):  # in the environment
         parser.error(f"--visitors takes {', '.join(VISITORS)}")
+    try:
+        options.quotas = read_quotas(options.quota)
+    except UserError as error:
+        parser.error(str(error))
     if not 1 <= options.port <= 65535:
         parser.error("--port takes a number from 1 to 65535")
     return options
@@ -112,7 +124,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     import gradio as gr
 
-    from analysis.errors import UserError
     from lab.jobs import JobManager
     from lab.session import Lab
     from models.data.samples import list_samples
@@ -137,8 +148,9 @@ def _serve(options: argparse.Namespace) -> int:
     samples = [sample.path for sample in list_samples().values()]
     gr.set_static_paths(samples)
     is_in_a_space = "SPACE_ID" in os.environ  # in a frame of Hugging Face
-    visitors = Visitors(read_key(lab.runs_root), options.visitors, samples, is_embedded=is_in_a_space)
-    jobs = JobManager(options.runs_root)
+    quotas = Quotas(options.quotas)
+    visitors = Visitors(read_key(lab.runs_root), options.visitors, samples, quotas, is_embedded=is_in_a_space)
+    jobs = JobManager(options.runs_root, quotas.table)
     if ":" in (options.auth or "") and options.auth != os.environ.get("CONVSCOPE_AUTH"):
         print(f"warning: {SHOWN}", file=sys.stderr)
     with closing(jobs), closing(Services(lab, jobs)) as services:

@@ -4,7 +4,8 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
@@ -135,6 +136,8 @@ class Quotas:
     def __init__(self, table: Mapping[str, Quota] = QUOTAS, clock: Callable[[], float] = time.monotonic):
         self.table = table
         self._requests, self._computing = Allowance(clock), Allowance(clock)
+        self._pages: dict[str, list[str]] = {}
+        self._guard = threading.Lock()
 
     def find(self, who: Viewer) -> Quota | None:
         """What somebody may use; None where nothing limits it."""
@@ -164,6 +167,29 @@ class Quotas:
             raise OverQuota(
                 "upload_mb", f"Visitors of this page may upload {quota.upload_mb:g} MB at once, and this is more."
             )
+
+    def check_page(self, who: Viewer, session: str) -> None:
+        """Raises OverQuota if a page is one more than somebody may have open."""
+        quota, others = self.find(who), {*self._pages.get(who.account, ())} - {session}
+        if quota is not None and len(others) >= quota.pages:
+            raise OverQuota(
+                "pages", f"You have {len(others)} pages of this open, as many as a visitor may; close one of them."
+            )
+
+    @contextmanager
+    def open_page(self, who: Viewer, session: str) -> Iterator[None]:
+        """A page is open for the length of a ``with`` block; raises OverQuota as :meth:`check_page` does."""
+        with self._guard:
+            self.check_page(who, session)
+            pages = self._pages.setdefault(who.account, [])
+            pages.append(session)
+        try:
+            yield
+        finally:
+            with self._guard:
+                pages.remove(session)
+                if not pages:
+                    del self._pages[who.account]
 
     def _check(self, kept: Allowance, who: Viewer, name: str, a_minute: float, amount: float = 0) -> None:
         wait = math.ceil(kept.find_wait(who.account, a_minute, amount))

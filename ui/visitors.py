@@ -8,7 +8,8 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -16,12 +17,14 @@ from urllib.parse import urlencode, urlsplit
 from gradio.context import LocalContext
 from gradio.route_utils import API_PREFIX
 from starlette.datastructures import MutableHeaders
+from starlette.formparsers import MultiPartException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from analysis.errors import UserError
 from models.access import NOBODY, OWNER, Viewer, acting, is_loopback, viewer
+from models.quotas import OverQuota, Quotas
 from ui.rights import find_role, find_route_role
 
 KEY_FILE = ".visitors-key"
@@ -32,6 +35,8 @@ BROWSER, WHOSE = "convscope_browser", "convscope_owner"
 TOKEN = "owner"
 """The parameter of the address that makes a browser the owner's, once."""
 BROWSER_DAYS, OWNER_DAYS = 365, 30
+PATIENCE_BYTES = 2**28
+"""Of an upload that is refused, so much is read."""
 MAX_KEPT = 50_000
 """Files and sessions that are remembered; the ones longest unused are forgotten first."""
 NOT_YOURS = "This is not yours, or no longer here."
@@ -98,6 +103,7 @@ class Visitors:
         key: What cookies are signed with.
         role: What visitors may do, a role of :mod:`models.access`; with None everybody is the owner.
         for_all: Files that everybody may have, as samples.
+        quotas: What they may use, and have used.
         is_embedded: Whether pages of other addresses show this one in a frame, as Spaces do.
 
     Attributes:
@@ -105,8 +111,15 @@ class Visitors:
     """
 
     def __init__(
-        self, key: bytes, role: str | None = None, for_all: Iterable[Path] = (), *, is_embedded: bool = False
+        self,
+        key: bytes,
+        role: str | None = None,
+        for_all: Iterable[Path] = (),
+        quotas: Quotas | None = None,
+        *,
+        is_embedded: bool = False,
     ):
+        self.quotas = quotas or Quotas()
         self._key, self.role, self._is_embedded = key, role, is_embedded
         self.token = None if role is None else secrets.token_urlsafe(24)
         # Browsers keep cookies by address without its port: two servers on one machine must not undo each other's.
@@ -132,7 +145,7 @@ class Visitors:
         is_owner = bool(name) and self.unseal(WHOSE, request.cookies.get(self.cookies[WHOSE], "")) == name
         if self.role is None or is_owner or _has_logged_in(request):
             return Viewer(name, OWNER.role)
-        return Viewer(name, self.role)
+        return Viewer(name, self.role, (request.scope.get("client") or ("", 0))[0])
 
     def who(self, request: Any) -> Viewer:
         """Who has sent the request of an event: gradio hands it on to threads that know nothing else of it."""
@@ -211,23 +224,31 @@ class VisitorGate:
             await self.app(scope, receive, send)
             return
         request, path = HTTPConnection(scope), scope["path"]
-        who, is_new = self.visitors.identify(request), False
-        if not who.name and path.rstrip("/") in ("", "/config"):  # a page, or a program that begins
-            who, is_new = Viewer(secrets.token_hex(12), who.role), True
+        asks = who = self.visitors.identify(request)
+        is_new = not who.name and path.rstrip("/") in ("", "/config")  # a page, or a program that begins
+        if is_new:
+            who = replace(who, name=secrets.token_hex(12))
         if path == "/" and scope["method"] == "GET" and TOKEN in request.query_params:
             await self._welcome(who, request)(scope, receive, send)
             return
-        scope["viewer"] = who
-        try:
-            if not who.is_owner:
-                receive = await self._check(who, request, receive)
-        except UserError as error:
-            await JSONResponse({"detail": str(error)}, 403)(scope, receive, send)
-            return
-        send = self._name(who, scope, send) if is_new else send
-        if path.startswith(f"{API_PREFIX}/upload") and not who.is_owner:
-            send = self._note_uploads(who, send)
-        with acting(who):
+        scope["viewer"], session = who, path.partition(f"{API_PREFIX}/heartbeat/")[2].strip("/")
+        with ExitStack() as stack:
+            try:
+                if not who.is_owner:
+                    if (
+                        is_new or scope["method"] == "POST"
+                    ):  # what has something done; an address is given so many names
+                        self.visitors.quotas.count_request(asks)
+                    receive = await self._check(who, request, receive)
+                    if session:  # a page keeps this request for as long as it is open
+                        stack.enter_context(self.visitors.quotas.open_page(who, session))
+            except UserError as error:
+                await _refuse(error)(scope, receive, send)
+                return
+            send = self._name(who, scope, send) if is_new else send
+            if path.startswith(f"{API_PREFIX}/upload") and not who.is_owner:
+                receive, send = self._limit_upload(who, request, receive), self._note_uploads(who, send)
+            stack.enter_context(acting(who))
             await self.app(scope, receive, send)
 
     def _welcome(self, who: Viewer, request: HTTPConnection) -> Response:
@@ -268,7 +289,7 @@ class VisitorGate:
         if name.startswith("file=") and not visitors.may_read(who, name.removeprefix("file=")):
             raise UserError(NOT_YOURS)
         for session in request.query_params.getlist("session_hash"):
-            visitors.check_session(who, session)
+            self._check_session(who, session)
         if name.startswith("heartbeat/"):
             visitors.check_session(who, name.partition("/")[2].strip("/"))
         if scope["method"] != "POST" or name.startswith("upload"):
@@ -276,10 +297,36 @@ class VisitorGate:
         body = await _read_body(receive)
         sent = _read_json(body)
         if isinstance(sent, dict):
-            visitors.check_session(who, sent.get("session_hash"))
+            self._check_session(who, sent.get("session_hash"))
         if name.startswith("component_server"):
             who.check(_find_server_role(scope["app"].get_blocks(), sent))
         return _replay(body, receive)
+
+    def _check_session(self, who: Viewer, session: object) -> None:
+        """Raises UserError if a session is another browser's, or of one page too many."""
+        self.visitors.check_session(who, session)
+        if isinstance(session, str):
+            self.visitors.quotas.check_page(who, session)
+
+    def _limit_upload(self, who: Viewer, request: HTTPConnection, receive: Receive) -> Receive:
+        """Reads an upload; of one that is too large all is thrown away, or its sender would not see the answer."""
+        length = request.headers.get("content-length", "")
+        announced, num_bytes = int(length) if length.isdecimal() else 0, 0
+
+        async def read() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            try:
+                self.visitors.quotas.check_upload(who, max(announced, num_bytes))
+            except OverQuota as error:
+                while message.get("more_body") and num_bytes < PATIENCE_BYTES:
+                    message = await receive()
+                    num_bytes += len(message.get("body", b""))
+                raise MultiPartException(str(error)) from error  # gradio answers with it, and removes its files
+            return message
+
+        return read
 
     def _note_uploads(self, who: Viewer, send: Send) -> Send:
         """Notes whose the files are that gradio has taken; it answers with their paths."""
@@ -295,6 +342,14 @@ class VisitorGate:
             await send(message)
 
         return send_noted
+
+
+def _refuse(error: UserError) -> Response:
+    """The answer to what a visitor may not do, or not now."""
+    if not isinstance(error, OverQuota):
+        return JSONResponse({"detail": str(error)}, 403)
+    headers = {} if error.seconds is None else {"Retry-After": str(error.seconds)}
+    return JSONResponse({"detail": str(error)}, 429, headers)
 
 
 def _has_logged_in(request: HTTPConnection) -> bool:

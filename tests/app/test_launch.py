@@ -14,6 +14,7 @@ from gradio_client import Client
 
 import app
 from models.problems import TOO_LITTLE_MEMORY_TO_START
+from models.quotas import QUOTAS
 from tests.sentences import refused
 from tests.server import ROOT, Server, run_server
 
@@ -41,6 +42,9 @@ def test_environment_variables_stand_for_options(monkeypatch):
     assert (options.port, options.device, options.share, options.auth) == (7999, "cpu", True, "a:b:c")
     assert str(options.runs_root) == "r"
     assert app.parse_options(["--port", "8001"]).port == 8001
+    monkeypatch.setenv("CONVSCOPE_QUOTAS", "jobs=3 pages=4")
+    quota = app.parse_options(["--quota", "jobs=1", "--quota", "kept_mb=9"]).quotas["train"]
+    assert (quota.jobs, quota.pages, quota.kept_mb, quota.requests) == (1, 4, 9, QUOTAS["train"].requests)
 
 
 def test_a_hugging_face_space_is_reachable_from_outside(monkeypatch):
@@ -77,6 +81,7 @@ def test_what_visitors_may_do_unless_somebody_says_otherwise(monkeypatch, argume
         (["--port", "abc"], "invalid int value"),
         (["--port", "70000"], "--port takes a number from 1 to 65535"),
         (["--visitors", "owner"], "invalid choice: 'owner'"),
+        (["--quota", "lunches=1"], "A quota is NAME=NUMBER, not lunches=1"),
         (["--host", "203.0.113.7"], "--host"),
         (["--host", "no.such.host.invalid"], "--host"),
     ],

@@ -167,7 +167,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
     fill(folder / "runs")
     (folder / "data" / f"{SECRET}-folder/a").mkdir(parents=True)
     (folder / "data" / f"{SECRET}-folder/b").mkdir()
-    with run_server(folder, "--visitors", "train") as running:
+    with run_server(folder, "--visitors", "train", "--quota", "requests=1e6", "--quota", "computing=1e6") as running:
         yield running
 
 

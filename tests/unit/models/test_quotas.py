@@ -125,3 +125,20 @@ def test_of_very_many_visitors_those_longest_away_are_forgotten():
     for name in ("ada", "bob", "cy"):
         allowance.use(name, 1, 1)
     assert [allowance.find_wait(name, 1, 1) > 0 for name in ("ada", "bob", "cy")] == [False, True, True]
+
+
+def test_pages_count_while_they_are_open():
+    quotas = Quotas({"train": Quota(pages=2)})
+    with quotas.open_page(ADA, "a"), quotas.open_page(ADA, "a"):  # the same one twice, as after a broken connection
+        with quotas.open_page(ADA, "b"):
+            for session in ("a", "b"):
+                quotas.check_page(ADA, session)
+            with pytest.raises(OverQuota) as refused, quotas.open_page(ADA, "c"):
+                pass
+            assert refused.value.quota == "pages"
+            quotas.check_page(Viewer("cy", "train"), "c")
+        with quotas.open_page(ADA, "c"):
+            pass
+    assert quotas._pages == {}
+    with quotas.open_page(OWNER, "a"), quotas.open_page(OWNER, "b"), quotas.open_page(OWNER, "c"):
+        pass
