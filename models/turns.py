@@ -1,6 +1,7 @@
 """Whose turn it is to compute: one has it at a time, and it goes to whoever has been without for longest."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,10 +33,17 @@ class Turns:
 
     Args:
         whose: Names the visitor that the calling thread works for.
+
+    Attributes:
+        check: Raises UserError where that visitor has had enough turns for now; asked before a turn is waited for.
+        count: Told for how many seconds the calling thread has had the turn.
     """
 
     def __init__(self, whose: Callable[[], str] = str):
         self.whose = whose
+        self.check: Callable[[], None] = lambda: None
+        self.count: Callable[[float], None] = lambda seconds: None
+        self._since = 0.0
         self._changed = threading.Condition()
         self._holder: int | None = None
         self._waiting: list[_Waiter] = []
@@ -51,10 +59,14 @@ class Turns:
 
         Yields:
             Whether it is this thread's turn.
+
+        Raises:
+            UserError: See :attr:`check`.
         """
         if self._holder == threading.get_ident():
             yield True
             return
+        self.check()
         has_turn = self._wait(is_served)
         try:
             yield has_turn
@@ -89,7 +101,7 @@ class Turns:
             try:
                 while not is_served():
                     if self._holder is None and self._find_next() is waiter:
-                        self._holder = threading.get_ident()
+                        self._holder, self._since = threading.get_ident(), time.monotonic()
                         self._note(waiter.visitor)
                         return True
                     self._changed.wait()
@@ -99,6 +111,7 @@ class Turns:
                 self._changed.notify_all()  # another may be the next now
 
     def _end(self) -> None:
+        self.count(time.monotonic() - self._since)
         with self._changed:
             self._holder = None
             self._changed.notify_all()

@@ -88,7 +88,10 @@ LIGHT_AND_DARK = {
 def build_page(services: Services, visitors: Visitors | None = None) -> Page:
     """The whole page, ready to launch with :func:`launch_options`; without ``visitors`` everybody is its owner."""
     services.lab.models.asks_first = True
-    services.lab.models.turns.whose = find_visitor
+    turns = services.lab.models.turns
+    turns.whose = find_visitor
+    if visitors is not None:
+        turns.check, turns.count = visitors.quotas.check_computing, visitors.quotas.count_computing
     with Page(
         title="ConvScope", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEEP_FILES_SECONDS)
     ) as page:

@@ -235,9 +235,7 @@ class VisitorGate:
         with ExitStack() as stack:
             try:
                 if not who.is_owner:
-                    if (
-                        is_new or scope["method"] == "POST"
-                    ):  # what has something done; an address is given so many names
+                    if is_new or scope["method"] == "POST":  # a new name counts for the address that is given it
                         self.visitors.quotas.count_request(asks)
                     receive = await self._check(who, request, receive)
                     if session:  # a page keeps this request for as long as it is open

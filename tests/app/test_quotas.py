@@ -84,3 +84,17 @@ def test_a_browser_and_whoever_has_no_cookie_are_answered_so_often_a_minute(visi
     assert all(owner.post(JOIN, json={}).status_code != 429 for _ in range(REQUESTS + 3))
     time.sleep(int(refused[-1].headers["Retry-After"]))
     assert nobody.post(JOIN, json={}).status_code != 429
+
+
+def test_networks_work_for_a_visitor_so_many_seconds_a_minute(visit):
+    fay, guy = visit("fay"), visit("guy")
+
+    def call(browser: httpx.Client, name: str, *data: object) -> str:
+        event = browser.post(f"{API_PREFIX}/call/{name}", json={"data": data}).json()["event_id"]
+        return browser.get(f"{API_PREFIX}/call/{name}/{event}").text
+
+    said = [call(fay, "self_check", "bag", "fashion_cnn")]
+    while "complete" in said[-1]:
+        said.append(call(fay, "self_check", "bag", "fashion_cnn"))
+    assert len(said) > 1 and "computes 1 s a minute" in said[-1]
+    assert "complete" in call(guy, "classify", "bag", "fashion_cnn", 3)

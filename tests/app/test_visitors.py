@@ -19,6 +19,7 @@ from gradio.routes import App
 from lab.jobs import JobManager
 from lab.session import Lab
 from models.access import LACKS, OWNER, Viewer, acting
+from models.quotas import Quotas
 from models.runs.changes import publish_run, write_notes
 from models.runs.files import write_json
 from models.runs.process import record_process
@@ -105,7 +106,8 @@ def built(tmp_path_factory):
     jobs = JobManager(root)
     jobs._launch = lambda run_dir: None
     built = build_page(
-        Services(Lab(DEVICE, data_root=root.parent, runs_root=root), jobs), Visitors(b"k" * 32, "train")
+        Services(Lab(DEVICE, data_root=root.parent, runs_root=root), jobs),
+        Visitors(b"k" * 32, "train", quotas=Quotas({})),
     )
     built.root = root
     return built

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.errors import UserError
+from models import turns as module
 from models.turns import Turns, never
 
 TIMEOUT = 10
@@ -126,3 +128,34 @@ def test_an_error_ends_the_turn_and_giving_way_is_for_who_has_it():
     assert calls == [(1, 2)] and turns.num_waiting == 0
     with turns.take() as is_mine:
         assert is_mine
+
+
+def test_what_a_visitor_has_had_of_turns_is_counted_and_whoever_has_had_enough_need_not_wait(monkeypatch):
+    turns, counted, now = Turns(), [], [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    turns.count = counted.append
+
+    def refuse():
+        raise UserError("Enough.")
+
+    with turns.take():
+        now[0] = 3.0
+        turns.check = refuse
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(turns.take().__enter__)
+            with pytest.raises(UserError, match="Enough"):
+                waiting.result(TIMEOUT)
+        with turns.take():  # the same turn
+            now[0] = 5.0
+    assert counted == [5.0] and turns.num_waiting == 0
+    turns.check = lambda: None
+    with turns.take():
+        now[0] = 6.0
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(lambda: turns.take().__enter__() and turns._end())
+            while not turns.num_waiting:
+                pass
+            turns.give_way()
+            done.result(TIMEOUT)
+            now[0] = 8.0
+    assert sum(counted) == 8.0
