@@ -82,8 +82,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--quota",
         action="append",
         metavar="NAME=NUMBER",
-        default=default("QUOTAS", "").split(),
-        help="what a visitor may use, of docs/sharing.md, for instance jobs=3; can be given several times",
+        default=default("QUOTAS", "").replace(",", " ").split(),
+        help="another number of the table in docs/sharing.md, of what each visitor may use; repeatable",
     )
     parser.add_argument("--device", default=default("DEVICE", "auto"), help="auto, cpu, cuda or mps")
     parser.add_argument("--data-root", type=Path, default=default("DATA_ROOT", "data"))

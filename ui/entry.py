@@ -26,7 +26,8 @@ ROLE_WORDS = {
     "owner": "You are the owner of this page: everything on it is yours to see and to change.",
     "look": "You are a visitor: look at the samples, and at what the owner shows.",
     "try": "You are a visitor: try the samples and pictures of your own, and look at what the owner shows.",
-    "train": "You are a visitor: try pictures of your own, and train networks, which only you and the owner see.",
+    "train": "You are a visitor: try pictures of your own, and train networks, which only you and the owner see. "
+    "When visitors’ runs take too much room, the oldest are deleted.",
 }
 """Role -> what whoever has it is told."""
 MAX_DEPTH = 8

@@ -42,7 +42,7 @@ def test_environment_variables_stand_for_options(monkeypatch):
     assert (options.port, options.device, options.share, options.auth) == (7999, "cpu", True, "a:b:c")
     assert str(options.runs_root) == "r"
     assert app.parse_options(["--port", "8001"]).port == 8001
-    monkeypatch.setenv("CONVSCOPE_QUOTAS", "jobs=3 pages=4")
+    monkeypatch.setenv("CONVSCOPE_QUOTAS", "jobs=3, pages=4")
     quota = app.parse_options(["--quota", "jobs=1", "--quota", "kept_mb=9"]).quotas["train"]
     assert (quota.jobs, quota.pages, quota.kept_mb, quota.requests) == (1, 4, 9, QUOTAS["train"].requests)
 

@@ -1,6 +1,8 @@
 """The table of quotas: nothing exceeds it, what is below it is never refused, and it frees when it says."""
 
+import re
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -118,6 +120,12 @@ def test_the_owner_may_change_every_number_of_the_table():
 def test_what_is_no_quota_is_refused(text):
     with pytest.raises(UserError, match="kept_mb"):
         read_quotas([text])
+
+
+def test_the_table_of_the_documentation_is_that_of_the_program():
+    text = Path(__file__).parents[3].joinpath("docs/sharing.md").read_text(encoding="utf-8")
+    told = {name: float(number) for name, number in re.findall(r"^\| `(\w+)` \|[^|]*\| (\d+) \|", text, re.M)}
+    assert told == asdict(QUOTAS["train"])
 
 
 def test_of_very_many_visitors_those_longest_away_are_forgotten():
