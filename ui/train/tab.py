@@ -208,7 +208,7 @@ class _Train:
             updates: dict[Any, Any] = panel.follow(values)
             return updates if updates == gr.skip() else updates | self.describe(values[self.run])
 
-        shown = [*panel.followed, self.line, self.change, *self.buttons.values()]
+        shown = [*panel.followed, self.line, self.change, self.published, *self.buttons.values()]
         panel.timer.tick(follow, {*panel.inputs}, shown, **QUICK)
 
     def wire_buttons(self, inputs: set[Any], outputs: list[Block]) -> None:
