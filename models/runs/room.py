@@ -25,12 +25,13 @@ def check_jobs(who: Viewer, quota: Quota, runs: Iterable[Run]) -> None:
     own = [run for run in runs if run.state in UNFINISHED and who.owns(run.owner)]
     if len(own) < quota.jobs:
         return
-    left = min((run.status["seconds_left"] for run in own if "seconds_left" in run.status), default=None)
+    said = [run.status["seconds_left"] for run in own if "seconds_left" in run.status]
+    left = min([*said, quota.job_minutes * 60]) if said else None
     until = "" if left is None else f", which takes about {max(1, round(left / 60))} min"
     raise OverQuota(
         "jobs",
-        f"{len(own)} of your jobs work or wait, and a visitor may have {quota.jobs:g} at a time; stop one, or start "
-        f"this once one has ended{until}.",
+        f"You have as many jobs that work or wait as a visitor may, {len(own)}; stop one, or start this once one has "
+        f"ended{until}.",
         None if left is None else round(left) + 1,
     )
 
