@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from analysis.errors import UserError
 from lab.jobs import MAX_WAITING, JobManager
 from models.access import OWNER, Viewer, acting
 from models.quotas import QUOTAS, OverQuota, Quota
@@ -14,6 +13,7 @@ from models.runs.files import write_json
 from models.runs.process import record_process
 from models.runs.status import ALLOWED
 from models.training.config import TrainingConfig
+from tests.sentences import refused
 
 ADA = Viewer("ada", "train")
 CONFIG = TrainingConfig(dataset="shapes", epochs=1)
@@ -38,10 +38,10 @@ def test_visitors_have_so_many_jobs_each_and_keep_the_owner_from_nothing(make):
     for number in range(MAX_WAITING + 1):
         with acting(Viewer(f"v{number // 2}", "train")):
             jobs.start(CONFIG)
-    with acting(Viewer("v0", "train")), pytest.raises(OverQuota) as refused:
+    with acting(Viewer("v0", "train")), refused(2, error=OverQuota) as caught:
         jobs.start(CONFIG)
-    assert refused.value.quota == "jobs"
-    with acting(ADA), pytest.raises(UserError, match="8 jobs wait already"):
+    assert caught.value.quota == "jobs"
+    with acting(ADA), refused(8):
         jobs.start(CONFIG)
     name = jobs.start(CONFIG)
     runs = jobs.list_all()
@@ -50,7 +50,7 @@ def test_visitors_have_so_many_jobs_each_and_keep_the_owner_from_nothing(make):
     with acting(Viewer("v0", "train")):
         end(jobs, "shapes-1")
         jobs.stop("shapes-2")
-        with pytest.raises(UserError, match="8 jobs wait already"):
+        with refused(8):
             jobs.resume("shapes-1")
 
 
@@ -59,9 +59,9 @@ def test_to_go_on_counts_as_a_job_too(make):
     with acting(ADA):
         end(jobs, jobs.start(CONFIG))
         jobs.start(CONFIG)
-        with pytest.raises(OverQuota) as refused:
+        with refused(1, error=OverQuota) as caught:
             jobs.resume("shapes-1")
-        assert refused.value.quota == "jobs" and jobs.read("shapes-1").state == "stopped"
+        assert caught.value.quota == "jobs" and jobs.read("shapes-1").state == "stopped"
 
 
 def test_how_long_a_job_may_work_is_noted_when_a_visitor_starts_it(make):
@@ -88,13 +88,13 @@ def test_the_oldest_leave_for_a_job_that_begins_and_only_then(make, monkeypatch)
             end(jobs, jobs.start(CONFIG), 1)
     with acting(ADA):
         for go_on in (lambda: jobs.start(CONFIG), lambda: jobs.resume("shapes-3")):
-            with pytest.raises(OverQuota, match="shapes-2"):
+            with refused("shapes-2", "1.0", error=OverQuota):
                 go_on()
             clock[0] += 3
-            with pytest.raises(UserError, match="already a run named shapes-4"):
+            with refused("shapes-4"):
                 jobs.start(CONFIG, "shapes-4")
             assert len(jobs.list_all()) == 4
-        with pytest.raises(OverQuota, match="shapes-2"):
+        with refused("shapes-2", "1.0", error=OverQuota):
             jobs.resume("shapes-3")
         clock[0] += 3
         jobs.resume("shapes-3")
@@ -107,10 +107,10 @@ def test_an_upload_and_a_capsule_count_with_what_is_kept(make, tmp_path):
     config = TrainingConfig(dataset=str(big), epochs=1)
     with acting(ADA):
         for start in (lambda: jobs.start(config, is_upload=True), lambda: jobs.open_capsule(big)):
-            with pytest.raises(OverQuota, match=r"0\.6 MB") as refused:
+            with refused("0.6", 0.5, error=OverQuota) as caught:
                 start()
-            assert refused.value.quota == "kept_mb"
-        with pytest.raises(UserError, match="cannot be stored"):
+            assert caught.value.quota == "kept_mb"
+        with refused("No such file"):
             jobs.start_program("training", {"dataset": str(tmp_path / "gone.zip")}, "gone", "dataset")
     assert jobs.list_all() == []
     assert jobs.start(config, is_upload=True) == "pets-1"
