@@ -175,9 +175,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, run_server(Path(folder)) as server:
-        warm = Tally()
-        for name in REQUESTS:
-            asyncio.run(keep_warm(server.url, name, warm))
+        for name in REQUESTS:  # which load what they need
+            asyncio.run(ask_once(server.url, name, Tally()))
         if options.without_training:
             found = measure_all(server, options)
         else:
@@ -196,10 +195,10 @@ def main() -> None:
         print(f"{number} x {problem}")
 
 
-async def keep_warm(url: str, name: str, tally: Tally) -> None:
-    """One call of an endpoint, which loads what it needs."""
+async def ask_once(url: str, name: str, tally: Tally, sample: str = SAMPLES[0]) -> None:
+    """One call of an endpoint by a client of its own."""
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as client:
-        await ask(client, name, SAMPLES[0], tally)
+        await ask(client, name, sample, tally)
 
 
 def measure_all(server: Server, options: argparse.Namespace) -> dict:

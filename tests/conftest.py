@@ -25,10 +25,20 @@ hypothesis.settings.load_profile("seeded")
 
 
 class OneBrowser(LoadFileScheduling):
-    """The tests of a file share a process, and all that use the browser one; they begin first."""
+    """The tests of a file share a process. One process at a time uses a browser, as long as there are other tests."""
 
-    def _split_scope(self, nodeid: str) -> str:
-        return "browser" if nodeid.startswith("tests/browser/") else super()._split_scope(nodeid)
+    def _assign_work_unit(self, node):
+        others = (scopes for other, scopes in self.assigned_work.items() if other is not node)
+        under_way = (scope for scopes in others for scope, tests in scopes.items() if not all(tests.values()))
+        wants_browser = not any(map(_uses_browser, under_way))
+        scope = next((scope for scope in self.workqueue if _uses_browser(scope) == wants_browser), None)
+        if scope is not None:
+            self.workqueue.move_to_end(scope, last=False)
+        super()._assign_work_unit(node)
+
+
+def _uses_browser(scope: str) -> bool:
+    return scope.startswith("tests/browser/")
 
 
 def pytest_xdist_make_scheduler(config, log):

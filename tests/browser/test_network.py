@@ -11,6 +11,7 @@ from torchvision import models as zoo
 
 from analysis.network.layers import list_layers
 from ui.page import launch_options
+from ui.visitors import Visitors
 from ui.widgets.network import build_network_picture
 
 HOSTILE = """<b>${alert(1)}{{x}}"'"""
@@ -47,7 +48,7 @@ def address() -> Iterator[str]:
         picture, heard = build_network_picture(), gr.Textbox(label="Heard", elem_id="heard")
         picture.on_choice(fn=lambda layer: f"chosen {layer}", inputs=picture.layer, outputs=heard)
         blocks.load(lambda: picture.show(layers, "layer2.0", (3, 64, 64)), None, [picture.drawing, picture.layer])
-    options = launch_options() | {"app_kwargs": None}
+    options = launch_options(Visitors(b"")) | {"app_kwargs": None}
     _, url, _ = blocks.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
     yield url
     blocks.close()
