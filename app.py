@@ -141,6 +141,8 @@ def _serve(options: argparse.Namespace) -> int:
     share_freed_memory()
     try:
         doors = Doors(Hosts(options.host, options.allow_host), read_users(options.auth, options.auth_file))
+        if ":" in (options.auth or "") and options.auth != os.environ.get("CONVSCOPE_AUTH"):
+            print(f"warning: {SHOWN}", file=sys.stderr)
         check_address(options.host, options.port)
         lab = Lab(options.device, options.data_root, options.runs_root)
     except (UserError, AddressError) as error:
@@ -151,8 +153,6 @@ def _serve(options: argparse.Namespace) -> int:
     quotas = Quotas(options.quotas)
     visitors = Visitors(read_key(lab.runs_root), options.visitors, samples, quotas, is_embedded=is_in_a_space)
     jobs = JobManager(options.runs_root, quotas.table)
-    if ":" in (options.auth or "") and options.auth != os.environ.get("CONVSCOPE_AUTH"):
-        print(f"warning: {SHOWN}", file=sys.stderr)
     with closing(jobs), closing(Services(lab, jobs)) as services:
         os.environ.setdefault("GRADIO_TEMP_DIR", services.uploads)
         page = build_page(services, visitors)
