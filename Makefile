@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 run: $(VENV)/.run-ready
 	$(BIN)/python app.py --open
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 CASES := not nightly
 test-all: CASES := nightly or not nightly
 test test-all: $(VENV)/.test-ready
@@ -17,7 +17,8 @@ test test-all: $(VENV)/.test-ready
 	find ui -name '*.pyi' -delete  # by gradio, without types
 	$(BIN)/mypy analysis models lab ui commands app.py cli.py
 	$(BIN)/python -m tests.browser.chromium
-	$(PYTEST) -m "$(CASES)" tests/browser tests/unit tests/app
+	$(PYTEST) -m "$(CASES)" tests/unit tests/app
+	$(BIN)/python -m pytest tests/browser  # by themselves: a starved page shows nothing but that
 
 coverage: $(VENV)/.test-ready
 	$(PYTEST) -m "$(CASES)" --cov --cov-report term:skip-covered tests/unit tests/app

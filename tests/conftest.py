@@ -8,7 +8,6 @@ import hypothesis
 import pytest
 import torch
 from PIL import Image
-from xdist.scheduler import LoadFileScheduling
 
 from models.checkpoints import describe_model, pack_weights
 from models.data.preprocessing import Preprocessing
@@ -22,28 +21,6 @@ pytest_plugins = ["tests.sentences"]
 # The same examples each time, however long one takes: a failure can be repeated, and a busy machine causes none.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("seeded")
-
-
-class OneBrowser(LoadFileScheduling):
-    """The tests of a file share a process. One process at a time uses a browser, as long as there are other tests."""
-
-    def _assign_work_unit(self, node):
-        others = (scopes for other, scopes in self.assigned_work.items() if other is not node)
-        under_way = (scope for scopes in others for scope, tests in scopes.items() if not all(tests.values()))
-        wants_browser = not any(map(_uses_browser, under_way))
-        scope = next((scope for scope in self.workqueue if _uses_browser(scope) == wants_browser), None)
-        if scope is not None:
-            self.workqueue.move_to_end(scope, last=False)
-        super()._assign_work_unit(node)
-
-
-def _uses_browser(scope: str) -> bool:
-    return scope.startswith("tests/browser/")
-
-
-def pytest_xdist_make_scheduler(config, log):
-    config.option.loadscopereorder = False
-    return OneBrowser(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)

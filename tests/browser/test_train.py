@@ -327,6 +327,8 @@ def test_two_runs_are_compared_and_a_capsule_comes_back(open_train, server, tmp_
     open_part(train, "Runs")
     table = train.locator("#runs-table")
     boxes = [f"input[data-run='{name}']" for name in (first, second)]  # the first is not answered before the second
+    for box in boxes:
+        expect(table.locator(box)).to_be_visible()
     table.evaluate("(table, boxes) => boxes.forEach((box) => table.querySelector(box).click())", boxes)
     expect(train.locator("#runs-results")).to_contain_text("setting that differs")
     expect(train.locator("#runs-results tr", has_text="epochs")).to_have_text(re.compile(r"epochs\s*[23]\s*[23]"))
