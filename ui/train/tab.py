@@ -231,7 +231,7 @@ class _Train:
             name = _check_chosen(values[self.run])
             self.services.jobs.publish(name, values[self.published])
             inform(PUBLISHED if values[self.published] else f"Visitors no longer see {name}.")
-            return {}
+            return {self.published: values[self.published]}
 
         @shows_errors
         def choose(values: Values) -> Values:
