@@ -35,19 +35,31 @@ class Listeners:
     async def sweep(self, queue: Queue) -> None:
         """Drops what waits for those that nobody has listened to for ``PATIENCE_SECONDS``, and ends their work.
 
-        Call it every few seconds; time counts from the first call that finds a session without a listener.
+        Call it every few seconds; time counts from the first call that finds a session without a listener. Sessions
+        that this call is the first to find stay: who has just asked may be on the way to listen.
         """
         now = self._clock()
         unheard = [session for session in queue.pending_messages_per_session if session not in self._open]
-        since = {session: self._unheard_since.get(session, now) for session in unheard}
-        newest = sorted(unheard, key=since.__getitem__, reverse=True)
+        since = {}
+        for session in unheard:
+            has_messages = not queue.pending_messages_per_session[session].empty()
+            if not has_messages and not queue.pending_event_ids_session.get(session):
+                _forget(queue, session)  # has heard all
+            else:
+                since[session] = self._unheard_since.get(session, now)
+        newest = sorted(since, key=since.__getitem__, reverse=True)
         for place, session in enumerate(newest):
-            if place >= MAX_UNHEARD or now - since[session] >= PATIENCE_SECONDS:
+            seconds = now - since[session]
+            if seconds >= PATIENCE_SECONDS or (place >= MAX_UNHEARD and seconds > 0):
                 del since[session]
-                queue.pending_messages_per_session.pop(session, None)
                 await queue.clean_events(session_hash=session)
-                queue.pending_event_ids_session.pop(session, None)
+                _forget(queue, session)
         self._unheard_since = since
+
+
+def _forget(queue: Queue, session: str) -> None:
+    queue.pending_messages_per_session.pop(session, None)
+    queue.pending_event_ids_session.pop(session, None)
 
 
 def find_session(queue: Queue, event_id: str) -> str:
