@@ -180,8 +180,9 @@ def measure_training(url: str, repeats: int) -> dict[str, float]:
                 page.wait_for_function(says, arg=words)
                 times[sign].append(time.perf_counter() - start)
             calls.append(measure(lambda: client.predict(image=SAMPLE, api_name="/classify"), repeats))
-            page.click("#train-stop")
-            page.click("#train-confirm")
+            page.locator("#train-status").get_by_role("button", name="Stop…").click()
+            page.locator("#job-list .actions button:focus").press("Enter")
+            page.keyboard.press("Escape")
             page.wait_for_function(says, arg=": stopped")
         browser.close()
     return {
