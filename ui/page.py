@@ -14,6 +14,7 @@ from ui.entry import Page
 from ui.evaluate.tab import build_evaluate_tab
 from ui.explain.tab import build_explain_tab
 from ui.jobs import build_job_list
+from ui.learn.tab import build_learn_tab
 from ui.menu import build_menu
 from ui.requests import RequestGuard
 from ui.services import Services
@@ -30,6 +31,7 @@ TABS = {
     "explain": ("Explain", build_explain_tab),
     "evaluate": ("Evaluate", build_evaluate_tab),
     "train": ("Train", build_train_tab),
+    "learn": ("Learn", build_learn_tab),
 }
 MAX_UPLOAD = "256mb"
 """Of a single file."""
@@ -142,7 +144,7 @@ def launch_options(visitors: Visitors) -> dict:
     )
     return {
         "theme": theme,
-        "css_paths": [ASSETS / "style.css"],
+        "css_paths": [ASSETS / "style.css", *sorted((ASSETS / "learn").glob("*.css"))],
         "js": (ASSETS / "page.js").read_text(encoding="utf-8"),
         "favicon_path": ASSETS / "icon.svg",
         "footer_links": ["api", "settings"],

@@ -1,0 +1,1 @@
+"""What the Learn tab needs of models, data sets and papers."""

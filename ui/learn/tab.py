@@ -1,0 +1,47 @@
+"""Learn: the parts of a lecture on convolutional networks as benches to work at."""
+
+import gradio as gr
+
+from models.settings import check_choice
+from ui.learn.history import build_history
+from ui.services import Action, Services
+from ui.widgets.events import Tab, Values
+from ui.widgets.html import empty_html, one_of
+from ui.widgets.switch import Switch
+from ui.workbench import Workbench
+
+BENCHES = {
+    "history": ("Forty years", build_history),
+}
+"""Name in the address -> title, and what lays it out and gives its ``Bench``."""
+
+
+def build_learn_tab(services: Services, bench: Workbench) -> Tab:
+    """Lays out the benches, of which the chosen one is shown."""
+    names = [(title, name) for name, (title, _) in BENCHES.items()]
+    first = next(iter(BENCHES))
+    choice = gr.Radio(names, value=first, show_label=False, label="Bench", container=False, elem_id="learn-bench")
+    said = gr.HTML("", elem_id="learn-said", padding=False)
+    groups, benches = {}, {}
+    for name, (_, build) in BENCHES.items():
+        with gr.Column(elem_id=f"learn-{name}") as group:
+            benches[name] = build(services, bench)
+        groups[group] = [name]
+    switch = Switch(choice, groups)
+
+    def show(values: Values, action: Action) -> Values:
+        """Brings the bench that is on the screen up to date."""
+        name = check_choice("bench", values[choice], benches)
+        return switch.show(name) | {said: ""} | benches[name].show(values, action)
+
+    return Tab(
+        show,
+        inputs=[choice, *(part for each in benches.values() for part in each.inputs)],
+        outputs=[*groups, said, *(part for each in benches.values() for part in each.outputs)],
+        clear=lambda message: {said: empty_html(message)},
+        looks_at=[bench.image, bench.model],
+        is_kept=True,
+        triggers=[(choice, "input"), *(each for bench in benches.values() for each in bench.triggers)],
+        linked={"bench": (choice, one_of(benches))}
+        | {name: link for each in benches.values() for name, link in each.linked.items()},
+    )
