@@ -10,8 +10,11 @@ from gradio.context import LocalContext
 from PIL import Image
 
 from analysis.attribution.methods import METHODS
+from analysis.convolution.convolve import MOST, PADDING_MODES
+from analysis.convolution.stack import MAX_LETTERS, MAX_SIDE
 from analysis.errors import Progress, UserError, no_progress
 from analysis.shift.move import BOUNDARIES
+from lab.learning.convolution import convolve_numbers, measure_layers, read_input
 from lab.shifts import MAX_SHIFT, check_model, map_picture, measure_picture
 from models.data.images import open_image
 from models.data.samples import get_sample
@@ -23,7 +26,7 @@ from ui.widgets.errors import hide_paths, says_errors
 from ui.widgets.picture import check_picture_path
 
 Reader = Callable[[str, Any], Any]
-SENT = {"image": dict | str}
+SENT = {"image": dict | str, "picture": dict | str | None}
 """Parameters of endpoints that clients send as something else than what the endpoint gets."""
 MAX_NAME_LENGTH = 300
 MAX_DISTANCE = 10_000.0
@@ -48,7 +51,11 @@ def as_endpoint(services: Services, function: Callable) -> Callable:
         request = LocalContext.request.get(None) or gr.Request()
         with services.act(request, gr.Progress()) as action:
             report = action.report("Opening the picture")
-            readers = PARAMETERS | {"image": functools.partial(_open, progress=report)}
+            opened: dict[str, Reader] = {
+                "image": functools.partial(_open, progress=report),
+                "picture": functools.partial(_open_any, report),
+            }
+            readers = PARAMETERS | opened
             values = {name: readers[name](name, value) for name, value in given.items()}
             if "model" in values:
                 services.lab.models.fetch(values["model"], report)
@@ -139,6 +146,30 @@ def add_endpoints(services: Services) -> None:
         return [layer.summary() for layer in lab.layers(model)]
 
     @endpoint
+    def convolve(
+        kernel: list | str = "mean",
+        grid: list | None = None,
+        picture: Image.Image | None = None,
+        side: int | None = None,
+        stride: int = 1,
+        padding: int = 0,
+        padding_mode: str = "zeros",
+        dilation: int = 1,
+        groups: int = 1,
+        flip: bool = False,
+        transposed: bool = False,
+    ) -> dict:
+        """Slides a kernel (numbers, or the name of one) over a signal, a grid, or the grey values of a picture."""
+        settings = {"stride": stride, "padding": padding, "padding_mode": padding_mode, "dilation": dilation}
+        settings |= {"groups": groups, "flip": flip, "transposed": transposed}
+        return convolve_numbers(read_input(picture, grid, side=side), kernel, **settings).to_json()
+
+    @endpoint
+    def stack(input: str, layers: str) -> list:
+        """Lists what each layer of a stack such as "conv(6,5) relu" makes of a picture C,H,W, costs and sees."""
+        return [row.to_json() for row in measure_layers(input, layers)]
+
+    @endpoint
     def runs() -> list:
         """Lists the training runs: name, state, message, silence (since when one at work is unheard of), result."""
         shown = ("name", "state", "message", "silence", "result")
@@ -147,7 +178,7 @@ def add_endpoints(services: Services) -> None:
             for run in services.jobs.list()
         ]
 
-    for call in (models, classify, shift, shift_map, meter, self_check, explain, layers, runs):
+    for call in (models, classify, shift, shift_map, meter, self_check, explain, layers, convolve, stack, runs):
         gr.api(call, api_name=call.__name__)
 
 
@@ -156,6 +187,25 @@ def _open(name: str, value: object, progress: Progress = no_progress) -> Image.I
     if isinstance(value, str):
         return open_image(get_sample(_read_name(name, value)).path, progress=progress)
     return open_image(check_picture_path(value.get("path", "") if isinstance(value, dict) else ""), progress=progress)
+
+
+def _open_any(progress: Progress, name: str, value: object) -> Image.Image | None:
+    """None where none was sent."""
+    return None if value is None else _open(name, value, progress)
+
+
+def _read_text(most: int) -> Reader:
+    def read(name: str, value: Any) -> str:
+        if not isinstance(value, str) or len(value) > most:
+            raise UserError(f"{name} must be a text of at most {most} letters, not {show_value(value)}.")
+        return value
+
+    return read
+
+
+def _read_any(name: str, value: Any) -> Any:
+    """What its own function checks: numbers in lists, or their text."""
+    return value
 
 
 def _read_name(name: str, value: object) -> str:
@@ -208,5 +258,17 @@ PARAMETERS: dict[str, Reader] = {
     "boundary": _read_choice(BOUNDARIES),
     "method": _read_choice(METHODS),
     "twin": _read_flag,
+    "kernel": _read_any,
+    "grid": _read_any,
+    "side": lambda name, value: value if value is None else _read_integer(1, MAX_SIDE)(name, value),
+    "stride": _read_integer(1, MOST),
+    "padding": _read_integer(0, MOST),
+    "dilation": _read_integer(1, MOST),
+    "groups": _read_integer(1, 1024),
+    "padding_mode": _read_choice(PADDING_MODES),
+    "flip": _read_flag,
+    "transposed": _read_flag,
+    "input": _read_text(MAX_NAME_LENGTH),
+    "layers": _read_text(MAX_LETTERS),
 }
 """Parameter of an endpoint -> what makes a usable value of its name and what was sent; UserError if nothing can."""

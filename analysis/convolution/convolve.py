@@ -123,9 +123,11 @@ class Convolution:
         """
         if shape[0] != self.channels:
             raise UserError(_describe_channels(self, shape[0]))
-        spread = (_spread(value, self.axes) for value in (self.stride, self.padding, self.dilation))
-        settings = zip(shape[1:], self.kernel.shape[2:], *spread, strict=True)
-        slides = tuple(Slide(*each, self.transposed) for each in settings)
+        stride, padding, dilation = (
+            _spread(value, self.axes) for value in (self.stride, self.padding, self.dilation)
+        )
+        along = zip(shape[1:], self.kernel.shape[2:], stride, padding, dilation, strict=True)
+        slides = tuple(Slide(size, side, s, p, d, self.transposed) for size, side, s, p, d in along)
         for slide in slides:
             most = {"reflect": slide.size - 1, "circular": slide.size}.get(self.padding_mode, slide.padding)
             if slide.padding > most:
@@ -322,6 +324,6 @@ def _describe_channels(settings: Convolution, found: int) -> str:
     if settings.groups == 1 or settings.transposed:
         return f"The kernel is for {settings.channels} input channels; the input has {found}."
     return (
-        f"The kernel is for {deep} channels in each of {settings.groups} groups, so for {settings.channels} in all; the "
-        f"input has {found}."
+        f"The kernel is for {deep} channels in each of {settings.groups} groups, so for {settings.channels} in all; "
+        f"the input has {found}."
     )

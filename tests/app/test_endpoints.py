@@ -29,7 +29,7 @@ def lab(tmp_path_factory) -> Lab:
 def test_only_the_documented_endpoints_are_public(client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     single = {"/models", "/classify", "/shift", "/explain", "/layers", "/runs"}
-    assert set(named) == single | {"/shift_map", "/meter", "/self_check"}
+    assert set(named) == single | {"/shift_map", "/meter", "/self_check", "/convolve", "/stack"}
 
 
 def test_a_shift_map_gives_what_the_lab_gives(client, lab):
@@ -117,9 +117,26 @@ def test_layers_and_runs(client):
     assert client.predict(api_name="/runs") == []
 
 
+def test_convolutions_and_stacks_are_numbers(client):
+    edges = {"kernel": [[1, 0, -1]] * 3, "grid": [[10, 10, 10, 0, 0, 0]] * 6}
+    result = client.predict(**edges, api_name="/convolve")
+    assert result["output"] == [[0, 30, 30, 0]] * 4 and result["code"] == "nn.Conv2d(1, 1, kernel_size=3, bias=False)"
+    for picture in ("bag", handle_file(str(get_sample("bag").path))):
+        result = client.predict(kernel="sobel_x", picture=picture, padding=1, api_name="/convolve")
+        assert result["shape"] == [28, 28]
+    (row,) = client.predict(input="3,32,32", layers="conv(10,5,1,2)", api_name="/stack")
+    assert (row["shape"], row["parameters"]) == ([10, 32, 32], 760)
+
+
 @pytest.mark.parametrize(
     ("endpoint", "arguments"),
     [
+        ("/convolve", {}),
+        ("/convolve", {"grid": [[1, 2], [3]]}),
+        ("/convolve", {"grid": [[1, 2], [3, 4]]}),
+        ("/convolve", {"grid": [[1] * 5] * 5, "kernel": {"a": 1}}),
+        ("/convolve", {"picture": "/etc/passwd"}),
+        ("/stack", {"input": "3,32,32", "layers": "conv(6,50)"}),
         ("/classify", {"image": "no_such_sample"}),
         ("/classify", {"image": "coffee", "model": "resnet81"}),
         ("/classify", {"image": "coffee", "model": "no<b>such"}),

@@ -1,0 +1,96 @@
+"""Commands of the lecture: a convolution of numbers or of a picture, and the sizes and costs of a stack of layers."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analysis.convolution.convolve import PADDING_MODES
+from analysis.convolution.presets import PRESETS
+from analysis.errors import UserError
+from commands.app import JsonOption, app, make_lab, printed
+from lab.learning.convolution import convolve_numbers, measure_layers, read_input
+
+if TYPE_CHECKING:
+    PaddingName = str
+    PresetName = str
+else:
+    PaddingName = StrEnum("PaddingName", {name: name for name in PADDING_MODES})
+    PresetName = StrEnum("PresetName", {name: name for name in PRESETS})
+
+MOST_COLUMNS = 24
+"""Wider grids are not printed for people."""
+
+
+@app.command()
+def convolve(
+    image: Annotated[
+        str | None, typer.Argument(help="A picture file or sample, taken as grey values 0 to 255.")
+    ] = None,
+    grid: Annotated[str | None, typer.Option(help="Numbers instead, such as '[[1,2],[3,4]]'.")] = None,
+    signal: Annotated[str | None, typer.Option(help="A row of numbers instead, such as '[1,2,3]'.")] = None,
+    kernel: Annotated[str, typer.Option(help="Numbers such as '[[1,0,-1]]', or a name such as sobel_x.")] = "mean",
+    stride: Annotated[int, typer.Option(help="Cells from one place of the kernel to the next.")] = 1,
+    padding: Annotated[int, typer.Option(help="Cells added on each side.")] = 0,
+    padding_mode: Annotated[PaddingName, typer.Option(help="What is added.")] = "zeros",
+    dilation: Annotated[int, typer.Option(help="Cells from one number of the kernel to the next.")] = 1,
+    groups: Annotated[int, typer.Option(help="Groups of channels that see nothing of each other.")] = 1,
+    flip: Annotated[bool, typer.Option("--flip", help="True convolution: turn the kernel round first.")] = False,
+    transposed: Annotated[
+        bool, typer.Option("--transposed", help="Spread each cell over the kernel instead.")
+    ] = False,
+    side: Annotated[int | None, typer.Option(help="Reduce the picture to this longer side first.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Slide a kernel over a grid of numbers, a signal or a picture; what deep learning calls convolution."""
+    lab = make_lab()
+    result = convolve_numbers(
+        read_input(None if image is None else lab.open_image(image), grid, signal, side),
+        kernel,
+        stride=stride,
+        padding=padding,
+        padding_mode=str(padding_mode),
+        dilation=dilation,
+        groups=groups,
+        flip=flip,
+        transposed=transposed,
+    )
+    document = result.to_json()
+    if printed(document, as_json):
+        return
+    output = result.output if result.output.ndim > 1 else result.output[None]
+    if output.ndim == 2 and output.shape[1] <= MOST_COLUMNS:
+        for row in output.tolist():
+            typer.echo(" ".join(f"{number:8.4g}" for number in row))
+    else:
+        typer.echo(f"{output.numel()} numbers from {output.min():.4g} to {output.max():.4g}; --json prints them")
+    typer.echo(f"size: {document['formula']}")
+    if document["dropped"]:
+        typer.echo(f"no window looks at {len(document['dropped'])} cells of the input")
+    typer.echo(document["code"])
+
+
+@app.command()
+def stack(
+    input_shape: Annotated[
+        str | None, typer.Option("--input", help="Channels,height,width, such as 3,32,32.")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="Such as 'conv(6,5) relu pool(2) flatten linear(10)'.")] = None,
+    preset: Annotated[PresetName | None, typer.Option(help="A known stack instead.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what each layer of a stack makes, costs and sees."""
+    known = PRESETS[str(preset)] if preset else None
+    text = layers or (known.text if known else "")
+    shape = input_shape or (",".join(map(str, known.shape)) if known else "")
+    if not text or not shape:
+        raise UserError("Say the layers with --layers and the picture with --input C,H,W, or name a --preset.")
+    rows = measure_layers(shape, text)
+    if printed([row.to_json() for row in rows], as_json):
+        return
+    typer.echo(f"{'layer':34} {'shape':>14} {'parameters':>12} {'multiply-adds':>14}  sees: before, picture")
+    for row in rows:
+        made, sees = "x".join(map(str, row.shape)), (row.receptive_field_previous, row.receptive_field_input)
+        typer.echo(f"{row.layer:34} {made:>14} {row.parameters:12,d} {row.macs:14,d} {sees[0]:12d} {sees[1]:8d}")
+    total, macs = (sum(getattr(row, name) for row in rows) for name in ("parameters", "macs"))
+    typer.echo(f"{'in all':49} {total:12,d} {macs:14,d}")

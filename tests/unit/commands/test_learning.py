@@ -1,0 +1,107 @@
+"""The commands of the lecture: what they print is what PyTorch computes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from analysis.convolution.presets import PRESETS
+from models.data.samples import get_sample
+from tests.sentences import check_sentence
+
+EDGE = "[[10,10,10,0,0,0],[10,10,10,0,0,0],[10,10,10,0,0,0],[10,10,10,0,0,0],[10,10,10,0,0,0],[10,10,10,0,0,0]]"
+VERTICAL = "[[1,0,-1],[1,0,-1],[1,0,-1]]"
+
+
+def test_convolve_keeps_its_contract(run_json):
+    document = run_json("convolve", "--grid", EDGE, "--kernel", VERTICAL, "--stride", 1, "--padding", 0)
+    assert list(document) == ["output", "shape", "formula", "dropped", "code"]
+    assert document["output"] == [[0, 30, 30, 0]] * 4 and document["shape"] == [4, 4] and document["dropped"] == []
+    assert {type(number) for row in document["output"] for number in row} == {int}
+    assert document == run_json("convolve", "--grid", EDGE, "--kernel", "vertical_edges")
+    flipped = run_json("convolve", "--grid", EDGE, "--kernel", VERTICAL, "--flip")
+    assert flipped["output"] == [[0, -30, -30, 0]] * 4
+
+
+def test_a_signal_and_a_stack_of_slices(run_json):
+    document = run_json("convolve", "--signal", "[1,2,3,4,5,6]", "--kernel", "[1,0,-1]", "--stride", 2)
+    assert document["output"] == [-2, -2] and document["dropped"] == [[5]]
+    assert document["code"] == "nn.Conv1d(1, 1, kernel_size=3, stride=2, bias=False)"
+    cube = np.arange(27).reshape(3, 3, 3).tolist()
+    document = run_json("convolve", "--grid", json.dumps(cube), "--kernel", json.dumps(np.ones((2, 2, 2)).tolist()))
+    assert document["shape"] == [2, 2, 2] and document["output"][0][0][0] == sum((0, 1, 3, 4, 9, 10, 12, 13))
+    channels = run_json(
+        "convolve", "--grid", json.dumps(cube), "--kernel", json.dumps(np.ones((4, 3, 2, 2)).tolist())
+    )
+    assert channels["shape"] == [4, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"stride": 2, "padding": 1, "padding-mode": "reflect"},
+        {"dilation": 2, "padding": 2, "padding-mode": "circular"},
+        {"padding": 3, "padding-mode": "replicate", "stride": 3},
+        {"padding": 2},
+    ],
+    ids=str,
+)
+def test_a_picture_is_its_grey_values(run_json, settings):
+    options = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    document = run_json("convolve", "bag", "--kernel", "sobel_x", *options)
+    grey = torch.tensor(np.asarray(Image.open(get_sample("bag").path).convert("L"))).double()[None, None]
+    mode, padding = settings.get("padding-mode", "constant"), (settings["padding"],) * 4
+    kernel = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]).double()[None, None]
+    around = {name: settings[name] for name in ("stride", "dilation") if name in settings}
+    expected = F.conv2d(F.pad(grey, padding, mode), kernel, **around)[0, 0]
+    assert document["output"] == expected.long().tolist() and document["shape"] == list(expected.shape)
+
+
+def test_a_large_picture_can_be_reduced(run_json, run):
+    assert max(run_json("convolve", "chelsea", "--side", 32, "--padding", 1)["shape"]) == 32
+    code, out, _ = run("convolve", "chelsea", "--side", 32)
+    assert code == 0 and "nn.Conv2d" in out
+    code, out, _ = run("convolve", "--signal", "[1,2,3,4]", "--kernel", "[1,1,1]", "--stride", 2)
+    assert code == 0 and "floor((4 + 2*0 - 3) / 2) + 1" in out and "1 cells" in out
+
+
+def test_stack_keeps_its_contract(run_json, run):
+    text = "conv(6,5) relu pool(2) conv(16,5) flatten linear(10)"
+    rows = run_json("stack", "--input", "3,32,32", "--layers", text)
+    keys = "layer shape parameters macs receptive_field_previous receptive_field_input"
+    assert all(list(row) == keys.split() for row in rows)
+    assert [row["layer"] for row in rows] == text.split()
+    assert [row["shape"] for row in rows] == [[6, 28, 28], [6, 28, 28], [6, 14, 14], [16, 10, 10], [1600], [10]]
+    assert [row["parameters"] for row in rows] == [456, 0, 0, 16 * 151, 0, 16010]
+    assert [row["receptive_field_previous"] for row in rows] == [5, 1, 2, 5, 1, 1600]
+    assert [row["receptive_field_input"] for row in rows] == [5, 5, 6, 14, 14, 32]
+    lenet = run_json("stack", "--preset", "lenet5")
+    assert sum(row["parameters"] for row in lenet) == 61_706 and len(lenet) == len(PRESETS["lenet5"].layers)
+    code, out, _ = run("stack", "--preset", "vgg_d")
+    assert code == 0 and "138,357,544" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        (["convolve"], []),
+        (["convolve", "bag", "--grid", "[[1]]"], []),
+        (["convolve", "--grid", "[[1,2],[3,4]]", "--kernel", "[[1,1,1],[1,1,1],[1,1,1]]"], ["3 x 3", "2 x 2"]),
+        (["convolve", "--grid", "[[1,2],[3,4]]", "--kernel", "[1,1]"], [1, 2]),
+        (["convolve", "--signal", "[1,2,3]", "--kernel", "mean"], ["3 x 3", 1]),
+        (["convolve", "--signal", "[[1,2,3]]", "--kernel", "[1]"], [2]),
+        (["convolve", "--grid", "[[1,2],[3,4]]", "--kernel", "no_such"], ["no_such", "mean"]),
+        (["convolve", "--grid", "[[1,2],[3,4]]", "--kernel", "[[1]]", "--stride", "0"], ["stride", 0]),
+        (["convolve", "bag", "--side", "0"], [0]),
+        (["stack", "--input", "3,32,32"], []),
+        (["stack", "--input", "3,8,8", "--layers", "conv(6,9)"], ["9 x 9", "8 x 8"]),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_one_line(run, arguments, facts):
+    code, out, err = run(*arguments, "--json")
+    assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1
+    check_sentence(err, *facts)
