@@ -1,4 +1,4 @@
-"""Commands of the lecture: a convolution of numbers or of a picture, and the sizes and costs of a stack of layers."""
+"""Commands of the lecture: convolutions of numbers and pictures, sizes and costs of stacks of layers, losses."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -8,15 +8,19 @@ import typer
 from analysis.convolution.convolve import PADDING_MODES
 from analysis.convolution.presets import PRESETS
 from analysis.errors import UserError
+from analysis.losses.classification import LOSSES
 from commands.app import JsonOption, app, make_lab, printed
 from lab.learning.convolution import convolve_numbers, measure_layers, read_input
+from lab.learning.losses import measure_losses
 
 if TYPE_CHECKING:
     PaddingName = str
     PresetName = str
+    LossName = str
 else:
     PaddingName = StrEnum("PaddingName", {name: name for name in PADDING_MODES})
     PresetName = StrEnum("PresetName", {name: name for name in PRESETS})
+    LossName = StrEnum("LossName", {name: name for name in LOSSES})
 
 MOST_COLUMNS = 24
 """Wider grids are not printed for people."""
@@ -94,3 +98,24 @@ def stack(
         typer.echo(f"{row.layer:34} {made:>14} {row.parameters:12,d} {row.macs:14,d} {sees[0]:12d} {sees[1]:8d}")
     total, macs = (sum(getattr(row, name) for row in rows) for name in ("parameters", "macs"))
     typer.echo(f"{'in all':49} {total:12,d} {macs:14,d}")
+
+
+@app.command()
+def loss(
+    scores: Annotated[str, typer.Option(help="A row of scores for each example, such as '[[3.2,5.1,-1.7]]'.")],
+    labels: Annotated[
+        str, typer.Option(help="The right class of each, from 0 on; for kl also rows of probabilities.")
+    ],
+    kind: Annotated[LossName, typer.Option(help="Which loss.")] = "softmax",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a loss of scores by hand, row by row, with the gradient of each row's own loss."""
+    result = measure_losses(scores, labels, str(kind))
+    if printed(result.to_json(), as_json):
+        return
+    typer.echo(f"{LOSSES[str(kind)].title}: {LOSSES[str(kind)].formula}")
+    shown = {"exp": result.exponentials, "softmax": result.probabilities, "gradient": result.gradient}
+    for number, value in enumerate(result.losses.tolist()):
+        typer.echo(f"row {number}: loss {value:.4g}" + (", flat: no gradient" if result.is_flat[number] else ""))
+        for name, values in shown.items():
+            typer.echo(f"  {name:10}" + " ".join(f"{number:10.4g}" for number in values[number].tolist()))

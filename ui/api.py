@@ -13,8 +13,10 @@ from analysis.attribution.methods import METHODS
 from analysis.convolution.convolve import MOST, PADDING_MODES
 from analysis.convolution.stack import MAX_LETTERS, MAX_SIDE
 from analysis.errors import Progress, UserError, no_progress
+from analysis.losses.classification import LOSSES
 from analysis.shift.move import BOUNDARIES
 from lab.learning.convolution import convolve_numbers, measure_layers, read_input
+from lab.learning.losses import measure_losses
 from lab.shifts import MAX_SHIFT, check_model, map_picture, measure_picture
 from models.data.images import open_image
 from models.data.samples import get_sample
@@ -170,6 +172,11 @@ def add_endpoints(services: Services) -> None:
         return [row.to_json() for row in measure_layers(input, layers)]
 
     @endpoint
+    def loss(scores: list, labels: list, kind: str = "softmax") -> dict:
+        """Measures a loss of rows of scores (softmax, svm or kl): losses, probabilities and the gradient of each."""
+        return measure_losses(scores, labels, kind).to_json()
+
+    @endpoint
     def runs() -> list:
         """Lists the training runs: name, state, message, silence (since when one at work is unheard of), result."""
         shown = ("name", "state", "message", "silence", "result")
@@ -178,7 +185,7 @@ def add_endpoints(services: Services) -> None:
             for run in services.jobs.list()
         ]
 
-    for call in (models, classify, shift, shift_map, meter, self_check, explain, layers, convolve, stack, runs):
+    for call in (models, classify, shift, shift_map, meter, self_check, explain, layers, convolve, stack, loss, runs):
         gr.api(call, api_name=call.__name__)
 
 
@@ -268,6 +275,9 @@ PARAMETERS: dict[str, Reader] = {
     "padding_mode": _read_choice(PADDING_MODES),
     "flip": _read_flag,
     "transposed": _read_flag,
+    "scores": _read_any,
+    "labels": _read_any,
+    "kind": _read_choice(LOSSES),
     "input": _read_text(MAX_NAME_LENGTH),
     "layers": _read_text(MAX_LETTERS),
 }

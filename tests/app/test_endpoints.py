@@ -29,7 +29,7 @@ def lab(tmp_path_factory) -> Lab:
 def test_only_the_documented_endpoints_are_public(client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     single = {"/models", "/classify", "/shift", "/explain", "/layers", "/runs"}
-    assert set(named) == single | {"/shift_map", "/meter", "/self_check", "/convolve", "/stack"}
+    assert set(named) == single | {"/shift_map", "/meter", "/self_check", "/convolve", "/stack", "/loss"}
 
 
 def test_a_shift_map_gives_what_the_lab_gives(client, lab):
@@ -126,6 +126,8 @@ def test_convolutions_and_stacks_are_numbers(client):
         assert result["shape"] == [28, 28]
     (row,) = client.predict(input="3,32,32", layers="conv(10,5,1,2)", api_name="/stack")
     assert (row["shape"], row["parameters"]) == ([10, 32, 32], 760)
+    result = client.predict(scores=[[3.2, 5.1, -1.7]], labels=[0], kind="svm", api_name="/loss")
+    assert result["losses"] == pytest.approx([2.9]) and result["gradient"] == [[-1, 1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,7 @@ def test_convolutions_and_stacks_are_numbers(client):
         ("/convolve", {"grid": [[1] * 5] * 5, "kernel": {"a": 1}}),
         ("/convolve", {"picture": "/etc/passwd"}),
         ("/stack", {"input": "3,32,32", "layers": "conv(6,50)"}),
+        ("/loss", {"scores": [[1, 2]], "labels": [2]}),
         ("/classify", {"image": "no_such_sample"}),
         ("/classify", {"image": "coffee", "model": "resnet81"}),
         ("/classify", {"image": "coffee", "model": "no<b>such"}),

@@ -84,6 +84,19 @@ def test_stack_keeps_its_contract(run_json, run):
     assert code == 0 and "138,357,544" in out
 
 
+def test_loss_keeps_its_contract(run_json, run):
+    scores = "[[3.2,5.1,-1.7],[1.3,4.9,2.0],[2.2,2.5,-3.1]]"
+    svm = run_json("loss", "--scores", scores, "--labels", "[0,1,2]", "--kind", "svm")
+    assert list(svm) == ["losses", "probabilities", "gradient"] and svm["losses"] == pytest.approx([2.9, 0, 12.9])
+    assert svm["gradient"] == [[-1, 1, 0], [0, 0, 0], [1, 1, -2]]
+    softmax = run_json("loss", "--scores", scores, "--labels", "[0,1,2]", "--kind", "softmax")
+    assert [round(p, 2) for p in softmax["probabilities"][0]] == [0.13, 0.87, 0.0]
+    kl = run_json("loss", "--scores", scores, "--labels", "[0,1,2]", "--kind", "kl")
+    assert kl["losses"] == pytest.approx(softmax["losses"])
+    code, out, _ = run("loss", "--scores", scores, "--labels", "[0,1,2]")
+    assert code == 0 and "24.53" in out and "164" in out and "0.1827" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
@@ -97,6 +110,8 @@ def test_stack_keeps_its_contract(run_json, run):
         (["convolve", "--grid", "[[1,2],[3,4]]", "--kernel", "[[1]]", "--stride", "0"], ["stride", 0]),
         (["convolve", "bag", "--side", "0"], [0]),
         (["stack", "--input", "3,32,32"], []),
+        (["loss", "--scores", "[[1,2]]", "--labels", "[2]", "--kind", "svm"], [1, 2]),
+        (["loss", "--scores", "[[1,2]", "--labels", "[1]"], ["scores"]),
         (["stack", "--input", "3,8,8", "--layers", "conv(6,9)"], ["9 x 9", "8 x 8"]),
     ],
     ids=str,

@@ -1,0 +1,1 @@
+"""Losses, penalties, normalisation and dropout by hand: every step as numbers, to be laid beside autograd."""
