@@ -1,4 +1,4 @@
-"""Commands of the lecture: convolutions of numbers and pictures, sizes and costs of stacks of layers, losses."""
+"""Commands of the lecture: convolutions, stacks of layers, losses and receptive fields, by numbers."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +9,11 @@ from analysis.convolution.convolve import PADDING_MODES
 from analysis.convolution.presets import PRESETS
 from analysis.errors import UserError
 from analysis.losses.classification import LOSSES
-from commands.app import JsonOption, app, make_lab, printed
+from commands.app import JsonOption, ModelOption, app, make_lab, print_notes, printed, show_download
 from lab.learning.convolution import convolve_numbers, measure_layers, read_input
 from lab.learning.losses import measure_losses
+from lab.learning.receptive_field import MOST_PICTURES, measure_field
+from models.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     PaddingName = str
@@ -119,3 +121,40 @@ def loss(
         typer.echo(f"row {number}: loss {value:.4g}" + (", flat: no gradient" if result.is_flat[number] else ""))
         for name, values in shown.items():
             typer.echo(f"  {name:10}" + " ".join(f"{number:10.4g}" for number in values[number].tolist()))
+
+
+@app.command("receptive-field")
+def receptive_field(
+    image: Annotated[str, typer.Option(help="A picture file, or the name of a sample such as chelsea.")] = "chelsea",
+    model: ModelOption = DEFAULT_MODEL,
+    layer: Annotated[
+        str | None, typer.Option(help="A feature map that `layers` lists; the last one if not given.")
+    ] = None,
+    row: Annotated[int | None, typer.Option(help="Of the unit in the map; the middle one if not given.")] = None,
+    column: Annotated[int | None, typer.Option(help="The same.")] = None,
+    channel: Annotated[int | None, typer.Option(help="One channel; all together if not given.")] = None,
+    pictures: Annotated[int, typer.Option(help="The gradient is taken over it and as many samples less one.")] = (
+        MOST_PICTURES
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a unit of a layer can see, and what really moves it: sides in pixels of the network's input."""
+    lab = make_lab()
+    cell = None if row is None and column is None else (row or 0, column or 0)
+    picture = lab.open_image(image)
+    field = measure_field(lab, picture, model, layer, cell, channel, num_pictures=pictures, loading=show_download)
+    document = field.to_json()
+    if printed(document, as_json):
+        return
+    height, width = field.layer.size
+    can = (
+        "a window that is not fixed"
+        if document["theoretical"] is None
+        else f"{document['theoretical']} pixels a side"
+    )
+    typer.echo(f"{field.layer.name}: the unit at row {field.cell[0]}, column {field.cell[1]} of {height} x {width}")
+    typer.echo(
+        f"can see {can} around row {field.centre[0]:g}, column {field.centre[1]:g}; stride {field.layer.stride}"
+    )
+    typer.echo(f"is moved by as much as {field.effective:.1f} pixels a side (over {field.num_pictures} pictures)")
+    print_notes(field.notes)

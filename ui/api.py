@@ -17,6 +17,7 @@ from analysis.losses.classification import LOSSES
 from analysis.shift.move import BOUNDARIES
 from lab.learning.convolution import convolve_numbers, measure_layers, read_input
 from lab.learning.losses import measure_losses
+from lab.learning.receptive_field import MOST_PICTURES, measure_field
 from lab.shifts import MAX_SHIFT, check_model, map_picture, measure_picture
 from models.data.images import open_image
 from models.data.samples import get_sample
@@ -177,6 +178,19 @@ def add_endpoints(services: Services) -> None:
         return measure_losses(scores, labels, kind).to_json()
 
     @endpoint
+    def receptive_field(
+        image: Image.Image,
+        model: str = DEFAULT_MODEL,
+        layer: str = "",
+        pictures: int = MOST_PICTURES,
+        *,
+        progress: Progress = no_progress,
+    ) -> dict:
+        """Measures what the middle unit of a layer can see, and what moves it: theoretical, effective, in pixels."""
+        field = measure_field(lab, image, model, layer or None, num_pictures=pictures, progress=progress)
+        return field.to_json()
+
+    @endpoint
     def runs() -> list:
         """Lists the training runs: name, state, message, silence (since when one at work is unheard of), result."""
         shown = ("name", "state", "message", "silence", "result")
@@ -185,7 +199,21 @@ def add_endpoints(services: Services) -> None:
             for run in services.jobs.list()
         ]
 
-    for call in (models, classify, shift, shift_map, meter, self_check, explain, layers, convolve, stack, loss, runs):
+    for call in (
+        models,
+        classify,
+        shift,
+        shift_map,
+        meter,
+        self_check,
+        explain,
+        layers,
+        convolve,
+        stack,
+        loss,
+        receptive_field,
+        runs,
+    ):
         gr.api(call, api_name=call.__name__)
 
 
@@ -278,6 +306,7 @@ PARAMETERS: dict[str, Reader] = {
     "scores": _read_any,
     "labels": _read_any,
     "kind": _read_choice(LOSSES),
+    "pictures": _read_integer(1, MOST_PICTURES),
     "input": _read_text(MAX_NAME_LENGTH),
     "layers": _read_text(MAX_LETTERS),
 }

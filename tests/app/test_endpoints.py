@@ -14,6 +14,7 @@ from PIL import Image
 
 from analysis.attribution.methods import METHODS
 from analysis.shift.move import BOUNDARIES
+from lab.learning.receptive_field import measure_field
 from lab.session import Lab
 from lab.shifts import MAX_SHIFT, map_picture, measure_picture
 from models.data.samples import get_sample
@@ -29,7 +30,15 @@ def lab(tmp_path_factory) -> Lab:
 def test_only_the_documented_endpoints_are_public(client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     single = {"/models", "/classify", "/shift", "/explain", "/layers", "/runs"}
-    assert set(named) == single | {"/shift_map", "/meter", "/self_check", "/convolve", "/stack", "/loss"}
+    assert set(named) == single | {
+        "/shift_map",
+        "/meter",
+        "/self_check",
+        "/convolve",
+        "/stack",
+        "/loss",
+        "/receptive_field",
+    }
 
 
 def test_a_shift_map_gives_what_the_lab_gives(client, lab):
@@ -128,6 +137,11 @@ def test_convolutions_and_stacks_are_numbers(client):
     assert (row["shape"], row["parameters"]) == ([10, 32, 32], 760)
     result = client.predict(scores=[[3.2, 5.1, -1.7]], labels=[0], kind="svm", api_name="/loss")
     assert result["losses"] == pytest.approx([2.9]) and result["gradient"] == [[-1, 1, 0]]
+
+
+def test_a_receptive_field_is_that_of_the_lab(client, lab):
+    result = client.predict(image="bag", model="fashion_cnn", pictures=2, api_name="/receptive_field")
+    assert result == measure_field(lab, lab.open_image("bag"), "fashion_cnn", num_pictures=2).to_json()
 
 
 @pytest.mark.parametrize(

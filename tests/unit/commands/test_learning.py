@@ -97,6 +97,19 @@ def test_loss_keeps_its_contract(run_json, run):
     assert code == 0 and "24.53" in out and "164" in out and "0.1827" in out
 
 
+def test_receptive_field_keeps_its_contract(run_json, run):
+    layers = run_json("layers", "--model", "fashion_cnn")
+    first = next(row for row in layers if row["type"] == "Conv2d")
+    asked = ("receptive-field", "--model", "fashion_cnn", "--layer", first["name"], "--image", "bag")
+    document = run_json(*asked)
+    assert list(document) == ["theoretical", "effective", "centre", "stride"]
+    assert document["theoretical"] == first["receptive_field"] and document["stride"] == first["stride"]
+    assert 0 < document["effective"] <= document["theoretical"]
+    assert run_json(*asked, "--row", 3, "--column", 5)["centre"] == [3 * first["stride"], 5 * first["stride"]]
+    code, out, _ = run(*asked)
+    assert code == 0 and f"{first['receptive_field']} pixels a side" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "facts"),
     [
@@ -112,6 +125,8 @@ def test_loss_keeps_its_contract(run_json, run):
         (["stack", "--input", "3,32,32"], []),
         (["loss", "--scores", "[[1,2]]", "--labels", "[2]", "--kind", "svm"], [1, 2]),
         (["loss", "--scores", "[[1,2]", "--labels", "[1]"], ["scores"]),
+        (["receptive-field", "--model", "fashion_cnn", "--image", "bag", "--layer", "conv9"], ["conv9"]),
+        (["receptive-field", "--model", "fashion_cnn", "--image", "bag", "--row", "99"], [99]),
         (["stack", "--input", "3,8,8", "--layers", "conv(6,9)"], ["9 x 9", "8 x 8"]),
     ],
     ids=str,
