@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from analysis.errors import Progress, UserError, no_progress
-from analysis.network.layers import MapLayer, find_layer
+from analysis.network.layers import HANDS_ON, MapLayer, find_layer
 from analysis.network.receptive_field import (
     Window,
     find_window,
@@ -71,7 +71,11 @@ class ReceptiveField:
 
 def list_map_layers(lab: Lab, model: str, loading: Progress = no_progress) -> tuple[MapLayer, ...]:
     """The layers of a model whose units can be asked what they see: each once, in the order of computation."""
-    return tuple(layer for layer in lab.layers(model, loading) if isinstance(layer, MapLayer) and not layer.repeats)
+    return tuple(
+        layer
+        for layer in lab.layers(model, loading)
+        if isinstance(layer, MapLayer) and not layer.repeats and layer.type not in HANDS_ON
+    )
 
 
 def measure_field(

@@ -4,6 +4,7 @@ import gradio as gr
 
 from models.settings import check_choice
 from ui.learn.history import build_history
+from ui.learn.receptive_field import build_receptive_field
 from ui.services import Action, Services
 from ui.widgets.events import Tab, Values
 from ui.widgets.html import empty_html, one_of
@@ -11,6 +12,7 @@ from ui.widgets.switch import Switch
 from ui.workbench import Workbench
 
 BENCHES = {
+    "receptive_field": ("Receptive field", build_receptive_field),
     "history": ("Forty years", build_history),
 }
 """Name in the address -> title, and what lays it out and gives its ``Bench``."""
