@@ -4,13 +4,16 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from torch import Tensor
 
 from analysis.convolution.convolve import PADDING_MODES
+from analysis.convolution.pooling import POOLINGS
 from analysis.convolution.presets import PRESETS
+from analysis.convolution.quiz import KINDS, list_notes
 from analysis.errors import UserError
 from analysis.losses.classification import LOSSES
 from commands.app import JsonOption, ModelOption, app, make_lab, print_notes, printed, show_download
-from lab.learning.convolution import convolve_numbers, measure_layers, read_input
+from lab.learning.convolution import ask_all, convolve_numbers, measure_layers, pool_numbers, read_input
 from lab.learning.losses import measure_losses
 from lab.learning.receptive_field import MOST_PICTURES, measure_field
 from models.registry import DEFAULT_MODEL
@@ -19,9 +22,13 @@ if TYPE_CHECKING:
     PaddingName = str
     PresetName = str
     LossName = str
+    PoolingName = str
+    QuestionName = str
 else:
     PaddingName = StrEnum("PaddingName", {name: name for name in PADDING_MODES})
     PresetName = StrEnum("PresetName", {name: name for name in PRESETS})
+    PoolingName = StrEnum("PoolingName", {name: name for name in POOLINGS})
+    QuestionName = StrEnum("QuestionName", {name: name for name in KINDS})
     LossName = StrEnum("LossName", {name: name for name in LOSSES})
 
 MOST_COLUMNS = 24
@@ -64,15 +71,39 @@ def convolve(
     document = result.to_json()
     if printed(document, as_json):
         return
-    output = result.output if result.output.ndim > 1 else result.output[None]
-    if output.ndim == 2 and output.shape[1] <= MOST_COLUMNS:
-        for row in output.tolist():
-            typer.echo(" ".join(f"{number:8.4g}" for number in row))
-    else:
-        typer.echo(f"{output.numel()} numbers from {output.min():.4g} to {output.max():.4g}; --json prints them")
+    _print_numbers(result.output)
     typer.echo(f"size: {document['formula']}")
     if document["dropped"]:
         typer.echo(f"no window looks at {len(document['dropped'])} cells of the input")
+    typer.echo(document["code"])
+
+
+@app.command()
+def pool(
+    image: Annotated[
+        str | None, typer.Argument(help="A picture file or sample, taken as grey values 0 to 255.")
+    ] = None,
+    grid: Annotated[str | None, typer.Option(help="Numbers instead, such as '[[1,2],[3,4]]'.")] = None,
+    kind: Annotated[PoolingName, typer.Option(help="How to pool.")] = "max",
+    window: Annotated[int, typer.Option(help="Side of the window in cells.")] = 2,
+    stride: Annotated[
+        int | None, typer.Option(help="Cells from one window to the next; its side if not given.")
+    ] = None,
+    side: Annotated[int | None, typer.Option(help="Reduce the picture to this longer side first.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pool a grid of numbers or a picture; says what a shift of one cell changes, and whether it is linear."""
+    lab = make_lab()
+    values = read_input(None if image is None else lab.open_image(image), grid, side=side)
+    result = pool_numbers(values, str(kind), window, stride)
+    document = result.to_json()
+    if printed(document, as_json):
+        return
+    _print_numbers(result.shift.before[0])
+    typer.echo(
+        f"one cell to the right changes it by {document['change']:.1%}, its mean by {document['mean_change']:.1%}"
+    )
+    typer.echo(f"pooled sum and sum of pooled differ by {document['nonlinearity']:.4g} at most")
     typer.echo(document["code"])
 
 
@@ -100,6 +131,22 @@ def stack(
         typer.echo(f"{row.layer:34} {made:>14} {row.parameters:12,d} {row.macs:14,d} {sees[0]:12d} {sees[1]:8d}")
     total, macs = (sum(getattr(row, name) for row in rows) for name in ("parameters", "macs"))
     typer.echo(f"{'in all':49} {total:12,d} {macs:14,d}")
+
+
+@app.command()
+def quiz(
+    kind: Annotated[QuestionName | None, typer.Option(help="What to ask for; all kinds if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="Another one asks about other stacks.")] = 0,
+    notes: Annotated[bool, typer.Option("--notes", help="The questions of the lecture notes instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask about stacks of layers: sizes, parameters, receptive fields; with the worked solutions."""
+    questions = list_notes() if notes else ask_all(seed, [str(kind)] if kind else KINDS)
+    if printed([question.to_json() for question in questions], as_json):
+        return
+    for question in questions:
+        answer = " x ".join(map(str, question.answer))
+        typer.echo(f"{question.text}\n  {answer}\n  " + question.solution.replace("\n", "\n  "))
 
 
 @app.command()
@@ -158,3 +205,13 @@ def receptive_field(
     )
     typer.echo(f"is moved by as much as {field.effective:.1f} pixels a side (over {field.num_pictures} pictures)")
     print_notes(field.notes)
+
+
+def _print_numbers(values: Tensor) -> None:
+    """A grid or a row as it is, or of what is larger its ends."""
+    output = values if values.ndim > 1 else values[None]
+    if output.ndim == 2 and output.shape[1] <= MOST_COLUMNS:
+        for row in output.tolist():
+            typer.echo(" ".join(f"{number:8.4g}" for number in row))
+    else:
+        typer.echo(f"{output.numel()} numbers from {output.min():.4g} to {output.max():.4g}; --json prints them")

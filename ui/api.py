@@ -11,11 +11,12 @@ from PIL import Image
 
 from analysis.attribution.methods import METHODS
 from analysis.convolution.convolve import MOST, PADDING_MODES
+from analysis.convolution.pooling import POOLINGS
 from analysis.convolution.stack import MAX_LETTERS, MAX_SIDE
 from analysis.errors import Progress, UserError, no_progress
 from analysis.losses.classification import LOSSES
 from analysis.shift.move import BOUNDARIES
-from lab.learning.convolution import convolve_numbers, measure_layers, read_input
+from lab.learning.convolution import ask_all, convolve_numbers, measure_layers, pool_numbers, read_input
 from lab.learning.losses import measure_losses
 from lab.learning.receptive_field import MOST_PICTURES, measure_field
 from lab.shifts import MAX_SHIFT, check_model, map_picture, measure_picture
@@ -168,6 +169,23 @@ def add_endpoints(services: Services) -> None:
         return convolve_numbers(read_input(picture, grid, side=side), kernel, **settings).to_json()
 
     @endpoint
+    def pool(
+        grid: list | None = None,
+        picture: Image.Image | None = None,
+        side: int | None = None,
+        kind: str = "max",
+        window: int = 2,
+        stride: int = 2,
+    ) -> dict:
+        """Pools a grid or the grey values of a picture: what a shift of a cell changes, and whether it is linear."""
+        return pool_numbers(read_input(picture, grid, side=side), kind, window, stride).to_json()
+
+    @endpoint
+    def quiz(seed: int = 0) -> list:
+        """Asks for the size, the parameters and the receptive field of random stacks, with the worked solutions."""
+        return [question.to_json() for question in ask_all(seed)]
+
+    @endpoint
     def stack(input: str, layers: str) -> list:
         """Lists what each layer of a stack such as "conv(6,5) relu" makes of a picture C,H,W, costs and sees."""
         return [row.to_json() for row in measure_layers(input, layers)]
@@ -199,21 +217,9 @@ def add_endpoints(services: Services) -> None:
             for run in services.jobs.list()
         ]
 
-    for call in (
-        models,
-        classify,
-        shift,
-        shift_map,
-        meter,
-        self_check,
-        explain,
-        layers,
-        convolve,
-        stack,
-        loss,
-        receptive_field,
-        runs,
-    ):
+    looking = (models, classify, shift, shift_map, meter, self_check, explain, layers, runs)
+    learning = (convolve, pool, stack, quiz, loss, receptive_field)
+    for call in (*looking, *learning):
         gr.api(call, api_name=call.__name__)
 
 
@@ -305,7 +311,9 @@ PARAMETERS: dict[str, Reader] = {
     "transposed": _read_flag,
     "scores": _read_any,
     "labels": _read_any,
-    "kind": _read_choice(LOSSES),
+    "kind": _read_choice([*LOSSES, *POOLINGS]),
+    "window": _read_integer(1, MOST),
+    "seed": _read_integer(0, 2**31),
     "pictures": _read_integer(1, MOST_PICTURES),
     "input": _read_text(MAX_NAME_LENGTH),
     "layers": _read_text(MAX_LETTERS),

@@ -11,9 +11,9 @@ OWNER = "owner"
 HANDLERS = {
     "look": """
         api.add_endpoints.classify api.add_endpoints.convolve api.add_endpoints.explain api.add_endpoints.layers
-        api.add_endpoints.loss api.add_endpoints.meter api.add_endpoints.models api.add_endpoints.receptive_field
-        api.add_endpoints.runs api.add_endpoints.self_check api.add_endpoints.shift api.add_endpoints.shift_map
-        api.add_endpoints.stack
+        api.add_endpoints.loss api.add_endpoints.meter api.add_endpoints.models api.add_endpoints.pool
+        api.add_endpoints.quiz api.add_endpoints.receptive_field api.add_endpoints.runs api.add_endpoints.self_check
+        api.add_endpoints.shift api.add_endpoints.shift_map api.add_endpoints.stack
         dispatch.Dispatcher._follower.show_anew dispatch.Dispatcher._opener.open_job
         dispatch.Dispatcher._renewer.renew dispatch.Dispatcher.restore page.build_page.cancel_all
         services.Services.leave jobs.build_job_list.follow

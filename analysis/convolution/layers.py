@@ -24,6 +24,11 @@ class Layer:
     numbers: Mapping[str, int] = field(default_factory=dict)
     inside: tuple["Layer", ...] = ()
 
+    @property
+    def title(self) -> str:
+        """What its kind is called."""
+        return KINDS[self.kind].title
+
 
 @dataclass(frozen=True)
 class Row:

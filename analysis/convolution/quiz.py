@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from analysis.convolution.layers import Row
+from analysis.convolution.layers import Layer, Row
 from analysis.convolution.presets import PRESETS
 from analysis.convolution.sizes import by_sides
 from analysis.convolution.stack import measure_stack, read_layers
@@ -128,16 +128,35 @@ def _draw_layer(chance: random.Random) -> str:
     return f"conv({chance.choice((4, 6, 8, 10, 16, 32))},{kernel},{stride},{padding})"
 
 
-def build_question(kind: str, shape: tuple[int, int, int], layers: str, tolerance: int = 0) -> Question:
-    """The question of a kind about a stack. Raises UserError: the stack cannot be."""
+def build_question(
+    kind: str, shape: tuple[int, int, int], layers: str, *, name: str = "", tolerance: int = 0
+) -> Question:
+    """The question of a kind about a stack, which the text describes, or calls by its name.
+
+    Raises:
+        UserError: The stack cannot be.
+    """
     rows, asked = measure_stack(read_layers(layers), shape), KINDS[kind]
     lines = [f"{row.layer}: {line}" for row in rows if (line := asked.explain(row))]
     answer = asked.answer(rows)
     if kind == "parameters" and len(lines) > 1:
         lines.append(f"{' + '.join(str(row.parameters) for row in rows if row.parameters)} = {answer[0]}")
     picture = by_sides((*shape[1:], shape[0]))
-    text = f"A picture of {picture} (height x width x channels) goes through {layers}. {asked.ask}"
+    through = name or ", then ".join(map(_describe, read_layers(layers)))
+    text = f"A picture of {picture} (height x width x channels) goes through {through}. {asked.ask}"
     return Question(kind, text, shape, layers, answer, "\n".join(lines), tolerance)
+
+
+def _describe(layer: Layer) -> str:
+    """A layer in words."""
+    numbers, title = layer.numbers, layer.title
+    if "kernel" not in numbers:
+        return f"a {title} layer of {numbers['units']} units" if "units" in numbers else title
+    window = f"{numbers['kernel']} x {numbers['kernel']}"
+    filters = numbers.get("filters")
+    what = f"{filters} filter{'s' * (filters > 1)} of {window}" if filters else f"{title} of {window}"
+    stride, padding = numbers["stride"] or numbers["kernel"], numbers["padding"]
+    return f"{what} (stride {stride}, padding {padding}{'' if numbers.get('bias', 1) else ', no bias'})"
 
 
 def list_notes() -> tuple[Question, ...]:
@@ -150,5 +169,6 @@ def list_notes() -> tuple[Question, ...]:
         build_question("size", (1, 7, 7), "conv(1,3,2)"),
         build_question("receptive_field", (64, 56, 56), "conv(64,3) conv(64,3) conv(64,3)"),
     )
-    of_vgg = (PRESETS[f"vgg_{name}"] for name in "abcde")
-    return (*own, *(build_question("parameters", vgg.shape, vgg.text, tolerance=700_000) for vgg in of_vgg))
+    vggs = [PRESETS[f"vgg_{name}"] for name in "abcde"]
+    sizes = [build_question("parameters", vgg.shape, vgg.text, name=vgg.title, tolerance=700_000) for vgg in vggs]
+    return (*own, *sizes)

@@ -1,5 +1,7 @@
-"""Convolutions and stacks as people ask for them: numbers in, numbers out."""
+"""Convolutions, poolings and stacks as people ask for them: numbers in, numbers out."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,10 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from analysis.convolution.convolve import Convolution, Convolved, add_channels, convolve
+from analysis.convolution.convolve import MOST, Convolution, Convolved, add_channels, convolve
 from analysis.convolution.kernels import find_kernel
 from analysis.convolution.layers import Row
-from analysis.convolution.numbers import MAX_CELLS, read_numbers
+from analysis.convolution.numbers import MAX_CELLS, are_whole, read_numbers, write_numbers
+from analysis.convolution.pooling import POOLINGS, PooledShift, Sums, pool_shifted, pool_sum
+from analysis.convolution.quiz import KINDS, Question, ask
 from analysis.convolution.stack import MAX_SIDE, measure_stack, read_layers, read_shape
 from analysis.errors import UserError
 
@@ -87,6 +91,53 @@ def convolve_numbers(values: Tensor, kernel: object, **settings: Any) -> Convolv
     return convolve(Convolution(add_channels(values, weights), rule=rule, **settings), values)
 
 
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """A pooled grid, what a shift of one cell does to it, and how its sum with its mirror image is pooled."""
+
+    shift: PooledShift
+    sums: Sums
+    code: str
+
+    def to_json(self) -> dict:
+        """A JSON-ready dictionary; ``nonlinearity`` is 0, up to rounding, for what is linear."""
+        output = self.shift.before[0]
+        return {
+            "output": write_numbers(output, whole=are_whole(output)),
+            "shape": list(output.shape),
+            "change": self.shift.change,
+            "mean_change": self.shift.mean_change,
+            "nonlinearity": self.sums.difference,
+            "code": self.code,
+        }
+
+
+def pool_numbers(values: Tensor, kind: str, window: int = 2, stride: int | None = None) -> Pooled:
+    """Pools a grid ``(H, W)``, as :func:`read_input` gives it.
+
+    Args:
+        kind: A key of ``POOLINGS``.
+        stride: The window's side if not given.
+
+    Raises:
+        UserError: It is no grid, or the window does not fit.
+    """
+    if values.ndim != 2:
+        raise UserError(f"What is pooled is a grid, 2 brackets deep, not {values.ndim}.")
+    for name, side in (("window", window), ("stride", window if stride is None else stride)):
+        if not 1 <= side <= MOST:
+            raise UserError(f"{name} must be a whole number from 1 to {MOST}, not {side}.")
+    grid = values[None]  # (1, H, W)
+    shift, sums = pool_shifted(kind, grid, window, stride), pool_sum(kind, grid, grid.flip(2), window, stride)
+    rows, columns = shift.before.shape[1:]
+    return Pooled(shift, sums, POOLINGS[kind].write_code(window, stride or window, (rows, columns)))
+
+
 def measure_layers(shape: str, layers: str) -> tuple[Row, ...]:
     """What each layer of a stack makes, costs and sees; both as text, such as ``3,32,32`` and ``conv(6,5) relu``."""
     return measure_stack(read_layers(layers), read_shape(shape))
+
+
+def ask_all(seed: int, kinds: Iterable[str] = KINDS) -> tuple[Question, ...]:
+    """A question of each kind about a random stack, the same for the same seed."""
+    return tuple(ask(seed, kind) for kind in kinds)

@@ -29,16 +29,9 @@ def lab(tmp_path_factory) -> Lab:
 
 def test_only_the_documented_endpoints_are_public(client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    single = {"/models", "/classify", "/shift", "/explain", "/layers", "/runs"}
-    assert set(named) == single | {
-        "/shift_map",
-        "/meter",
-        "/self_check",
-        "/convolve",
-        "/stack",
-        "/loss",
-        "/receptive_field",
-    }
+    names = "models classify shift explain layers runs shift_map meter self_check"
+    names += " convolve pool stack quiz loss receptive_field"
+    assert set(named) == {f"/{name}" for name in names.split()}
 
 
 def test_a_shift_map_gives_what_the_lab_gives(client, lab):
@@ -135,6 +128,13 @@ def test_convolutions_and_stacks_are_numbers(client):
         assert result["shape"] == [28, 28]
     (row,) = client.predict(input="3,32,32", layers="conv(10,5,1,2)", api_name="/stack")
     assert (row["shape"], row["parameters"]) == ([10, 32, 32], 760)
+    result = client.predict(grid=[[1, 2, 3, 4], [5, 6, 7, 8]], kind="average", api_name="/pool")
+    assert result["output"] == [[3.5, 5.5]] and result["nonlinearity"] == result["mean_change"] == 0
+    assert [each["kind"] for each in client.predict(seed=1, api_name="/quiz")] == [
+        "size",
+        "parameters",
+        "receptive_field",
+    ]
     result = client.predict(scores=[[3.2, 5.1, -1.7]], labels=[0], kind="svm", api_name="/loss")
     assert result["losses"] == pytest.approx([2.9]) and result["gradient"] == [[-1, 1, 0]]
 
@@ -154,6 +154,8 @@ def test_a_receptive_field_is_that_of_the_lab(client, lab):
         ("/convolve", {"picture": "/etc/passwd"}),
         ("/stack", {"input": "3,32,32", "layers": "conv(6,50)"}),
         ("/loss", {"scores": [[1, 2]], "labels": [2]}),
+        ("/loss", {"scores": [[1, 2]], "labels": [1], "kind": "max"}),
+        ("/pool", {"grid": [1, 2, 3]}),
         ("/classify", {"image": "no_such_sample"}),
         ("/classify", {"image": "coffee", "model": "resnet81"}),
         ("/classify", {"image": "coffee", "model": "no<b>such"}),

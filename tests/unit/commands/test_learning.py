@@ -84,6 +84,21 @@ def test_stack_keeps_its_contract(run_json, run):
     assert code == 0 and "138,357,544" in out
 
 
+def test_pool_and_quiz(run_json, run):
+    document = run_json("pool", "--grid", "[[1,2,3,4],[5,6,7,8]]", "--kind", "max")
+    assert list(document) == ["output", "shape", "change", "mean_change", "nonlinearity", "code"]
+    assert document["output"] == [[6, 8]] and document["shape"] == [1, 2] and document["nonlinearity"] == 1  # 14 - 13
+    strided = run_json("pool", "bag", "--kind", "strided")
+    average = run_json("pool", "bag", "--kind", "average")
+    assert strided["change"] > average["change"] > 0 and average["mean_change"] < 1e-12 > average["nonlinearity"]
+    code, out, _ = run("pool", "bag", "--kind", "l2", "--window", 3, "--stride", 2)
+    assert code == 0 and "nn.LPPool2d(2, 3, stride=2)" in out
+    assert [each["kind"] for each in run_json("quiz", "--seed", 4)] == ["size", "parameters", "receptive_field"]
+    assert run_json("quiz", "--seed", 4, "--kind", "size") == run_json("quiz", "--seed", 4)[:1]
+    code, out, _ = run("quiz", "--notes")
+    assert code == 0 and "28 x 28 x 6" in out and "= 760" in out
+
+
 def test_loss_keeps_its_contract(run_json, run):
     scores = "[[3.2,5.1,-1.7],[1.3,4.9,2.0],[2.2,2.5,-3.1]]"
     svm = run_json("loss", "--scores", scores, "--labels", "[0,1,2]", "--kind", "svm")
@@ -123,6 +138,8 @@ def test_receptive_field_keeps_its_contract(run_json, run):
         (["convolve", "--grid", "[[1,2],[3,4]]", "--kernel", "[[1]]", "--stride", "0"], ["stride", 0]),
         (["convolve", "bag", "--side", "0"], [0]),
         (["stack", "--input", "3,32,32"], []),
+        (["pool", "--grid", "[[1,2],[3,4]]", "--window", "3"], ["3 x 3", "2 x 2"]),
+        (["pool", "--grid", "[[1,2],[3,4]]", "--stride", "0"], [0]),
         (["loss", "--scores", "[[1,2]]", "--labels", "[2]", "--kind", "svm"], [1, 2]),
         (["loss", "--scores", "[[1,2]", "--labels", "[1]"], ["scores"]),
         (["receptive-field", "--model", "fashion_cnn", "--image", "bag", "--layer", "conv9"], ["conv9"]),
