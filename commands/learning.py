@@ -138,15 +138,21 @@ def quiz(
     kind: Annotated[QuestionName | None, typer.Option(help="What to ask for; all kinds if not given.")] = None,
     seed: Annotated[int, typer.Option(help="Another one asks about other stacks.")] = 0,
     notes: Annotated[bool, typer.Option("--notes", help="The questions of the lecture notes instead.")] = False,
+    answer: Annotated[str | None, typer.Option(help="An answer such as 28x28x6 to --kind, to be checked.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask about stacks of layers: sizes, parameters, receptive fields; with the worked solutions."""
+    if answer is not None and (notes or kind is None):
+        raise UserError("An answer belongs to one question: name its --kind and --seed.")
     questions = list_notes() if notes else ask_all(seed, [str(kind)] if kind else KINDS)
-    if printed([question.to_json() for question in questions], as_json):
+    right = {} if answer is None else {"right": questions[0].is_right(answer)}
+    if printed([question.to_json() | right for question in questions], as_json):
         return
     for question in questions:
-        answer = " x ".join(map(str, question.answer))
-        typer.echo(f"{question.text}\n  {answer}\n  " + question.solution.replace("\n", "\n  "))
+        if right:
+            typer.echo("right" if right["right"] else "wrong")
+        typer.echo(f"{question.text}\n  {' x '.join(map(str, question.answer))}")
+        typer.echo("  " + question.solution.replace("\n", "\n  "))
 
 
 @app.command()

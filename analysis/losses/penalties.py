@@ -57,8 +57,3 @@ def trace_path(kind: str, optimum: Tensor, curvature: Tensor, strengths: Tensor)
     if curvature.min() <= 0 or strengths.min() < 0:
         raise UserError("A loss rises around its optimum (curvature above 0), and a penalty is not below 0.")
     return PENALTIES[kind].shrink(optimum, curvature, strengths[:, None])
-
-
-def measure_penalty(kind: str, weights: Tensor, strength: float) -> float:
-    """What a penalty adds to the loss."""
-    return strength * (weights.abs().sum() if kind == "l1" else weights.square().sum() / 2).item()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -184,10 +185,15 @@ def read_units(module: nn.Module, inputs: Tensor, name: str, cell: Size) -> Tens
 
     def keep(_name: str, output: Tensor) -> None:
         kept.append(output[:, :, cell[0], cell[1]].clone())
+        raise _Reached
 
-    with watch_outputs(module, [name], keep):
+    with watch_outputs(module, [name], keep), suppress(_Reached):
         module(inputs)
     return kept[0]
+
+
+class _Reached(Exception):
+    """What comes behind the layer need not be computed."""
 
 
 def check_channel(name: str, channel: int, channels: int) -> int:

@@ -95,6 +95,9 @@ def test_pool_and_quiz(run_json, run):
     assert code == 0 and "nn.LPPool2d(2, 3, stride=2)" in out
     assert [each["kind"] for each in run_json("quiz", "--seed", 4)] == ["size", "parameters", "receptive_field"]
     assert run_json("quiz", "--seed", 4, "--kind", "size") == run_json("quiz", "--seed", 4)[:1]
+    (asked,) = run_json("quiz", "--seed", 4, "--kind", "size")
+    for given, is_right in (("x".join(map(str, asked["answer"])), True), ("1x1x1", False)):
+        assert run_json("quiz", "--seed", 4, "--kind", "size", "--answer", given) == [asked | {"right": is_right}]
     code, out, _ = run("quiz", "--notes")
     assert code == 0 and "28 x 28 x 6" in out and "= 760" in out
 
@@ -140,6 +143,7 @@ def test_receptive_field_keeps_its_contract(run_json, run):
         (["stack", "--input", "3,32,32"], []),
         (["pool", "--grid", "[[1,2],[3,4]]", "--window", "3"], ["3 x 3", "2 x 2"]),
         (["pool", "--grid", "[[1,2],[3,4]]", "--stride", "0"], [0]),
+        (["quiz", "--answer", "3"], []),
         (["loss", "--scores", "[[1,2]]", "--labels", "[2]", "--kind", "svm"], [1, 2]),
         (["loss", "--scores", "[[1,2]", "--labels", "[1]"], ["scores"]),
         (["receptive-field", "--model", "fashion_cnn", "--image", "bag", "--layer", "conv9"], ["conv9"]),
