@@ -38,11 +38,22 @@ class Bench:
     linked: dict[str, tuple[Component, Callable[[str], object]]] = field(default_factory=dict)
 
 
-def browser_bench(name: str, value: str = "{}") -> gr.HTML:
+def browser_bench(
+    name: str, value: str = "{}", *, parts: Sequence[str] = (), asks: Sequence[Callable] = ()
+) -> gr.HTML:
     """A bench, or a part of one, that runs in the browser: ``assets/learn/NAME.html`` with ``NAME.js``.
 
-    The script finds what ``tools.js`` defines, and what the server tells it in ``props.value``, JSON as text.
+    The script finds what ``tools.js`` and the files ``parts`` define, what the server tells it in ``props.value``,
+    JSON as text, and the functions ``asks`` of the server, as ``await server.NAME(...)``.
     """
-    script = "".join((ASSETS / file).read_text(encoding="utf-8") for file in ("tools.js", f"{name}.js"))
+    files = ("tools.js", *parts, f"{name}.js")
+    script = "".join((ASSETS / file).read_text(encoding="utf-8") for file in files)
     template = (ASSETS / f"{name}.html").read_text(encoding="utf-8")
-    return gr.HTML(value, html_template=template, js_on_load=script, elem_id=f"bench-{name}", padding=False)
+    return gr.HTML(
+        value,
+        html_template=template,
+        js_on_load=script,
+        server_functions=[*asks] or None,
+        elem_id=f"bench-{name}",
+        padding=False,
+    )

@@ -3,7 +3,9 @@
 import gradio as gr
 
 from models.settings import check_choice
+from ui.learn.convolution import build_convolution
 from ui.learn.history import build_history
+from ui.learn.pooling import build_pooling
 from ui.learn.receptive_field import build_receptive_field
 from ui.services import Action, Services
 from ui.widgets.events import Tab, Values
@@ -12,6 +14,8 @@ from ui.widgets.switch import Switch
 from ui.workbench import Workbench
 
 BENCHES = {
+    "convolution": ("Convolution", build_convolution),
+    "pooling": ("Pooling", build_pooling),
     "receptive_field": ("Receptive field", build_receptive_field),
     "history": ("Forty years", build_history),
 }
