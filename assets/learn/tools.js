@@ -21,3 +21,14 @@ const show = (value, digits = 4) => String(Number(Number(value).toPrecision(digi
 
 /** What the server has told this bench. */
 const told = () => JSON.parse(props.value || "{}");
+
+/** A slider and a number field for the same value; `take` gets what either is set to, within the ends. */
+const slider = (label, value, {min, max, step}, take) => {
+    const pair = ["range", "number"].map((type) => make("input", {type, min, max, step, value, "aria-label": label}));
+    for (const input of pair) input.addEventListener("input", () => {
+        if (!(input.valueAsNumber >= min && input.valueAsNumber <= max)) return;
+        for (const other of pair) if (other !== input) other.value = input.value;
+        take(input.valueAsNumber);
+    });
+    return make("div", {class: "slider"}, make("span", {"aria-hidden": "true"}, label), pair);
+};

@@ -5,6 +5,7 @@ import gradio as gr
 from models.settings import check_choice
 from ui.learn.convolution import build_convolution
 from ui.learn.history import build_history
+from ui.learn.losses import build_losses
 from ui.learn.pooling import build_pooling
 from ui.learn.receptive_field import build_receptive_field
 from ui.services import Action, Services
@@ -17,6 +18,7 @@ BENCHES = {
     "convolution": ("Convolution", build_convolution),
     "pooling": ("Pooling", build_pooling),
     "receptive_field": ("Receptive field", build_receptive_field),
+    "losses": ("Losses and normalisation", build_losses),
     "history": ("Forty years", build_history),
 }
 """Name in the address -> title, and what lays it out and gives its ``Bench``."""
