@@ -10,6 +10,7 @@ from typing import Any
 
 from analysis.errors import UserError
 from models.networks.options import ArchitectureConfig, list_options
+from models.networks.stack import StackConfig
 from models.settings import check_choice
 
 _MAXIMA = ("max", "blur", "aps")
@@ -158,6 +159,8 @@ def _apply(changes: list[Change], config: ArchitectureConfig, blur_size: int) ->
     for change in changes:
         if change.alter is None:
             continue
+        if isinstance(config, StackConfig):
+            raise UserError("Its layers are written one by one: write them otherwise, and train again.")
         altered = change.alter(config, blur_size)
         if altered == config:
             raise UserError(change.redundant)

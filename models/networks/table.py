@@ -10,6 +10,7 @@ from models.networks.mlp import MLP, MLPConfig
 from models.networks.options import ArchitectureConfig
 from models.networks.resnet import ResNet, ResNetConfig
 from models.networks.small_cnn import SmallCNN, SmallCNNConfig
+from models.networks.stack import Stack, StackConfig
 from models.networks.transfer import TransferConfig, TransferNet
 from models.networks.vgg import VGG, VGGConfig
 
@@ -21,6 +22,7 @@ ARCHITECTURES: dict[str, tuple[type[ArchitectureConfig], type[nn.Module]]] = {
     "vgg": (VGGConfig, VGG),
     "cifar_resnet": (CifarResNetConfig, CifarResNet),
     "resnet": (ResNetConfig, ResNet),
+    "stack": (StackConfig, Stack),
     "transfer": (TransferConfig, TransferNet),
 }
 """Name -> (config dataclass, module class). :func:`models.networks.options.list_options` says what a config lets one

@@ -11,7 +11,7 @@ from analysis.network.summary import Summary
 from lab.network_summary import DataKind, fit_kind, summarize_network
 from models.networks.options import list_options
 from models.networks.table import ARCHITECTURES
-from models.settings import Choice, Integer, Integers, Number, Setting
+from models.settings import Choice, Integer, Integers, Number, Setting, Text
 from models.training.config import TrainingConfig
 from models.zoo.backbones import BACKBONES, find_backbone
 from ui.services import Action, Services
@@ -168,6 +168,7 @@ _CONTROLS: dict[type[Setting], Callable[..., Field]] = {
     Integer: _build_integer,
     Number: lambda option, default, common: gr.Slider(option.low, option.high, default, step=0.05, **common),
     Integers: lambda option, default, common: gr.Textbox(", ".join(map(str, default)), **common),
+    Text: lambda option, default, common: gr.Textbox(default, lines=2, max_lines=8, **common | {"min_width": 600}),
 }
 """Kind of setting -> its control, with a default of this kind."""
 

@@ -24,11 +24,13 @@ SMALL = {
     "vgg": {"width": 0.1},
     "cifar_resnet": {"depth": 8, "width": 4},
     "resnet": {},
+    "stack": {"layers": "conv(4,3) norm relu pool(2) residual(conv(6,3,2,1) norm) gap linear(9)"},
 }
 """Architectures whose weights start at random -> options with which they are quick."""
 NUMBERS = {"dropout": (0.0, 0.3), "blur_size": (2, 5), "padding": (1, 2), "depth": (14,), "kernel_size": (1, 5)}
+NUMBERS |= {"layers": ("linear(5)", "conv(4,3,groups=2,bias=0) relu", "flatten linear(5) tanh", "avgpool(3,2,1) gap")}
 """Values of options that are no choices."""
-NAMING = {"norm", "head", "configuration", "padding", "builder"}
+NAMING = {"norm", "head", "configuration", "padding", "builder", "layers"}
 """Options that decide which weights there are."""
 SIDE = 32
 
@@ -120,7 +122,7 @@ def test_a_sketch_has_shapes_and_nothing_else(name):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("name", [name for name in SMALL if name not in ("linear", "resnet")])
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in ("linear", "resnet", "stack")])
 def test_every_activation_is_a_module_called_once_and_not_in_place(name, activation):
     model, calls = build(make_config(name, {"activation": activation})).eval(), []
     kind = type(ACTIVATIONS[activation].build())
@@ -158,7 +160,9 @@ def test_every_architecture_has_a_title_and_arms(name):
     assert ARCHITECTURES[name][0].title
     arms = {arm.name: arm for arm in list_arms(make_config(name))}
     assert arms["as_is"].config == make_config(name)
-    if name in ("linear", "mlp"):
+    if name == "stack":
+        assert [arm for arm, made in arms.items() if made.config] == ["as_is", "shift_augment"]
+    elif name in ("linear", "mlp"):
         obstacles = {arms[arm].obstacle for arm in ("circular", "gap", "blur", "aps")}
         assert obstacles == {"It pads nothing.", "It has no feature maps to average.", "It has no downsampling."}
     else:
