@@ -22,6 +22,7 @@ HANDLERS = {
         explain.drawers.Drawers._handler.handle
         learn.convolution.build_convolution.take_kernel
         learn.losses.ask_autograd learn.losses.build_losses.take
+        learn.losses.ask_autograd learn.losses.build_losses.take learn.shapes.ask_quiz
         shift.layer_meter.build_layer_meter_panel.measure shift.self_check.build_self_check_panel.check
         shift.shift_map._ShiftMap.compute shift.shift_map._ShiftMap.compute_all shift.shift_map._recolor
         shift.tab._Shift._wire_sliders.<lambda> shift.tab._Shift.ask shift.tab._Shift.grow_map

@@ -28,13 +28,18 @@ THUMBNAIL_SIDE = 72
 
 @dataclass(frozen=True)
 class Workbench:
-    """The components that tabs read; ``sample`` holds the name of the sample shown, or nothing."""
+    """The components that tabs read.
+
+    ``sample`` holds the name of the sample shown, or nothing. ``stack`` holds a network that was put together in
+    Learn, as ``{input, layers}`` in JSON, and raises ``submit`` when it is to be trained.
+    """
 
     image: Picture
     sample: gr.HTML
     model: gr.Dropdown
     compare: gr.Dropdown
     card: gr.HTML
+    stack: gr.HTML
 
     @property
     def picture(self) -> tuple[gr.HTML, Picture]:
@@ -133,7 +138,8 @@ def build_workbench(services: Services) -> Workbench:
             info="Shown beside the model when classifying, explaining and in maps of shifts.",
             elem_id="compare",
         )
-    bench = Workbench(image, sample, model, compare, card)
+    stack = gr.HTML("", html_template="", js_on_load=_HAND_OVER, elem_id="stack-to-train", padding=False)
+    bench = Workbench(image, sample, model, compare, card, stack)
 
     @shows_errors
     def show_model(values: Values) -> Values:
@@ -283,6 +289,9 @@ KEEP_PICTURE = """async (...values) => {
     values[%d] = "";
     return values;
 }"""
+_HAND_OVER = """
+window.convscopeTrain = (stack) => { props.value = JSON.stringify(stack); trigger("submit"); };
+"""
 _DOWNLOAD = """
 element.addEventListener("click", (event) => {
     if (event.target.closest("[data-download]")) trigger("submit");

@@ -8,6 +8,7 @@ from ui.learn.history import build_history
 from ui.learn.losses import build_losses
 from ui.learn.pooling import build_pooling
 from ui.learn.receptive_field import build_receptive_field
+from ui.learn.shapes import build_shapes
 from ui.services import Action, Services
 from ui.widgets.events import Tab, Values
 from ui.widgets.html import empty_html, one_of
@@ -17,6 +18,7 @@ from ui.workbench import Workbench
 BENCHES = {
     "convolution": ("Convolution", build_convolution),
     "pooling": ("Pooling", build_pooling),
+    "shapes": ("Shapes", build_shapes),
     "receptive_field": ("Receptive field", build_receptive_field),
     "losses": ("Losses and normalisation", build_losses),
     "history": ("Forty years", build_history),

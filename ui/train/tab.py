@@ -25,6 +25,7 @@ from ui.train.results.runs import Runs
 from ui.train.results.snapshots import Through
 from ui.train.settings.data import name_values
 from ui.train.settings.form import VIEW, build_train_form
+from ui.train.settings.network import read_stack
 from ui.widgets.errors import inform, shows_errors
 from ui.widgets.events import HIDDEN, QUICK, Block, Tab, Update, Values
 from ui.widgets.html import explain_lack, explain_this
@@ -274,6 +275,13 @@ class _Train:
         change = self.filler(self.read_settings, self.unfold)
         opened = self.change.click(change, given, [*form.outputs, *folding], **HIDDEN)
         opened.success(None, None, None, js=_BRING_FORM)
+        stacked = self.bench.stack.submit(
+            self.filler(lambda values: read_stack(values[self.bench.stack]), self.show_network, part="network"),
+            {*given, self.bench.stack},
+            [*filled, form.part, *form.parts.groups, self.kind, *self.sides.groups],
+            **HIDDEN,
+        )
+        stacked.success(None, None, None, js=_OPEN_TAB)
 
     def read_settings(self, values: Values) -> dict[str, Any]:
         """The settings of the run that is shown, by the names of the fields."""
@@ -285,14 +293,29 @@ class _Train:
         """The settings of the data on the screen."""
         return {self.form.part: "data", **self.form.parts.show("data")}
 
+    def show_network(self, values: Values) -> Values:
+        """The settings of the network of a single run on the screen."""
+        return {
+            **{self.form.part: "network", self.kind: "one"},
+            **self.form.parts.show("network"),
+            **self.sides.show("one"),
+            **self.unfold(values),
+        }
+
     def unfold(self, values: Values) -> Values:
         """The settings in full."""
         return self.fold(is_open=True)
 
     def filler(
-        self, choose: Callable[[Values], dict[str, Any]], then: Callable[[Values], Values] = lambda values: {}
+        self,
+        choose: Callable[[Values], dict[str, Any]],
+        then: Callable[[Values], Values] = lambda values: {},
+        part: str = "",
     ) -> Callable:
-        """What fills in settings: those that ``choose`` gives, all others as on a new page; ``then`` goes on."""
+        """What fills in settings: those that ``choose`` gives, all others as on a new page; ``then`` goes on.
+
+        ``part`` is what will be on the screen, if not what is now.
+        """
         fields = self.form.fields
         new = {key: value for key, value in self.new.items() if key not in KEPT}
 
@@ -301,7 +324,8 @@ class _Train:
             """Fills in settings."""
             settings = new | choose(values)
             with self.services.act(request, progress, VIEW) as action:
-                filled = self.form.fill(settings, values, action)
+                seen = values | ({self.form.part: part} if part else {})
+                filled = self.form.fill(settings, seen, action)
             return filled | then(values | {fields[key]: value for key, value in settings.items()})
 
         return fill
@@ -327,4 +351,5 @@ _FOLD = """() => ({__type__: "update", visible: false})"""
 _OPEN = """() => { window.convscopeBring("#train-form"); return {__type__: "update", visible: true}; }"""
 _BRING_FORM = """() => { window.convscopeBring("#train-form"); }"""
 _BRING_BOXES = """() => { window.convscopeBring("#train-boxes", ".class-box button"); }"""
+_OPEN_TAB = """() => { document.getElementById("tab-train-button").click(); window.convscopeBring("#train-form"); }"""
 _BRING_RUN = """() => { window.convscopeBring("#train-shown"); }"""

@@ -1,5 +1,6 @@
 """Choosing a network: controls made from the options of each architecture, and what would come of the choice."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from analysis.errors import UserError
 from analysis.network.summary import Summary
 from lab.network_summary import DataKind, fit_kind, summarize_network
 from models.networks.options import list_options
@@ -15,7 +17,7 @@ from models.settings import Choice, Integer, Integers, Number, Setting, Text
 from models.training.config import TrainingConfig
 from models.zoo.backbones import BACKBONES, find_backbone
 from ui.services import Action, Services
-from ui.train.settings.data import DataPanel, Look, name_values
+from ui.train.settings.data import SIDES, DataPanel, Look, name_values
 from ui.widgets.errors import answers_errors
 from ui.widgets.events import Block, Field, Update, Values
 from ui.widgets.html import empty_html, format_count, notes_html, sentence_html, table_html
@@ -110,6 +112,22 @@ def read_network(values: Mapping) -> dict:
         "architecture": name,
         "model": {key: _read_option(key, option, values[f"{name}.{key}"]) for key, option in options.items()},
     }
+
+
+def read_stack(text: str) -> dict[str, Any]:
+    """The settings by name for a network that was put together in Learn, and for data that it fits.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        told = json.loads(text)
+        (channels, side, _), layers = map(int, told["input"]), str(told["layers"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError("A stack to train needs its input and its layers.") from error
+    nearest = min(SIDES, key=lambda each: abs(each - side))
+    data = {"dataset": "fashion_mnist" if channels == 1 else "shapes", "image_size": nearest}
+    return {"architecture": "stack", "stack.layers": layers, **data}
 
 
 def describe_network(summary: Summary, kind: DataKind) -> Markup:

@@ -1,5 +1,7 @@
 """What the network panel shows and stands for."""
 
+import json
+
 import gradio as gr
 import pytest
 
@@ -11,10 +13,17 @@ from models.networks.options import list_options
 from models.networks.table import ARCHITECTURES
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
+from tests.sentences import refused
 from ui.services import Services
 from ui.train.settings.augmentation import build_augment_panel
 from ui.train.settings.data import build_data_panel
-from ui.train.settings.network import build_network_panel, describe_network, list_backbone_choices, read_network
+from ui.train.settings.network import (
+    build_network_panel,
+    describe_network,
+    list_backbone_choices,
+    read_network,
+    read_stack,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +57,21 @@ def test_every_option_has_a_control_whose_value_is_the_default(name, values):
     chosen = read_network(values | {"architecture": name})
     assert chosen == {"architecture": name, "model": {key: option.default for key, option in options.items()}}
     assert TrainingConfig(**chosen, image_size=64).architecture == name
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "dataset", "side"), [((1, 32, 32), "fashion_mnist", 32), ((3, 227, 227), "shapes", 224)]
+)
+def test_a_stack_from_learn_comes_with_data_that_fit(values, input_shape, dataset, side):
+    settings = read_stack(json.dumps({"input": input_shape, "layers": "conv(8,11,4) relu gap"}))
+    assert settings["dataset"] == dataset and settings["image_size"] == side
+    assert read_network(values | settings) == {"architecture": "stack", "model": {"layers": "conv(8,11,4) relu gap"}}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"input": 3, "layers": ""}', '{"input": ["x", 1, 1]}'])
+def test_what_is_no_stack_is_refused(text):
+    with refused():
+        read_stack(text)
 
 
 def test_values_are_read_as_the_options_want_them(values):
