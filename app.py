@@ -132,6 +132,7 @@ def _serve(options: argparse.Namespace) -> int:
     from ui.doors.connections import bound_connections
     from ui.doors.door import Doors
     from ui.doors.hosts import Hosts
+    from ui.doors.line import Line
     from ui.doors.login import SHOWN, read_users
     from ui.page import build_page, launch_options
     from ui.services import Services
@@ -157,6 +158,7 @@ def _serve(options: argparse.Namespace) -> int:
         os.environ.setdefault("GRADIO_TEMP_DIR", services.uploads)
         page = build_page(services, visitors)
         page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE, api_open=False)
+        page._queue = Line(page._queue, lambda: lab.models.turns.num_waiting)
         # The first visitor need not wait for the default model, nor for the libraries of a training.
         threading.Thread(target=_warm_up, args=(lab, DEFAULT_MODEL), daemon=True).start()
         jobs.warm_up()

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,9 +65,10 @@ def as_it_is(module: nn.Module) -> nn.Module:
 
 @dataclass(eq=False)
 class _Part:
-    """What one caller wants computed: ``inputs`` ``(N, C, H, W)``."""
+    """What one caller wants computed, ``inputs`` ``(N, C, H, W)``, and in which context."""
 
     inputs: Tensor
+    context: Context = field(default_factory=copy_context)
     logits: Tensor | None = None
     seconds: float = 0.0
 
@@ -156,7 +158,8 @@ class ModelCache:
         ):
             if is_ours and not part.is_done():
                 with self.use(name) as model:
-                    _compute(network(model.module), part, parts)
+                    for other in _compute(network(model.module), part, parts):
+                        other.context.run(self.turns.hand_on, other.seconds * len(other.inputs))
         assert part.logits is not None
         return part.logits, part.seconds
 
@@ -256,8 +259,8 @@ def copy_sharing(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, shared)
 
 
-def _compute(network: Callable[[Tensor], Tensor], own: _Part, waiting: Sequence[_Part]) -> None:
-    """Computes a part, and with it as many of those that wait as are faster together."""
+def _compute(network: Callable[[Tensor], Tensor], own: _Part, waiting: Sequence[_Part]) -> list[_Part]:
+    """Computes a part, and with it as many of those that wait as are faster together, which it gives."""
     parts, room = [own], MAX_PIXELS // own.inputs[0, 0].numel() - len(own.inputs)
     for part in [*waiting]:
         if part is not own and not part.is_done() and len(part.inputs) <= room:
@@ -275,6 +278,7 @@ def _compute(network: Callable[[Tensor], Tensor], own: _Part, waiting: Sequence[
     seconds = (time.perf_counter() - start) / len(logits)
     for part, rows in zip(parts, logits.split([len(part.inputs) for part in parts]), strict=True):
         part.logits, part.seconds = rows, seconds
+    return parts[1:]
 
 
 def _count_bytes(module: nn.Module) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
+from weakref import WeakSet
 
 from analysis.errors import UserError
 from models.access import Viewer, viewer
@@ -30,6 +31,7 @@ class Quota:
         job_minutes: How long a job may work at a time.
         upload_mb: Of one upload.
         kept_mb: Of their runs, with what was uploaded for them.
+        files_mb: Of what they have uploaded and were given as results; see :mod:`ui.doors.cache`.
         pages: That one browser has open at a time.
         all_kept_mb: Of the runs of all visitors together.
     """
@@ -39,6 +41,7 @@ class Quota:
     jobs: float = 2
     job_minutes: float = 20
     upload_mb: float = 64
+    files_mb: float = 200
     kept_mb: float = 500
     pages: float = 8
     all_kept_mb: float = 10_000
@@ -136,6 +139,7 @@ class Quotas:
     def __init__(self, table: Mapping[str, Quota] = QUOTAS, clock: Callable[[], float] = time.monotonic):
         self.table = table
         self._requests, self._computing = Allowance(clock), Allowance(clock)
+        self._begun: WeakSet[object] = WeakSet()
         self._pages: dict[str, list[str]] = {}
         self._guard = threading.Lock()
 
@@ -150,15 +154,22 @@ class Quotas:
         self._check(self._requests, who, "requests", quota.requests, 1)
         self._requests.use(who.account, quota.requests, 1)
 
-    def check_computing(self) -> None:
-        """Raises OverQuota if networks have worked for long enough for whoever asks."""
-        if (quota := self.find(viewer())) is not None:
+    def check_computing(self, work: object = None) -> None:
+        """Raises OverQuota if networks have worked for long enough for whoever asks; not in the midst of a work.
+
+        Args:
+            work: What they would work for now, where that takes several turns.
+        """
+        quota = self.find(viewer())
+        if quota is not None and work not in self._begun:
             self._check(self._computing, viewer(), "computing", quota.computing)
 
-    def count_computing(self, seconds: float) -> None:
-        """Networks have worked for whoever asks."""
+    def count_computing(self, seconds: float, work: object = None) -> None:
+        """Networks have worked for whoever asks, and for this."""
         if (quota := self.find(viewer())) is not None:
             self._computing.use(viewer().account, quota.computing, seconds)
+        if work is not None:
+            self._begun.add(work)
 
     def check_upload(self, who: Viewer, num_bytes: int) -> None:
         """Raises OverQuota if somebody may not upload so much at once."""

@@ -2,13 +2,15 @@
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from analysis.errors import Progress
 
+TELL_SECONDS = 1.0
+"""So often, whoever waits is told their place."""
 MAX_REMEMBERED = 1000
 """Visitors of whom it is known when they had their last turn."""
 
@@ -35,14 +37,17 @@ class Turns:
         whose: Names the visitor that the calling thread works for.
 
     Attributes:
-        check: Raises UserError where that visitor has had enough turns for now; asked before a turn is waited for.
+        check: Raises UserError where that visitor has had enough turns for now; asked before a turn is waited for
+            and after that.
         count: Told for how many seconds the calling thread has had the turn.
+        tell: Told, in a thread that waits, how many come before it, and how many wait.
     """
 
     def __init__(self, whose: Callable[[], str] = str):
         self.whose = whose
         self.check: Callable[[], None] = lambda: None
         self.count: Callable[[float], None] = lambda seconds: None
+        self.tell: Callable[[int, int], None] = lambda place, num_waiting: None
         self._since = 0.0
         self._changed = threading.Condition()
         self._holder: int | None = None
@@ -69,6 +74,8 @@ class Turns:
         self.check()
         has_turn = self._wait(is_served)
         try:
+            if has_turn:
+                self.check()  # others of this visitor's may have used up what there was
             yield has_turn
         finally:
             if has_turn:
@@ -89,13 +96,18 @@ class Turns:
 
         return report
 
+    def hand_on(self, seconds: float) -> None:
+        """Counts so much of the turn for another: call it in the context of what it was needed for."""
+        self._since += seconds
+        self.count(seconds)
+
     @property
     def num_waiting(self) -> int:
         """How many threads wait."""
         return len(self._waiting)
 
     def _wait(self, is_served: Callable[[], bool]) -> bool:
-        waiter = _Waiter(self.whose(), is_served)
+        waiter, told = _Waiter(self.whose(), is_served), time.monotonic()
         with self._changed:
             self._waiting.append(waiter)
             try:
@@ -104,7 +116,10 @@ class Turns:
                         self._holder, self._since = threading.get_ident(), time.monotonic()
                         self._note(waiter.visitor)
                         return True
-                    self._changed.wait()
+                    self._changed.wait(TELL_SECONDS)
+                    if time.monotonic() - told >= TELL_SECONDS:
+                        told = time.monotonic()
+                        self.tell(self._find_place(waiter), len(self._waiting))
                 return False
             finally:
                 self._waiting.remove(waiter)
@@ -119,6 +134,15 @@ class Turns:
     def _find_next(self) -> _Waiter:
         """Of those whose visitors have been without a turn for longest, the one who came first."""
         return min(self._waiting, key=lambda waiter: self._last.get(waiter.visitor, 0))
+
+    def _find_place(self, waiter: _Waiter) -> int:
+        """How many come before one who waits, if nobody else comes."""
+        rounds: Counter[str] = Counter()
+        places = []
+        for each in self._waiting:
+            places.append((rounds[each.visitor], self._last.get(each.visitor, 0), len(places), each))
+            rounds[each.visitor] += 1
+        return [each for *_, each in sorted(places, key=lambda place: place[:3])].index(waiter)
 
     def _note(self, visitor: str) -> None:
         self._num_turns += 1

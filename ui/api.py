@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from gradio.context import LocalContext
 from PIL import Image
+from torch import Tensor
 
 from analysis.attribution.methods import METHODS
 from analysis.convolution.convolve import MOST, PADDING_MODES
@@ -33,6 +35,8 @@ Reader = Callable[[str, Any], Any]
 SENT = {"image": dict | str, "picture": dict | str | None}
 """Parameters of endpoints that clients send as something else than what the endpoint gets."""
 MAX_NAME_LENGTH = 300
+MAX_NUMBERS = 4096
+"""Of an array in an answer; they take about 64 KB as JSON, and ten times that in memory. Longer ones are files."""
 MAX_DISTANCE = 10_000.0
 """Pixels; what is too far for a model is refused there, with its size."""
 
@@ -107,9 +111,12 @@ def add_endpoints(services: Services) -> None:
         *,
         progress: Progress = no_progress,
     ) -> dict:
-        """Attributes a class (index, -1: predicted, or name) to pixels; ``values`` is the signed map (C, H, W)."""
+        """Attributes a class (index, -1: predicted, or name) to pixels; ``values`` is the signed map (C, H, W).
+
+        A map of more than 4096 numbers is a file for ``numpy.load``.
+        """
         result = lab.explain(image, model, method, None if target == -1 else target, layer or None, progress=progress)
-        return {**result.to_json(), "values": result.attribution.values.tolist()}
+        return {**result.to_json(), "values": _send_array(services, "values", result.attribution.values)}
 
     @endpoint
     def shift_map(
@@ -221,6 +228,15 @@ def add_endpoints(services: Services) -> None:
     learning = (convolve, pool, stack, quiz, loss, receptive_field)
     for call in (*looking, *learning):
         gr.api(call, api_name=call.__name__)
+
+
+def _send_array(services: Services, name: str, values: Tensor) -> list | dict:
+    """Lists of numbers, or the file that gradio serves, and that ``gradio_client`` downloads, in their place."""
+    if values.numel() <= MAX_NUMBERS:
+        return values.tolist()
+    path = services.new_file(f"{name}.npy")
+    np.save(path, values.numpy())
+    return gr.FileData(path=str(path), orig_name=path.name).model_dump()
 
 
 def _open(name: str, value: object, progress: Progress = no_progress) -> Image.Image:

@@ -17,7 +17,7 @@ from ui.jobs import build_job_list
 from ui.learn.tab import build_learn_tab
 from ui.menu import build_menu
 from ui.requests import RequestGuard
-from ui.services import Services
+from ui.services import Services, find_event, tell_place
 from ui.shift.tab import build_shift_tab
 from ui.train.tab import build_train_tab
 from ui.visitors import VisitorGate, Visitors, find_visitor
@@ -91,9 +91,11 @@ def build_page(services: Services, visitors: Visitors | None = None) -> Page:
     """The whole page, ready to launch with :func:`launch_options`; without ``visitors`` everybody is its owner."""
     services.lab.models.asks_first = True
     turns = services.lab.models.turns
-    turns.whose = find_visitor
+    turns.whose, turns.tell = find_visitor, tell_place
     if visitors is not None:
-        turns.check, turns.count = visitors.quotas.check_computing, visitors.quotas.count_computing
+        quotas = visitors.quotas
+        turns.check = lambda: quotas.check_computing(find_event())
+        turns.count = lambda seconds: quotas.count_computing(seconds, find_event())
     with Page(
         title="ConvScope", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEEP_FILES_SECONDS)
     ) as page:

@@ -40,6 +40,11 @@ def find_event() -> Event | None:
     return page._queue.event_ids_to_events.get(event_id) if page is not None and event_id is not None else None
 
 
+def tell_place(place: int, num_waiting: int) -> None:
+    """Shows in the bar of the event that is being answered how many come before it."""
+    gr.Progress()(None, desc=f"waiting, place {place + 1} of {num_waiting}")
+
+
 class Superseded(Cancelled):
     """The visitor has asked for something newer in the same view."""
 

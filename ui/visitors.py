@@ -37,8 +37,9 @@ TOKEN = "owner"
 BROWSER_DAYS, OWNER_DAYS = 365, 30
 PATIENCE_BYTES = 2**28
 """Of an upload that is refused, so much is read."""
-MAX_KEPT = 50_000
-"""Files and sessions that are remembered; the ones longest unused are forgotten first."""
+MAX_KEPT, MAX_KEPT_EACH = 50_000, 2000
+"""Files and sessions that are remembered, and of one browser; the ones longest unused are forgotten first."""
+ANOTHERS = "This session belongs to another browser; load the page again."
 NOT_YOURS = "This is not yours, or no longer here."
 
 
@@ -66,20 +67,23 @@ def read_key(folder: Path) -> bytes:
 
 
 class Claims:
-    """To whom something was given, by name: those who were given it may have it. Bounded; many threads may ask."""
+    """To whom something was given, by name: those who were given it may have it. Bounded; many threads may ask.
 
-    def __init__(self, limit: int = MAX_KEPT):
-        self._limit = limit
+    Args:
+        limit: Of all.
+        limit_each: Of one name, so that nobody makes what others were given be forgotten.
+    """
+
+    def __init__(self, limit: int = MAX_KEPT, limit_each: int = MAX_KEPT_EACH):
+        self._limit, self._limit_each = limit, limit_each
         self._whose: OrderedDict[str, set[str]] = OrderedDict()
+        self._given: dict[str, OrderedDict[str, None]] = {}
         self._guard = threading.Lock()
 
     def give(self, thing: str, name: str) -> None:
         """From now on it is theirs, too."""
         with self._guard:
-            self._whose.setdefault(thing, set()).add(name)
-            self._whose.move_to_end(thing)
-            while len(self._whose) > self._limit:
-                self._whose.popitem(last=False)
+            self._give(thing, name)
 
     def has(self, thing: str, name: str) -> bool:
         """Whether it was given to them."""
@@ -89,11 +93,48 @@ class Claims:
     def take(self, thing: str, name: str) -> bool:
         """Whether it is theirs, which it is of the first who asks."""
         with self._guard:
-            whose = self._whose.setdefault(thing, {name})
-            self._whose.move_to_end(thing)
-            while len(self._whose) > self._limit:
-                self._whose.popitem(last=False)
-            return name in whose
+            is_theirs = name in self._whose.get(thing, {name})
+            if is_theirs:
+                self._give(thing, name)
+            return is_theirs
+
+    def may_have(self, thing: str, name: str) -> bool:
+        """Whether it is theirs, or nobody's."""
+        with self._guard:
+            return name in self._whose.get(thing, {name})
+
+    def drop(self, thing: str, name: str) -> bool:
+        """It is theirs no longer; whether it is nobody's now."""
+        with self._guard:
+            return self._drop(thing, name)
+
+    def list_given(self) -> dict[str, list[str]]:
+        """Name -> what was given to it, the last one last."""
+        with self._guard:
+            return {name: [*things] for name, things in self._given.items()}
+
+    def _give(self, thing: str, name: str) -> None:
+        self._whose.setdefault(thing, set()).add(name)
+        self._whose.move_to_end(thing)
+        own = self._given.setdefault(name, OrderedDict())
+        own[thing] = None
+        own.move_to_end(thing)
+        if len(own) > self._limit_each:
+            self._drop(next(iter(own)), name)
+        while len(self._whose) > self._limit:
+            oldest = next(iter(self._whose))
+            for each in [*self._whose[oldest]]:
+                self._drop(oldest, each)
+
+    def _drop(self, thing: str, name: str) -> bool:
+        whose, own = self._whose.get(thing, set()), self._given.get(name, {})
+        whose.discard(name)
+        own.pop(thing, None)
+        if not whose:
+            self._whose.pop(thing, None)
+        if not own:
+            self._given.pop(name, None)
+        return not whose
 
 
 class Visitors:
@@ -184,6 +225,14 @@ class Visitors:
         for path in _find_paths(value):
             self._files.give(_resolve(path), who.name)
 
+    def list_files(self) -> dict[str, list[str]]:
+        """Visitor -> the paths of what they have uploaded, or were given as a result; the last one last."""
+        return self._files.list_given()
+
+    def forget_file(self, name: str, path: str) -> bool:
+        """A visitor may no longer have a file; whether nobody may."""
+        return self._files.drop(path, name)
+
     def may_read(self, who: Viewer, path: str) -> bool:
         """Whether somebody may have a file."""
         full = _resolve(path)
@@ -198,15 +247,25 @@ class Visitors:
     def check_session(self, who: Viewer, session: object) -> None:
         """Raises UserError if a session is another browser's: its state and its answers are."""
         if isinstance(session, str) and not (self._sessions.take(session, who.name) or who.is_owner):
-            raise UserError("This session belongs to another browser; load the page again.")
+            raise UserError(ANOTHERS)
+
+    def check_event(self, who: Viewer, event: str) -> None:
+        """Raises UserError if what should be an event is another browser's session."""
+        if not (self._sessions.may_have(event, who.name) or who.is_owner):
+            raise UserError(ANOTHERS)
 
     def _sign(self, purpose: str, text: str) -> str:
         return hmac.new(self._key, _encode(f"{purpose}\0{text}"), hashlib.sha256).hexdigest()
 
 
+def name_visitor(who: Viewer, session: str) -> str:
+    """As whom somebody waits: a browser by its name; without one, visitors by where they are, others by session."""
+    return who.name or (session if who.is_owner else who.account)
+
+
 def find_visitor() -> str:
-    """The name of the browser whose request is answered; of a program, which has none, that of its session."""
-    return viewer().name or str(getattr(LocalContext.request.get(None), "session_hash", None) or "")
+    """As whom waits whose request is answered."""
+    return name_visitor(viewer(), str(getattr(LocalContext.request.get(None), "session_hash", None) or ""))
 
 
 class VisitorGate:
@@ -288,6 +347,8 @@ class VisitorGate:
             raise UserError(NOT_YOURS)
         for session in request.query_params.getlist("session_hash"):
             self._check_session(who, session)
+        if name.startswith("call/") and scope["method"] == "GET":  # where gradio takes the name of a session, too
+            visitors.check_event(who, name.rstrip("/").rpartition("/")[2])
         if name.startswith("heartbeat/"):
             visitors.check_session(who, name.partition("/")[2].strip("/"))
         if scope["method"] != "POST" or name.startswith("upload"):

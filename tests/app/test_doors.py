@@ -7,7 +7,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from gradio_client import Client
 from gradio_client.exceptions import AuthenticationError
 
 import app
+from lab.jobs import JobManager
+from models.runs.files import write_json
+from models.runs.submit import create_run
+from models.training.config import TrainingConfig
 from tests.server import ROOT, Server, find_free_port, run_server
 from ui.doors.login import SHOWN
 
@@ -156,6 +161,60 @@ def test_behind_nginx_a_guest_logs_in_through_tls_and_gets_an_event(server, tmp_
         assert [each["success"] for each in sent if each["msg"] == "process_completed"] == [True]
         assert client.post(f"{API}/queue/join", json=join, headers={"Origin": "https://x.y"}).status_code == 403
         assert client.get("/", headers={"Host": "evil.example"}).status_code in (301, 421)
+
+
+class JobList:
+    """The list of jobs in the header of a page, asked by hand."""
+
+    def __init__(self, client: httpx.Client):
+        self._client = client
+        parts = client.get("/config").json()["components"]
+        self._id = next(part["id"] for part in parts if part["props"].get("elem_id") == "jobs")
+
+    def ask(self, **wanted: str) -> dict:
+        asked = {"data": wanted, "component_id": self._id, "fn_name": "follow", "session_hash": "one"}
+        return self._client.post(f"{API}/component_server", json=asked).json()
+
+    def wait(self, **about: str) -> None:
+        """Until so much is said of these jobs."""
+        deadline = time.monotonic() + 30
+        while True:
+            lines = {line["name"]: line["about"] for line in self.ask()["lines"]}
+            if all(words in lines[name] for name, words in about.items()):
+                return
+            assert time.monotonic() < deadline, lines
+            time.sleep(0.1)
+
+
+def test_two_servers_behind_nginx_see_each_other_s_jobs_start_each_once_and_have_one_queue(tmp_path):
+    runs = tmp_path / "runs"
+    for name in ("first", "second"):
+        config = TrainingConfig(dataset="shapes", epochs=500, device="cpu", data_root=str(tmp_path / "data"))
+        path = create_run(runs, name, config.to_dict(), "training")
+        write_json(path / "status.json", {"state": "stopped", "kind": "training", "submitted": 5})
+    (tmp_path / "other").mkdir()
+    options = ("--allow-host", NAME, "--runs-root", str(runs))
+    starting = [run_server(folder, *options) for folder in (tmp_path, tmp_path / "other")]
+    with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
+        servers = [*pool.map(lambda server: server.__enter__(), starting)]
+        for server in starting:
+            stack.push(server)
+        url = stack.enter_context(serve_nginx(tmp_path, tuple(int(one.url.rpartition(":")[2]) for one in servers)))
+        through, *direct = (
+            httpx.Client(base_url=each, verify=False, timeout=60) for each in (url, *(one.url for one in servers))
+        )
+        through.headers["Host"] = f"{NAME}:{url.rpartition(':')[2]}"
+        lists = [JobList(stack.enter_context(client)) for client in (through, *direct)]
+        for name in ("first", "second"):
+            stack.callback(JobManager(runs).kill, name)
+        said = [*pool.map(lambda jobs: jobs.ask(do="resume", name="first")["said"], lists[1:])]
+        assert sorted(map(bool, said)) == [False, True]  # one has started it, the other is refused
+        assert lists[0].ask(do="resume", name="second")["said"] == ""
+        for jobs in lists:
+            jobs.wait(first="running", second="1 job before it")
+        lists[2].ask(do="stop", name="first")
+        for jobs in lists:
+            jobs.wait(first="stopped", second="running")
 
 
 def test_before_two_servers_nginx_leads_a_client_to_the_same_one(tmp_path):

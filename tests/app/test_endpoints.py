@@ -105,6 +105,18 @@ def test_explain_returns_the_signed_map(client, method):
     assert gap is None if method != "integrated_gradients" else 0 <= gap < 0.02
 
 
+def test_a_large_map_is_a_file_of_whoever_asked_for_it(client, lab, server):
+    result = client.predict(image="chelsea", method="input_x_gradient", api_name="/explain")
+    expected = lab.explain(lab.open_image("chelsea"), "efficientnet_lite0", "input_x_gradient").attribution.values
+    np.testing.assert_allclose(np.load(result["values"]), expected.numpy(), rtol=1e-4, atol=1e-6)
+    call = "/gradio_api/call/explain"
+    asked = ["chelsea", "efficientnet_lite0", "saliency", -1, ""]
+    event = httpx.post(server.url + call, json={"data": asked}).json()["event_id"]
+    answer = httpx.get(f"{server.url}{call}/{event}", timeout=60).text
+    (found,) = json.loads(answer.rpartition("data: ")[2])
+    assert len(answer) < 2000 and httpx.get(found["values"]["url"]).content[:6] == b"\x93NUMPY"
+
+
 def test_explain_takes_a_class_by_its_name_or_index(client):
     by_name, by_index = (
         client.predict(image="ankle_boot", model="fashion_cnn", target=target, api_name="/explain")

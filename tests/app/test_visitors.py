@@ -298,7 +298,11 @@ def test_a_session_is_its_browsers(server, visit):
     assert "process_completed" in ask(ada, leave, [], "adas")
     for other in (bob, nobody):
         assert "another browser" in ask(other, leave, [], "adas")
-        for path in (f"{API_PREFIX}/queue/data?session_hash=adas", f"{API_PREFIX}/heartbeat/adas"):
+        for path in (
+            f"{API_PREFIX}/queue/data?session_hash=adas",
+            f"{API_PREFIX}/heartbeat/adas",
+            f"{API_PREFIX}/call/classify/adas",
+        ):
             assert other.get(path).status_code == 403
         body = {"session_hash": "adas", "fn_index": leave, "event_id": "x"}
         assert other.post(f"{API_PREFIX}/cancel", json=body).status_code == 403

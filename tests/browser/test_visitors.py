@@ -1,18 +1,23 @@
 """Owner and visitors, each in a browser of their own: what is shown, and what is not there."""
 
+import json
+import re
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from lab.jobs import JobManager
+from models.access import LACKS
 from models.training.config import TrainingConfig
 from models.training.run import train
+from tests.app.test_visitors import ask
 from tests.browser.conftest import TIMEOUT_MS
-from tests.browser.test_classify import choose
+from tests.browser.test_classify import choose, upload
 from tests.browser.test_jobs import CHIP
 from tests.browser.test_train import SMALL, start_training
-from tests.server import Server, run_server
+from tests.server import ROOT, Server, run_server
 
 OF_TRAINING = ("#train-new", "#train-change")
 
@@ -108,3 +113,52 @@ def test_what_a_role_lacks_is_not_there_and_a_sentence_says_so(enter):
             expect(page.locator(part)).to_be_visible(visible=part not in hidden)
         for lack in ("try", "train"):
             expect(page.locator(f".block.lacks-{lack}").first).to_be_visible(visible=lack in said)
+
+
+NEEDS = {
+    "classify_batch": "try",
+    "keep": "try",
+    "add_label": "train",
+    "open_capsule": "train",
+    "resume": "train",
+    "publish": "owner",
+}
+"""Handlers of the page -> who may call them."""
+
+
+@pytest.mark.parametrize("role", ["look", "try"])
+def test_a_server_shows_a_role_what_it_may_do_and_refuses_the_rest_by_hand_too(
+    role, tmp_path, browser: Browser, browser_context_args
+):
+    may_try = role == "try"
+    with (
+        run_server(tmp_path, "--visitors", role) as running,
+        browser.new_context(**browser_context_args) as own,
+    ):
+        page = own.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        page.goto(f"{running.url}/?model=fashion_cnn&sample=bag")
+        expect(page.get_by_text("Visitor", exact=True)).to_be_visible()
+        expect(page.locator("#upload")).to_be_visible(visible=may_try)
+        expect(page.locator(".block.lacks-try").first).to_be_visible(visible=not may_try)
+        expect(page.locator("#classify-result")).to_contain_text("bag")
+        if may_try:
+            upload(page, "own.png", (ROOT / "assets/garments/7-sneaker.png").read_bytes())
+            expect(page.locator("#classify-result")).to_contain_text("sneaker")
+        page.get_by_role("tab", name="Train").click()
+        expect(page.locator(".block.lacks-train").first).to_be_visible()
+        for part in OF_TRAINING:
+            expect(page.locator(part)).to_be_hidden()
+        cookies = {cookie["name"]: cookie["value"] for cookie in own.cookies()}
+        with httpx.Client(base_url=running.url, cookies=cookies, timeout=60) as hand:
+            files = {"files": ("cat.png", b"a cat")}
+            assert hand.post("/gradio_api/upload", files=files).status_code == (200 if may_try else 403)
+            asked = set()
+            for listener in hand.get("/config").json()["dependencies"]:
+                name = re.sub(r"_\d+$", "", str(listener["api_name"]))
+                if NEEDS.get(name, role) == role or (may_try and NEEDS[name] == "try"):
+                    continue
+                said = ask(hand, listener["id"], [None] * len(listener["inputs"]), name)
+                assert LACKS[NEEDS[name]] in json.loads(said.split("data: ")[-1])["output"]["error"]
+                asked.add(name)
+            assert asked == {name for name, needed in NEEDS.items() if not (may_try and needed == "try")}

@@ -4,9 +4,11 @@ import contextlib
 import gc
 import os
 import threading
+import time
 import weakref
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from analysis.errors import Cancelled, UserError
+from models.access import Viewer, acting, viewer
 from models.cache import ModelCache, NotHere
 from models.data.preprocessing import Preprocessing
 from models.registry import Registry
@@ -148,6 +151,7 @@ def in_turn(cache, works):
                 waiting.append(pool.submit(work))
                 while cache.turns.num_waiting < len(waiting):
                     assert not waiting[-1].done()
+                    time.sleep(0.001)  # it loads a model, and would wait for this thread
         return [each.result(TIMEOUT) for each in waiting]
 
 
@@ -191,6 +195,22 @@ def test_what_waits_together_is_computed_together_and_equals_what_is_computed_al
         for (logits, seconds), inputs in zip(found, batches, strict=True):
             torch.testing.assert_close(logits, model(inputs), rtol=1e-6, atol=1e-6)
             assert seconds > 0
+
+
+def test_each_visitor_s_share_of_a_batch_is_counted_for_them(tiny):
+    cache, _ = tiny
+    counted = {}
+    cache.turns.count = lambda seconds: counted.update({viewer().name: counted.get(viewer().name, 0.0) + seconds})
+
+    def ask(name: str, number: int) -> tuple:
+        with acting(Viewer(name)):
+            return cache.compute("run/tiny", torch.rand(number, 1, 8, 8))
+
+    found = in_turn(cache, [partial(ask, "ada", 1), partial(ask, "bob", 3), partial(ask, "cy", 1)])
+    each = found[0][1]
+    assert [seconds for _, seconds in found] == [each] * 3  # one batch
+    assert counted["bob"] == pytest.approx(3 * each) and counted["cy"] == pytest.approx(each)
+    assert counted["ada"] >= each * 0.99
 
 
 def test_others_are_asked_otherwise_and_too_many_pictures_wait_for_the_next_turn(tiny, monkeypatch):

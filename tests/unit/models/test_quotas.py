@@ -69,6 +69,22 @@ def test_computing_exceeds_the_quota_by_one_turn_and_goes_on_when_it_is_said(ste
             assert quotas._computing.find_wait(name, a_minute) <= seconds * 60 / a_minute + 1e-3
 
 
+def test_what_has_begun_is_finished_and_what_comes_next_is_refused():
+    class Work: ...
+
+    quotas, map_, others = Quotas(dict.fromkeys(QUOTAS, Quota(computing=10)), Clock()), Work(), Work()
+    with acting(ADA):
+        quotas.check_computing(map_)
+        for _ in range(3):
+            quotas.count_computing(8, map_)
+            quotas.check_computing(map_)
+        for work in (others, None):
+            with refused(10, 84, error=OverQuota):
+                quotas.check_computing(work)
+    with acting(BOB):
+        quotas.check_computing(others)
+
+
 def test_requests_are_counted_by_browser_or_else_by_address():
     clock = Clock()
     quotas = Quotas({role: Quota(requests=3) for role in QUOTAS}, clock)

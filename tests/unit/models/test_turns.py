@@ -159,3 +159,61 @@ def test_what_a_visitor_has_had_of_turns_is_counted_and_whoever_has_had_enough_n
             done.result(TIMEOUT)
             now[0] = 8.0
     assert sum(counted) == 8.0
+
+
+def test_who_waits_is_told_how_many_come_before(monkeypatch):
+    monkeypatch.setattr(module, "TELL_SECONDS", 0.01)
+    names, told = threading.local(), []
+    names.visitor = "first"
+    turns = Turns(lambda: names.visitor)
+    turns.tell = lambda place, number: told.append((names.visitor, place, number))
+
+    def wait(visitor: str) -> None:
+        names.visitor = visitor
+        with turns.take():
+            pass
+
+    with ThreadPoolExecutor(4) as pool, turns.take():
+        for number, visitor in enumerate(("a", "a", "b", "first")):
+            pool.submit(wait, visitor)
+            while turns.num_waiting <= number:
+                pass
+        told.clear()
+        while len({*told}) < 4:
+            pass
+    assert sorted({*told}) == [("a", 0, 4), ("a", 3, 4), ("b", 1, 4), ("first", 2, 4)]
+
+
+def test_what_was_computed_for_another_is_counted_for_them_and_not_for_who_has_the_turn(monkeypatch):
+    now, names, counted = [0.0], threading.local(), []
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    turns = Turns()
+    turns.count = lambda seconds: counted.append((names.visitor, seconds))
+    names.visitor = "ada"
+    with turns.take():
+        now[0] = 10.0
+        names.visitor = "bob"
+        turns.hand_on(4.0)
+        names.visitor = "ada"
+    assert counted == [("bob", 4.0), ("ada", 6.0)]
+
+
+def test_what_was_used_up_while_somebody_waited_is_seen_before_they_begin():
+    turns, used_up = Turns(), threading.Event()
+
+    def check() -> None:
+        if used_up.is_set():
+            raise UserError("Enough.")
+
+    turns.check = check
+    with ThreadPoolExecutor(1) as pool:
+        with turns.take():
+            waiting = pool.submit(turns.take().__enter__)
+            while not turns.num_waiting:
+                pass
+            used_up.set()
+        with pytest.raises(UserError, match="Enough"):
+            waiting.result(TIMEOUT)
+    used_up.clear()
+    with turns.take() as is_mine:
+        assert is_mine

@@ -19,6 +19,7 @@ from ui.doors import connections, door, listeners
 from ui.doors.connections import bound_connections
 from ui.doors.door import OPEN_PATHS, Doors
 from ui.doors.hosts import Hosts
+from ui.doors.line import Line
 from ui.doors.login import FREE_TRIES
 from ui.requests import RequestGuard
 from ui.services import Action
@@ -34,11 +35,15 @@ def quick(monkeypatch):
 
 
 @contextmanager
-def serve(page: gr.Blocks, users: dict[str, str] | None = None) -> Iterator[httpx.Client]:
+def serve(
+    page: gr.Blocks, users: dict[str, str] | None = None, max_size: int | None = None, max_threads: int = 40
+) -> Iterator[httpx.Client]:
     """Asks the page, which is served behind its doors."""
     port, doors = find_free_port(), Doors(Hosts("127.0.0.1"), users)
-    page.queue(api_open=False)
+    page.queue(api_open=False, max_size=max_size, default_concurrency_limit=None)
+    page._queue = Line(page._queue)
     options = {"app_kwargs": {"middleware": [Middleware(RequestGuard)]}, "run_history": False, "ssr_mode": False}
+    options |= {"max_threads": max_threads}
     page.launch(server_port=port, prevent_thread_lock=True, quiet=True, **doors.guard(options))
     bound_connections(page.server)
     try:
