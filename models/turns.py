@@ -138,11 +138,11 @@ class Turns:
     def _find_place(self, waiter: _Waiter) -> int:
         """How many come before one who waits, if nobody else comes."""
         rounds: Counter[str] = Counter()
-        places = []
-        for each in self._waiting:
-            places.append((rounds[each.visitor], self._last.get(each.visitor, 0), len(places), each))
+        places: list[tuple[int, int, int]] = []
+        for number, each in enumerate(self._waiting):
+            places.append((rounds[each.visitor], self._last.get(each.visitor, 0), number))
             rounds[each.visitor] += 1
-        return [each for *_, each in sorted(places, key=lambda place: place[:3])].index(waiter)
+        return sorted(places).index(places[self._waiting.index(waiter)])
 
     def _note(self, visitor: str) -> None:
         self._num_turns += 1

@@ -127,13 +127,14 @@ class Claims:
                 self._drop(oldest, each)
 
     def _drop(self, thing: str, name: str) -> bool:
-        whose, own = self._whose.get(thing, set()), self._given.get(name, {})
+        if own := self._given.get(name):
+            own.pop(thing, None)
+            if not own:
+                del self._given[name]
+        whose = self._whose.get(thing, set())
         whose.discard(name)
-        own.pop(thing, None)
         if not whose:
             self._whose.pop(thing, None)
-        if not own:
-            self._given.pop(name, None)
         return not whose
 
 

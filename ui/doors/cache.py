@@ -27,8 +27,8 @@ def sweep_page(page: gr.Blocks, folder: Path) -> int:
         for name, paths in visitors.list_files().items():
             own = [path for path in paths if path.startswith(f"{folder.resolve()}{os.sep}")]
             gone += sweep(own, kept, max_bytes=quota.files_mb * 1e6, gives_up=partial(visitors.forget_file, name))
-    for paths in page.temp_file_sets:  # gradio would never forget the names
-        paths.difference_update(gone)
+    for names in page.temp_file_sets:  # gradio would never forget them
+        names.difference_update(gone)
     return len(gone)
 
 
