@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import cli
+from lab.session import Lab
 from tests.device import DEVICE
 
 
@@ -39,3 +40,14 @@ def run_json(run):
         return json.loads(out)
 
     return run_json
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """The folder that commands run in."""
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def lab():
+    return Lab(device=DEVICE)

@@ -1,6 +1,5 @@
-"""All circular shifts from one pass against one forward per shift, on every kind of network; refusals; memory."""
+"""All circular shifts from one pass against one forward per shift, on every kind of network, within the memory."""
 
-import math
 import random
 import weakref
 
@@ -9,34 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from analysis.errors import Cancelled
 from analysis.network.layers import extract_features
-from analysis.shift import polyphase_tree
 from analysis.shift.circular import CircularPadding
-from analysis.shift.polyphase import TOLERANCE, AllShifts, NotExact, compute_all_shifts
-from tests.sentences import refused
-
-ERROR = r"\d\.\de[+-]\d+"
-
-
-def noise(side: int | tuple[int, int] = 16, dtype=torch.float32) -> Tensor:
-    height, width = (side, side) if isinstance(side, int) else side
-    return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(1), dtype=dtype)
-
-
-def seeded(build, dtype=torch.float32, seed: int = 0) -> nn.Module:
-    """A network with random weights and random statistics, in eval mode; the global generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = build()
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.uniform_(module.weight, 0.5, 1.5)
-                nn.init.normal_(module.bias, std=0.3)
-    return net.to(dtype).eval().requires_grad_(False)
+from analysis.shift.polyphase import AllShifts, compute_all_shifts
+from tests.unit.analysis.shift.followed import NETS, Mean, conv, head, noise, seeded
 
 
 def awaken(net: nn.Module, x: Tensor) -> nn.Module:
@@ -71,91 +48,6 @@ def check_features(net, x: Tensor, result: AllShifts, name: str, tolerance: floa
             expected = extract_features(net, x.roll((dy, dx), (2, 3)), name)[0]
         error = (result.feature(name, dx, dy) - expected).norm() / expected.norm()
         assert error <= tolerance, (name, dx, dy)
-
-
-class Residual(nn.Module):
-    """Stride 4 in two steps of 2 beside one step of 4, scaled by a gate that looks at the whole map."""
-
-    def __init__(self, channels: int = 3, width: int = 8):
-        super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(channels, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-        self.second = nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.Conv2d(width, width, 3, 1, 1), nn.Dropout())
-        self.shortcut = nn.Conv2d(channels, width, 1, 4, bias=False)
-        self.gate = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 4, 1), nn.Conv2d(4, width, 1), nn.Sigmoid()
-        )
-
-    def forward(self, x):
-        branch = self.second(self.first(x))
-        return F.relu_(branch * self.gate(branch) + self.shortcut(x))
-
-
-def head(width: int = 8) -> list[nn.Module]:
-    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5)]
-
-
-class AMax(nn.Module):
-    def forward(self, x):
-        return x.amax((2, 3))
-
-
-class Mean(nn.Module):
-    def forward(self, x):
-        return x.mean([2, 3])
-
-
-class Viewed(nn.Module):
-    def forward(self, x):
-        return x.view(x.size(0), -1)
-
-
-class Shuffle(nn.Module):
-    def forward(self, x):
-        n, c, h, w = x.shape
-        return x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, -1, h, w)
-
-
-def conv(cin=3, cout=8, kernel=3, stride=1, padding=1, **options):
-    return nn.Sequential(nn.Conv2d(cin, cout, kernel, stride, padding, **options), nn.ReLU(inplace=True))
-
-
-NETS = {
-    "no stride": (lambda: nn.Sequential(conv(), *head()), 1),
-    "residual, gate": (lambda: nn.Sequential(Residual(), *head()), 4),
-    "twice": (lambda: nn.Sequential(Residual(), Residual(8), *head()), 16),
-    "wide kernels on small maps": (
-        lambda: nn.Sequential(conv(stride=4), conv(8, 8, 5, 2, 2), conv(8, 8, padding=2, dilation=2), *head()), 8,
-    ),
-    "to one cell": (
-        lambda: nn.Sequential(conv(stride=4), conv(8, 8, stride=2), conv(8, 8, stride=2), conv(8), *head()), 16,
-    ),
-    "reflect and circular": (
-        lambda: nn.Sequential(
-            conv(stride=2, padding_mode="reflect"), conv(8, 8, stride=2, padding_mode="circular"),
-            nn.ReplicationPad2d((1, 2, 1, 2)), nn.Conv2d(8, 8, 4, 2, groups=8), *head(),
-        ), 8,
-    ),
-    "max": (lambda: nn.Sequential(conv(), nn.MaxPool2d(2), conv(8), nn.MaxPool2d(3, 2, ceil_mode=True), AMax()), 4),
-    "average": (
-        lambda: nn.Sequential(conv(), nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.AvgPool2d(2), Mean()), 4,
-    ),
-    "pooled by a window": (lambda: nn.Sequential(conv(stride=2), nn.AvgPool2d(8), nn.Flatten(), nn.Linear(8, 5)), 2),
-    "adaptive": (
-        lambda: nn.Sequential(
-            conv(stride=2), nn.AdaptiveMaxPool2d((4, None)), nn.AdaptiveAvgPool2d(4),
-            nn.AdaptiveMaxPool2d(1), nn.Flatten(),
-        ), 4,
-    ),
-    "shuffled channels": (
-        lambda: nn.Sequential(conv(stride=2), Shuffle(), conv(8, 8, stride=2, groups=4), *head()), 4,
-    ),
-    "flatten": (lambda: nn.Sequential(conv(stride=2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 5)), 16),
-    "view": (lambda: nn.Sequential(conv(stride=2), Viewed(), nn.Linear(512, 7), nn.ReLU(), nn.Linear(7, 5)), 16),
-    "flatten after uneven pooling": (
-        lambda: nn.Sequential(conv(stride=4), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 5)), 16,
-    ),
-    "flatten one cell": (lambda: nn.Sequential(conv(stride=4), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(8, 5)), 4),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -393,135 +285,3 @@ def test_memory_stays_within_the_budget(name):
     assert whole.num_parts == 1 < parts.num_parts
     assert max_bytes / 50 < live.peak <= max_bytes
     assert largest_error(parts.logits, whole.logits) <= 1e-5
-
-
-def test_what_cannot_fit_is_refused_with_what_it_would_need():
-    net, x = seeded(NETS["residual, gate"][0]), noise()
-    with refused("1 MiB"):
-        compute_all_shifts(net, x, max_bytes=2**10)
-    assert compute_all_shifts(net, x, max_bytes=2**18).num_parts == 1
-    with refused():
-        compute_all_shifts(
-            nn.Sequential(net, nn.Identity()), x.repeat(1, 1, 8, 8), layers=["0.0.first"], max_bytes=2**20
-        )
-
-
-class Tokens(nn.Module):
-    """Patches as tokens, and what is done to them."""
-
-    def __init__(self, mix):
-        super().__init__()
-        self.patches, self.mix, self.head = nn.Conv2d(3, 8, 4, 4), mix, nn.Linear(8, 5)
-
-    def forward(self, x):
-        return self.head(self.mix(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
-
-
-class Rearranged(nn.Module):
-    """A function of maps between two strided convolutions."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-        self.first, self.last = conv(stride=2), nn.Sequential(conv(8, 8, 4, stride=4, padding=0), *head())
-
-    def forward(self, x):
-        return self.last(self.function(self.first(x)))
-
-
-def attend(x):
-    tokens = x.permute(0, 2, 3, 1).reshape(len(x), -1, x.shape[1])
-    return F.scaled_dot_product_attention(tokens, tokens, tokens).transpose(1, 2).reshape(x.shape)
-
-
-RAMP = torch.linspace(0, 1, 8)
-MIXING = {
-    "attention": attend,
-    "roll": lambda x: x.roll(1, 2),
-    "flip": lambda x: x.flip(2),
-    "flip by index": lambda x: x[:, :, torch.arange(7, -1, -1)],
-    "running sum": lambda x: x.cumsum(2),
-    "resizing": lambda x: F.interpolate(x, scale_factor=2),
-    "upsampling": lambda x: F.conv_transpose2d(x, torch.ones(8, 8, 2, 2), stride=2),
-    "linear along a row": lambda x: F.linear(x, torch.linspace(-1, 1, 64).view(8, 8) ** 3),
-    "linear along a column": lambda x: F.linear(x.transpose(2, 3), torch.linspace(-1, 1, 64).view(8, 8) ** 3),
-    "transposition": lambda x: x.transpose(2, 3),
-    "position embedding": lambda x: x + RAMP,
-    "Fourier transform": lambda x: torch.fft.fft2(x).abs(),
-    "matrix product": lambda x: x @ torch.linspace(-1, 1, 64).view(8, 8) ** 3,
-    "columns of patches": lambda x: F.unfold(x, 3, padding=1).view(len(x), -1, 8, 8)[:, ::9],
-    "every second cell": lambda x: x[:, :, ::2, ::2],
-    "crop": lambda x: x[..., 1:-1, 1:-1],
-    "valid convolution": lambda x: F.conv2d(x, torch.ones(8, 8, 3, 3)),
-    "pictures mixed": lambda x: x - x.mean(0),
-}
-
-
-@pytest.mark.parametrize("name", MIXING)
-def test_networks_that_mix_positions_are_refused(name):
-    net, x = seeded(lambda: Rearranged(MIXING[name])), noise()
-    with torch.inference_mode(), CircularPadding():
-        assert net(x).shape == (1, 5)  # nothing is wrong with the network itself
-    if name == "pictures mixed":
-        net.function = MIXING[name]
-    with refused(varies=ERROR):
-        compute_all_shifts(net, x)
-
-
-@pytest.mark.parametrize("mix", [
-    nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Identity(), nn.LayerNorm(8),
-], ids=["attention", "nothing", "normalisation"])  # fmt: skip
-def test_tokens_are_refused(mix):
-    with refused():
-        compute_all_shifts(seeded(lambda: Tokens(mix)), noise())
-
-
-@pytest.mark.parametrize(("side", "cells"), [(18, ("5 x 5", "9 x 9")), (17, ("9 x 9", "17 x 17"))])
-def test_sizes_that_a_stride_does_not_divide_are_refused(side, cells):
-    net = seeded(lambda: nn.Sequential(conv(stride=2), conv(8, 8, stride=2), *head()))
-    with refused(*cells):
-        compute_all_shifts(net, noise(side))
-
-
-def test_wrong_requests_are_refused():
-    net, x = seeded(NETS["residual, gate"][0]), noise()
-    with refused():
-        compute_all_shifts(net, x.repeat(2, 1, 1, 1))
-    with refused("nowhere"):
-        compute_all_shifts(net, x, layers=["nowhere"])
-    with refused("3"):
-        compute_all_shifts(net, x, layers=["3"])
-    with refused("0#2"):
-        compute_all_shifts(net, x, layers=["0#2"])
-    with refused():
-        compute_all_shifts(net[0], x)
-    with refused():
-        compute_all_shifts(net, x).feature("0", 1, 1)
-    with refused("nan", error=NotExact) as raised:
-        compute_all_shifts(net, x * float("nan"))
-    assert math.isnan(raised.value.error)
-
-
-def test_a_wrong_result_is_no_refusal(monkeypatch):
-    net, x = seeded(NETS["residual, gate"][0]), noise()
-    fold = polyphase_tree._fold
-    monkeypatch.setattr(polyphase_tree, "_fold", lambda *args: fold(*args).flip(0))
-    with refused(error=NotExact, varies=ERROR) as raised:
-        compute_all_shifts(net, x)
-    assert raised.value.error > TOLERANCE
-
-
-def test_nothing_is_left_behind():
-    net, x = seeded(NETS["twice"][0]), noise()
-    before, copy, state = net(x), x.clone(), torch.get_rng_state()
-    compute_all_shifts(net, x, layers=["0"])
-
-    def cancel(done, total):
-        raise Cancelled
-
-    with pytest.raises(Cancelled):
-        compute_all_shifts(net, x, layers=["0"], progress=cancel)
-    assert torch.equal(net(x), before)
-    assert torch.equal(x, copy)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert not any(module._forward_hooks for module in net.modules())
