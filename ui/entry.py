@@ -164,14 +164,18 @@ class Page(gr.Blocks):
         return shown
 
     async def _show(self, block_fn: BlockFunction, predictions: Any, state: SessionState | None) -> list[Any]:
-        """Leaves alone what a handler does not name: gradio would make each such component anew, 1 ms for each."""
+        """Leaves alone what a handler does not name: gradio would make each such component anew, 1 ms for each.
+
+        A handler that names nothing changes nothing. Gradio takes ``{}`` for the value of a single output; so it is
+        in answers of the API alone.
+        """
         outputs = block_fn.outputs
         named: dict[Any, Any] | None = None
-        if isinstance(predictions, dict):
+        if isinstance(predictions, dict) and not any(isinstance(block, Api) for block in outputs):
             named = {} if predictions == gr.skip() else predictions
-        elif isinstance(predictions, list | tuple) and len(predictions) == len(outputs):
+        elif isinstance(predictions, list | tuple) and len(predictions) == len(outputs) > 1:
             named = dict(zip(outputs, predictions, strict=True))
-        if len(outputs) == 1 or named is None or not named.keys() <= {*outputs}:  # what gradio does well, or refuses
+        if not outputs or named is None or not named.keys() <= {*outputs}:  # what gradio does well, or refuses
             return await super().postprocess_data(block_fn, predictions, state)
         changed = {block: value for block, value in named.items() if not _is_skip(value)}
         shown: dict[Any, Any] = {block: None for block in outputs if block.stateful}

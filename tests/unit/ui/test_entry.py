@@ -130,6 +130,25 @@ def test_what_a_handler_does_not_change_is_not_made_anew_and_the_answer_is_gradi
     assert remade >= 1 and left_alone == 0
 
 
+@pytest.mark.parametrize(("returned", "shown"), [({}, gr.skip()), (gr.skip(), gr.skip()), ("a", "a"), (["a"], ["a"])])
+def test_a_handler_with_a_single_output_that_names_nothing_leaves_it_alone(returned, shown):
+    def answer() -> dict:
+        return {}
+
+    with Page() as page:
+        chosen, kept = gr.Dropdown(["a"], multiselect=isinstance(returned, list)), gr.State(5)
+        for output in (chosen, kept):
+            chosen.input(lambda: returned, None, output)
+        chosen.input(lambda: {chosen: ["a"] if chosen.multiselect else "a"}, None, chosen)
+        gr.api(answer)
+    state = SessionState(page)
+    one, other, named, call = (
+        run_alone(page.process_api(number, [], request=gr.Request(), state=state))["data"] for number in range(4)
+    )
+    assert (one, named) == ([shown], [shown if shown == ["a"] else "a"]) and other == [None]
+    assert call == [{}] and (state[kept._id] == 5) is (shown == gr.skip())
+
+
 def test_an_event_that_shows_nothing_and_one_that_has_come_to_its_end_are_answered_as_gradio_does():
     def count():
         yield from ((1, 2), (3, 4))
