@@ -30,6 +30,7 @@ def list_headers(is_in_a_space: bool) -> dict[str, str]:
     policy = POLICY | (IN_A_SPACE if is_in_a_space else {})
     headers = {
         "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in policy.items()),
+        "Cache-Control": "private",  # unless an answer says more: pictures and files are of whoever has asked
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
         "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",

@@ -18,6 +18,8 @@ def test_nothing_of_another_server_and_no_frames_and_no_reading_from_elsewhere()
     assert policy["frame-ancestors"] == policy["object-src"] == "'none'" and policy["default-src"] == "'self'"
     assert found["x-content-type-options"] == "nosniff" and found["x-frame-options"] == "DENY"
     assert found["referrer-policy"] == "no-referrer"  # what an answer says itself stays
+    assert found["cache-control"] == "private"
+    assert put([(b"cache-control", b"no-store")], is_secure=False)["cache-control"] == "no-store"
     assert not any(name.lower().startswith("access-control") for name in found)
 
 
