@@ -129,6 +129,7 @@ def _serve(options: argparse.Namespace) -> int:
     from models.data.samples import list_samples
     from models.registry import DEFAULT_MODEL
     from models.runs.memory import share_freed_memory
+    from models.runs.scratch import sweep_scratch
     from ui.doors.connections import bound_connections
     from ui.doors.door import Doors
     from ui.doors.hosts import Hosts
@@ -161,6 +162,7 @@ def _serve(options: argparse.Namespace) -> int:
         page._queue = Line(page._queue, lambda: lab.models.turns.num_waiting)
         # The first visitor need not wait for the default model, nor for the libraries of a training.
         threading.Thread(target=_warm_up, args=(lab, DEFAULT_MODEL), daemon=True).start()
+        threading.Thread(target=sweep_scratch, daemon=True).start()
         jobs.warm_up()
         try:
             with redirect_stdout(StringIO()):  # gradio would print its own advice, on many lines

@@ -16,6 +16,7 @@ from models.data.class_boxes import save_class_boxes
 from models.data.images import count_pixels, open_image
 from models.data.system_files import is_system_file
 from models.names import find_path, list_readable
+from models.runs.scratch import open_scratch
 
 MAX_WRAPPERS = 4
 """Folders inside each other that are looked into for class folders."""
@@ -161,7 +162,7 @@ class BoxStore:
     def _open_folder(self) -> Path:
         with self._guard:
             if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="convscope-boxes-")
+                self._folder = open_scratch("boxes-")
             return Path(self._folder.name)
 
     def _path(self, key: str, number: int) -> Path:

@@ -18,6 +18,7 @@ from analysis.errors import Cancelled, Progress
 from lab.jobs import JobManager
 from lab.own_pictures import BoxStore
 from lab.session import Lab
+from models.runs.scratch import open_scratch
 
 MAX_FILES = 200
 """Files for download kept at a time; gradio copies each one as soon as it is handed over."""
@@ -105,9 +106,7 @@ class Services:
     boxes: BoxStore = field(default_factory=BoxStore)
     _running: dict[str, set[Action]] = field(default_factory=lambda: defaultdict(set))
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    _scratch: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="convscope-")
-    )
+    _scratch: tempfile.TemporaryDirectory[str] = field(default_factory=open_scratch)
     _files: deque[Path] = field(default_factory=deque)
 
     @contextmanager
