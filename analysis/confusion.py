@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from analysis.errors import UserError
+from analysis.grammar import count
 
 MAX_CLASSES = 1000
 """A matrix has the square of that many cells."""
@@ -209,7 +210,10 @@ def _check(logits: Tensor, labels: Tensor, categories: Sequence[str]) -> None:
         )
     num_classes = logits.shape[1]
     if num_classes != len(categories):
-        raise UserError(f"There are {num_classes} scores for each picture, but {len(categories)} classes.")
+        raise UserError(
+            f"A picture has {count(num_classes, 'score')}, but there must be one for each of "
+            f"{count(len(categories), 'class')}."
+        )
     if not 2 <= num_classes <= MAX_CLASSES:
         raise UserError(f"A confusion matrix has 2 to {MAX_CLASSES} classes, not {num_classes}.")
     if not len(labels):

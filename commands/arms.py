@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from commands.app import DeviceOption, JsonOption, app, data_root, environment, printed, runs_root
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.sentences import MEASURES
@@ -57,7 +58,7 @@ def arms(
     if document is None or printed(document, as_json):  # None: stopped, as one of several processes
         return
     for row in document["rows"]:
-        typer.echo(f"{row['title']}: {row['parameters']:,} parameters, {row['n']} seed{'s' if row['n'] != 1 else ''}")
+        typer.echo(f"{row['title']}: {row['parameters']:,} parameters, {count(row['n'], 'seed')}")
         for key, measure in MEASURES.items():
             if row[key] is not None:
                 typer.echo(f"  {measure.title:38} {measure.show_estimate(row[key])}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import Progress, no_progress
+from analysis.grammar import count
 from lab.lru import RecentResults
 from models.data import cifar10
 from models.data.dataset import Dataset, Split
@@ -186,7 +187,7 @@ def _warn(dataset: Dataset, counts: tuple[int, ...], duplicates: NearDuplicates 
     most, least = int(np.argmax(counts)), int(np.argmin(counts))
     if counts[most] > MAX_RATIO * counts[least]:
         warnings.append(
-            f"The class {dataset.categories[most]} has {counts[most]} training pictures, "
+            f"The class {dataset.categories[most]} has {count(counts[most], 'training picture')}, "
             f"{dataset.categories[least]} only {counts[least]}; accuracy will mostly be about the large classes."
         )
     return (*warnings, *(duplicates.warn(dataset) if duplicates else ()))

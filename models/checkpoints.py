@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from models.data.preprocessing import Preprocessing
 from models.networks.table import ARCHITECTURES
 from models.ordinary_files import MAX_HEADER_BYTES, open_tensors, read_json, short_name
@@ -105,7 +106,7 @@ def _read_categories(names: object, num_classes: int) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError("categories must be a list of names.")
     if len(names) != num_classes:
-        raise UserError(f"there are {len(names)} categories for {num_classes} classes.")
+        raise UserError(f"categories must name {count(num_classes, 'class')}, not {len(names)}.")
     return tuple(name[:MAX_NAME_LENGTH] for name in names)
 
 
@@ -122,7 +123,7 @@ def _read_preprocessing(values: object, config) -> Preprocessing:
     for name, low in (("mean", -1e3), ("std", 1e-6)):
         numbers = getattr(preprocessing, name)
         if not isinstance(numbers, tuple) or len(numbers) != config.in_channels:
-            raise UserError(f"{name} must list {config.in_channels} numbers, one for each input channel.")
+            raise UserError(f"{name} must list {count(config.in_channels, 'number')}, one for each input channel.")
         for number in numbers:
             check_number(name, number, low, 1e3)
     if preprocessing.crop_size != config.image_size:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from weakref import WeakSet
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from models.access import Viewer, viewer
 
 MAX_REMEMBERED = 20_000
@@ -184,7 +185,7 @@ class Quotas:
         quota, others = self.find(who), {*self._pages.get(who.account, ())} - {session}
         if quota is not None and len(others) >= quota.pages:
             raise OverQuota(
-                "pages", f"You have {len(others)} pages of this open, as many as a visitor may; close one of them."
+                "pages", f"You have {count(len(others), 'page')} of this open, as many as a visitor may; close one."
             )
 
     @contextmanager

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from models.checkpoints import load_checkpoint, read_model_card
 from models.ordinary_files import is_ordinary
 from models.runs.run import Run, list_runs, read_run
@@ -100,8 +101,8 @@ class Registry:
         )
 
 
-def _name_pictures(count: int | None) -> str:
-    return f"{count:,} test pictures" if count else "test pictures"
+def _name_pictures(number: int | None) -> str:
+    return count(number, "test picture") if number else "test pictures"
 
 
 def find_snapshot(run: Run, step: str) -> Path:

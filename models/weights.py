@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import torch
 
 from analysis.errors import UserError
+from analysis.grammar import article
 from models.access import viewer
 from models.encodings import is_utf8
 
@@ -43,6 +44,19 @@ class WeightsFile:
         return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(self.url).path).name
 
     @property
+    def name(self) -> str:
+        """What it is called in sentences."""
+        return self.path.name
+
+    @property
+    def by_hand(self) -> str:
+        """How to do without a download."""
+        where = (
+            f"{self.path.parent}. That is hub/checkpoints of TORCH_HOME."  # the page does not show a folder's place
+        )
+        return f" To install it by hand, put {self.name} from {self.url} into {where}"
+
+    @property
     def is_cached(self) -> bool:
         """Whether the file is already there."""
         return self.path.is_file()
@@ -62,9 +76,7 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
     if path.is_file():
         return path
     if not viewer().is_owner:
-        raise UserError(f"{path.name} is not here yet, and only the owner of this page can download models.")
-    where = f"{path.parent}. That is hub/checkpoints of TORCH_HOME."  # the page does not show a folder's place
-    by_hand = f"To install it by hand, put {path.name} from {file.url} into {where}"
+        raise UserError(f"{file.name} is not here yet, and only the owner of this page can download models.")
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,14 +85,14 @@ def download(file: WeightsFile, progress: Callable[[int, int], None] = lambda do
             digest = _fetch(file, target, progress)
         expected = _HASH_IN_NAME.search(path.name)
         if expected and not digest.startswith(expected[1]):
-            raise UserError(f"The download of {path.name} arrived damaged; try again. {by_hand}")
+            raise UserError(f"The download of {file.name} arrived damaged; try again.{file.by_hand}")
         part.chmod(0o644)  # the cache may be shared; temporary files are private
         part.replace(path)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
-        raise UserError(f"{path.name} could not be downloaded ({reason}). {by_hand}") from error
+        raise UserError(f"{file.name} could not be downloaded ({reason}).{file.by_hand}") from error
     except OSError as error:
-        raise UserError(f"{path.name} could not be saved ({error.strerror or error}). {by_hand}") from error
+        raise UserError(f"{file.name} could not be saved ({error.strerror or error}).{file.by_hand}") from error
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
@@ -117,7 +129,7 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
         can_map = zipfile.is_zipfile(path) and is_utf8(os.fsencode(path))  # torch takes no other names then
         weights = torch.load(path, map_location="cpu", weights_only=True, mmap=can_map)
         if not isinstance(weights, dict):
-            raise TypeError(f"it holds a {type(weights).__name__}")
+            raise TypeError(f"it holds {article(type(weights).__name__)}")
     except Exception as error:  # a damaged pickle can raise anything
         raise UserError(
             f"{path} is not a readable weight file (damaged, or not plain tensors); move it to another place, and "

@@ -7,6 +7,7 @@ from markupsafe import Markup, escape
 
 from analysis.errors import UserError
 from analysis.figures.drawing import draw_pixels
+from analysis.grammar import count
 from lab.session import Classification, FileResult
 from lab.spreadsheet import to_csv
 from models.data.samples import find_fitting, get_sample
@@ -16,7 +17,6 @@ from ui.widgets.errors import hide_paths, shows_errors
 from ui.widgets.events import PRIVATE, Tab, Values
 from ui.widgets.html import (
     bars_html,
-    count,
     empty_html,
     explain_this,
     figure_html,
@@ -125,7 +125,7 @@ def _doubt(result: Classification, sample: str) -> Markup:
     if not is_strange and len(classes) > FEW_CLASSES:
         return Markup("")
     known = ", ".join(classes[:FEW_CLASSES]) + (", …" if len(classes) > FEW_CLASSES else "")
-    text = f"Whatever it is shown, it must answer with one of its {len(classes)} classes: {known}."
+    text = f"Whatever it is shown, it must answer with one of its {count(len(classes), 'class')}: {known}."
     if not is_strange:
         return note_html(text)
     button = Markup('<button type="button" data-show="{}">{}</button>')

@@ -10,6 +10,7 @@ from zlib import crc32
 
 import gradio as gr
 
+from analysis.grammar import count
 from lab.experiments.table import EXPERIMENTS
 from lab.job_list import BUSY, ListedJob, list_jobs
 from lab.jobs import JobManager
@@ -181,7 +182,7 @@ def _describe(job: ListedJob) -> str:
         said = run.message.rstrip(".")
         return said if job.state == "stopped" and said else ". ".join(filter(None, [job.state, said]))
     if job.state == "waiting":
-        ahead = f"{job.before} job{'' if job.before == 1 else 's'} before it" if job.before else "about to begin"
+        ahead = f"{count(job.before, 'job')} before it" if job.before else "about to begin"
         until = "" if job.seconds_until is None else f"begins in about {describe_time(job.seconds_until)}"
         return ", ".join(filter(None, ["waiting", ahead, until, takes and f"takes {takes}"]))
     words = [job.state if job.state == "stopping" else run.state]

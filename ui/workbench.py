@@ -11,6 +11,7 @@ import gradio as gr
 from markupsafe import Markup
 from PIL import Image, ImageOps
 
+from analysis.grammar import count
 from models.access import LACKS, viewer
 from models.data.samples import get_sample, list_samples
 from models.registry import DEFAULT_MODEL, RUN_PREFIX
@@ -185,7 +186,7 @@ def describe_model(spec: ModelSpec) -> Markup:
     side = spec.preprocessing.crop_size
     facts = {
         "Name": spec.name,
-        "Trained on": f"{spec.trained_on}, {len(spec.categories)} classes",
+        "Trained on": f"{spec.trained_on}, {count(len(spec.categories), 'class')}",
         "Accuracy": accuracy,
         "Size": f"{format_count(spec.num_params)} parameters",
         "Sees": f"{side} x {side} px",

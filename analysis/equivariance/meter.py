@@ -14,6 +14,7 @@ from analysis.equivariance.phase_spread import draw_phases, measure_phase_spread
 from analysis.equivariance.picture_probe import PictureProbe
 from analysis.equivariance.reduced_forwards import ReducedForwards, average
 from analysis.errors import Progress, no_progress
+from analysis.grammar import count
 from analysis.network.layers import Layer, MapLayer
 from analysis.shift.circular import CircularPadding
 from analysis.shift.scene import Scene
@@ -280,4 +281,4 @@ def _explain(meter: LayerMeter, probe: LayerProbe, numbers: Numbers) -> str:
 def count_notes(meters: Collection[LayerMeter]) -> list[str]:
     """Every sentence of the notes of some layers, once, in the order in which they come up, and for how many."""
     counts = Counter(sentence for meter in meters for sentence in re.findall(r"\S[^.]*\.", meter.note))
-    return [f"{sentence} ({count} of {len(meters)} layers)" for sentence, count in counts.items()]
+    return [f"{sentence} ({number} of {count(len(meters), 'layer')})" for sentence, number in counts.items()]

@@ -22,6 +22,7 @@ from analysis.figures.network_layout import (
     shorten,
 )
 from analysis.figures.network_parts import Part, Strip, describe_part, list_strips
+from analysis.grammar import count
 from analysis.network.layers import Layer
 
 TITLES = {
@@ -122,7 +123,7 @@ class _Drawer:
         label = f"Inside {strip.name}, {note_box(strip.inside)}" if strip.inside else "The layers of the network"
         sizes = (across.width, across.height, down.width, down.height, across.width, across.height, across.width)
         svg = _SVG.format(label, *sizes, Markup("").join(self._draw_contents(strip, across, down)))
-        more = f"{across.hidden_arcs} more connections are not drawn." if across.hidden_arcs else ""
+        more = f"Not drawn: {count(across.hidden_arcs, 'more connection')}." if across.hidden_arcs else ""
         caption = _CAPTION.format(label, more) if strip.inside else ""
         return _STRIP.format(strip.name, "" if is_shown else Markup(' hidden=""'), caption, svg)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from analysis.grammar import count
 from analysis.network.flow import PICTURE
 from analysis.network.layers import Layer
 
@@ -271,7 +272,7 @@ def describe_part(part: Part) -> str:
     shape = " × ".join(map(str, layer.output_shape))
     sentences = [f"{layer.name}: {layer.type}, gives {shape}", describe_sees(layer) or "It has no feature map"]
     if layer.num_params:
-        sentences.append(f"{layer.num_params:,} weights")
+        sentences.append(count(layer.num_params, "weight"))
     if len(layer.reads) > 1:
         named = ["the picture" if name == PICTURE else name for name in layer.reads[-3:]]
         more = [f"{len(layer.reads) - 3} more"] if len(layer.reads) > 3 else []

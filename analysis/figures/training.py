@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from analysis.figures.curves import Curve, decimate, read_curve, read_number
 from analysis.figures.style import ACCENT, HEIGHT, SECOND, THIRD, build_figure, draw_line, shorten, with_colors
+from analysis.grammar import count
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -130,7 +131,7 @@ def plot_layers(records: Sequence[Mapping], measure: str) -> "Figure | None":
     for name, color in with_colors(shown):
         _add_line(figure, curves[name], name, color, "%{y:.0%}" if wanted.is_share else "%{y:.3g}")
     if len(shown) < len(curves):
-        figure.update_xaxes(title=f"step ({len(shown)} of {len(curves)} layers)")
+        figure.update_xaxes(title=f"step ({len(shown)} of {count(len(curves), 'layer')})")
     if wanted.is_log:
         figure.update_yaxes(type="log", exponentformat="power")
     else:
@@ -241,7 +242,7 @@ def _add_band(figure: "Figure", name: str, seeds: Sequence[Sequence[Mapping]], m
     if len(curves) > 1:
         figure.add_scatter(x=steps, y=low, **quiet)
         figure.add_scatter(x=steps, y=high, fill="tonexty", fillcolor=_fade(color), **quiet)
-    seeds_text = f"{len(curves)} seed{'s' if len(curves) > 1 else ''}"
+    seeds_text = count(len(curves), "seed")
     number = ".2%" if RUN_MEASURES[measure][1] else ".4f"
     figure.add_scatter(
         x=steps,

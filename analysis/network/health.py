@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from analysis.grammar import count
 from analysis.network.hooks import OperationMode, number_calls, preserved, trace_calls
 from analysis.network.windows import Size, find_size
 
@@ -123,13 +124,13 @@ def describe_health(layers: Sequence[LayerHealth]) -> tuple[str, ...]:
     ends = "stay at the ends of their range, where gradients vanish"
     saturated = [(layer.saturated or 0, layer, ends) for layer in layers]
     sentences = [
-        f"{layer.name}: {number} of {layer.channels} channels {words}."
+        f"{layer.name}: {number} of {count(layer.channels, 'channel')} {words}."
         for found in (dead, saturated)
         for number, layer, words in sorted(found, key=lambda item: -item[0] / item[1].channels)
         if number
     ]
     if layers and not sentences:
-        sentences = [f"No dead or saturated channels in {len(layers)} activations."]
+        sentences = [f"No dead or saturated channels in {count(len(layers), 'activation')}."]
     return tuple(sentences)
 
 

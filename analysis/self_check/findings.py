@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from analysis.equivariance.align import to_double
 from analysis.errors import UserError
+from analysis.grammar import count
 from analysis.shift.polyphase import NotExact
 
 
@@ -56,9 +57,8 @@ def find_largest(errors: dict[str, float], shift: tuple[int, int], pixels: Tenso
     """The layer with the largest error for pictures ``(N, C, H, W)``; not a number counts as the largest."""
     name = max(errors, key=lambda layer: math.inf if math.isnan(errors[layer]) else errors[layer])
     height, width = pixels.shape[-2:]
-    where = f"{len(errors)} layers" if len(errors) > 1 else "1 layer"
     result = "equal to the last bit" if errors[name] == 0 else f"the largest error is in {name}"
-    return Finding(errors[name], f"Shift {shift} at {height} x {width}, {where}: {result}.")
+    return Finding(errors[name], f"Shift {shift} at {height} x {width}, {count(len(errors), 'layer')}: {result}.")
 
 
 def frame(pixels: Tensor, margin: int) -> Tensor:

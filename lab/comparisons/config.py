@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import PlainValidator
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from lab.comparisons.sentences import QUESTIONS
 from models.networks.mlp import FLAT_NORMS, MLPConfig
 from models.settings import (
@@ -107,7 +108,7 @@ def match_mlp(base: TrainingConfig, num_hidden: int, facts: DataFacts) -> dict:
     if options.get("norm") not in FLAT_NORMS:
         options.pop("norm", None)
 
-    def count(width: int) -> int:
+    def weigh(width: int) -> int:
         # Not through a config: one that is too large cannot be made.
         widths = (facts.in_channels * facts.image_size**2, *[width] * num_hidden, facts.num_classes)
         per_unit = 1 if FLAT_NORMS.get(options.get("norm", "")) else 0
@@ -118,14 +119,14 @@ def match_mlp(base: TrainingConfig, num_hidden: int, facts: DataFacts) -> dict:
     low, high = least, 16_384
     while low < high:  # the first width with at least as many
         middle = (low + high) // 2
-        low, high = (low, middle) if count(middle) >= wanted else (middle + 1, high)
-    width = min((w for w in (low - 1, low) if w >= least), key=lambda w: abs(count(w) - wanted))
+        low, high = (low, middle) if weigh(middle) >= wanted else (middle + 1, high)
+    width = min((w for w in (low - 1, low) if w >= least), key=lambda w: abs(weigh(w) - wanted))
     options["hidden"] = [width] * num_hidden
     found = build_config(MLPConfig, {**options, **facts.shape}).num_parameters
     if abs(found - wanted) > TOLERANCE * wanted:
         raise UserError(
-            f"No MLP with {num_hidden} hidden layers has about as many parameters as the base network "
-            f"({wanted:,}): with {width} units in a layer it has {found:,}. Choose another network."
+            f"No MLP with {count(num_hidden, 'hidden layer')} has about as many parameters as the base network "
+            f"({wanted:,}): with {count(width, 'unit')} in a layer it has {found:,}. Choose another network."
         )
     return options
 

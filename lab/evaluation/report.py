@@ -14,6 +14,7 @@ from analysis.consistency.statistics import Estimates, compare, estimate, mcnema
 from analysis.consistency.tabulate import NAMES, tabulate
 from analysis.consistency.votes import Votes
 from analysis.errors import UserError
+from analysis.grammar import count
 from lab.evaluation.config import EvaluationConfig
 from lab.evaluation.predict import Chunk
 
@@ -132,7 +133,7 @@ def _describe(result: ModelVotes, votes: Votes, design: Design, estimates: Estim
     if result.unknown:
         shown = ", ".join(result.unknown[:5]) + (", ..." if len(result.unknown) > 5 else "")
         notes.append(
-            f"{len(result.unknown)} classes of the data are not classes of the model ({shown}): their images count "
+            f"The model does not know {count(len(result.unknown), 'class')} of the data ({shown}): such images count "
             "only for statistics that need no label."
         )
     return {

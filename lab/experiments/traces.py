@@ -14,6 +14,7 @@ from pydantic import PlainValidator
 from analysis.consistency.design import Settings, counted_generator
 from analysis.consistency.traces import PATHS, diagonal_trace, plan_trace, summarize_traces
 from analysis.errors import Progress, UserError
+from analysis.grammar import count
 from lab.evaluation.predict import frame_picture
 from models.data.labelled import map_labels, open_evaluation_data
 from models.data.samples import find_pictures
@@ -130,7 +131,7 @@ def _describe(config: TracesConfig, rows: list[dict], summary: dict) -> str:
     window, source = rows[0]["window"], rows[0]["source"]
     where = f"within {source}" if source > window else f"around a picture of {source}"
     text = (
-        f"{len(rows)} picture{'' if len(rows) == 1 else 's'}, {len(rows[0]['shifts'])} windows of {window} pixels "
+        f"{count(len(rows), 'picture')}, {count(len(rows[0]['shifts']), 'window')} of {window} pixels "
         f"{where}, each one pixel further along the diagonal: a step changes the predicted class in "
         f"{100 * summary['change_rate']:.1f} % of cases and its probability by "
         f"{summary['mean_absolute_change']:.3f}; the median amplitude is {summary['median_amplitude']:.3f}."

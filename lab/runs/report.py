@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from analysis.confusion import Confusion, measure_confusion, select_classes
 from analysis.errors import Progress, UserError, no_progress
+from analysis.grammar import count
 from lab.runs.examples import read_examples, read_predictions
 from models.checkpoints import ModelCard, read_model_card
 from models.ordinary_files import read_json
@@ -159,7 +160,7 @@ def _list_mistakes(confusion: Confusion | None) -> dict[str, object] | None:
     if confusion is None:
         return None
     shown = list(range(len(confusion.categories)))
-    intro = f"{confusion.num_correct} of {len(confusion)} kept validation pictures are recognised"
+    intro = f"{confusion.num_correct} of {count(len(confusion), 'kept validation picture')} are recognised"
     if len(shown) > MAX_CLASSES:
         shown = select_classes(confusion.counts, MAX_CLASSES)
         intro += f"; shown are the {MAX_CLASSES} classes of {len(confusion.categories)} that are confused most"

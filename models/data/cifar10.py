@@ -91,9 +91,11 @@ def _by_hand(data_root: Path, name: str) -> str:
 
 @dataclass(frozen=True)
 class _Archive(WeightsFile):
-    """The packed files, for the time of unpacking; the name holds the digest that the download must have."""
+    """The packed files, for the time of unpacking; the path holds the digest that the download must have."""
 
     folder: Path
+    name = "cifar-10-binary.tar.gz"
+    by_hand = ""  # what its reader says is another way
 
     @property
     def path(self) -> Path:
@@ -118,7 +120,8 @@ def _download(data_root: Path, names: tuple[str, ...], progress: MessageProgress
 def _reason(error: Exception) -> str:
     """The innermost cause, in one line."""
     cause = error.__cause__ or error
-    text = " ".join(str(getattr(cause, "reason", cause)).split())
+    why = getattr(cause, "reason", None) or getattr(cause, "strerror", None) or cause
+    text = " ".join(str(why).split())
     return text.rstrip(".") or type(cause).__name__
 
 

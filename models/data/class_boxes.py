@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from models.data import class_layout, folders, zips
 from models.data.decoding.formats import PICTURES, read_format
 from models.data.images import SUFFIXES
@@ -60,8 +61,8 @@ def save_class_boxes(files_by_class: Mapping[str, Sequence[str | Path]], folder:
 def _check_boxes(boxes: Mapping[str, Sequence[Path]]) -> None:
     if not class_layout.MIN_CLASSES <= len(boxes) <= class_layout.MAX_CLASSES:
         raise UserError(
-            f"There are pictures in {len(boxes)} classes; a data set needs from {class_layout.MIN_CLASSES} to "
-            f"{class_layout.MAX_CLASSES}."
+            f"There are pictures in {count(len(boxes), 'class')}; a data set needs from {class_layout.MIN_CLASSES} "
+            f"to {class_layout.MAX_CLASSES}."
         )
     total = sum(len(files) for files in boxes.values())
     if total > class_layout.MAX_FILES:
@@ -69,7 +70,7 @@ def _check_boxes(boxes: Mapping[str, Sequence[Path]]) -> None:
     for name, files in boxes.items():
         if len(files) < folders.MIN_IMAGES_PER_CLASS:
             raise UserError(
-                f"The class {name[:MAX_CLASS_NAME]} has {len(files)} pictures; every class needs at least "
+                f"The class {name[:MAX_CLASS_NAME]} has {count(len(files), 'picture')}; every class needs at least "
                 f"{folders.MIN_IMAGES_PER_CLASS}."
             )
         for file in files:

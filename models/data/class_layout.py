@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from analysis.errors import UserError
+from analysis.grammar import agree, count
 from models.data.decoding.formats import PICTURES, ImageError, name_format
 from models.data.images import SUFFIXES
 from models.names import simplify
@@ -216,20 +217,18 @@ def _explain(
     if problem := next((name for name in names if name in source.problems), None):
         return f"The folder {folder} was left out: {problem.name} {source.problems[problem]}."
     if files := [name for name in names if name in reasons]:
-        count = "1 file" if len(files) == 1 else f"{len(files)} files"
-        return f"The folder {folder} was left out, with {count}; {files[0].name}: {reasons[files[0]]}"
+        first, num_files = files[0], count(len(files), "file")
+        return f"The folder {folder} was left out, with {num_files}; {first.name}: {reasons[first]}"
     is_empty = not any(name in source.files for name in names)
     return f"The folder {folder} was left out: it {'is empty' if is_empty else 'has only hidden files'}."
 
 
 def _check_count(title: str, categories: Collection[str], hints: Sequence[str]) -> None:
-    count = len(categories)
-    if count < MIN_CLASSES:
-        found = f"{count} class folder" + ("" if count == 1 else "s")
+    if len(categories) < MIN_CLASSES:
         more = "".join(f" {hint}" for hint in hints[:_SHOWN])
-        raise UserError(f"{title} has {found} with pictures, but {_LAYOUT}.{more}")
-    if count > MAX_CLASSES:
-        raise UserError(f"{title} has {count} class folders; at most {MAX_CLASSES} are possible.")
+        raise UserError(f"{title} has {count(len(categories), 'class folder')} with pictures, but {_LAYOUT}.{more}")
+    if len(categories) > MAX_CLASSES:
+        raise UserError(f"{title} has {count(len(categories), 'class folder')}; at most {MAX_CLASSES} are possible.")
 
 
 def _describe_splits(splits: Mapping[str, str], members: Sequence[Member]) -> Iterator[str]:
@@ -261,11 +260,13 @@ def _warn_of_nesting(members: Sequence[Member]) -> Iterator[str]:
         return
     folders = join_words(sorted(set().union(*(inner[category] for category in nested))))
     beside = (
-        f", but {join_words(sorted(has_pictures))} {_verb(has_pictures, 'hold')} pictures" if has_pictures else ""
+        f", but {join_words(sorted(has_pictures))} {agree(len(has_pictures), 'hold')} pictures"
+        if has_pictures
+        else ""
     )
     yield (
-        f"{join_words(nested)} {_verb(nested, 'hold')} folders of pictures ({folders}){beside}; each was taken for "
-        "one class. If the folders inside are the classes, put them side by side."
+        f"{join_words(nested)} {agree(len(nested), 'hold')} folders of pictures ({folders}){beside}; each was taken "
+        "for one class. If the folders inside are the classes, put them side by side."
     )
 
 
@@ -286,7 +287,3 @@ def join_words(words: Sequence[str]) -> str:
     if len(words) > _NAMED:
         words = [*words[:_NAMED], f"{len(words) - _NAMED} more"]
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def _verb(subjects: Collection[str], verb: str) -> str:
-    return f"{verb}s" if len(subjects) == 1 else verb

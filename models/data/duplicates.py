@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.errors import MessageProgress
+from analysis.grammar import count
 from models.data.dataset import Dataset
 from models.settings import check_integer
 
@@ -65,11 +66,10 @@ class NearDuplicates:
             return ""
         pair = self.pairs[0]
         one, other = dataset.source_name(pair.id), dataset.source_name(pair.other_id)
-        verb = "picture looks" if self.num_held_out == 1 else "pictures look"
+        look = count(self.num_held_out, "validation or test picture", "look")
         return (
-            f"{self.num_held_out} validation or test {verb} almost like one in another split, such as {one} "
-            f"({pair.split}) and {other} ({pair.other_split}); accuracy on copies says little about new pictures, "
-            "so keep only one of each."
+            f"{look} almost like one in another split, such as {one} ({pair.split}) and {other} "
+            f"({pair.other_split}); accuracy on copies says little about new pictures, so keep only one of each."
         )
 
     def describe_labels(self, dataset: Dataset) -> str:
@@ -78,7 +78,7 @@ class NearDuplicates:
             return ""
         pair = self.two_labels[0]
         return (
-            f"{self.num_two_labels} pictures look almost like one with another label, such as "
+            f"{count(self.num_two_labels, 'picture', 'look')} almost like one with another label, such as "
             f"{dataset.source_name(pair.id)} and {dataset.source_name(pair.other_id)}; if they are the same picture, "
             "one of the two labels is wrong, so keep it in one class."
         )

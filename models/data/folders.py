@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,12 +13,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from analysis.errors import MessageProgress, UserError
+from analysis.grammar import count
 from models.data.class_layout import Layout, Member, Source, check_file_count, join_words, sort_into_classes
 from models.data.crops import read_squares
 from models.data.decoding.formats import HEAD_BYTES, ImageError
 from models.data.system_files import is_system_file
 from models.data.zips import ZipSource, open_zip
 from models.names import describe_encoding, find_path, make_readable, number_twins, read_names, refuse_lookalikes
+from models.runs.scratch import open_scratch
 
 MIN_IMAGES_PER_CLASS = 5
 MAX_TENSOR_BYTES = 2 * 2**30
@@ -82,7 +83,7 @@ def open_source(path: Path, tell: Callable[[], None] = lambda: None) -> Iterator
     if path.is_dir():
         yield FolderSource(path, tell)
     elif path.is_file():
-        with open_zip(path) as archive, tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
+        with open_zip(path) as archive, open_scratch() as scratch:
             yield ZipSource(archive, path, Path(scratch))
     else:
         raise UserError(f"There is no folder or zip file {make_readable(path.name)}.")
@@ -172,7 +173,7 @@ def _check_counts(title: str, layout: Layout, counts: Counter, skipped: Sequence
             folders = {f"{member.folder}/" for member in layout.members if member.category == category}
             problem = next((line for line in skipped if line.startswith(tuple(folders))), "")
             raise UserError(
-                f"The class {category} of {title} has {counts[category]} readable pictures{where}; "
+                f"The class {category} of {title} has {count(counts[category], 'readable picture')}{where}; "
                 f"every class needs at least {MIN_IMAGES_PER_CLASS}."
                 + (f" The first problem was: {problem}" if problem else "")
             )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.errors import UserError
+from analysis.grammar import agree, article, count
 from models.networks.blur_pool import BLUR_SIZES
 from models.networks.padding import PADDING_MODES, find_mode
 from models.networks.parts import ACTIVATIONS, HEADS, NORMS, POOLING, PoolingConfig
@@ -60,9 +61,10 @@ def check_halvings(sizes: tuple[int, ...]) -> None:
     """
     if sizes[-1] < 1:
         image, halvings = sizes[0], len(sizes) - 1
+        sides, leave = ", ".join(map(str, sizes)), agree(halvings, "leave")
         raise UserError(
-            f"{halvings} halvings of a {image} x {image} image leave nothing (sides {', '.join(map(str, sizes))}); "
-            f"use images of at least {2**halvings} pixels, or strides or blur, which keep the last row of an odd map."
+            f"{count(halvings, 'halving')} of {article(image)} x {image} image {leave} nothing (sides {sides}); use "
+            f"images of at least {2**halvings} pixels, or strides or blur, which keep the last row of an odd map."
         )
 
 
@@ -76,7 +78,7 @@ def check_padding(mode: str, padding: int, size: int) -> None:
     needed = {"reflect": padding + 1, "circular": padding}.get(mode, 1)
     if padding and size < needed:
         raise UserError(
-            f"{mode} padding of {padding} pixels does not fit the {size} x {size} map of a layer; "
+            f"{mode} padding of {count(padding, 'pixel')} does not fit the {size} x {size} map of a layer; "
             "use larger images, a smaller kernel or fewer halvings."
         )
 
@@ -90,8 +92,8 @@ def check_norm(norm: str, channels: int, positions: int = 1) -> None:
     kind = NORMS[norm]
     if kind and kind.share and kind.share(channels) * positions < 2:
         raise UserError(
-            f"{kind.title.capitalize()} normalisation needs at least 2 values at a time, but a layer of {channels} "
-            "channels with 1 position each gives it 1; use larger maps or another normalisation."
+            f"{kind.title.capitalize()} normalisation needs at least 2 values at a time, but a layer of "
+            f"{count(channels, 'channel')} with 1 position each gives it 1; use larger maps or another normalisation."
         )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from torch import Tensor, nn
 
 from analysis.errors import UserError
+from analysis.grammar import article, count
 from models.networks import blocks
 from models.networks.blocks import build_conv_block, count_conv, count_features, count_linear, halve_size
 from models.networks.options import ArchitectureConfig, InChannels
@@ -59,8 +60,9 @@ class LeNet5Config(ArchitectureConfig):
         if min(sizes) < 1:
             sides = ", ".join(str(max(side, 0)) for side in sizes)
             raise UserError(
-                f"Two 5 x 5 convolutions and two halvings leave nothing of a {self.image_size} x {self.image_size} "
-                f"image with {self.padding} pixels of padding (sides {sides}); use larger images or more padding."
+                f"Two 5 x 5 convolutions and two halvings leave nothing of {article(self.image_size)} x "
+                f"{self.image_size} image with {count(self.padding, 'pixel')} of padding (sides {sides}); use larger "
+                "images or more padding."
             )
         for channels, before, dense, halved in zip(CHANNELS, sizes[0::2], sizes[1::2], sizes[2::2], strict=False):
             blocks.check_padding(self.padding_mode, self.padding, before)

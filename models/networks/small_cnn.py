@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from torch import Tensor, nn
 
 from analysis.errors import UserError
+from analysis.grammar import article, count
 from models.networks import blocks
 from models.networks.blocks import build_conv_block, build_head, count_conv, count_features, count_linear
 from models.networks.options import ArchitectureConfig, ImageSize, InChannels
@@ -58,8 +59,8 @@ class SmallCNNConfig(ArchitectureConfig):
         num_blocks, size, smallest = len(self.channels), self.image_size, self.sizes[-1]
         if smallest < 1:
             raise UserError(
-                f"{num_blocks} blocks halve a {size} x {size} image {num_blocks - 1} times, which leaves nothing; "
-                f"use at most {size.bit_length()} blocks or larger images."
+                f"{num_blocks} blocks halve {article(size)} x {size} image {count(num_blocks - 1, 'time')}, which "
+                f"leaves nothing; use at most {count(size.bit_length(), 'block')} or larger images."
             )
         blocks.check_padding(self.padding_mode, self.kernel_size // 2, smallest)
         # A map is normalised before it is pooled, but after a convolution has stepped.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from models.data.dataset import Dataset, Split
 from models.settings import check_integer
 
@@ -118,7 +119,7 @@ def check_data(values: dict) -> None:
         check_integer(f"count of {name}", split.get("count"), 0, MAX_IDS)
         num_ids = sum(last - first + 1 for first, last in read_ranges(split.get("ids")))
         if num_ids != split["count"]:
-            raise UserError(f"the split {name} has {split['count']} pictures but {num_ids} ids.")
+            raise UserError(f"the split {name} has {count(split['count'], 'picture')} but {count(num_ids, 'id')}.")
 
 
 def is_sha256(value: object) -> bool:

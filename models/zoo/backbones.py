@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from analysis.errors import Progress, UserError, no_progress
+from analysis.grammar import article
 from models.weights import download
 from models.zoo.lite0 import build_untrained, efficientnet_lite0
 from models.zoo.spec import ModelSpec
@@ -175,7 +176,7 @@ def _remove_classifier(name: str, network: nn.Module) -> None:
     last = max(i for i, (_, module) in enumerate(modules) if any(True for _ in module.parameters(recurse=False)))
     path, classifier = modules[last]
     if not isinstance(classifier, nn.Linear | nn.Conv2d):
-        raise UserError(f"{name} cannot be a backbone: it ends in a {type(classifier).__name__}.")
+        raise UserError(f"{name} cannot be a backbone: it ends in {article(type(classifier).__name__)}.")
     network.set_submodule(path, nn.Identity())
     before, dropout = modules[last - 1]
     if isinstance(dropout, nn.Dropout):  # the new head has its own

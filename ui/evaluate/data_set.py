@@ -9,6 +9,7 @@ from markupsafe import Markup
 from analysis.consistency.protocols import PROTOCOLS
 from analysis.errors import UserError
 from analysis.figures.evaluation import CURVES, plot_consistency, plot_depth_errors
+from analysis.grammar import count
 from analysis.shift.move import BOUNDARIES
 from lab.documents import read_document
 from lab.evaluation.config import EvaluationConfig
@@ -23,7 +24,6 @@ from ui.widgets.downloads import ResultFiles
 from ui.widgets.estimate import describe_outlook, tell_start
 from ui.widgets.events import HIDDEN, Block, Values
 from ui.widgets.html import (
-    count,
     describe_estimate,
     explain_this,
     format_percent,
@@ -237,11 +237,12 @@ def _describe(document: dict) -> Markup:
     """The finding in words, a row for each model, the differences, and the protocol."""
     models = document["models"]
     first = models[0]
-    consistency = describe_estimate(first["statistics"]["consistency"])
+    accuracy = describe_estimate(first["statistics"]["accuracy"], in_words=True)
+    consistency = describe_estimate(first["statistics"]["consistency"], in_words=True)
     protocol = document["protocol"]
     text = (
         f"{first['model']} on {count(first['num_images'], 'picture')} of {document['data']['name']}: accuracy "
-        f"{describe_estimate(first['statistics']['accuracy'])}, shift consistency {consistency}."
+        f"{accuracy}, shift consistency {consistency}."
     )
     rows = [
         [model["model"], *(describe_estimate(model["statistics"].get(name)) for name in STATISTICS)]

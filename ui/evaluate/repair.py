@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from analysis.errors import UserError
 from analysis.figures.evaluation import plot_arm_layers, plot_arms
+from analysis.grammar import count
 from lab.comparisons.repair_config import RepairConfig, find_data, list_cures
 from lab.documents import read_document
 from lab.evaluation.outlook import measure_seconds
@@ -124,7 +125,7 @@ class _Repair:
         """How long it takes, in words."""
         return (
             f"Roughly {describe_time(self.expect(config))} if this machine does nothing else: "
-            f"{len(config.arms)} networks, {config.steps:,} training steps each."
+            f"{count(len(config.arms), 'network')}, {count(config.steps, 'training step')} each."
         )
 
     def expect(self, config: RepairConfig) -> float:
@@ -201,11 +202,11 @@ def _describe(document: dict) -> Markup:
 def _compare(arms: list[dict]) -> str:
     """What the most consistent arm has gained, and what that has cost."""
     best = max(arms, key=lambda arm: arm["consistency"]["value"])
-    text = f"Most consistent: {best['title']}, {describe_estimate(best['consistency'])}"
+    text = f"Most consistent: {best['title']}, {describe_estimate(best['consistency'], in_words=True)}"
     base = next((arm for arm in arms if arm.get("arm") == "as_is"), None)
-    accuracy = describe_estimate(best["accuracy"])
+    accuracy = describe_estimate(best["accuracy"], in_words=True)
     if base is None or best is base:
         return f"{text}, with accuracy {accuracy}."
     gained, lost = (100 * (best[name]["value"] - base[name]["value"]) for name in ("consistency", "accuracy"))
     cost = f"costs {-lost:.1f} points of accuracy" if lost < 0 else f"gains {lost:.1f} points of accuracy too"
-    return f"{text}: {gained:+.1f} points against the network as it is. It {cost} ({accuracy})."
+    return f"{text}: {gained:+.1f} points against the network as it is. It {cost}: {accuracy}."

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from analysis.attribution.methods import METHODS
 from analysis.figures.drawing import draw_pixels
 from analysis.figures.overlay import Concentration, find_concentration, measure_scale, render_map, render_overlay
+from analysis.grammar import count
 from lab.session import Explanation
 from ui.explain.grid import AUTO, MAX_MAPS, SECOND, Cell, Grid, write_removed
 from ui.widgets.downloads import name_file
@@ -87,7 +88,7 @@ def show_grid(grid: Grid, cells: Sequence[Cell], sign: str, opacity: float, colo
     shown = _show_alone(drawn, cells[0]) if is_alone else _show_many(drawn, cells)
     buttons = _BUTTONS if any(scales.values()) else Markup("")
     if grid.removed:
-        taken = "map" if len(grid.removed) == 1 else f"{len(grid.removed)} maps"
+        taken = "map" if len(grid.removed) == 1 else count(len(grid.removed), "map")
         buttons += Markup('<button type="button" data-removed="[]">Show the {} taken away</button>').format(taken)
     notes = _explain_methods(drawn, cells)
     notes += notes_html(dict.fromkeys(note for cell in cells if cell.found for note in cell.found.notes))
@@ -224,9 +225,9 @@ def _drop(parts: Sequence[Part], axis: int) -> tuple[Part, ...]:
 
 
 def _summarize(grid: Grid, axes: Sequence[Collection[str]], shown: int) -> str:
-    words = ("method", "methods"), ("class", "classes"), ("model", "models")
-    counts = ", ".join(f"{len(axis)} {names[len(axis) > 1]}" for axis, names in zip(axes, words, strict=True))
-    text = f"{shown} map{'' if shown == 1 else 's'}: {counts}."
+    words = ("method", "class", "model")
+    counts = ", ".join(count(len(axis), word) for axis, word in zip(axes, words, strict=True))
+    text = f"{count(shown, 'map')}: {counts}."
     if (wanted := len(grid.keys)) > MAX_MAPS:
         text = f"The first {MAX_MAPS} of {wanted} maps: take away a method, a class or a model to see the others."
     return text

@@ -3,6 +3,7 @@
 import gradio as gr
 from markupsafe import Markup
 
+from analysis.grammar import count
 from analysis.self_check.identities import IDENTITIES, IdentityResult
 from lab.shifts import check_model
 from ui.services import Services
@@ -10,7 +11,7 @@ from ui.shift.controls import ShiftControls
 from ui.shift.kept_result import KeptResult
 from ui.widgets.downloads import ResultFiles, name_file
 from ui.widgets.events import Values
-from ui.widgets.html import count, empty_html, list_html, note_html, open_picture, row_html, sentence_html, table_html
+from ui.widgets.html import empty_html, list_html, note_html, open_picture, row_html, sentence_html, table_html
 from ui.workbench import Workbench
 
 EMPTY = (

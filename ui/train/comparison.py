@@ -6,6 +6,7 @@ import gradio as gr
 
 from analysis.errors import UserError
 from analysis.figures.training import plot_seed_bands
+from analysis.grammar import count
 from lab.comparisons.claims import PRESETS, configure_preset
 from lab.comparisons.config import ArmsConfig
 from lab.comparisons.report import write_csv
@@ -30,7 +31,7 @@ from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import answers_errors
 from ui.widgets.estimate import tell_start
 from ui.widgets.events import QUICK, Values, read_values
-from ui.widgets.html import count, empty_html, explain_this
+from ui.widgets.html import empty_html, explain_this
 from ui.widgets.job_view import JobView, Result, describe_time
 from ui.widgets.switch import Switch
 
@@ -88,7 +89,7 @@ def build_arms_panel(services: Services, form: TrainForm) -> JobView:
 
 def estimate(config: ArmsConfig) -> str:
     """How long a comparison takes here, in words. Raises UserError: an arm is not possible with its data."""
-    what, seconds = f"{len(config.arms)} arms with {count(config.seeds, 'seed')} each", estimate_arms(config)
+    what, seconds = f"{count(len(config.arms), 'arm')} with {count(config.seeds, 'seed')} each", estimate_arms(config)
     if seconds is None:
         return f"How long it takes is known once the pictures are open: {what}."
     return f"About {describe_time(seconds)} if this machine does nothing else: {what}."

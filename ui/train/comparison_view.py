@@ -3,12 +3,13 @@
 from markupsafe import Markup
 
 from analysis.figures.curves import read_number
+from analysis.grammar import count
 from lab.comparisons.claims import PRESETS
 from lab.comparisons.config import ArmsConfig
 from lab.comparisons.sentences import MEASURES, QUESTIONS
 from lab.comparisons.variations import VARIATIONS, find_question
 from models.runs.run import UNFINISHED, Run
-from ui.widgets.html import count, format_count, note_html, sentence_html, table_html
+from ui.widgets.html import format_count, note_html, sentence_html, table_html
 
 ALWAYS = ("val_accuracy", "test_accuracy", "train_accuracy", "gap", "steps", "seconds")
 """Columns of the table; others where they were measured."""

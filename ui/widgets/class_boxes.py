@@ -8,6 +8,7 @@ import gradio as gr
 from pydantic import BaseModel, Field, ValidationError
 
 from analysis.errors import UserError
+from analysis.grammar import agree, count
 from lab.own_pictures import MAX_BOXES, MAX_IN_BOX, BoxStore, read_small
 from models.data.class_boxes import MAX_CLASS_NAME
 from models.data.folders import MIN_IMAGES_PER_CLASS
@@ -116,14 +117,17 @@ def find_boxes(store: BoxStore, text: str | None) -> dict[str, list[str]]:
         if not box.pictures:
             continue
         if not name:
-            raise UserError(f"Box {place} has {len(box.pictures)} pictures but no name; write the name of the class.")
+            raise UserError(
+                f"Box {place} has {count(len(box.pictures), 'picture')} but no name; write the name of the class."
+            )
         if simplify(name) in map(simplify, found):
             raise UserError(f"Two boxes are called {name!r}; every class has one box.")
         found[name] = store.find(boxes.key, box.pictures)
         if missing := len(box.pictures) - len(found[name]):
             raise UserError(
-                f"{missing} pictures of {name!r} are not on the server yet, or no longer since the connection was "
-                "lost. Wait a moment; if this stays, add a picture, and all are sent again."
+                f"{count(missing, 'picture')} of {name!r} {agree(missing, 'are')} not on the server yet, or no "
+                "longer since the connection was lost. Wait a moment; if this stays, add a picture, and all are sent "
+                "again."
             )
     return found
 

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import gradio as gr
 from markupsafe import Markup
 
+from analysis.grammar import count
 from lab.evaluation.outlook import Outlook
 from models.access import viewer
 from models.problems import MAYBE_PROBLEMS
 from ui.widgets.errors import describe_error
 from ui.widgets.events import Values
-from ui.widgets.html import count, text_html
+from ui.widgets.html import text_html
 from ui.widgets.job_view import describe_time
 
 

@@ -192,22 +192,22 @@ def find_doubt(num_classes: int) -> float:
     return max(0.1, 1.5 / num_classes)
 
 
-def describe_estimate(estimate: dict | None, is_difference: bool = False) -> str:
-    """Value and interval of a share in percent: 91.2 % [90.4, 92.0]; a dash where it is not defined."""
+def describe_estimate(estimate: dict | None, is_difference: bool = False, *, in_words: bool = False) -> str:
+    """Value and 95 % interval of a share in percent: 91.2 % [90.4, 92.0]; a dash where it is not defined.
+
+    Args:
+        in_words: 91.2 % (95 % interval: 90.4 to 92.0 %), where no heading says what the brackets are.
+    """
     if estimate is None or estimate["value"] is None:
         return "–"
     sign = "+" if is_difference else ""
     text = f"{100 * estimate['value']:{sign}.1f} %"
     if estimate.get("low") is None:
         return text
-    return f"{text} [{100 * estimate['low']:{sign}.1f}, {100 * estimate['high']:{sign}.1f}]"
+    low, high = (f"{100 * estimate[end]:{sign}.1f}" for end in ("low", "high"))
+    return f"{text} (95 % interval: {low} to {high} %)" if in_words else f"{text} [{low}, {high}]"
 
 
 def format_count(number: float) -> str:
     """3,210 or 4.7 million."""
     return f"{number / 1e6:.1f} million" if number >= 1e6 else f"{number:,.0f}"
-
-
-def count(number: int, what: str) -> str:
-    """1 picture, 2 pictures."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -11,6 +11,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from lab.jobs import JobManager
 from models.runs.queue import jobs_before
 from models.runs.run import UNFINISHED, Run
@@ -169,7 +170,7 @@ def describe_wait(before: int) -> str:
     """What a queued run waits for, given how many jobs come before it."""
     if not before:
         return "It is about to start."
-    return f"It waits: {before} job{'' if before == 1 else 's'} before it on this device."
+    return f"It waits: {count(before, 'job')} before it on this device."
 
 
 def busy_html(run: Run, stop: str = "") -> Markup:

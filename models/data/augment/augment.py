@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from models.data.augment import motion, values
 from models.data.augment.motion import shift_circular, shift_zero
 from models.settings import Number, Stored, check_integer, checked_dataclass
@@ -93,7 +94,9 @@ TRANSFORMS: dict[str, Transform] = {
         "Translation",
         "Moves the picture by whole pixels; edge pixels fill the border.",
         0.3,
-        lambda strength, side: f"up to {_pixels(motion.longest_translation(strength, side))} in each direction",
+        lambda strength, side: (
+            f"up to {count(motion.longest_translation(strength, side), 'pixel')} in each direction"
+        ),
         motion=motion.translate,
         whole=True,
     ),
@@ -218,10 +221,6 @@ def default_config(names: Iterable[str]) -> AugmentConfig:
             raise UserError(f"There is no augmentation {name!r}; there are {', '.join(TRANSFORMS)}.")
         strengths[name] = TRANSFORMS[name].default
     return AugmentConfig(**strengths)
-
-
-def _pixels(count: int) -> str:
-    return f"{count} pixel{'' if count == 1 else 's'}"
 
 
 SHIFT_AUGMENTS: dict[str, Callable[[Tensor, Generator], Tensor] | None] = {

@@ -209,8 +209,8 @@ def plan(header: Header, least_side: int | None = None) -> tuple[int, int]:
             return reduction, num_bytes
     most = min(limit, MAX_BYTES * pixels // num_bytes)
     raise ImageError(
-        f"{source.name} has {image.width} x {image.height} pixels ({pixels / 1e6:.0f} Mpx); "
-        f"at most {most / 1e6:.0f} Mpx of its kind can be opened, so save it smaller."
+        f"{source.name} has {image.width} x {image.height} pixels ({pixels / 1e6:.3g} Mpx); "
+        f"at most {most / 1e6:.3g} Mpx of its kind can be opened, so save it smaller."
     )
 
 

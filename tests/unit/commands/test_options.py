@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from commands.options import setting_options, takes_options, text_options
 from models.settings import Flag, Integer, Number, checked_dataclass
 from models.training.config import TrainingConfig
+from tests.sentences import refused
 
 
 @checked_dataclass
@@ -53,7 +54,7 @@ def test_every_setting_with_words_is_an_option(command):
 
 def test_the_field_decides_what_is_read_and_what_is_refused(command):
     assert command("a", "--x", "many")[0] == 2
-    with pytest.raises(ValueError, match="x must be a whole number from 0 to 9, not 10"):
+    with refused("x", 0, 9, 10, error=ValueError):
         command("a", "--x", "10")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from lab.runs.corrections import add_correction, find_trained, read_corrections, take_back_correction
 from lab.runs.mistakes import is_upload, latest_corrections, open_errors, plan_corrected_run
 from models.runs.run import UNFINISHED, Run
@@ -13,7 +14,7 @@ from ui.services import Services
 from ui.train.results.mistakes_view import CORRECTED
 from ui.widgets.errors import inform, shows_errors
 from ui.widgets.events import HIDDEN, PRIVATE, Block, Values
-from ui.widgets.html import count, note_html, sentence_html, table_html
+from ui.widgets.html import note_html, sentence_html, table_html
 
 NOT_CHOSEN = "Choose a picture first, and the class that it ought to have."
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from analysis.errors import UserError
 from analysis.figures.curves import read_number, smooth_epochs
 from analysis.figures.training import plot_accuracy, plot_layers, plot_learning_rate, plot_loss, plot_throughput
+from analysis.grammar import count
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.train.results.panel import Panel
@@ -20,7 +21,6 @@ from ui.train.results.runs_table import describe_share
 from ui.widgets.errors import hide_paths
 from ui.widgets.events import HIDDEN, Block, Update, Values
 from ui.widgets.html import (
-    count,
     empty_html,
     format_count,
     join_html,

@@ -9,11 +9,11 @@ from analysis.confusion import Confusion
 from analysis.errors import UserError
 from analysis.figures.classes import plot_confusion_difference
 from analysis.figures.overlay import render_map
+from analysis.grammar import count
 from lab.runs.mistakes import ErrorView, PictureContrast, open_errors
 from models.runs.run import UNFINISHED, Run
 from ui.services import Services
 from ui.widgets.html import (
-    count,
     describe_estimate,
     empty_html,
     figure_html,
@@ -36,10 +36,9 @@ MATRIX = "The matrix above is that of the validation pictures."
 def describe_errors(run: Run, found: Confusion) -> Markup:
     """The accuracy with its interval, and what is confused most."""
     wrong = len(found) - found.num_correct
-    text = (
-        f"{run.name}: {describe_estimate(found.accuracy.to_json())} of {count(len(found), 'validation picture')} "
-        f"right, {wrong:,} wrong; mean loss {found.mean_loss:.3g}."
-    )
+    right = describe_estimate(found.accuracy.to_json(), in_words=True)
+    pictures = count(len(found), "validation picture")
+    text = f"{run.name}: {right} of {pictures} right, {wrong:,} wrong; mean loss {found.mean_loss:.3g}."
     for pair in found.most_confused(1):
         true, predicted = found.categories[pair.true], found.categories[pair.predicted]
         text += f" Most often, {true} is taken for {predicted} ({count(pair.count, 'time')})."
@@ -151,7 +150,7 @@ def compare_errors(services: Services, run: Run, view: ErrorView, other: str | N
     except UserError as error:
         return empty_html(str(error)), hidden
     text = "; ".join(
-        f"{each.name}: {describe_estimate(found.accuracy.to_json())} of {count(len(found), 'picture')}"
+        f"{each.name}: {describe_estimate(found.accuracy.to_json(), in_words=True)} of {count(len(found), 'picture')}"
         for each, found in ((before, earlier), (run, now))
     )
     unfinished = [f"{each.name} is still training." for each in (before, run) if each.state in UNFINISHED]

@@ -2,6 +2,7 @@
 
 from pathlib import PurePath
 
+from analysis.grammar import count
 from lab.runs.mistakes import list_told
 from models.data.datasets import DATASETS
 from models.networks.table import ARCHITECTURES
@@ -35,11 +36,11 @@ def name_value(key: str, value: str) -> str:
 def describe_settings(run: Run) -> str:
     """What a run trains, in a line: "Drawn shapes, small CNN, 8 epochs, from a capsule"."""
     config = run.config
-    length = config.get("max_steps"), config.get("epochs")
+    lengths = (config.get("max_steps"), "step"), (config.get("epochs"), "epoch")
     words = [name_data(config.get("dataset") or "unknown data"), name_network(config.get("architecture") or "")]
-    words.append(f"{length[0]} steps" if length[0] else f"{length[1]} epoch{'' if length[1] == 1 else 's'}")
+    words += [count(number, what) for number, what in lengths if number and isinstance(number, int)][:1]
     if corrections := list_told(run):
-        words.append(f"{len(corrections)} label{'' if len(corrections) == 1 else 's'} put right")
+        words.append(f"{count(len(corrections), 'label')} put right")
     if run.is_opened:
         words.append("from a capsule")
     return ", ".join(filter(None, words))

@@ -27,7 +27,10 @@ from ui.workbench import Workbench, list_model_choices
 
 PAGE_SIZE = 20
 WATCH_SECONDS = 2.0
-EMPTY = "No training yet. Start one above, or open a capsule: every run is listed here, with what came out of it."
+EMPTY = (
+    "No training yet. Start one above, or open a capsule, the zip of a finished training with its settings, weights "
+    "and curves: every run is listed here, with what came out of it."
+)
 
 
 class Runs(Panel):

@@ -5,10 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 from markupsafe import Markup
 
+from analysis.grammar import count
 from lab.runs.compare import NOT_SET, Comparison, RunRow
 from models.runs.run import UNFINISHED
 from ui.train.results.names import name_data, name_network, name_setting, name_value
-from ui.widgets.html import count, format_percent, join_html, note_html, row_html, sentence_html, table_html
+from ui.widgets.html import format_percent, join_html, note_html, row_html, sentence_html, table_html
 
 MAX_NOTE = 80
 """Characters of a note in the table."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from analysis.confusion import Confusion
 from analysis.figures.drawing import draw_pixels
 from analysis.figures.overlay import render_map
+from analysis.grammar import count
 from analysis.network.health import LayerHealth, describe_health
 from lab.runs.examples import Examples
 from lab.runs.snapshot_view import Scales, SnapshotView, draw_filters_on
@@ -82,9 +83,11 @@ def draw_maps(view: SnapshotView, scales: Scales) -> Markup:
 
 def describe_measures(moment: int, step: int, found: Confusion, consistency: SnapshotConsistency) -> Markup:
     """Accuracy and shift consistency, with the step they belong to; ``moment`` is its place on the slider."""
+    accuracy = describe_estimate(found.accuracy.to_json(), in_words=True)
+    pictures, share = count(len(found), "validation picture"), format_percent(consistency.value, 0)
     text = sentence_html(
-        f"After step {step:,}: accuracy {describe_estimate(found.accuracy.to_json())} on {len(found):,} validation "
-        f"pictures, shift consistency {format_percent(consistency.value, 0)} (up to {consistency.max_shift} px)."
+        f"After step {step:,}: accuracy {accuracy} on {pictures}, shift consistency {share} (up to "
+        f"{consistency.max_shift} px)."
     )
     return Markup('<div data-moment="{}">{}</div>').format(moment, text)
 

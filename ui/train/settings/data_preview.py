@@ -5,6 +5,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analysis.grammar import count
 from lab.data_overview import SHOWN_SKIPPED, DataOverview
 from ui.widgets.html import join_html, list_html, note_html, png_uri, sentence_html
 
@@ -24,7 +25,7 @@ def describe_overview(overview: DataOverview, title: str) -> Markup:
     channels, height, width = overview.class_means.shape[1:]
     kind = "grey" if channels == 1 else "colour"
     text = (
-        f"{title}: {len(overview.categories)} classes, {sizes['train']:,} pictures for training, "
+        f"{title}: {count(len(overview.categories), 'class')}, {count(sizes['train'], 'picture')} for training, "
         f"{sizes['validation']:,} for validation, {sizes['test']:,} for the test; {width} × {height} pixels, {kind}."
     )
     warnings = (Markup('<p class="finding bad">{}</p>').format(warning) for warning in overview.warnings)
@@ -36,8 +37,7 @@ def list_skipped(skipped: tuple[str, ...]) -> Markup:
     if not skipped:
         return Markup("")
     more = [f"and {len(skipped) - SHOWN_SKIPPED} more"] if len(skipped) > SHOWN_SKIPPED else []
-    files = "file was" if len(skipped) == 1 else "files were"
-    return list_html(f"{len(skipped)} {files} left out", [*skipped[:SHOWN_SKIPPED], *more])
+    return list_html(f"{count(len(skipped), 'file', 'were')} left out", [*skipped[:SHOWN_SKIPPED], *more])
 
 
 def draw_classes(overview: DataOverview) -> Markup:
@@ -50,11 +50,10 @@ def draw_classes(overview: DataOverview) -> Markup:
     for number, category in enumerate(overview.categories[:MAX_CLASSES_SHOWN]):
         examples = overview.preview.images[overview.preview.labels == number]
         pictures = [overview.class_means[number], *examples]
-        alt = f"{category}: the mean of its training pictures, then {len(examples)} examples"
-        count = overview.counts["train"][number]
-        rows.append(row.format(category, count, png_uri(_draw_row(pictures)), alt))
+        alt = f"{category}: the mean of its training pictures, then {count(len(examples), 'example')}"
+        rows.append(row.format(category, overview.counts["train"][number], png_uri(_draw_row(pictures)), alt))
     hidden = len(overview.categories) - MAX_CLASSES_SHOWN
-    more = note_html(f"{hidden} more classes are not shown.") if hidden > 0 else ""
+    more = note_html(f"{count(hidden, 'more class', 'are')} not shown.") if hidden > 0 else ""
     note = note_html(
         "Left: the mean of all training pictures of the class, what a template would look like. "
         "Then examples, spread over the class."

@@ -9,6 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from analysis.errors import UserError
+from analysis.grammar import count
 from analysis.network.summary import Summary
 from lab.network_summary import DataKind, fit_kind, summarize_network
 from models.networks.options import list_options
@@ -135,7 +136,8 @@ def describe_network(summary: Summary, kind: DataKind) -> Markup:
     colour = "grey" if kind.in_channels == 1 else "colour"
     text = (
         f"{format_count(summary.num_params)} parameters and {format_count(summary.multiply_adds)} multiply-adds "
-        f"for a {colour} picture of {kind.image_size} × {kind.image_size} pixels in {kind.num_classes} classes."
+        f"for a {colour} picture of {kind.image_size} × {kind.image_size} pixels in "
+        f"{count(kind.num_classes, 'class')}."
     )
     rows = [
         [

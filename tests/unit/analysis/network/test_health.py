@@ -205,7 +205,7 @@ def test_sentences_name_the_worst_layers_first():
 
 def test_a_healthy_network_gets_one_sentence_and_an_empty_one_none():
     healthy = [LayerHealth("relu", dead=0, saturated=None, channels=4, activation="relu")]
-    assert describe_health(healthy) == ("No dead or saturated channels in 1 activations.",)
+    assert describe_health(healthy) == ("No dead or saturated channels in 1 activation.",)
     assert describe_health([]) == ()
 
 

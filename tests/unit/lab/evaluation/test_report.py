@@ -47,7 +47,7 @@ def test_two_models_are_compared_in_pairs(run, modules, folder):
 def test_classes_that_a_model_does_not_have(run):
     document = run(models=("foreign",))
     model = document["models"][0]
-    assert model["num_labelled"] == 0 and "4 classes of the data are not classes of the model" in model["notes"][0]
+    assert model["num_labelled"] == 0 and "The model does not know 4 classes of the data" in model["notes"][0]
     assert value(document, "accuracy") is None and value(document, "consistency") == value(run(), "consistency")
 
 

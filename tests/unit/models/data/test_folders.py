@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tempfile
 import threading
 
 import numpy as np
@@ -119,7 +120,7 @@ def test_thousands_of_pictures_with_hundreds_broken(tmp_path, kind):
 def test_reading_can_be_cancelled_and_leaves_nothing(tmp_path, kind, monkeypatch):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(folders.tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
 
     def cancel(fraction, message):
         if fraction:

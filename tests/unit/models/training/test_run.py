@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.errors import UserError
 from models.checkpoints import load_run_model
 from models.data.datasets import load_dataset
 from models.data.shapes import ShapesConfig
@@ -232,7 +231,7 @@ def test_full_disk_is_a_failed_run(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("models.training.recorder.write_bytes", full)
-    with pytest.raises(UserError, match="No space left"):
+    with refused("No space left on device"):
         train(tiny(), tmp_path / "a")
     assert read_run(tmp_path, "a").state == "failed"
 

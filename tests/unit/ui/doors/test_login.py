@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from analysis.errors import UserError
 from tests.asynchronous import run_alone
+from tests.sentences import refused
 from ui.doors import login
 from ui.doors.login import (
     BUSY_TRIES,
@@ -44,7 +44,7 @@ def test_users_come_from_the_option_and_a_file(tmp_path):
 def test_what_has_no_password_is_refused(auth, text, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     (tmp_path / "users").write_text(text or "")
-    with pytest.raises(UserError, match=r"^--auth"):
+    with refused("--auth"):
         read_users(auth, None if text is None else tmp_path / "users")
 
 

@@ -15,7 +15,6 @@ from markupsafe import Markup
 from analysis.network.predict import Prediction
 from ui.widgets.html import (
     bars_html,
-    count,
     describe_estimate,
     describe_shift,
     empty_html,
@@ -162,10 +161,6 @@ def test_percentages_have_two_digits(probability, text):
 
 def test_percentages_can_have_so_many_decimals():
     assert [format_percent(0.9149, digits) for digits in (0, 1, 2)] == ["91 %", "91.5 %", "91.49 %"]
-
-
-def test_one_of_many_is_no_plural():
-    assert [count(number, "picture") for number in (0, 1, 1234)] == ["0 pictures", "1 picture", "1,234 pictures"]
 
 
 def test_a_number_in_a_table_stays_on_one_line():

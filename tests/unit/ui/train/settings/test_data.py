@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from analysis.errors import UserError
 from lab.data_overview import IS_QUICK, describe_data, is_quick
 from lab.jobs import JobManager
 from lab.session import Lab
@@ -18,6 +17,7 @@ from models.data.shapes import ShapesConfig
 from models.training.config import TrainingConfig
 from tests.device import DEVICE
 from tests.own_pictures import noise
+from tests.sentences import refused
 from ui.services import Services
 from ui.train.settings.data import build_data_panel
 from ui.train.settings.data_preview import GAP, describe_overview, draw_classes, draw_grid
@@ -76,7 +76,7 @@ def test_values_become_the_arguments_of_a_training(panel, values):
 
 
 def test_sizes_that_do_not_fit_are_refused_in_words(panel, values):
-    with pytest.raises(UserError, match=r"smallest shape \(0.9 of the side\) is larger"):
+    with refused("0.9"):
         panel.read(values | {"dataset": "shapes", "min_size": 0.9})
     panel.read(values | {"min_size": 0.9})  # nothing is drawn
 
@@ -91,7 +91,7 @@ def write_boxes(*numbers: list[int]) -> str:
 
 def test_own_pictures_are_found_where_the_source_says(panel, values, services, folder, tmp_path):
     own = values | {"dataset": OWN}
-    with pytest.raises(UserError, match="Upload a zip"):
+    with refused():
         panel.read(own)
     assert panel.read(own | {"folder": "skies"})["dataset"] == str(folder.resolve())
     assert not panel.is_upload(own | {"folder": "skies"})
