@@ -64,7 +64,7 @@ const describeMap = () => {
     const tied = ties ? ` Hatched: near-ties (${ties}), which count as no change.` : "";
     const most = map.reach === scene.most ? " (no further with this picture and model)" : "";
     return `Up to ${map.reach} px each way${most} ${scene.model} keeps ${name(map.target)} at ${percent(map.kept)} of the shifts; `
-        + `shift consistency ${(100 * map.consistency).toFixed(1)} %.${doubt}${tied}`;
+        + `shift consistency ${(100 * map.consistency).toFixed(1)} %: so often two of these shifts, drawn at random, agree on a class.${doubt}${tied}`;
 };
 // Where the picture is, if the map does not show it, and what to do about that.
 const describeOutside = () => {
@@ -75,6 +75,7 @@ const describeOutside = () => {
 };
 
 // --- drawing ---------------------------------------------------------------------------------------------------
+const thick = () => Math.max(1, Math.round(devicePixelRatio));
 const hatching = (() => {
     const tile = document.createElement("canvas");
     tile.width = tile.height = HATCH;
@@ -85,31 +86,38 @@ const hatching = (() => {
         for (const k of [-HATCH, 0, HATCH]) { ink.moveTo(k + shift, HATCH); ink.lineTo(k + HATCH + shift, 0); }
         ink.stroke();
     }
-    return tile;
+    return (ink) => {
+        const lines = ink.createPattern(tile, "repeat");
+        lines.setTransform(new DOMMatrix().scaleSelf(thick()));
+        return lines;
+    };
 })();
 // Whether some shift moves in pixels that are not of the picture.
 const isInventing = () => {
     const [x0, y0, x1, y1] = scene.real, [low, high, up, down] = scene.limits;
     return scene.left - high < x0 || scene.left - low + scene.size > x1 || scene.top - down < y0 || scene.top - up + scene.size > y1;
 };
+// As many pixels as the screen has for it: drawn smaller or larger, the lines of the hatching would become a checkerboard.
+const fit = (canvas, otherwise) => {
+    const side = Math.round(canvas.clientWidth * devicePixelRatio) || otherwise;
+    if (canvas.width !== side) canvas.width = canvas.height = side;
+    return side;
+};
 const drawPicture = () => {
-    const factor = Math.max(1, Math.round(VIEW / scene.size)), side = scene.size * factor;
-    if (picture.width !== side) picture.width = picture.height = side;
+    const side = fit(picture, VIEW), factor = side / scene.size;
     const ink = picture.getContext("2d");
     ink.imageSmoothingEnabled = false;
-    if (!isWhole()) {  // between pixels the server has drawn it
-        if (answer?.drawn && answer.dx === at[0] && answer.dy === at[1]) ink.drawImage(answer.drawn, 0, 0, side, side);
-        return;
-    }
-    const left = scene.left - at[0], top = scene.top - at[1];
-    ink.drawImage(image, left, top, scene.size, scene.size, 0, 0, side, side);
-    const [x0, y0, x1, y1] = scene.real.map((value, i) => (value - (i % 2 ? top : left)) * factor);
+    const isHere = isWhole(), drawn = answer?.dx === at[0] && answer.dy === at[1] ? answer.drawn : null;
+    if (!isHere && !drawn) return;  // between pixels the server draws it
+    const [left, top] = isHere ? [scene.left - at[0], scene.top - at[1]] : [0, 0];
+    ink.drawImage(isHere ? image : drawn, left, top, scene.size, scene.size, 0, 0, side, side);
+    const [x0, y0, x1, y1] = (isHere ? scene.real : answer.real).map((value, i) => Math.round((value - (i % 2 ? top : left)) * factor));
     ink.save();
     ink.beginPath();
     ink.rect(0, 0, side, side);
     ink.rect(x0, y0, x1 - x0, y1 - y0);
     ink.clip("evenodd");
-    ink.fillStyle = ink.createPattern(hatching, "repeat");
+    ink.fillStyle = hatching(ink);
     ink.fillRect(0, 0, side, side);
     ink.restore();
 };
@@ -125,31 +133,33 @@ const range = () => {
     return high - low > 1e-6 ? [low, high] : [Math.max(0, low - 0.005), Math.min(1, high + 0.005)];
 };
 const drawMap = (canvas, paint) => {
-    const side = 2 * map.reach + 1, cell = Math.max(2, Math.floor(MAP / side));
-    if (canvas.width !== side * cell) canvas.width = canvas.height = side * cell;
-    const ink = canvas.getContext("2d");
-    ink.clearRect(0, 0, canvas.width, canvas.height);
+    const side = 2 * map.reach + 1, whole = fit(canvas, MAP), edge = (k) => Math.round((k * whole) / side);
+    const ink = canvas.getContext("2d"), lines = hatching(ink);
+    ink.clearRect(0, 0, whole, whole);
     for (let k = 0; k < map.top1.length; k += 1) {
-        const x = (k % side) * cell, y = Math.floor(k / side) * cell;
-        ink.fillStyle = paint(k);
-        ink.fillRect(x, y, cell, cell);
-        if (map.tie[k]) { ink.fillStyle = ink.createPattern(hatching, "repeat"); ink.fillRect(x, y, cell, cell); }
+        const column = k % side, row = Math.floor(k / side), x = edge(column), y = edge(row);
+        for (const fill of map.tie[k] ? [paint(k), lines] : [paint(k)]) {
+            ink.fillStyle = fill;
+            ink.fillRect(x, y, edge(column + 1) - x, edge(row + 1) - y);
+        }
     }
     ink.strokeStyle = "#ef4444";
-    ink.lineWidth = 2;
+    ink.lineWidth = 2 * thick();
     ink.beginPath();
     for (let k = 0; k < map.top1.length; k += 1) {  // where the class changes between neighbours
-        const column = k % side, row = Math.floor(k / side), x = column * cell, y = row * cell;
+        const column = k % side, row = Math.floor(k / side);
+        const [x, right, y, below] = [edge(column), edge(column + 1), edge(row), edge(row + 1)];
         const differs = (other) => (map.top1[k] === map.target) !== (map.top1[other] === map.target);
-        if (column + 1 < side && differs(k + 1)) { ink.moveTo(x + cell, y); ink.lineTo(x + cell, y + cell); }
-        if (row + 1 < side && differs(k + side)) { ink.moveTo(x, y + cell); ink.lineTo(x + cell, y + cell); }
+        if (column + 1 < side && differs(k + 1)) { ink.moveTo(right, y); ink.lineTo(right, below); }
+        if (row + 1 < side && differs(k + side)) { ink.moveTo(x, below); ink.lineTo(right, below); }
     }
     ink.stroke();
     for (const [spot, size] of [[[0, 0], 0.16], [at, 0.5]]) {
-        const x = (spot[0] + map.reach + 0.5) * cell, y = (spot[1] + map.reach + 0.5) * cell, half = Math.max(2, size * cell);
+        const cell = whole / side, half = Math.max(2, size * cell);
+        const x = (spot[0] + map.reach + 0.5) * cell, y = (spot[1] + map.reach + 0.5) * cell;
         for (const [width, shade] of [[4, "#fff"], [2, "#000"]]) {
             ink.strokeStyle = shade;
-            ink.lineWidth = width;
+            ink.lineWidth = width * thick();
             ink.strokeRect(x - half, y - half, 2 * half, 2 * half);
         }
     }
@@ -334,6 +344,7 @@ element.addEventListener("click", (event) => {
     if ("copy" in data) copy();
 });
 find(".whole-scale").addEventListener("change", draw);
+new ResizeObserver(draw).observe(element);
 
 // --- what comes from the server ----------------------------------------------------------------------------------
 window.convscopeShift = () => at;

@@ -1,4 +1,4 @@
-"""Tensors as small pictures: network input with its invented pixels marked, channels, filters."""
+"""Tensors as small pictures: network input, maps with some cells marked, filters."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +8,11 @@ HATCH_PERIOD = 6
 """Pixels from one hatching line to the next at the size of the result."""
 
 
-def draw_pixels(pixels: Tensor, is_real: Tensor | None = None, size: int = 224) -> NDArray[np.uint8]:
-    """A picture as the network sees it, enlarged in whole pixels, with invented pixels hatched.
+def draw_pixels(pixels: Tensor, size: int = 224) -> NDArray[np.uint8]:
+    """A picture as the network sees it, enlarged in whole pixels.
 
     Args:
         pixels: ``(1 or 3, H, W)`` in [0, 1].
-        is_real: ``(H, W)`` bool; where it is False, diagonal lines are drawn.
         size: The side aimed at; the result has the nearest multiple of the input's side.
 
     Returns:
@@ -21,8 +20,7 @@ def draw_pixels(pixels: Tensor, is_real: Tensor | None = None, size: int = 224) 
     """
     factor = max(1, round(size / pixels.shape[-1]))
     levels = (pixels.detach().cpu().clamp(0, 1) * 255).round().byte().expand(3, -1, -1)
-    picture = levels.permute(1, 2, 0).numpy().repeat(factor, axis=0).repeat(factor, axis=1)
-    return picture if is_real is None else hatch(picture, ~is_real)
+    return levels.permute(1, 2, 0).numpy().repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def hatch(picture: NDArray[np.uint8], mask: Tensor) -> NDArray[np.uint8]:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 MAP_SIDE = 330
 MAX_COLUMNS = 3
-BAR = "rgba(219, 39, 119, 0.7)"
+CAUSES = {
+    "stride": ("stride", "#db2777", "/"),
+    "padding": ("padding", "#7c3aed", "x"),
+    "position": ("position", "#0891b2", "."),
+    None: ("not told apart", "#475569", ""),
+}
+"""Cause of an own error -> its name, colour and pattern; the lines have other colours."""
 MAX_NAMED = 9
 """Classes with a colour of their own; all rarer ones share the last one."""
 MAP_COLORS = (*LINE_COLORS[:MAX_NAMED], "#94a3b8")
@@ -184,27 +190,35 @@ def _shorten(name: str) -> str:
 
 
 def plot_meter(
-    layers: Sequence[LayerMeter], phases: Sequence[PhaseErrors], own: Mapping[str, float | None]
+    layers: Sequence[LayerMeter],
+    phases: Sequence[PhaseErrors],
+    own: Mapping[str, tuple[float | None, str | None]],
 ) -> "Figure":
     """Errors down the network: of the shift measured, of shifts in and out of phase, and each layer's own as a bar.
+
+    Bars have colour and pattern of their cause.
 
     Layers are named at the pointer only; below the chart are their strides: pixels per cell.
 
     Args:
         layers: Of one shift; those that could not be measured are left out.
         phases: Of the main layers, whose names are the horizontal axis.
-        own: The own error by name.
+        own: The own error and its cause, a key of ``CAUSES`` or ``none``, by name.
     """
     figure = build_figure("relative error", "layers, by pixels per cell")
     errors = {layer.name: layer.error for layer in layers}
     names = [phase.name for phase in phases]
-    figure.add_bar(
-        x=names,
-        y=[own.get(name) for name in names],
-        name="own error",
-        marker={"color": BAR, "line": {"width": 0}},
-        hovertemplate="%{x}<br>own error: %{y:.3g}<extra></extra>",
-    )
+    bars = [own.get(name, (None, None)) for name in names]
+    for cause, (word, color, shape) in CAUSES.items():
+        sizes = [size if because == cause else None for size, because in bars]
+        if any(sizes):
+            title, pattern = (
+                f"own error: {word}",
+                {"shape": shape, "size": 6, "fillmode": "overlay", "fgcolor": "white"},
+            )
+            marker = {"color": color, "line": {"width": 0}, "pattern": pattern}
+            hover = f"%{{x}}<br>{title}, %{{y:.3g}}<extra></extra>"
+            figure.add_bar(x=names, y=sizes, name=title, marker=marker, hovertemplate=hover)
     curves = {
         "this shift": ([errors.get(name) for name in names], ACCENT, "solid"),
         "1 px (out of phase)": ([phase.out_of_phase for phase in phases], SECOND, "dash"),
@@ -222,6 +236,7 @@ def plot_meter(
     figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()), tickangle=0, showgrid=False)
     figure.update_layout(
         height=380,
+        barmode="stack",  # one above the other, for each layer has one only
         bargap=0.1,
         margin={"l": 60, "r": 12, "t": 12, "b": 60},
         legend={"y": 1.02, "yanchor": "bottom"},

@@ -168,6 +168,12 @@ def test_a_picture_says_how_far_its_real_surroundings_go(visit):
     expect(page.locator("#shift-stage .rules")).to_contain_text("dy from -16 to 16")
     expect(page.locator(FINDING)).to_contain_text("Shifted 16 px down")
     expect(page.locator("#shift-dy input[type=number]")).to_have_value("16")
+    page = visit("tab=shift&sample=motorcycle&dx=70&dy=0&boundary=crop")  # further than what is invented would reach
+    expect(page.locator(FINDING)).to_contain_text("Shifted 70 px right: ")
+    _, high = re.search(r"dx can go from (-\d+) to (\d+)", page.locator("#shift-stage .rules").inner_text()).groups()
+    expect(page.locator("#shift-dx input[type=range]")).to_have_attribute("max", high)
+    page.locator("#shift-stage .moved").press("ArrowRight")
+    expect(page.locator(FINDING)).to_have_text(re.compile(r"Shifted 71 px right: .*%"))
 
 
 def test_the_circular_twin_is_called_another_network_and_a_link_restores_it(visit):

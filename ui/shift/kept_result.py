@@ -20,7 +20,7 @@ class KeptResult:
         bench: The sidebar; the result is about its picture.
         view: A name of its own, for :meth:`Services.act`.
         looks_at: The components whose values the result is about, too.
-        outputs: Where it is shown.
+        outputs: Where it is shown; on the first one, a component, how far it is.
         clear: Makes the values of ``outputs`` from a message.
         empty: The message while there is none.
 
@@ -57,7 +57,9 @@ class KeptResult:
     def wire_start(self, button: gr.Button, compute: Callable, inputs: set[Any]) -> None:
         """Lets a button compute the result from the values of ``inputs``, and of what it is about."""
         compute = clears_on_errors(self._clear)(compute)
-        button.click(compute, {*inputs, *self.inputs}, self.outputs, **PRIVATE)
+        bar = self.outputs[0]
+        assert isinstance(bar, gr.components.Component)
+        button.click(compute, {*inputs, *self.inputs}, self.outputs, **PRIVATE, show_progress_on=bar)
 
     def forget(self, values: Values, action: Action) -> Values:
         """What clears the result, also one under way, if it is about something else than what is chosen now."""

@@ -69,7 +69,8 @@ TWO_SHIFTS = (
     "Lines: the error of all layers up to there. A layer of stride s has cells of s × s pixels, so its maps can "
     "follow a shift by s pixels exactly (by one cell: in phase), but one by 1 px only in between (out of phase). "
     "In phase strides do nothing, so that an error there comes from padding or new content; out of phase they add "
-    "theirs. Bars: the own error of the layer alone. Names are shown at the pointer."
+    "theirs. Bars: the own error of the layer alone; colour and pattern say what makes it. Names are shown at the "
+    "pointer."
 )
 LARGER = (
     "Marked “> error”: a cause that does more by itself than all together. Causes can work against each other, as "
@@ -109,8 +110,8 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
                 progress=action.report("Measuring layers"),
                 loading=action.report("Downloading weights"),
             )
-        sizes = {own.name: own.find(reading.dx, reading.dy)[0] for own in reading.own}
-        figure = gr.update(value=plot_meter(reading.layers, reading.phases, sizes), visible=True)
+        found = {own.name: own.find(reading.dx, reading.dy) for own in reading.own}
+        figure = gr.update(value=plot_meter(reading.layers, reading.phases, found), visible=True)
         stem = name_file("layer-meter", bench.name_picture(values), reading.model.name)
         offered = files.offer(stem, csv=_write_csv(reading), json=reading.to_json())
         return _describe(reading), figure, _show_rows(reading), *offered, result.find_subject(values)

@@ -28,7 +28,8 @@ HEADINGS = ("model", "class without a shift", "kept at", "consistency", "all H×
 CSV_COLUMNS = ("model", "boundary", "twin", "dx", "dy", "class", "probability", "margin", "near_tie")
 EMPTY = (
     "Press a button: the picture is moved to every place up to the largest shift, and the map shows what the "
-    "model makes of it there. Models chosen under “Compare with” get a map beside it, on the same scale."
+    "model makes of it there. Models chosen under “Compare with” get a map beside it, on the same scale. The "
+    "circular twin, the same weights with padding that wraps around, follows all circular shifts in a single pass."
 )
 DEFINITION = (
     "Shift consistency = the probability that two different shifts, drawn at random from the map, give the same "

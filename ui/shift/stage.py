@@ -43,7 +43,6 @@ def write_scene(scene: Extended, result: ShiftResult) -> dict:
 
     With it goes what the network makes of the first shift.
     """
-    rows, columns = (scene.is_real.any(dim=axis).nonzero().flatten().tolist() for axis in (1, 0))
     (x_low, x_high), (y_low, y_high) = scene.limits
     rule = BOUNDARIES[result.boundary]
     return {
@@ -51,7 +50,7 @@ def write_scene(scene: Extended, result: ShiftResult) -> dict:
         "top": scene.top,
         "left": scene.left,
         "size": scene.height,
-        "real": [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1],
+        "real": _find_box(scene.is_real),
         "limits": [x_low, x_high, y_low, y_high],
         "most": find_most(scene),
         "model": result.model.name,
@@ -69,10 +68,10 @@ def find_most(scene: Extended) -> int:
 
 
 def _describe_room(scene: Extended, boundary: str) -> str:
-    """How far a picture's real surroundings reach; what a rule invents reaches as far as the sliders do."""
-    if boundary != "crop":
-        return ""
+    """How far a picture can be moved: to the end of its real surroundings, or a quarter of its side."""
     (x_low, x_high), (y_low, y_high) = scene.limits
+    if boundary != "crop":
+        return f" The picture moves by up to {x_high} px, a quarter of its side."
     return f" In this picture dx can go from {x_low} to {x_high} and dy from {y_low} to {y_high}."
 
 
@@ -106,7 +105,8 @@ def write_answer(result: ShiftResult) -> dict:
     return {
         "dx": result.dx,
         "dy": result.dy,
-        "picture": "" if is_whole else png_uri(draw_pixels(result.after_pixels, result.is_real, 448)),
+        "picture": "" if is_whole else png_uri(draw_pixels(result.after_pixels, size=1)),
+        "real": _find_box(result.is_real),
         "target": first.index,
         "top1": result.before[0].index if result.same_top1 else result.after[0].index,
         "probability": first.probability + result.probability_change,
@@ -116,6 +116,12 @@ def write_answer(result: ShiftResult) -> dict:
         "before": {"probability": first.probability, "margin": result.margin_before},
         "classes": _name(result.model.categories, [each.index for each in (*result.before, *result.after)]),
     }
+
+
+def _find_box(is_real: Tensor) -> list[int]:
+    """Left, top, right and bottom of the rectangle that is True in ``(H, W)`` bool; empty where nothing is."""
+    rows, columns = (is_real.any(dim=axis).nonzero().flatten().tolist() or [0, -1] for axis in (1, 0))
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
 
 
 def _name(categories: tuple[str, ...], indices: Iterable[int]) -> dict[int, list[str]]:

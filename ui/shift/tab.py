@@ -27,20 +27,22 @@ from ui.shift.view import describe_layer, find_first_shown, show_maps
 from ui.widgets.chart import Chart
 from ui.widgets.distance import Distance
 from ui.widgets.errors import shows_errors
-from ui.widgets.events import HIDDEN, Block, Tab, Values, Work, read_values
+from ui.widgets.events import HIDDEN, Block, Tab, Update, Values, Work, read_values
 from ui.widgets.html import explain_this, one_of, open_picture
 from ui.widgets.network import build_network_picture
 from ui.workbench import Workbench
 
 WIDEST = 56
-"""A quarter of the usual 224 pixels; the sliders follow the model."""
+"""A quarter of the usual 224 pixels: where sliders end before a picture is there; then they follow it."""
+FARTHEST = 10_000
+"""Pixels: further than any picture goes, so that a shift is drawn back to the ends that it has."""
 FIRST_LOOK, LONGEST_WAIT = 0.3, 2.0
 """Seconds. A growing map is shown after the first, then each time as many have gone by again, never waiting longer
 than the second: a grid has four times the cells of the one before it, and showing it takes time from computing it."""
 EXAMPLES = {
     "3 px right, black border": (3, 0, "zero"),
     "1 px down, edge stretched": (0, 1, "replicate"),
-    "As far right as it goes, wrapped around": (WIDEST, 0, "circular"),
+    "As far right as it goes, wrapped around": (FARTHEST, 0, "circular"),
     "5 px left, 4 px up, mirrored": (-5, -4, "reflect"),
 }
 DRAWERS = {
@@ -148,12 +150,11 @@ class _Shift:
         """Fits the controls to the model, and puts the picture on the stage, which then asks for the map."""
         bench, controls = self.bench, self.controls
         fitted = self.fit(values, action)
-        values = values | read_values(fitted)
         picture = open_picture(self.services, bench.find_picture(values), action)
-        scene = open_scene(self.lab, picture, values[bench.model], values[controls.boundary])
+        scene = open_scene(self.lab, picture, values[bench.model], fitted[controls.boundary]["value"])
         for slider, (low, high) in zip((controls.dx, controls.dy), scene.limits, strict=True):
-            if not low <= values[slider] <= high:  # real surroundings end where the picture does
-                values[slider] = fitted[slider]["value"] = min(max(values[slider], low), high)
+            fitted[slider] = _limit(low, high, values[slider], fitted.get(slider))
+        values = values | read_values(fitted)
         result = self.measure(values, picture, action)
         place = values[controls.dx], values[controls.dy]
         # The time makes it new also to a browser that shows the same: it asks for a map again.
@@ -184,27 +185,17 @@ class _Shift:
                     due = min(2 * elapsed, elapsed + LONGEST_WAIT)
 
     def fit(self, values: Values, action: Action) -> Values:
-        """Choices and ends that the model has; and an example's shift and border, where its button was clicked."""
+        """Choices that the model has; and an example's shift and border, where its button was clicked."""
         model, layer, controls = values[self.bench.model], values[self.layer], self.controls
         layers = self.lab.layers(model, action.report("Downloading weights"))
-        limit = find_limit(self.lab, model)
         if layer not in [item.name for item in layers if item.is_feature_map]:
             layer = find_first_shown(layers)
-        dx, dy, boundary = self.examples.get(
-            action.source, (values[controls.dx], values[controls.dy], values[controls.boundary])
-        )
-        updates: Values = {controls.boundary: gr.update(value=boundary)}
-        updates |= self.show_network(values | {self.layer: layer}, layers)
-        for slider, wanted, low, high in (
-            (controls.dx, dx, -limit, limit),
-            (controls.dy, dy, -limit, limit),
-            (self.reach, values[self.reach], 1, min(limit, MAX_SHIFT)),
-        ):
-            updates[slider] = gr.update(minimum=low, maximum=high)
-            fitting = min(max(wanted, low), high)
-            if fitting != values[slider]:  # else the visitor may have moved on in the meantime
-                updates[slider]["value"] = fitting
-        return updates
+        updates: Values = {controls.boundary: gr.update(value=values[controls.boundary])}
+        if action.source in self.examples:
+            dx, dy, boundary = self.examples[action.source]
+            updates |= {controls.dx: dx, controls.dy: dy, controls.boundary: gr.update(value=boundary)}
+        updates[self.reach] = _limit(1, min(find_limit(self.lab, model), MAX_SHIFT), values[self.reach])
+        return updates | self.show_network(values | {self.layer: layer}, layers)
 
     def show_network(self, values: Values, layers: Sequence[Layer]) -> Values:
         """The list of the network's feature maps, and its picture where that is looked at."""
@@ -267,6 +258,14 @@ class _Shift:
         return hashlib.sha256(repr(subject).encode()).hexdigest()
 
 
+def _limit(low: int, high: int, now: float, wanted: float | None = None) -> Update:
+    """The ends of a slider, and the value within them that is wanted, or nearest to the one that it has."""
+    fitting = min(max(now if wanted is None else wanted, low), high)
+    ends = gr.update(minimum=low, maximum=max(high, low + 1))  # gradio takes no slider without room
+    # A value that stays is not sent: the visitor may have moved on in the meantime.
+    return ends if fitting == now else ends | {"value": fitting}
+
+
 def _join(parts: list[KeptResult], name: str) -> list[Block]:
     return [component for part in parts for component in getattr(part, name)]
 
@@ -281,7 +280,7 @@ def _read_place(event: gr.EventData, sliders: list[Distance]) -> Values:
         place = [_read_distance(event._data[axis]) for axis in ("dx", "dy")]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError("A shift must be two finite numbers.") from error
-    return {slider: slider.preprocess(distance) for slider, distance in zip(sliders, place, strict=True)}
+    return dict(zip(sliders, place, strict=True))
 
 
 def _build_controls() -> tuple[ShiftControls, gr.Dropdown, Distance]:
@@ -297,17 +296,23 @@ def _build_controls() -> tuple[ShiftControls, gr.Dropdown, Distance]:
         elem_id="shift-boundary",
     )
     paddings = [(title, name) for name, title in PADDINGS.items()]
-    padding = gr.Dropdown(paddings, value="trained", label="Network padding", elem_id="shift-padding")
+    padding = gr.Dropdown(
+        paddings,
+        value="trained",
+        label="Network padding",
+        info="Circular twin: the same weights, and padding that wraps around.",
+        elem_id="shift-padding",
+    )
     reach = Distance(1, WIDEST, 8, step=1, label="Map reaches, px each way", elem_id="shift-reach")
     return ShiftControls(dx, dy, boundary, padding), step, reach
 
 
 def _read_distance(text: str | float) -> float:
-    """The nearest quarter of a pixel that the sliders reach; ValueError for what is no finite number."""
+    """The nearest quarter of a pixel; ValueError for what is no finite number."""
     distance = float(text)
     if not math.isfinite(distance):
         raise ValueError(text)
-    return round(4 * min(max(distance, -WIDEST), WIDEST)) / 4
+    return round(4 * min(max(distance, -FARTHEST), FARTHEST)) / 4
 
 
 _MAPS_OPEN = "(...values) => { window.convscopeMapsOpen = true; return values; }"

@@ -305,9 +305,15 @@ def test_the_meter_compares_the_shift_with_those_in_and_out_of_phase():
         LayerMeter("conv1", 2, 3, 196, error=0.5),
         LayerMeter("layer1", 4, 9, 196),
     ]
-    figure = read(plot_meter(layers, phases, {"layer1": 0.25, "layer2": None}))
-    bars, *lines = figure["data"]
-    assert (bars["type"], bars["name"], bars["y"]) == ("bar", "own error", [None, 0.25, None])
+    own = {"conv1": (0.5, "stride"), "layer1": (0.25, "padding"), "layer2": (None, None)}
+    figure = read(plot_meter(layers, phases, own))
+    bars, lines = (
+        [trace for trace in figure["data"] if (trace["type"] == "bar") is is_bar] for is_bar in (True, False)
+    )
+    assert [(bar["name"], bar["y"]) for bar in bars] == [
+        ("own error: stride", [0.5, None, None]),
+        ("own error: padding", [None, 0.25, None]),
+    ]
     curves = {curve["name"]: curve for curve in lines}
     assert {name: curve["y"] for name, curve in curves.items()} == {
         "this shift": [0.5, None, 0.75],
@@ -331,7 +337,18 @@ def test_layers_of_one_stride_share_a_label_in_their_middle_and_a_line_in_front(
 
 
 def test_a_meter_of_nothing_is_empty_curves():
-    assert [list(curve["x"]) for curve in read(plot_meter([], [], {}))["data"]] == [[], [], [], []]
+    assert [list(curve["x"]) for curve in read(plot_meter([], [], {}))["data"]] == [[], [], []]
+
+
+@pytest.mark.parametrize("look", ["color", "pattern"])
+def test_every_cause_has_a_colour_and_a_pattern_that_nothing_else_has(look):
+    phases = [PhaseErrors(str(number), 2, 0.1, 0.1) for number in range(5)]
+    causes = ["stride", "padding", "position", None, "none"]
+    figure = read(plot_meter([], phases, {str(number): (0.5, cause) for number, cause in enumerate(causes)}))
+    bars = [trace for trace in figure["data"] if trace["type"] == "bar"]
+    looks = [bar["marker"]["color"] if look == "color" else bar["marker"]["pattern"]["shape"] for bar in bars]
+    others = {trace["line"]["color"] for trace in figure["data"] if trace["type"] == "scatter"}
+    assert len(bars) == len({*looks}) == 4 and not {*looks} & others  # rounding has no cause, and no bar
 
 
 # Layer errors of one shift.
