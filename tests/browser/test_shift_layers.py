@@ -69,7 +69,10 @@ def test_a_reading_of_another_shift_or_model_does_not_stay(small):
         expect(small.locator(f"#shift-{axis} input[type=number]")).to_have_value("0")
     small.locator("#meter-start").click()
     expect(small.locator("#meter-finding .empty")).to_contain_text("Nothing has moved")
+    expect(small.locator("#meter-finding .stale")).to_have_count(0)
     expect(small.locator("#meter-table tbody tr")).to_have_count(0)
+    small.locator("[data-step='0,1']").click()
+    expect(small.locator("#meter-finding .stale .empty")).to_be_visible()
 
 
 def test_the_self_check_passes_and_can_be_downloaded(small):

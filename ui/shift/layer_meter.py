@@ -99,7 +99,8 @@ def build_layer_meter_panel(services: Services, bench: Workbench, controls: Shif
     def measure(values: Values, request: gr.Request, progress: gr.Progress = gr.Progress()) -> tuple:
         """Measures every layer at the shift of the controls."""
         if not (values[dx] or values[dy]):
-            return *clear(UNMOVED), result.find_subject(values)
+            said = Markup('<div data-shift="0,0">{}</div>').format(empty_html(UNMOVED))  # until the picture moves
+            return said, *clear("")[1:], result.find_subject(values)
         with result.act(values, request, progress) as action:
             reading = measure_picture(
                 services.lab,
