@@ -209,8 +209,8 @@ def plan(header: Header, least_side: int | None = None) -> tuple[int, int]:
             return reduction, num_bytes
     most = min(limit, MAX_BYTES * pixels // num_bytes)
     raise ImageError(
-        f"{source.name} has {image.width} x {image.height} pixels ({pixels / 1e6:.3g} Mpx); "
-        f"at most {most / 1e6:.3g} Mpx of its kind can be opened, so save it smaller."
+        f"{source.name} has {image.width} x {image.height} pixels ({_count(pixels)}); "
+        f"at most {_count(most)} of its kind can be opened, so save it smaller."
     )
 
 
@@ -240,3 +240,8 @@ def _find_depth(source: _Source, image: Image.Image) -> Depth:
         return Depth(None if image.mode == "F" else 65535)
     white = 2**source.tiff.bits - 1 if image.mode.startswith("I;16") else None
     return Depth(white, source.tiff.is_white_zero, source.tiff.is_unsigned)
+
+
+def _count(pixels: int) -> str:
+    """So many pixels in words; millions from one on."""
+    return f"{pixels:,} px" if pixels < 1e6 else f"{pixels / 1e6:,.0f} Mpx"
