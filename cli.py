@@ -13,6 +13,7 @@ def main() -> int:
         with ends_at_once():  # importing takes seconds
             import commands.arms
             import commands.datasets
+            import commands.features
             import commands.learning
             import commands.pictures
             import commands.runs

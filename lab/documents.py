@@ -31,14 +31,14 @@ def read_document(run: Run) -> dict | None:
 
 
 def read_rows(run: Run) -> list[dict]:
-    """The rows of an experiment's table so far, out of its status.
+    """The rows of a table so far, of an experiment or of a comparison of features, out of its status.
 
     Raises:
         UserError: They are damaged, or nobody knows the experiment.
     """
     from lab.schemas import ROWS
 
-    experiment, rows = run.config.get("experiment"), run.status.get("rows") or []
+    experiment, rows = run.config.get("experiment", run.kind), run.status.get("rows") or []
     if rows:
         if not isinstance(experiment, str) or experiment not in ROWS:
             raise UserError(f"{short_name(run.path / SETTINGS)} is damaged: it names no experiment.")
@@ -47,10 +47,10 @@ def read_rows(run: Run) -> list[dict]:
 
 
 def read_measurements(run_dir: Path, experiment: str, key: Sequence[str]) -> list[dict]:
-    """What an experiment has measured so far; a line that does not say of what is none.
+    """What an experiment, or a comparison of features, has measured so far; a line that does not say of what is none.
 
     Args:
-        experiment: A key of ``EXPERIMENTS``.
+        experiment: A key of ``EXPERIMENTS``, or "features".
         key: The entries of a measurement that tell it from the others.
 
     Raises:

@@ -10,7 +10,7 @@ from models.runs.status import as_number
 STATES = ("running", "waiting", "stopping", "finished", "stopped", "failed")
 BUSY = STATES[:3]
 MAX_ENDED = 6
-LARGER = ("arms", "repair")
+LARGER = ("arms", "repair", "features")
 """Kinds of jobs with trainings of their own, which are called after them."""
 SAME_PACE = frozenset(
     (

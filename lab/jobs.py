@@ -54,6 +54,7 @@ JOBS = {
     "experiment": "lab.experiments.table",
     "arms": "lab.comparisons.run",
     "range_test": "models.training.lr_finder",
+    "features": "lab.learning.compare_features",
 }
 """Kind of work -> the module whose ``JOB`` does it."""
 FOR_VISITORS = ("training", "range_test")

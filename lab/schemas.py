@@ -238,20 +238,43 @@ class TracesRow(BaseModel):
     probabilities: list[Number]
 
 
+class FeaturesRow(BaseModel):
+    """See :class:`lab.learning.features.Measured`."""
+
+    kind: Literal["histogram", "hog", "bow", "pixels", "linear", "mlp", "small_cnn"]
+    classifier: Literal["linear", "knn", ""]
+    accuracy: Measured
+    consistency: Measured
+    seconds: Number
+    num_features: int
+    learned: int
+    tested: int
+    moved: int
+
+
+class Features(BaseModel):
+    """See :mod:`lab.learning.compare_features`."""
+
+    rows: list[FeaturesRow]
+    sentence: str
+
+
 DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "evaluation": TypeAdapter(Evaluation),
     "repair": TypeAdapter(Repair),
     "arms": TypeAdapter(Comparison),
     "range_test": TypeAdapter(RangeTest),
     "experiment": TypeAdapter(dict),
+    "features": TypeAdapter(Features),
 }
 """Kind of work -> what its result.json has; the page shows only a note of an experiment's."""
 ROWS: dict[str, TypeAdapter[Any]] = {
     "red_green": TypeAdapter(list[RedGreenRow]),
     "location_bias": TypeAdapter(list[LocationBiasRow]),
     "traces": TypeAdapter(list[TracesRow]),
+    "features": TypeAdapter(list[FeaturesRow]),
 }
-"""Experiment -> the rows of its table."""
+"""Experiment, or the comparison of features -> the rows of its table."""
 
 
 class RedGreenMeasurement(BaseModel):
@@ -296,5 +319,6 @@ MEASUREMENTS: dict[str, TypeAdapter[Any]] = {
     "red_green": TypeAdapter(list[RedGreenMeasurement]),
     "location_bias": TypeAdapter(list[LocationBiasMeasurement]),
     "traces": TypeAdapter(list[Traced | Unread]),
+    "features": TypeAdapter(list[FeaturesRow]),
 }
-"""Experiment -> the lines of its measurements.jsonl."""
+"""The same -> the lines of its measurements.jsonl."""

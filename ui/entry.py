@@ -89,6 +89,7 @@ KINDS: dict[type[gr.components.Component], tuple[Callable[[object], bool], str]]
         "an uploaded file",
     ),
     gr.Image: (lambda value: value is None or _is_file(value), "an uploaded picture"),
+    gr.Audio: (lambda value: value is None or _is_file(value), "an uploaded recording"),
 }
 """Kind of component -> whether a value can be one of its, and what that is; of other kinds every clean value can."""
 

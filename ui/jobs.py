@@ -74,6 +74,7 @@ KINDS: dict[str, tuple[str, Callable[[Run], str]]] = {
     "repair": ("evaluate", lambda run: f"Can it be cured? {run.config.get('start_from')}"),
     "experiment": ("evaluate", lambda run: f"Experiment. {_name_experiment(run.config.get('experiment'))}"),
     "arms": ("train", lambda run: f"Comparison: {run.config.get('title')}"),
+    "features": ("learn", lambda run: f"Features by hand or learned, {name_data(run.config.get('dataset'))}"),
     SEARCH: ("", lambda run: f"Search for a learning rate: {describe_settings(run)}"),
 }
 """Kind of work -> the tab that shows it, if any, and what a job is, in plain words."""

@@ -20,7 +20,7 @@ HANDLERS = {
         workbench.build_workbench.show_compared workbench.build_workbench.show_model
         evaluate.data_set._Evaluation.follow_protocol evaluate.data_set._Evaluation.plan evaluate.repair._Repair.plan
         explain.drawers.Drawers._handler.handle
-        learn.convolution.build_convolution.take_kernel
+        learn.before_cnns.build_before_cnns.plan learn.convolution.build_convolution.take_kernel
         learn.losses.ask_autograd learn.losses.build_losses.take learn.shapes.ask_quiz
         shift.layer_meter.build_layer_meter_panel.measure shift.self_check.build_self_check_panel.check
         shift.shift_map._ShiftMap.compute shift.shift_map._ShiftMap.compute_all shift.shift_map._recolor

@@ -166,7 +166,7 @@ def list_model_choices(services: Services) -> list[tuple[str, str]]:
 
     Networks that a comparison, a repair or an experiment has trained for itself come last.
     """
-    jobs = [f"{RUN_PREFIX}{run.name}-" for run in services.jobs.list("arms", "repair", "experiment")]
+    jobs = [f"{RUN_PREFIX}{run.name}-" for run in services.jobs.list("arms", "repair", "experiment", "features")]
     groups: dict[bool | None, list[ModelSpec]] = {True: [], False: [], None: []}
     for spec in services.lab.registry.list_specs():
         groups[None if spec.name.startswith(tuple(jobs)) else not spec.to_download].append(spec)

@@ -78,7 +78,7 @@ def measure_accuracy(
         batch_size: Of its training, which there was memory for: no more go through it at a time.
     """
     split = split.take(pick_evenly(len(split), MAX_TRAIN_PICTURES))
-    predicted = _predict(module, preprocessing, split.images, batch_size, progress)
+    predicted = predict_classes(module, preprocessing, split.images, batch_size, progress)
     return float((predicted == split.labels).double().mean())
 
 
@@ -98,17 +98,26 @@ def measure_translation(
         boundary: A key of ``analysis.shift.move.BOUNDARIES`` other than "crop".
     """
     split = split.take(pick_evenly(len(split), NUM_MOVED))
-    scene = extend(split.images, MAX_SHIFT, boundary, [255 * value for value in preprocessing.mean])
-    reach = range(-MAX_SHIFT, MAX_SHIFT + 1)
-    shifts = [(dx, dy) for dy in reach for dx in reach]
-    answers = []
-    for number, (dx, dy) in enumerate(shifts):
-        progress(number, len(shifts))
-        answers.append(_predict(module, preprocessing, scene.window(dx, dy), batch_size))
+    windows, answers = list_moved(split.images, preprocessing, boundary), []
+    for number, window in enumerate(windows):
+        progress(number, len(windows))
+        answers.append(predict_classes(module, preprocessing, window, batch_size))
     votes = torch.stack(answers, dim=1)  # (N, S)
-    consistency = [measure_agreement(torch.bincount(row)) for row in votes]
+    consistency = measure_agreements(votes)
     accuracy = float((votes == split.labels[:, None]).double().mean())
     return Translation(sum(consistency) / len(consistency), accuracy)
+
+
+def list_moved(images: Tensor, preprocessing: Preprocessing, boundary: str = BOUNDARY) -> list[Tensor]:
+    """Pictures ``(N, C, H, W)`` uint8 moved by all whole shifts up to ``MAX_SHIFT`` pixels each way: views."""
+    scene = extend(images, MAX_SHIFT, boundary, [255 * value for value in preprocessing.mean])
+    reach = range(-MAX_SHIFT, MAX_SHIFT + 1)
+    return [scene.window(dx, dy) for dy in reach for dx in reach]
+
+
+def measure_agreements(votes: Tensor) -> list[float]:
+    """For each picture the share of pairs of shifts with the same class, of votes ``(N, S)``."""
+    return [measure_agreement(torch.bincount(row)) for row in votes]
 
 
 def count_answers(num_train: int, num_validation: int, num_test: int) -> dict[str, int]:
@@ -124,8 +133,12 @@ def count_answers(num_train: int, num_validation: int, num_test: int) -> dict[st
 
 
 @torch.inference_mode()
-def _predict(
-    module: nn.Module, preprocessing: Preprocessing, images: Tensor, batch_size: int, progress: Progress = no_progress
+def predict_classes(
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    images: Tensor,
+    batch_size: int = MAX_CHUNK,
+    progress: Progress = no_progress,
 ) -> Tensor:
     """Predicted classes ``(N,)`` on the CPU, of uint8 pictures ``(N, C, H, W)``."""
     device = next(module.parameters()).device

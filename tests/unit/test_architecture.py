@@ -91,7 +91,11 @@ ORDER = (
 )
 """What is in models, from the ground up."""
 MAX_PAST_THE_LAB = 40
-MAY_USE = {"comparisons": {"evaluation"}, "experiments": {"evaluation", "comparisons"}}
+MAY_USE = {
+    "comparisons": {"evaluation"},
+    "experiments": {"evaluation", "comparisons"},
+    "learning": {"comparisons", "evaluation"},
+}
 """Rooms of lab that may use others."""
 
 

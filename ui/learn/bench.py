@@ -29,6 +29,8 @@ class Bench:
         outputs: Of ``show``.
         triggers: Controls of the bench, each with the name of the event that calls ``show``.
         linked: What a link restores: name in the address, component, and how its text is read.
+        timers: They follow what is shown.
+        runs: What shows a run: its kind, the list that it is chosen from, and what else has to be chosen for that.
     """
 
     show: Callable[[Values, Action], Values] = show_nothing
@@ -36,6 +38,8 @@ class Bench:
     outputs: Sequence[Block] = ()
     triggers: Sequence[tuple[Block, str]] = ()
     linked: dict[str, tuple[Component, Callable[[str], object]]] = field(default_factory=dict)
+    timers: Sequence[gr.Timer] = ()
+    runs: dict[str, tuple[gr.Dropdown, Values]] = field(default_factory=dict)
 
 
 def browser_bench(

@@ -3,12 +3,14 @@
 import gradio as gr
 
 from models.settings import check_choice
+from ui.learn.before_cnns import build_before_cnns
 from ui.learn.convolution import build_convolution
 from ui.learn.history import build_history
 from ui.learn.losses import build_losses
 from ui.learn.pooling import build_pooling
 from ui.learn.receptive_field import build_receptive_field
 from ui.learn.shapes import build_shapes
+from ui.learn.sound import build_sound
 from ui.services import Action, Services
 from ui.widgets.events import Tab, Values
 from ui.widgets.html import empty_html, one_of
@@ -20,7 +22,9 @@ BENCHES = {
     "pooling": ("Pooling", build_pooling),
     "shapes": ("Shapes", build_shapes),
     "receptive_field": ("Receptive field", build_receptive_field),
-    "losses": ("Losses and normalisation", build_losses),
+    "before_cnns": ("Before CNNs", build_before_cnns),
+    "losses": ("Losses", build_losses),
+    "sound": ("Scanning a sound", build_sound),
     "history": ("Forty years", build_history),
 }
 """Name in the address -> title, and what lays it out and gives its ``Bench``."""
@@ -52,6 +56,12 @@ def build_learn_tab(services: Services, bench: Workbench) -> Tab:
         looks_at=[bench.image, bench.model],
         is_kept=True,
         triggers=[(choice, "input"), *(each for bench in benches.values() for each in bench.triggers)],
+        timers=[timer for each in benches.values() for timer in each.timers],
+        runs={
+            kind: (listed, {choice: name} | others)
+            for name, each in benches.items()
+            for kind, (listed, others) in each.runs.items()
+        },
         linked={"bench": (choice, one_of(benches))}
         | {name: link for each in benches.values() for name, link in each.linked.items()},
     )

@@ -1,6 +1,7 @@
 """The picture input of the workbench, and which files a visitor may name."""
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import gradio as gr
@@ -28,15 +29,23 @@ def check_picture_path(path: object) -> Path:
     Raises:
         UserError: Any other path.
     """
-    uploads = Path(get_upload_folder()).resolve()
+    known = {sample.path.resolve() for sample in list_samples().values()}
+    return check_upload(path, "Upload the picture first (gradio_client: handle_file), or name a sample.", known)
+
+
+def check_upload(path: object, refusal: str, known: Collection[Path] = ()) -> Path:
+    """The path itself, if it is a file that was uploaded to this server, or one of those that are ``known``.
+
+    Raises:
+        UserError: Any other path; says the ``refusal``.
+    """
     try:
         resolved = Path(str(path)).resolve()
     except ValueError:  # a zero byte
         resolved = Path()
-    samples = {sample.path.resolve() for sample in list_samples().values()}
-    if resolved in samples or resolved.is_relative_to(uploads):
+    if resolved in known or resolved.is_relative_to(Path(get_upload_folder()).resolve()):
         return resolved
-    raise UserError("Upload the picture first (gradio_client: handle_file), or name a sample.")
+    raise UserError(refusal)
 
 
 class Picture(gr.Image):

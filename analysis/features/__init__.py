@@ -1,0 +1,1 @@
+"""What was made of pictures before networks learned it: features by hand, and simple classifiers of them."""
