@@ -39,6 +39,9 @@ PATIENCE_BYTES = 2**28
 """Of an upload that is refused, so much is read."""
 MAX_KEPT, MAX_KEPT_EACH = 50_000, 2000
 """Files and sessions that are remembered, and of one browser; the ones longest unused are forgotten first."""
+COUNTED = ("", "/config", f"{API_PREFIX}/upload_progress")
+"""Paths that cost something though they are only read."""
+LONGEST_UPLOAD_ID = 64
 ANOTHERS = "This session belongs to another browser; load the page again."
 NOT_YOURS = "This is not yours, or no longer here."
 
@@ -295,7 +298,8 @@ class VisitorGate:
         with ExitStack() as stack:
             try:
                 if not who.is_owner:
-                    if is_new or scope["method"] == "POST":  # a new name counts for the address that is given it
+                    if is_new or scope["method"] == "POST" or path.rstrip("/") in COUNTED:
+                        # a new name counts for the address that is given it
                         self.visitors.quotas.count_request(asks)
                     receive = await self._check(who, request, receive)
                     if session:  # a page keeps this request for as long as it is open
@@ -348,6 +352,8 @@ class VisitorGate:
             raise UserError(NOT_YOURS)
         for session in request.query_params.getlist("session_hash"):
             self._check_session(who, session)
+        if any(len(upload) > LONGEST_UPLOAD_ID for upload in request.query_params.getlist("upload_id")):
+            raise UserError("No upload has so long a name.")
         if name.startswith("call/") and scope["method"] == "GET":  # where gradio takes the name of a session, too
             visitors.check_event(who, name.rstrip("/").rpartition("/")[2])
         if name.startswith("heartbeat/"):

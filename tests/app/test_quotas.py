@@ -13,6 +13,7 @@ from tests.server import Server, run_server
 from ui.visitors import BROWSER, WHOSE, Visitors, read_key
 
 REQUESTS, PAGES, JOIN = 30, 2, f"{API_PREFIX}/queue/join"
+UPLOADS = f"{API_PREFIX}/upload_progress?upload_id=x"
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,9 @@ def test_a_browser_and_whoever_has_no_cookie_are_answered_so_often_a_minute(visi
         least = REQUESTS if browser is eve else 1  # nobody has also asked whether the server is there
         assert least <= count <= most and f"{REQUESTS} requests a minute" in refused.json()["detail"]
     assert use_up(lambda: visit().get("/config"))[0] < 5  # one more name for the same address
-    assert eve.get("/config").status_code == 200
+    assert [eve.get(path).status_code for path in ("/", "/config", UPLOADS)] == [429] * 3
+    assert eve.get("/theme.css").status_code == 200
+    assert visit("ida").get(f"{UPLOADS}{'x' * 64}").status_code == 403  # gradio would remember any name
     assert all(owner.post(JOIN, json={}).status_code != 429 for _ in range(REQUESTS + 3))
     count, refused = use_up(lambda: nobody.post(JOIN, json={}))
     time.sleep(int(refused.headers["Retry-After"]))

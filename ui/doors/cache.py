@@ -8,13 +8,24 @@ from functools import partial
 from pathlib import Path
 
 import gradio as gr
+from gradio.route_utils import FileUploadProgress
 
 from ui.entry import Page
 
 MAX_BYTES = 2 * 2**30
 MAX_FILES = 50_000
+MAX_UPLOADS = 1000
+"""Whose progress is known; the newest."""
 YOUNG_SECONDS = 120.0
 """A file that is younger may be on its way to a screen, or still be written."""
+
+
+def forget_uploads(progress: FileUploadProgress) -> None:
+    """Gradio keeps the progress of an upload until somebody asks, and every name that was asked about for ever."""
+    kept: tuple[dict, ...] = (progress._statuses, progress._signals)
+    for known in kept:
+        for name in [*known][:-MAX_UPLOADS]:
+            del known[name]
 
 
 def sweep_page(page: gr.Blocks, folder: Path) -> int:

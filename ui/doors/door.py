@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from gradio.queueing import Queue
 from gradio.route_utils import API_PREFIX
-from gradio.routes import App
+from gradio.routes import App, file_upload_statuses
 from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers as RequestHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ui.doors.cache import sweep_page
+from ui.doors.cache import forget_uploads, sweep_page
 from ui.doors.headers import Headers
 from ui.doors.hosts import Hosts
 from ui.doors.listeners import Listeners, find_session
@@ -63,7 +64,7 @@ class Doors:
         app.middleware_stack = Door(app.middleware_stack, app, self, sessions)
         files = Path(get_upload_folder())
         sweepers = [
-            asyncio.create_task(_repeat(SWEEP_SECONDS, lambda: self.listeners.sweep(page._queue))),
+            asyncio.create_task(_repeat(SWEEP_SECONDS, lambda: self._sweep(page._queue))),
             asyncio.create_task(_repeat(SWEEP_FILES_SECONDS, lambda: asyncio.to_thread(sweep_page, page, files))),
         ]
         try:
@@ -71,6 +72,10 @@ class Doors:
         finally:
             for sweeper in sweepers:
                 sweeper.cancel()
+
+    async def _sweep(self, queue: Queue) -> None:
+        forget_uploads(file_upload_statuses)
+        await self.listeners.sweep(queue)
 
 
 async def _repeat(seconds: float, sweep: Callable[[], Any]) -> None:

@@ -4,10 +4,11 @@ import os
 import time
 
 import gradio as gr
+from gradio.route_utils import FileUploadProgress
 
 from models.access import Viewer
 from models.quotas import Quota, Quotas
-from ui.doors.cache import _list_paths, sweep, sweep_page
+from ui.doors.cache import MAX_UPLOADS, _list_paths, forget_uploads, sweep, sweep_page
 from ui.entry import Page
 from ui.visitors import Visitors
 
@@ -59,3 +60,12 @@ def test_of_each_visitor_the_oldest_go_but_not_what_others_have_or_what_is_elsew
     assert [visitors.may_read(ada, path) for path in (both, old, new, just)] == [False, False, True, True]
     assert visitors.may_read(bob, both) and {path.name for path in files.iterdir()} == {"900", "700", "1", "600"}
     assert sweep_page(page, files) == 0
+
+
+def test_of_uploads_that_nobody_asks_about_the_newest_are_remembered():
+    progress = FileUploadProgress()
+    for number in range(MAX_UPLOADS + 10):
+        progress.track(f"upload-{number}")
+    forget_uploads(progress)
+    for known in (progress._statuses, progress._signals):
+        assert len(known) == MAX_UPLOADS and "upload-9" not in known and f"upload-{MAX_UPLOADS + 9}" in known
