@@ -94,8 +94,8 @@ KINDS = {
         lambda pictures, seed, progress: count_colors,
     ),
     "hog": Kind(
-        "HOG, oriented gradients",
-        "Which way edges run in each cell of a grid, and how strong they are (Dalal and Triggs, 2005).",
+        "HOG",
+        "Histograms of oriented gradients: which way edges run in each cell, how strongly (Dalal, Triggs, 2005).",
         lambda pictures, seed, progress: describe_gradients,
     ),
     "bow": Kind(

@@ -22,10 +22,12 @@ FRAMES_SEEN = 16
 PLACE = 40
 """The frame at which the word begins in training: 0.8 s."""
 HIDDEN = 32
-EXAMPLES = 1200
-"""Recordings to learn from, half of them with the word."""
-STEPS = 200
-LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-3
+EXAMPLES, WITH_WORD = 3000, 0.3
+"""Recordings to learn from, and the share of them that has the word."""
+STEPS, BATCH = 400, 256
+LEARNING_RATE, WEIGHT_DECAY = 3e-3, 1e-2
+ROOM = 2
+"""Frames before and after the window that a recording to learn from has."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,14 @@ def train_detector(seed: int, progress: Progress = no_progress) -> Detector:
         progress: Told of steps; may raise Cancelled.
     """
     rng = np.random.default_rng(seed)
-    has_word = np.arange(EXAMPLES) % 2 == 0
+    has_word = rng.random(EXAMPLES) < WITH_WORD
     words = [vary_word(WORD if is_it else OTHERS[rng.integers(len(OTHERS))], rng) for is_it in has_word]
     # Within a frame the word is anywhere; another word may be cut off at either end of the window.
     away = np.where(has_word, rng.uniform(0, 1, EXAMPLES), rng.uniform(-FRAMES_SEEN, FRAMES_SEEN, EXAMPLES))
-    starts = ((PLACE + away - 0.5) * HOP).round().astype(int).tolist()
-    levels = torch.from_numpy(measure_levels(make_recordings(words, starts, rng)))
-    inputs = levels[:, PLACE : PLACE + FRAMES_SEEN].flatten(1)  # (N, FRAMES_SEEN * BANDS)
+    starts = ((ROOM + away - 0.5) * HOP).round().astype(int).tolist()
+    # Of each recording only what is heard about ``PLACE`` is made: noise has no memory.
+    levels = torch.from_numpy(measure_levels(make_recordings(words, starts, rng, FRAMES_SEEN + 2 * ROOM)))
+    inputs = levels[:, ROOM : ROOM + FRAMES_SEEN].flatten(1)  # (N, FRAMES_SEEN * BANDS)
     labels = torch.from_numpy(has_word).float()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
@@ -107,8 +110,10 @@ def train_detector(seed: int, progress: Progress = no_progress) -> Detector:
         optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         for step in range(STEPS):
             progress(step, STEPS)
+            batch = torch.from_numpy(rng.integers(EXAMPLES, size=BATCH))
             optimizer.zero_grad()
-            nn.functional.binary_cross_entropy_with_logits(network(inputs)[:, 0], labels).backward()
+            scores = network(inputs[batch])[:, 0]
+            nn.functional.binary_cross_entropy_with_logits(scores, labels[batch]).backward()
             optimizer.step()
     progress(STEPS, STEPS)
     return Detector(network.eval().requires_grad_(False))

@@ -20,9 +20,9 @@ TONE_SECONDS = 0.1
 RAMP_SECONDS = 0.01
 FRAMES = 120
 """Frames of a recording, 20 ms each: 2.4 s."""
-NOISE = 0.2
-"""Standard deviation; a tone's amplitude is 0.3 at most."""
-LOUDNESS = (0.15, 0.3)
+NOISE = 0.15
+"""Standard deviation; a tone's amplitude is 0.35 at most."""
+LOUDNESS = (0.25, 0.35)
 DETUNING = 0.02
 """Pitches vary by so large a share."""
 
@@ -52,9 +52,11 @@ def insert(recording: Sound, word: Sound, start: int) -> None:
         recording[low:high] += word[low - start : high - start]
 
 
-def make_recordings(words: Sequence[Sound], starts: Sequence[int], rng: np.random.Generator) -> Sound:
+def make_recordings(
+    words: Sequence[Sound], starts: Sequence[int], rng: np.random.Generator, frames: int = FRAMES
+) -> Sound:
     """Noise with one word in each recording: ``(N, samples)``; starts are in samples."""
-    recordings = make_noise(rng, len(words))
+    recordings = make_noise(rng, len(words), frames)
     for recording, word, start in zip(recordings, words, starts, strict=True):
         insert(recording, word, start)
     return recordings

@@ -76,7 +76,7 @@ const answer = (scores, index) => {
     const row = (...cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell)));
     find("tbody").replaceChildren(
         row(`only at ${time(scan.trained_at)}`, listens ? (isHeard ? "yes" : "no") : "–", listens ? show(fixed, 3) : "–"),
-        row("everywhere, the maximum decides", isFound ? `yes, at ${time(place)}` : "no", show(scores[place], 3)),
+        row("everywhere", isFound ? `yes, at ${time(place)}` : "no", show(scores[place], 3)),
     );
     canvas.setAttribute("aria-label", `Spectrogram of ${time(scan.frames)}${isFound ? `, the word found from ${time(place)} to ${time(place + scan.seen)}` : ""}`);
     chart.setAttribute("aria-label", `Score over time: at most ${show(scores[place], 3)} at ${time(place)}, at least ${show(Math.min(...scores), 3)}`);
@@ -86,7 +86,7 @@ const answer = (scores, index) => {
 /** How often both are right, by where the word is: measured on new recordings, half of them with another word. */
 const plotAccuracy = () => {
     const {places, fixed, scanned} = scan.accuracy, last = places[places.length - 1];
-    const x = (place) => 34 + (260 * place) / last, y = (share) => 8 + 84 * (1 - share) / 0.6;
+    const x = (place) => 44 + (250 * place) / last, y = (share) => 8 + 84 * (1 - share) / 0.6;
     const line = (shares, kind) => draw("polyline", {class: kind, points: shares.map((share, i) => `${x(places[i])},${y(Math.max(share, 0.4))}`).join(" ")});
     const text = (at, left, words, anchor) => draw("text", {x: left, y: at, "text-anchor": anchor}, words);
     const away = fixed.filter((_, i) => places[i] !== scan.trained_at);
@@ -95,10 +95,10 @@ const plotAccuracy = () => {
     const plot = find(".sound-accuracy");
     plot.setAttribute("aria-label", words);
     plot.replaceChildren(
-        draw("line", {x1: 34, x2: 294, y1: y(0.5), y2: y(0.5), class: "zero"}),
+        draw("line", {x1: 44, x2: 294, y1: y(0.5), y2: y(0.5), class: "zero"}),
         line(fixed, "fixed"), line(scanned, "found"),
-        text(y(1) + 4, 30, "100 %", "end"), text(y(0.5) + 4, 30, "50 %", "end"),
-        text(116, 34, "0 s", "start"), text(116, 294, `word at ${time(last)}`, "end"),
+        text(y(1) + 4, 40, "100 %", "end"), text(y(0.5) + 4, 40, "50 %", "end"),
+        text(116, 44, "0 s", "start"), text(116, 294, `word at ${time(last)}`, "end"),
     );
     plot.nextElementSibling.textContent = words;
 };

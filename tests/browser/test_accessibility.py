@@ -20,6 +20,7 @@ PHONE = {"width": 390, "height": 844}
 LINK = "model=fashion_cnn&sample=ankle_boot"
 OF_GRADIO = {("nested-interactive", "Add files")}
 """Rule and element: the button that adds files to a list holds the field for them, which gradio lets be focused."""
+STILL = "* { animation: none !important; transition: none !important; }"
 WITHOUT_RING = """() => {
     const focused = document.activeElement, look = getComputedStyle(focused);
     const isSeen = focused === document.body || look.outlineStyle === "solid" && look.outlineWidth === "2px";
@@ -57,7 +58,7 @@ def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]
         contexts[-1].set_default_timeout(TIMEOUT_MS)
         page = contexts[-1].new_page()
         page.goto(f"{server.url}/?{query}")
-        page.add_style_tag(content="* { animation: none !important; transition: none !important; }")
+        page.add_style_tag(content=STILL)
         return page
 
     yield open_with
@@ -68,6 +69,7 @@ def open_page(browser: Browser, server: Server) -> Iterator[Callable[..., Page]]
 def find_faults(page: Page) -> list[str]:
     """What axe-core finds serious or critical in what is on the screen, and headings and regions out of order."""
     faults = []
+    page.add_style_tag(content=STILL)  # colours on their way from one to the other have no contrast
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function("dark => document.body.classList.contains('dark') === dark", arg=scheme == "dark")

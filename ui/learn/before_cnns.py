@@ -133,7 +133,7 @@ def _estimate(config: FeaturesConfig) -> str:
 def show_look(look: Look) -> Markup:
     """The features of a picture as pictures, under the sentence about what a shift does to them."""
     order = sorted(look.changes, key=lambda name: look.changes[name])
-    changes = ", ".join(f"{_shorten(name)} {100 * look.changes[name]:.0f} %" for name in order)
+    changes = ", ".join(f"{KINDS[name].title} {100 * look.changes[name]:.0f} %" for name in order)
     drawn = (
         (look.picture, "The picture, 64 x 64", "The picture as features are taken of it"),
         (look.drawings["histogram"], "Colour histogram", "How much of the picture has each of 64 colours"),
@@ -150,10 +150,6 @@ def show_look(look: Look) -> Markup:
         f"Moved {SHIFT} pixels to the right, so much of each description of this picture changes: {changes}."
     )
     return sentence + Markup('<div class="feature-look">{}</div>').format(figures)
-
-
-def _shorten(name: str) -> str:
-    return KINDS[name].title.partition(",")[0]
 
 
 def _build_result(services: Services) -> Result:
@@ -193,7 +189,7 @@ def tabulate(rows: Sequence[dict]) -> Markup:
 def _show_templates(run: Run) -> Markup:
     pictures = read_pictures(run)
     figures = [
-        figure_html(draw_words(pictures[name]), f"{title}. {words.format(len(pictures[name]))}", title)
+        figure_html(draw_words(pictures[name], columns=8), f"{title}. {words.format(len(pictures[name]))}", title)
         for name, (title, words) in TEMPLATES.items()
         if name in pictures
     ]

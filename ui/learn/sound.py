@@ -21,7 +21,8 @@ from ui.widgets.html import explain_this
 from ui.widgets.picture import check_upload
 from ui.workbench import Workbench
 
-TITLES = {"word": "The word", "other": "Another word: the same tones in another order"}
+TITLES = {"word": "The word", "other": "Another word"}
+"""The other is made of the same tones in another order."""
 SEED = 0
 """Of the network that listens."""
 MAX_RECORDINGS = 10_000
@@ -56,19 +57,25 @@ def build_sound(services: Services, bench: Workbench) -> Bench:
         said = gr.Radio(
             [(title, name) for name, title in TITLES.items()],
             value="word",
-            label="What is said",
+            label="What is said: three tones, or the same in another order",
             elem_id="sound-said",
         )
         number = gr.Number(
-            1, label="Recording number", precision=0, minimum=1, maximum=MAX_RECORDINGS, elem_id="sound-number"
+            1,
+            label="Recording number",
+            precision=0,
+            minimum=1,
+            maximum=MAX_RECORDINGS,
+            elem_id="sound-number",
+            min_width=150,
         )
     stage = browser_bench("sound")
     with gr.Accordion("A recording of your own: microphone or WAV file", open=False, elem_id="sound-own-drawer"):
         own = Recording(
             type="filepath",
             format=None,
-            sources=["microphone", "upload"],
-            label="At most 20 s; it is searched for the word, three tones, which you can whistle: 900, 1600, 600 Hz",
+            sources=["upload", "microphone"],
+            label="At most 20 s. It is searched for the word: tones of 900, 1600 and 600 Hz",
             elem_id="sound-own",
         )
     explain_this(EXPLANATION)

@@ -46,7 +46,9 @@ def build_learn_tab(services: Services, bench: Workbench) -> Tab:
     def show(values: Values, action: Action) -> Values:
         """Brings the bench that is on the screen up to date."""
         name = check_choice("bench", values[choice], benches)
-        return switch.show(name) | {said: ""} | benches[name].show(values, action)
+        others = (timer for other, each in benches.items() if other != name for timer in each.timers)
+        still: Values = {timer: gr.update(active=False) for timer in others}
+        return switch.show(name) | {said: ""} | still | benches[name].show(values, action)
 
     return Tab(
         show,
@@ -54,7 +56,6 @@ def build_learn_tab(services: Services, bench: Workbench) -> Tab:
         outputs=[*groups, said, *(part for each in benches.values() for part in each.outputs)],
         clear=lambda message: {said: empty_html(message)},
         looks_at=[bench.image, bench.model],
-        is_kept=True,
         triggers=[(choice, "input"), *(each for bench in benches.values() for each in bench.triggers)],
         timers=[timer for each in benches.values() for timer in each.timers],
         runs={
