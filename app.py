@@ -88,6 +88,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default=default("DEVICE", "auto"), help="auto, cpu, cuda or mps")
     parser.add_argument("--data-root", type=Path, default=default("DATA_ROOT", "data"))
     parser.add_argument("--runs-root", type=Path, default=default("RUNS_ROOT", "runs"))
+    parser.add_argument(
+        "--lessons", type=Path, metavar="DIR", help="a folder of lessons of one's own, see docs/lessons.md"
+    )
     parser.add_argument("--open", action="store_true", help="open the browser")
     options = parser.parse_args(arguments)
     if options.visitors is None and (options.share or in_a_space or not is_loopback(options.host)):
@@ -125,6 +128,7 @@ def _serve(options: argparse.Namespace) -> int:
     import gradio as gr
 
     from lab.jobs import JobManager
+    from lab.learning.lessons import Shelf
     from lab.session import Lab
     from models.data.samples import list_samples
     from models.registry import DEFAULT_MODEL
@@ -155,7 +159,7 @@ def _serve(options: argparse.Namespace) -> int:
     quotas = Quotas(options.quotas)
     visitors = Visitors(read_key(lab.runs_root), options.visitors, samples, quotas, is_embedded=is_in_a_space)
     jobs = JobManager(options.runs_root, quotas.table)
-    with closing(jobs), closing(Services(lab, jobs)) as services:
+    with closing(jobs), closing(Services(lab, jobs, shelf=Shelf(options.lessons))) as services:
         os.environ.setdefault("GRADIO_TEMP_DIR", services.uploads)
         page = build_page(services, visitors)
         page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE, api_open=False)

@@ -1,6 +1,7 @@
 """Commands of the lecture: convolutions, stacks of layers, losses and receptive fields, by numbers."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from analysis.errors import UserError
 from analysis.losses.classification import LOSSES
 from commands.app import JsonOption, ModelOption, app, make_lab, print_notes, printed, show_download
 from lab.learning.convolution import ask_all, convolve_numbers, measure_layers, pool_numbers, read_input
+from lab.learning.lessons import check_lesson, read_lesson
 from lab.learning.losses import measure_losses
 from lab.learning.receptive_field import MOST_PICTURES, measure_field
 from models.registry import DEFAULT_MODEL
@@ -221,3 +223,23 @@ def _print_numbers(values: Tensor) -> None:
             typer.echo(" ".join(f"{number:8.4g}" for number in row))
     else:
         typer.echo(f"{output.numel()} numbers from {output.min():.4g} to {output.max():.4g}; --json prints them")
+
+
+@app.command()
+def lesson(
+    file: Annotated[Path, typer.Argument(help="A lesson, see docs/lessons.md.")],
+    check: Annotated[bool, typer.Option("--check", help="Compute all answers, and say what does not hold.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a lesson; with --check, compute the answers to its questions."""
+    read = read_lesson(file)
+    found = check_lesson(make_lab(), read) if check else []
+    wrong = [number for number, _, holds in found if not holds]
+    answers = [{"step": number, "answer": text, "holds": holds} for number, text, holds in found]
+    document = {"title": read.title, "minutes": read.minutes, "steps": len(read.steps), "answers": answers}
+    if not printed(document, as_json):
+        typer.echo(f"{read.title}: {len(read.steps)} steps, {read.minutes} minutes")
+        for number, text, holds in found:
+            typer.echo(f"step {number}: {'' if holds else 'DOES NOT HOLD: '}{text}")
+    if wrong:
+        raise UserError(f"{file.name}: {len(wrong)} of {len(found)} answers do not hold.")

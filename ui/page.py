@@ -14,6 +14,7 @@ from ui.entry import Page
 from ui.evaluate.tab import build_evaluate_tab
 from ui.explain.tab import build_explain_tab
 from ui.jobs import build_job_list
+from ui.learn.lesson_strip import build_lesson_strip
 from ui.learn.tab import build_learn_tab
 from ui.menu import build_menu
 from ui.requests import RequestGuard
@@ -119,6 +120,7 @@ def build_page(services: Services, visitors: Visitors | None = None) -> Page:
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tab:
                     views[name] = (tab, build(services, bench))
         Dispatcher(services, page, bench, tabs, views, bar, address, jobs, role).wire()
+        build_lesson_strip(services)
         share.click(None, bench.sample, None, js=COPY_LINK)
         page.unload(services.leave)
         said = gr.HTML("", html_template="", js_on_load=SAY, elem_id="cancel-said")

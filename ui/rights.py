@@ -21,6 +21,7 @@ HANDLERS = {
         evaluate.data_set._Evaluation.follow_protocol evaluate.data_set._Evaluation.plan evaluate.repair._Repair.plan
         explain.drawers.Drawers._handler.handle
         learn.before_cnns.build_before_cnns.plan learn.convolution.build_convolution.take_kernel
+        learn.lesson_strip.build_lesson_strip.answer learn.lesson_strip.build_lesson_strip.open_lesson
         learn.losses.ask_autograd learn.losses.build_losses.take learn.shapes.ask_quiz
         shift.layer_meter.build_layer_meter_panel.measure shift.self_check.build_self_check_panel.check
         shift.shift_map._ShiftMap.compute shift.shift_map._ShiftMap.compute_all shift.shift_map._recolor
@@ -53,7 +54,7 @@ HANDLERS = {
         train.tab._Train.wire_buttons.resume train.tab._Train.wire_settings.start
     """,
     OWNER: """
-        train.tab._Train.wire_buttons.publish
+        learn.lessons.build_lessons.forget train.tab._Train.wire_buttons.publish
         widgets.job_view.JobView._actor.act widgets.job_view.JobView.wire_start.start
     """,
 }

@@ -16,6 +16,7 @@ from gradio.queueing import Event
 
 from analysis.errors import Cancelled, Progress
 from lab.jobs import JobManager
+from lab.learning.lessons import Shelf
 from lab.own_pictures import BoxStore
 from lab.session import Lab
 from models.runs.scratch import open_scratch
@@ -104,6 +105,7 @@ class Services:
     lab: Lab
     jobs: JobManager
     boxes: BoxStore = field(default_factory=BoxStore)
+    shelf: Shelf = field(default_factory=Shelf)
     _running: dict[str, set[Action]] = field(default_factory=lambda: defaultdict(set))
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _scratch: tempfile.TemporaryDirectory[str] = field(default_factory=open_scratch)

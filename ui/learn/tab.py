@@ -6,6 +6,7 @@ from models.settings import check_choice
 from ui.learn.before_cnns import build_before_cnns
 from ui.learn.convolution import build_convolution
 from ui.learn.history import build_history
+from ui.learn.lessons import build_lessons
 from ui.learn.losses import build_losses
 from ui.learn.pooling import build_pooling
 from ui.learn.receptive_field import build_receptive_field
@@ -18,13 +19,14 @@ from ui.widgets.switch import Switch
 from ui.workbench import Workbench
 
 BENCHES = {
+    "lessons": ("Lessons", build_lessons),
     "convolution": ("Convolution", build_convolution),
     "pooling": ("Pooling", build_pooling),
     "shapes": ("Shapes", build_shapes),
     "receptive_field": ("Receptive field", build_receptive_field),
     "before_cnns": ("Before CNNs", build_before_cnns),
     "losses": ("Losses", build_losses),
-    "sound": ("Scanning a sound", build_sound),
+    "sound": ("Sound", build_sound),
     "history": ("Forty years", build_history),
 }
 """Name in the address -> title, and what lays it out and gives its ``Bench``."""
