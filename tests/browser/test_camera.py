@@ -177,7 +177,7 @@ def test_what_boxes_cannot_take_is_said_in_a_sentence_and_loses_nothing(boxes, p
     expect(page.locator(NOTES)).to_contain_text("cannot open note.png")
     expect(first.locator(".count")).to_have_text("2 pictures; at least 5 are needed")
     page.locator("#train-start").click()
-    expect(page.get_by_test_id("toast-body").first).to_contain_text("There are pictures in 1 classes")
+    expect(page.get_by_test_id("toast-body").first).to_contain_text("There are pictures in 1 class;")
     page.get_by_role("button", name="Add a class").click()
     expect(boxes).to_have_count(3)
     remove = first.get_by_role("button", name="Remove", exact=True)
