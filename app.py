@@ -101,6 +101,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         options.quotas = read_quotas(options.quota)
     except UserError as error:
         parser.error(str(error))
+    if options.lessons is not None and not options.lessons.is_dir():
+        parser.error(f"--lessons takes a folder, and {options.lessons} is none")
     if not 1 <= options.port <= 65535:
         parser.error("--port takes a number from 1 to 65535")
     return options

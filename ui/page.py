@@ -10,6 +10,7 @@ from ui.address import COPY_LINK, build_address
 from ui.api import add_endpoints
 from ui.classify import build_classify_tab
 from ui.dispatch import Dispatcher
+from ui.doors.gate import VisitorGate
 from ui.entry import Page
 from ui.evaluate.tab import build_evaluate_tab
 from ui.explain.tab import build_explain_tab
@@ -21,7 +22,7 @@ from ui.requests import RequestGuard
 from ui.services import Services, find_event, tell_place
 from ui.shift.tab import build_shift_tab
 from ui.train.tab import build_train_tab
-from ui.visitors import VisitorGate, Visitors, find_visitor
+from ui.visitors import Visitors, find_visitor
 from ui.widgets.events import QUICK, Tab
 from ui.workbench import build_workbench
 

@@ -75,8 +75,13 @@ class FeaturesConfig(Stored):
         )
 
     @property
+    def num_rows(self) -> int:
+        """What is compared: kinds of features with each classifier, and networks."""
+        return len(KINDS) * len(CLASSIFIERS) + (len(NETWORKS) if self.networks else 0)
+
+    @property
     def num_parts(self) -> int:
-        """Kinds of features, and networks."""
+        """Kinds of features, and networks: features are taken once for all classifiers."""
         return len(KINDS) + (len(NETWORKS) if self.networks else 0)
 
 
@@ -177,11 +182,11 @@ def describe(rows: Sequence[dict]) -> str:
         text += f"; of what is learned: {_tell(other, 'accuracy')}"
         if not _stand_apart(first["accuracy"], other["accuracy"]):
             text += ", which may be chance: the intervals overlap"
-    kept, lost = best(rows, "consistency"), min(rows, key=lambda row: row["consistency"]["value"])
-    return (
-        f"{text}. When pictures move by up to 3 pixels, the answer stays most often with "
-        f"{_tell(kept, 'consistency')}, and least often with {_tell(lost, 'consistency')}."
-    )
+    kept, *others = sorted(rows, key=lambda row: -row["consistency"]["value"])
+    text += f". When pictures move by up to 3 pixels, the answer stays most often with {_tell(kept, 'consistency')}"
+    if not _stand_apart(kept["consistency"], others[0]["consistency"]):
+        text += f" (by chance, perhaps: {name_row(others[0])} is near)"
+    return f"{text}, and least often with {_tell(others[-1], 'consistency')}."
 
 
 def name_row(row: dict) -> str:

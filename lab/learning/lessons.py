@@ -1,7 +1,7 @@
 """Lessons: small JSON files that lead through the page step by step, and the answers to their questions.
 
-Answers are computed when they are needed (:mod:`lab.learning.measures`). What a lesson says of it, its
-check compares.
+Answers are computed when they are needed (:mod:`lab.learning.measures`); where a lesson also states one, its check
+compares the two.
 """
 
 import math

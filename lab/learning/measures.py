@@ -1,187 +1,177 @@
 """What a lesson can ask for by name: numbers and words that are computed when they are asked for."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, ValidationError, validate_call
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis.errors import Progress, UserError, no_progress
 from lab.learning.convolution import convolve_numbers, measure_layers, pool_numbers, read_grey, read_input
 from lab.results import ShiftResult
 from lab.session import Lab
 from lab.shifts import map_picture
+from models.data.samples import get_sample
 from models.registry import DEFAULT_MODEL
 from models.settings import check_choice, show_value
 
 Value = float | str
-MAX_REACH = 8
-"""Pixels each way of a map that a question waits for."""
-SAMPLE = "chelsea"
 
 
-def find_class(lab: Lab, sample: str = SAMPLE, model: str = DEFAULT_MODEL) -> str:
-    """What a model takes a picture for."""
-    return lab.classify(lab.open_image(sample), model).predictions[0].category
+class Nothing(BaseModel):
+    """Arguments of a measure; those of a name that links have, too, mean the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def measure_probability(lab: Lab, sample: str = SAMPLE, model: str = DEFAULT_MODEL) -> float:
-    """How sure it is of that, in percent."""
-    return 100 * lab.classify(lab.open_image(sample), model).predictions[0].probability
+class Model(Nothing):
+    """A model as it is."""
+
+    model: str = DEFAULT_MODEL
 
 
-def find_shifted_class(
-    lab: Lab,
-    sample: str = SAMPLE,
-    model: str = DEFAULT_MODEL,
-    dx: float = 0,
-    dy: float = 0,
-    boundary: str = "zero",
-    padding: str = "trained",
-) -> str:
-    """What it takes the picture for once that has moved, ``dx`` pixels to the right and ``dy`` down."""
-    return _shift(lab, sample, model, (dx, dy), boundary, padding).after[0].category
+class Sample(Nothing):
+    """A sample: whatever a browser names, no other file is opened."""
+
+    sample: str = "chelsea"
+
+    def open(self, lab: Lab) -> Image.Image:
+        """The sample. Raises UserError: there is none of that name."""
+        return lab.open_image(get_sample(self.sample).path)
 
 
-def is_class_kept(
-    lab: Lab,
-    sample: str = SAMPLE,
-    model: str = DEFAULT_MODEL,
-    dx: float = 0,
-    dy: float = 0,
-    boundary: str = "zero",
-    padding: str = "trained",
-) -> str:
-    """Whether that is what it was before: yes or no."""
-    return "yes" if _shift(lab, sample, model, (dx, dy), boundary, padding).same_top1 else "no"
+class Picture(Model, Sample):
+    """A model that looks at a sample."""
 
 
-def measure_layer_error(
-    lab: Lab,
-    layer: str,
-    sample: str = SAMPLE,
-    model: str = DEFAULT_MODEL,
-    dx: float = 0,
-    dy: float = 0,
-    boundary: str = "zero",
-    padding: str = "trained",
-) -> float:
-    """How far a layer is from moving along with the picture: its relative error, 0 where it does."""
-    layers = _shift(lab, sample, model, (dx, dy), boundary, padding).layers
-    errors = {each.name: each.relative_error for each in layers if each.relative_error is not None}
-    return errors[check_choice("layer", layer, errors)]
+class Borders(Picture):
+    """What fills what a shift uncovers, and whether the network itself pads as it was trained."""
+
+    boundary: str = "zero"
+    padding: Literal["trained", "circular"] = "trained"
 
 
-def is_error_above(
-    lab: Lab,
-    layer: str,
-    least: float,
-    sample: str = SAMPLE,
-    model: str = DEFAULT_MODEL,
-    dx: float = 0,
-    dy: float = 0,
-    boundary: str = "zero",
-    padding: str = "trained",
-) -> str:
-    """Whether :func:`measure_layer_error` is more than so much: yes or no."""
-    found = measure_layer_error(lab, layer, sample, model, dx, dy, boundary, padding)
-    return "yes" if found > least else "no"
+class Moved(Borders):
+    """The sample ``dx`` pixels further right and ``dy`` further down."""
+
+    dx: float = 0
+    dy: float = 0
+
+    def shift(self, lab: Lab) -> ShiftResult:
+        """What the model makes of it before and after."""
+        is_twin = self.padding == "circular"
+        return lab.shift(self.open(lab), self.model, self.dx, self.dy, self.boundary, twin=is_twin)
 
 
-def measure_share_kept(
-    lab: Lab,
-    sample: str = SAMPLE,
-    model: str = DEFAULT_MODEL,
-    reach: int = 3,
-    boundary: str = "zero",
-    padding: str = "trained",
-    progress: Progress = no_progress,
-) -> float:
-    """In how many of all shifts up to ``reach`` pixels each way the class stays, in percent."""
-    if not 1 <= reach <= MAX_REACH:
-        raise UserError(f"reach must be a whole number from 1 to {MAX_REACH}, not {reach}.")
-    picture, twin = lab.open_image(sample), _is_twin(padding)
-    *_, found = map_picture(lab, picture, model, reach, boundary, twin=twin, progress=progress)
+class Around(Borders):
+    """All shifts up to ``reach`` pixels each way."""
+
+    reach: Annotated[int, Field(ge=1, le=8)] = 3
+
+
+class LayerMoved(Moved):
+    """A layer of the model that looks at it."""
+
+    layer: str
+
+    def measure(self, lab: Lab) -> float:
+        """How far the layer is from moving along with the picture: its relative error, 0 where it does."""
+        layers = self.shift(lab).layers
+        errors = {each.name: each.relative_error for each in layers if each.relative_error is not None}
+        return errors[check_choice("layer", self.layer, errors)]
+
+
+class LayerAbove(LayerMoved):
+    """The same, and what its error is compared with."""
+
+    least: float
+
+
+class Cell(Nothing):
+    """A place in the output of a convolution; rows and columns count from 0."""
+
+    grid: str
+    kernel: str
+    row: int
+    column: int
+    stride: int = 1
+    padding: int = 0
+    flip: bool = False
+
+
+class Stack(Nothing):
+    """Layers in a row, and the picture that they begin with."""
+
+    input: str
+    layers: str
+
+
+class Pooled(Sample):
+    """A way to pool the sample, reduced to ``side`` cells; several in ``kinds``, with commas."""
+
+    kinds: str
+    side: int = 32
+    window: int = 2
+
+    def measure(self, lab: Lab) -> dict[str, float]:
+        """Of each way, how much of what is pooled changes when the picture moves by a cell, in percent."""
+        grey = read_grey(self.open(lab), self.side)
+        return {kind: 100 * pool_numbers(grey, kind, self.window).shift.change for kind in self.kinds.split(",")}
+
+
+def _find_cell(lab: Lab, of: Cell, progress: Progress) -> float:
+    settings = {"stride": of.stride, "padding": of.padding, "flip": of.flip}
+    output = convolve_numbers(read_input(grid=of.grid), of.kernel, **settings).output
+    rows, columns = output.shape[-2:]
+    if output.ndim != 2 or not (0 <= of.row < rows and 0 <= of.column < columns):
+        raise UserError(f"The output has rows 0 to {rows - 1} and columns 0 to {columns - 1}.")
+    return float(output[of.row, of.column])
+
+
+def _measure_share_kept(lab: Lab, of: Around, progress: Progress) -> float:
+    picture, is_twin = of.open(lab), of.padding == "circular"
+    *_, found = map_picture(lab, picture, of.model, of.reach, of.boundary, twin=is_twin, progress=progress)
     return 100 * found.map.share_kept
 
 
-def _shift(
-    lab: Lab, sample: str, model: str, distance: tuple[float, float], boundary: str, padding: str
-) -> ShiftResult:
-    return lab.shift(lab.open_image(sample), model, *distance, boundary, twin=_is_twin(padding))
-
-
-def _is_twin(padding: str) -> bool:
-    return check_choice("padding", padding, ("trained", "circular")) == "circular"
-
-
-def find_stride(lab: Lab, model: str = DEFAULT_MODEL) -> float:
-    """Pixels from one cell of the deepest feature map to the next."""
-    return max((layer.stride for layer in lab.layers(model) if layer.stride), default=0)
-
-
-def find_cell(
-    lab: Lab, grid: str, kernel: str, row: int, column: int, stride: int = 1, padding: int = 0, flip: bool = False
-) -> float:
-    """A number of the output of a convolution; rows and columns count from 0."""
-    output = convolve_numbers(read_input(grid=grid), kernel, stride=stride, padding=padding, flip=flip).output
-    rows, columns = output.shape[-2:]
-    if output.ndim != 2 or not (0 <= row < rows and 0 <= column < columns):
-        raise UserError(f"The output has rows 0 to {rows - 1} and columns 0 to {columns - 1}.")
-    return float(output[row, column])
-
-
-def measure_side(lab: Lab, input: str, layers: str) -> float:
-    """Rows of what a stack of layers makes, or its numbers if that is a vector."""
-    shape = measure_layers(input, layers)[-1].shape
+def _measure_side(lab: Lab, of: Stack, progress: Progress) -> float:
+    shape = measure_layers(of.input, of.layers)[-1].shape
     return shape[-2] if len(shape) == 3 else shape[0]
 
 
-def count_parameters(lab: Lab, input: str, layers: str) -> float:
-    """All trained numbers of a stack of layers."""
-    return sum(row.parameters for row in measure_layers(input, layers))
+def _first(lab: Lab, of: Picture) -> Any:
+    return lab.classify(of.open(lab), of.model).predictions[0]
 
 
-def measure_window(lab: Lab, input: str, layers: str) -> float:
-    """Side of what a number behind a stack of layers sees of the input."""
-    return measure_layers(input, layers)[-1].receptive_field_input
+def _say(is_so: bool) -> str:
+    return "yes" if is_so else "no"
 
 
-def measure_pooled_change(lab: Lab, kind: str, sample: str = SAMPLE, side: int = 32, window: int = 2) -> float:
-    """How much of a pooled picture changes when it moves by a pixel, in percent."""
-    return 100 * pool_numbers(read_grey(lab.open_image(sample), side), kind, window).shift.change
-
-
-def find_steadiest_pooling(lab: Lab, kinds: str, sample: str = SAMPLE, side: int = 32, window: int = 2) -> str:
-    """Of several ways to pool, the one of which least changes when the picture moves by a pixel."""
-    return min(kinds.split(","), key=lambda kind: measure_pooled_change(lab, kind, sample, side, window))
-
-
-MEASURES: dict[str, Callable[..., Value]] = {
-    "class": find_class,
-    "probability": measure_probability,
-    "shifted_class": find_shifted_class,
-    "class_kept": is_class_kept,
-    "share_kept": measure_share_kept,
-    "layer_error": measure_layer_error,
-    "is_error_above": is_error_above,
-    "stride": find_stride,
-    "cell": find_cell,
-    "side": measure_side,
-    "parameters": count_parameters,
-    "window": measure_window,
-    "pooled_change": measure_pooled_change,
-    "steadiest_pooling": find_steadiest_pooling,
+MEASURES: dict[str, tuple[type[Nothing], Callable[[Lab, Any, Progress], Value]]] = {
+    "class": (Picture, lambda lab, of, _: _first(lab, of).category),
+    "probability": (Picture, lambda lab, of, _: 100 * _first(lab, of).probability),
+    "shifted_class": (Moved, lambda lab, of, _: of.shift(lab).after[0].category),
+    "class_kept": (Moved, lambda lab, of, _: _say(of.shift(lab).same_top1)),
+    "share_kept": (Around, _measure_share_kept),
+    "layer_error": (LayerMoved, lambda lab, of, _: of.measure(lab)),
+    "is_error_above": (LayerAbove, lambda lab, of, _: _say(of.measure(lab) > of.least)),
+    "stride": (Model, lambda lab, of, _: max((each.stride or 0 for each in lab.layers(of.model)), default=0)),
+    "cell": (Cell, _find_cell),
+    "side": (Stack, _measure_side),
+    "parameters": (Stack, lambda lab, of, _: sum(row.parameters for row in measure_layers(of.input, of.layers))),
+    "window": (Stack, lambda lab, of, _: measure_layers(of.input, of.layers)[-1].receptive_field_input),
+    "pooled_change": (Pooled, lambda lab, of, _: min(of.measure(lab).values())),
+    "steadiest_pooling": (Pooled, lambda lab, of, _: min((found := of.measure(lab)), key=found.__getitem__)),
 }
-"""Name -> function of the lab and of arguments by name, which have the names of a link where they mean the same."""
-_checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True))
-_CHECKED: dict[str, Callable[..., Value]] = {name: _checked(function) for name, function in MEASURES.items()}
+"""Name -> arguments, and what is computed of them. Shares and probabilities are in percent, questions have yes or no;
+the side of an output is in rows, or in numbers if it is a vector, the window in pixels of the input, and the stride
+in pixels from one cell of the deepest map to the next."""
 
 
 def list_arguments(name: str) -> list[str]:
     """What a lesson can give a measure."""
-    return [each for each in inspect.signature(MEASURES[name]).parameters if each not in ("lab", "progress")]
+    return list(MEASURES[name][0].model_fields)
 
 
 def measure(
@@ -202,15 +192,14 @@ def measure(
     Raises:
         UserError: No such measure or argument, or a value that is not possible.
     """
-    taken = list_arguments(check_choice("measure", name, MEASURES))
-    if unknown := [each for each in arguments if each not in taken]:
-        takes = ", ".join(taken)
+    kind, compute = MEASURES[check_choice("measure", name, MEASURES)]
+    if unknown := [each for each in arguments if each not in kind.model_fields]:
+        takes = ", ".join(kind.model_fields)
         raise UserError(f"The measure {name} takes {takes}, not {show_value(unknown[0])}.")
-    given = {each: value for each, value in shown.items() if each in taken} | dict(arguments)
-    if "progress" in inspect.signature(MEASURES[name]).parameters:
-        given["progress"] = progress
+    given = {each: value for each, value in shown.items() if each in kind.model_fields} | dict(arguments)
     try:
-        return _CHECKED[name](lab, **given)
+        of = kind.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UserError(f"The measure {name}: {first['loc'][-1]}: {first['msg']}.") from None
+    return compute(lab, of, progress)

@@ -50,5 +50,5 @@ def test_the_features_of_the_picture_and_what_a_comparison_takes(visit, page):
     bench = page.locator("#learn-before_cnns")
     expect(bench.locator(".finding").first).to_contain_text("HOG")
     expect(bench.locator(".feature-look img")).to_have_count(5)
-    expect(bench.locator("#features-estimate")).to_contain_text("7 ways", ignore_case=True)
+    expect(bench.locator("#features-estimate")).to_contain_text("11 rows")
     assert find_faults(page) == []

@@ -41,11 +41,14 @@ TEMPLATES = {
     "words": ("The visual dictionary", "{} words, small patches; the most frequent come first."),
     "linear": ("Linear network", "One template of the whole picture for each of {} classes."),
     "mlp": ("MLP", "A bank of templates of the whole picture: {} of its first layer."),
-    "small_cnn": ("Small CNN", "Local templates: {} kernels of its first layer, for edges and opposing colours."),
+    "small_cnn": (
+        "Small CNN",
+        "Local templates: {} kernels of its first layer, edges and colours if it saw enough.",
+    ),
 }
 """What can be seen of a finished comparison -> its title, and what it is."""
 EXPLANATION = """
- Before networks learned their features, somebody chose them. A **colour histogram** counts colours and forgets
+Before networks learned their features, somebody chose them. A **colour histogram** counts colours and forgets
 where they are. **HOG** (histograms of oriented gradients, Dalal & Triggs 2005) says in each cell of a grid which
 way edges run. A **bag of visual words** has a dictionary (k-means of small random patches), names the nearest word
 at every place, and counts. A **linear classifier** adds the numbers up with weights; a **nearest neighbour**
@@ -127,7 +130,7 @@ def build_before_cnns(services: Services, bench: Workbench) -> Bench:
 
 def _estimate(config: FeaturesConfig) -> str:
     about = describe_time(estimate_features(config))
-    return f"About {about} if this machine does nothing else: {config.num_parts} ways to describe a picture."
+    return f"About {about} if this machine does nothing else: {config.num_rows} rows."
 
 
 def show_look(look: Look) -> Markup:

@@ -104,6 +104,29 @@ def test_a_measure_refuses_what_it_does_not_take(lab, name):
         measure(lab, name, {"root": "/etc"})
 
 
+@pytest.mark.parametrize(
+    "sample",
+    [str(FOLDER.parents[1] / "docs/screenshot.png"), "docs/screenshot.png", ""],
+    ids=["a file of the server", "from its folder", "nothing"],
+)
+def test_what_a_browser_says_is_on_the_screen_opens_samples_alone(lab, sample):
+    (step, *_) = read_lesson(FOLDER / "when-the-cat-moves.json").steps
+    with pytest.raises(UserError):
+        judge(lab, step, "40", {"sample": sample})
+    with pytest.raises(UserError):
+        judge(lab, step, "40", {"model": "run/../x"})
+
+
+def test_measures_of_shifts_are_those_of_the_lab(lab):
+    view = {"dx": 1, "dy": 0, "boundary": "circular", "padding": "circular"}
+    result = lab.shift(lab.open_image("chelsea"), "efficientnet_lite0", 1, 0, "circular", twin=True)
+    errors = {layer.name: layer.relative_error for layer in result.layers}
+    assert measure(lab, "layer_error", {"layer": "conv_stem"}, view) == errors["conv_stem"]
+    assert measure(lab, "shifted_class", {}, {**view, "dx": "1"}) == result.after[0].category
+    with refused("reach"):
+        measure(lab, "share_kept", {"reach": 9})
+
+
 def test_answers_are_bounded_and_the_owners(tmp_path, monkeypatch):
     ada = Viewer("aa" * 12, "try")
     monkeypatch.setattr(answers, "MAX_EACH", 2)
