@@ -100,7 +100,7 @@ const isInventing = () => {
 // As many pixels as the screen has for it: drawn smaller or larger, the lines of the hatching would become a checkerboard.
 const fit = (canvas, otherwise) => {
     const side = Math.round(canvas.clientWidth * devicePixelRatio) || otherwise;
-    if (canvas.width !== side) canvas.width = canvas.height = side;
+    if (canvas.width !== side || canvas.height !== side) canvas.width = canvas.height = side;  // a new one is 300 x 150
     return side;
 };
 const drawPicture = () => {

@@ -193,9 +193,11 @@ def test_the_map_can_be_copied_with_its_caption(small, browser):
     assert file.value.suggested_filename == "shift-map-fashion_cnn.png"
 
 
-def test_on_a_phone_no_part_is_wider_than_the_screen(page, visit):
+def test_on_a_phone_no_part_is_wider_than_the_screen_and_the_picture_is_whole(page, visit):
     page.set_viewport_size({"width": 390, "height": 844})
     open_small(visit)
+    sides = page.locator("#shift-stage canvas").evaluate_all("all => all.map(each => [each.width, each.height])")
+    assert len(sides) == 3 and all(width == height for width, height in sides)
     for drawer, (button, result) in DRAWERS.items():
         open_drawer(page, drawer)
         page.locator(button).click()

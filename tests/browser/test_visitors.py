@@ -149,6 +149,10 @@ def test_a_server_shows_a_role_what_it_may_do_and_refuses_the_rest_by_hand_too(
         expect(page.locator(".block.lacks-train").first).to_be_visible()
         for part in OF_TRAINING:
             expect(page.locator(part)).to_be_hidden()
+        page.get_by_role("tab", name="Learn").click()
+        expect(page.locator("#lessons-list .finding")).to_be_visible()
+        for part in ("#lessons-csv", "#lessons-delete"):
+            expect(page.locator(part)).to_be_hidden()
         cookies = {cookie["name"]: cookie["value"] for cookie in own.cookies()}
         with httpx.Client(base_url=running.url, cookies=cookies, timeout=60) as hand:
             files = {"files": ("cat.png", b"a cat")}

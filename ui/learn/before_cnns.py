@@ -62,7 +62,7 @@ weight of zero.
 def build_before_cnns(services: Services, bench: Workbench) -> Bench:
     """Lays out the bench and wires its comparison."""
     look = gr.HTML(elem_id="features-look")
-    with gr.Row(elem_classes="controls"):
+    with gr.Row(elem_classes="controls for-the-owner"):
         data = gr.Dropdown(
             [(TITLES[name], name) for name in DATASETS],
             value="shapes",
@@ -77,7 +77,7 @@ def build_before_cnns(services: Services, bench: Workbench) -> Bench:
         start = gr.Button(
             "Compare", variant="primary", elem_id="features-start", interactive=False, min_width=140, scale=0
         )
-    said = gr.HTML(elem_id="features-estimate")
+    said = gr.HTML(elem_id="features-estimate", elem_classes="for-the-owner")
     explain_lack("owner")
     view = JobView(services, "features", EMPTY, lambda: _build_result(services))
     explain_this(EXPLANATION)
