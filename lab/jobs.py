@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+
+from filelock import FileLock
 
 from analysis.errors import UserError, explained
 from models.access import acting, viewer
@@ -20,10 +22,11 @@ from models.data.datasets import find_spec, full_path
 from models.names import readable_path
 from models.quotas import QUOTAS, Quota
 from models.runs.changes import publish_run, rename_run, requeue_run, write_notes
-from models.runs.files import open_to_add, write_json
+from models.runs.files import open_to_add, try_again, write_json
 from models.runs.job import Job
 from models.runs.memory import keep_freed_memory
 from models.runs.process import end_process, record_process
+from models.runs.queue import LOCKS
 from models.runs.room import Room, check_jobs, let_go
 from models.runs.run import (
     UNFINISHED,
@@ -70,7 +73,7 @@ class JobManager:
     def __init__(self, runs_root: str | Path, quotas: Mapping[str, Quota] = QUOTAS):
         self.runs_root = Path(runs_root).resolve()
         self.quotas, self._room = quotas, Room()
-        self._starting = threading.Lock()
+        self._launching = threading.Lock()
         self._launcher: Launcher | None = None
 
     def warm_up(self) -> None:
@@ -78,7 +81,7 @@ class JobManager:
 
         Runs start without it too, only seconds later.
         """
-        with self._starting:
+        with self._launching:
             if self._launcher is None:
                 self._launcher = Launcher((*PRELOADED, ENTRY, *JOBS.values()), {**os.environ, **ENVIRONMENT})
             self._launcher.start()
@@ -131,7 +134,7 @@ class JobManager:
             UserError: Whoever asks may not start this, or has no room for it (:mod:`models.runs.room`).
         """
         _check_allowed(kind, config)
-        with self._starting:
+        with self._alone():
             name = name or next_name(self.runs_root, title)
             kept = self.runs_root / name / _kept_name(config[upload]) if upload else None
             self._check_queue()
@@ -154,7 +157,7 @@ class JobManager:
             UserError: Whoever asks may not start this, or has no room for it (:mod:`models.runs.room`).
         """
         viewer().check("train")
-        with self._starting:
+        with self._alone():
             run = self.read(name).check_own()
             self._check_queue()
             leaving = self._find_leaving(besides=name)
@@ -170,7 +173,7 @@ class JobManager:
         """
         from models.training.capsule import unpack_capsule
 
-        with self._starting:
+        with self._alone():
             leaving = self._find_leaving(path)
             name = unpack_capsule(path, self.runs_root)
             let_go(leaving)
@@ -202,7 +205,8 @@ class JobManager:
 
     def delete(self, name: str) -> None:
         """Removes a run that has ended, with its model. Raises UserError: no such run, or it is still at work."""
-        delete_run(self.runs_root, name)
+        with self._alone():
+            delete_run(self.runs_root, name)
 
     def rename(self, old: str, new: str) -> None:
         """Gives a run that is not at work another name; see :func:`models.runs.changes.rename_run`.
@@ -210,7 +214,7 @@ class JobManager:
         Raises:
             UserError: No such run, still at work, or the new name is bad or taken.
         """
-        with self._starting:
+        with self._alone():
             rename_run(self.runs_root, old, new)
 
     def write_notes(self, name: str, text: str) -> None:
@@ -240,6 +244,17 @@ class JobManager:
     def list(self, *kinds: str) -> list[Run]:
         """All runs that whoever asks may see, or those of some kinds, newest first."""
         return [run for run in list_runs(self.runs_root) if not kinds or run.kind in kinds]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else starts or changes a run of this folder meanwhile, in this process or another."""
+        lock = FileLock(self.runs_root / LOCKS / "starting.lock")
+        with explained("The folder of the runs cannot be written"):
+            try_again(lock.acquire)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _find_leaving(self, upload: Path | None = None, besides: str = "") -> Sequence[Run]:
         """See :meth:`models.runs.room.Room.find_leaving`; nothing leaves for what the owner starts."""

@@ -18,6 +18,8 @@ from models.runs.status import ALLOWED
 from models.runs.stop import StopRequest
 
 POLL_SECONDS = 0.3
+LOCKS = ".locks"
+"""The folder, beside the runs, of the locks that processes share."""
 _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
 """The devices of whoever asks, as far as it has them already."""
 
@@ -34,7 +36,7 @@ def device_turn(run_dir: Path, device: str, stop: StopRequest) -> Iterator[bool]
     if device in _held.get():
         yield not stop.requested
         return
-    folder = run_dir.parent / ".locks"
+    folder = run_dir.parent / LOCKS
     folder.mkdir(exist_ok=True)
     lock = FileLock(folder / f"{device}.lock")
     while not stop.requested:

@@ -211,3 +211,14 @@ def test_on_a_phone_no_part_is_wider_than_the_screen(page, visit):
         boxes = "[...document.querySelectorAll('.block:has(> .checkbox-container)')]"
         cut_off = page.evaluate(f"{boxes}.filter((box) => box.scrollWidth > box.clientWidth).length")
         assert cut_off == 0
+
+
+def test_a_link_opens_it_for_a_model_whose_data_is_not_here(visit, page):
+    """What gradio itself asks while the page is made still has the values of before."""
+    visit("tab=explain")
+    expect(page.locator("#explain-view .finding")).to_be_visible()  # from here on the browser is fast
+    with page.expect_request(lambda request: '"value":"Evaluate"' in (request.post_data or "")):
+        visit("tab=evaluate")
+    expect(page.locator("#eval-data input")).to_have_value("Own pictures")
+    expect(page.locator("#eval-estimate")).to_contain_text("folder")
+    expect(page.get_by_test_id("toast-body")).to_have_count(0)

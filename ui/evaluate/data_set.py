@@ -136,11 +136,10 @@ class _Evaluation:
             data = OWN
         elif data == OWN and known is not None and not values[self.upload] and not values[self.folder]:
             data = SAME
-        title = "Its own"
-        if known is not None:
-            title += f": {TITLES.get(known[0], Path(known[0]).name)}"
-        choices = [(title, SAME), *((name, key) for name, key in DATA.items() if key != SAME)]
-        offered = gr.update(choices=choices if known else choices[1:], value=data)
+        own = "not here" if known is None else TITLES.get(known[0], Path(known[0]).name)
+        choices = [(f"Its own: {own}", SAME), *((name, key) for name, key in DATA.items() if key != SAME)]
+        # Its own is offered in any case: what the browser asks next may still have the value of before.
+        offered = gr.update(choices=choices, value=data)
         folders: Values = {self.folder: offer_folders(self.services)}
         return {self.data: offered, **folders, **self.plan(values | {self.data: data})}
 

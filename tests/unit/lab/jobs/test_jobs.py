@@ -4,10 +4,13 @@ import errno
 import json
 import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from analysis.errors import UserError
 from lab import jobs
 from lab.jobs import JOBS, MAX_WAITING, JobManager, find_job, main
 from models.runs.files import write_json
@@ -172,6 +175,31 @@ def test_runs_that_have_not_ended_early_cannot_be_resumed(idle, state):
     with refused(name, state):
         idle.resume(name)
     assert len(idle.launched) == 1
+
+
+def test_of_two_servers_that_resume_a_run_at_once_one_starts_it_and_the_other_is_refused(idle):
+    names = [idle.start_program("evaluation", {}, "a") for _ in range(8)]
+    idle.launched.clear()
+    for name in names:
+        end(idle, name, "stopped")
+    managers = [idle, type(idle)(idle.runs_root)]
+    together = threading.Barrier(2)
+
+    def resume_all(manager: JobManager) -> list[str]:
+        def resume(name: str) -> str:
+            together.wait()
+            try:
+                manager.resume(name)
+            except UserError as error:
+                return str(error)
+            return ""
+
+        return [resume(name) for name in names]
+
+    with ThreadPoolExecutor(2) as pool:
+        said = list(zip(*pool.map(resume_all, managers), strict=True))
+    assert [sorted(map(bool, both)) for both in said] == [[False, True]] * 8
+    assert sorted(name for name, _ in idle.launched) == names
 
 
 @pytest.mark.parametrize("state", ["stopped", "failed"])
