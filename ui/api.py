@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,12 +17,17 @@ from analysis.convolution.convolve import MOST, PADDING_MODES
 from analysis.convolution.pooling import POOLINGS
 from analysis.convolution.stack import MAX_LETTERS, MAX_SIDE
 from analysis.errors import Progress, UserError, no_progress
+from analysis.features.classifiers import CLASSIFIERS
+from analysis.features.kinds import KINDS
 from analysis.losses.classification import LOSSES
 from analysis.shift.move import BOUNDARIES
 from lab.learning.convolution import ask_all, convolve_numbers, measure_layers, pool_numbers, read_input
+from lab.learning.features import DEFAULT_LIMIT, MAX_LIMIT, measure_features, set_exam
 from lab.learning.losses import measure_losses
 from lab.learning.receptive_field import MOST_PICTURES, measure_field
+from lab.learning.sound import MAX_SEED, find_detector, open_recording, scan_recording, scan_word
 from lab.shifts import MAX_SHIFT, check_model, map_picture, measure_picture
+from models.data.datasets import DATASETS
 from models.data.images import open_image
 from models.data.samples import get_sample
 from models.registry import DEFAULT_MODEL
@@ -29,10 +35,10 @@ from models.settings import check_choice, check_flag, check_integer, check_numbe
 from ui.entry import check_clean
 from ui.services import Services
 from ui.widgets.errors import hide_paths, says_errors
-from ui.widgets.picture import check_picture_path
+from ui.widgets.picture import check_picture_path, check_upload
 
 Reader = Callable[[str, Any], Any]
-SENT = {"image": dict | str, "picture": dict | str | None}
+SENT = {"image": dict | str, "picture": dict | str | None, "recording": dict | None}
 """Parameters of endpoints that clients send as something else than what the endpoint gets."""
 MAX_NAME_LENGTH = 300
 MAX_NUMBERS = 4096
@@ -216,6 +222,36 @@ def add_endpoints(services: Services) -> None:
         return field.to_json()
 
     @endpoint
+    def features(
+        data: str,
+        kind: str = "hog",
+        classifier: str = "linear",
+        limit: int = DEFAULT_LIMIT,
+        seed: int = 0,
+        *,
+        progress: Progress = no_progress,
+    ) -> dict:
+        """Classifies by features made by hand: accuracy, interval, seconds, shift_consistency."""
+        exam = set_exam(data, str(lab.data_root), limit, seed)
+        (measured,) = measure_features(exam, kind, [classifier], progress)
+        return measured.summary()
+
+    @endpoint
+    def sound(recording: Path | None = None, seed: int = 0, *, progress: Progress = no_progress) -> dict:
+        """Looks for a word in a recording, else in the one with this seed: at one place, and slid over time."""
+        detector, accuracy = find_detector(0, progress)  # of one network, so that nobody has many trained
+        if recording is None:
+            scan = scan_word(detector, "word", seed)
+        else:
+            scan = scan_recording(detector, open_recording(recording))
+        return scan.to_json(len(scan.places) // 2) | {"accuracy": accuracy.to_json()}
+
+    @endpoint
+    def lesson(name: str) -> dict:
+        """Leads through a lesson: title, minutes, and steps with text, link and question, without the answers."""
+        return services.shelf.get(name).to_json(name)
+
+    @endpoint
     def runs() -> list:
         """Lists the training runs: name, state, message, silence (since when one at work is unheard of), result."""
         shown = ("name", "state", "message", "silence", "result")
@@ -225,7 +261,7 @@ def add_endpoints(services: Services) -> None:
         ]
 
     looking = (models, classify, shift, shift_map, meter, self_check, explain, layers, runs)
-    learning = (convolve, pool, stack, quiz, loss, receptive_field)
+    learning = (convolve, pool, stack, quiz, loss, receptive_field, features, sound, lesson)
     for call in (*looking, *learning):
         gr.api(call, api_name=call.__name__)
 
@@ -249,6 +285,14 @@ def _open(name: str, value: object, progress: Progress = no_progress) -> Image.I
 def _open_any(progress: Progress, name: str, value: object) -> Image.Image | None:
     """None where none was sent."""
     return None if value is None else _open(name, value, progress)
+
+
+def _open_recording(name: str, value: object) -> Path | None:
+    """A file that was uploaded to this server."""
+    if value is None:
+        return None
+    path = value.get("path", "") if isinstance(value, dict) else ""
+    return check_upload(path, "A recording is a WAV file that was uploaded to this server.")
 
 
 def _read_text(most: int) -> Reader:
@@ -327,9 +371,14 @@ PARAMETERS: dict[str, Reader] = {
     "transposed": _read_flag,
     "scores": _read_any,
     "labels": _read_any,
-    "kind": _read_choice([*LOSSES, *POOLINGS]),
+    "kind": _read_choice([*LOSSES, *POOLINGS, *KINDS]),
+    "data": _read_choice(DATASETS),
+    "classifier": _read_choice(CLASSIFIERS),
+    "limit": _read_integer(2, MAX_LIMIT),
+    "name": _read_name,
+    "recording": _open_recording,
     "window": _read_integer(1, MOST),
-    "seed": _read_integer(0, 2**31),
+    "seed": _read_integer(0, MAX_SEED),
     "pictures": _read_integer(1, MOST_PICTURES),
     "input": _read_text(MAX_NAME_LENGTH),
     "layers": _read_text(MAX_LETTERS),

@@ -13,7 +13,8 @@ HANDLERS = {
         api.add_endpoints.classify api.add_endpoints.convolve api.add_endpoints.explain api.add_endpoints.layers
         api.add_endpoints.loss api.add_endpoints.meter api.add_endpoints.models api.add_endpoints.pool
         api.add_endpoints.quiz api.add_endpoints.receptive_field api.add_endpoints.runs api.add_endpoints.self_check
-        api.add_endpoints.shift api.add_endpoints.shift_map api.add_endpoints.stack
+        api.add_endpoints.shift api.add_endpoints.shift_map api.add_endpoints.stack api.add_endpoints.lesson
+        api.add_endpoints.sound
         dispatch.Dispatcher._follower.show_anew dispatch.Dispatcher._opener.open_job
         dispatch.Dispatcher._renewer.renew dispatch.Dispatcher.restore page.build_page.cancel_all
         services.Services.leave jobs.build_job_list.follow
@@ -54,6 +55,7 @@ HANDLERS = {
         train.tab._Train.wire_buttons.resume train.tab._Train.wire_settings.start
     """,
     OWNER: """
+        api.add_endpoints.features
         learn.lessons.build_lessons.forget train.tab._Train.wire_buttons.publish
         widgets.job_view.JobView._actor.act widgets.job_view.JobView.wire_start.start
     """,

@@ -27,7 +27,7 @@ const showQuestion = (question) => {
 };
 
 const showAnswer = (found) => {
-    find(".said").textContent = found?.says ?? "";
+    find(".said").textContent = (found?.says ?? "") + (found?.kept === false ? " (Not handed in: there is no room for more answers.)" : "");
     find(".said").dataset.right = found ? Boolean(found.right) : "";
     for (const input of element.querySelectorAll(".question input, .send")) input.disabled = Boolean(found?.says && !found.again);
 };
@@ -54,12 +54,14 @@ const leave = () => {
     document.body.classList.remove("in-lesson");
 };
 
-find(".fold").addEventListener("click", () => {
-    const isOpen = find(".whole").hidden;
+const unfold = (isOpen) => {
+    store.setItem(`${KEY}-folded`, isOpen ? "" : "yes");
     find(".whole").hidden = !isOpen;
     find(".fold").setAttribute("aria-expanded", isOpen);
     find(".fold").textContent = isOpen ? "Fold" : "Unfold";
-});
+};
+unfold(!store.getItem(`${KEY}-folded`));
+find(".fold").addEventListener("click", () => unfold(find(".whole").hidden));
 find(".leave").addEventListener("click", leave);
 find(".back").addEventListener("click", () => go(step - 1));
 find(".next").addEventListener("click", () => step === lesson.steps.length ? leave() : go(step + 1));

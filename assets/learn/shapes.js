@@ -103,14 +103,28 @@ const renew = (isTyped = false) => {
         || (at?.layer.inside ? "What goes in is added to what comes out of the layers inside." : "Works cell by cell: shape and receptive field stay.");
     drawBoxes(rows);
     listRows(rows);
+    link.follow();
 };
 const open = (preset) => {
+    layers = readLayers(preset.layers);
     input = [...preset.shape];
     find(".input").querySelectorAll("input").forEach((field, i) => { field.value = input[i]; });
-    layers = readLayers(preset.layers);
     find(".about").textContent = preset.about ?? "";
     choose(0);
 };
+// In the address: the name of a preset, or the shape and the layers, "3,32,32 conv(6,5) relu".
+const MOST_LETTERS = 2000, FIRST_PRESET = Object.keys(presets)[0];
+const writeStack = (shape, listed) => `${shape.join()} ${listed.map(writeLayer).join(" ")}`;
+const link = linkText("stack", () => {
+    const text = writeStack(input, layers);
+    const preset = Object.keys(presets).find((name) => writeStack(presets[name].shape, readLayers(presets[name].layers)) === text);
+    return preset === FIRST_PRESET ? "" : preset ?? (text.length > MOST_LETTERS ? "" : text);
+});
+const openLink = (text) => attempt(() => {
+    const [shape, ...rest] = text.split(" "), preset = presets[text || FIRST_PRESET];
+    open(preset ?? {shape: shape.split(",").map(Number), layers: rest.join(" ")});
+    find(".presets").value = preset ? text || FIRST_PRESET : "";
+});
 find(".presets").append(...Object.entries(presets).map(([name, {title}]) => make("option", {value: name}, title)));
 find(".presets").addEventListener("change", (event) => open(presets[event.target.value]));
 find(".input").addEventListener("input", () => {
@@ -201,5 +215,8 @@ const turn = (mode) => {
     else tell(mode);
 };
 find(".modes").addEventListener("click", (event) => { if (event.target.dataset.mode) turn(event.target.dataset.mode); });
-open(Object.values(presets)[0]);
+open(presets[FIRST_PRESET]);
 turn("stack");
+const follow = () => { if (link.take(told().link)) openLink(told().link); };
+watch("value", follow);
+follow();

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
+from scipy.io import wavfile
 
 from analysis.attribution.methods import METHODS
 from analysis.shift.move import BOUNDARIES
+from lab.learning.features import measure_features, set_exam
 from lab.learning.receptive_field import measure_field
+from lab.learning.sound import find_detector, open_recording, scan_recording, scan_word
 from lab.session import Lab
 from lab.shifts import MAX_SHIFT, map_picture, measure_picture
 from models.data.samples import get_sample
@@ -30,7 +33,7 @@ def lab(tmp_path_factory) -> Lab:
 def test_only_the_documented_endpoints_are_public(client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     names = "models classify shift explain layers runs shift_map meter self_check"
-    names += " convolve pool stack quiz loss receptive_field"
+    names += " convolve pool stack quiz loss receptive_field features sound lesson"
     assert set(named) == {f"/{name}" for name in names.split()}
 
 
@@ -151,6 +154,24 @@ def test_convolutions_and_stacks_are_numbers(client):
     assert result["losses"] == pytest.approx([2.9]) and result["gradient"] == [[-1, 1, 0]]
 
 
+def test_features_sounds_and_lessons_are_those_of_the_lab(client, tmp_path):
+    found = client.predict(data="shapes", kind="histogram", limit=60, seed=3, api_name="/features")
+    (measured,) = measure_features(set_exam("shapes", "data", 60, 3), "histogram", ["linear"])
+    assert found == {**measured.summary(), "seconds": pytest.approx(found["seconds"])}
+    detector, accuracy = find_detector(0)
+    made = client.predict(seed=5, api_name="/sound")
+    scan = scan_word(detector, "word", 5)
+    assert made == {**scan.to_json(len(scan.places) // 2), "accuracy": accuracy.to_json()}
+    path = tmp_path / "소리.wav"
+    wavfile.write(path, 8000, np.random.default_rng(0).normal(0, 4000, 8000).astype(np.int16))
+    noise = client.predict(recording=handle_file(str(path)), api_name="/sound")
+    expected = scan_recording(detector, open_recording(path)).to_json()
+    assert noise["scores"] == pytest.approx(expected["scores"]) and len(noise["scores"]) != len(made["scores"])
+    lesson = client.predict(name="when-the-cat-moves", api_name="/lesson")
+    assert lesson["steps"][0]["link"].startswith("lesson=when-the-cat-moves&step=1&tab=")
+    assert all("answer" not in (step["question"] or {}) for step in lesson["steps"])
+
+
 def test_a_receptive_field_is_that_of_the_lab(client, lab):
     result = client.predict(image="bag", model="fashion_cnn", pictures=2, api_name="/receptive_field")
     assert result == measure_field(lab, lab.open_image("bag"), "fashion_cnn", num_pictures=2).to_json()
@@ -168,6 +189,10 @@ def test_a_receptive_field_is_that_of_the_lab(client, lab):
         ("/loss", {"scores": [[1, 2]], "labels": [2]}),
         ("/loss", {"scores": [[1, 2]], "labels": [1], "kind": "max"}),
         ("/pool", {"grid": [1, 2, 3]}),
+        ("/features", {"data": "/etc"}),
+        ("/features", {"data": "shapes", "limit": 10**9}),
+        ("/sound", {"recording": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}}),
+        ("/lesson", {"name": "../secret"}),
         ("/classify", {"image": "no_such_sample"}),
         ("/classify", {"image": "coffee", "model": "resnet81"}),
         ("/classify", {"image": "coffee", "model": "no<b>such"}),

@@ -53,6 +53,20 @@ def open_bench(visit, name: str, part: str = "scores") -> Page:
     return page
 
 
+def test_a_link_brings_back_a_stack_and_follows_it(visit):
+    page = visit("tab=learn&bench=shapes&stack=1,28,28+conv(4,3)+relu")
+    finding = page.locator("#bench-shapes .finding")
+    expect(finding).to_contain_text("1 × 28 × 28 becomes 4 × 26 × 26: 40 parameters")
+    page.locator("#bench-shapes textarea").fill("conv(4,3) relu pool(2)")
+    page.wait_for_url("**stack=1%2C28%2C28+conv%284%2C3%29+relu+pool*")
+    page.locator("#bench-shapes .presets").select_option("vgg_a")
+    page.wait_for_url("**stack=vgg_a*")
+    page.reload()
+    expect(page.locator("#bench-shapes .presets")).to_have_value("vgg_a")
+    page = visit("tab=learn&bench=shapes&stack=1,28,28+conv(4,99)")
+    expect(page.locator("#layers-problem")).to_contain_text("99")
+
+
 def test_the_numbers_of_stacks_are_those_of_python(visit):
     page = open_bench(visit, "shapes")
     asked = [ask(seed, kind) for kind in KINDS for seed in range(12)]

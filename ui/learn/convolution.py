@@ -18,7 +18,7 @@ from ui.widgets.events import HIDDEN, Values
 from ui.widgets.html import explain_this
 from ui.workbench import Workbench
 
-PARTS = ("convolve.js", "cells.js", "convolution_view.js")
+PARTS = ("convolve.js", "cells.js", "link.js", "convolution_view.js")
 PLAIN: dict[str, object] = {
     "length": 3, "stride": 1, "padding": 0, "mode": "zeros", "dilation": 1, "filters": 1, "groups": 1,
     "flip": "", "transposed": False, "channels": 1, "kernel": "vertical_edges",

@@ -23,7 +23,7 @@ would see. A way to pool is *linear* if pooling $a + b$ gives the sum of pooled 
 
 def build_pooling(services: Services, bench: Workbench) -> Bench:
     """Lays it out; all is computed in the browser."""
-    stage = browser_bench("pooling", parts=("cells.js",))
+    stage = browser_bench("pooling", parts=("cells.js", "link.js"))
     explain_this(EXPLANATION)
     link = build_link("pool", stage)
 
