@@ -48,14 +48,14 @@ TEMPLATES = {
 }
 """What can be seen of a finished comparison -> its title, and what it is."""
 EXPLANATION = """
-Before networks learned their features, somebody chose them. A **colour histogram** counts colours and forgets
-where they are. **HOG** (histograms of oriented gradients, Dalal & Triggs 2005) says in each cell of a grid which
-way edges run. A **bag of visual words** has a dictionary (k-means of small random patches), names the nearest word
-at every place, and counts. A **linear classifier** adds the numbers up with weights; a **nearest neighbour**
-answers with the class of the most similar picture it has seen. *Same answer after shifts*: each of up to 256 test
-pictures is moved by every whole shift of up to 3 pixels (borders are stretched); the share of pairs of shifts with
-the same answer. Brackets are 95 % intervals from drawing test pictures again and again. Grey in a template is a
-weight of zero.
+Before networks learned their features, somebody chose them. A **colour histogram** (히스토그램) counts colours
+and forgets where they are. **HOG** (histograms of oriented gradients, Dalal & Triggs 2005) says in each
+cell of a grid which way edges run. A **bag of visual words** (시각 단어) has a dictionary (k-means of small
+random patches), names the nearest word at every place, and counts. A **linear classifier** (선형 분류기) adds
+the numbers up with weights; a **nearest neighbour** (최근접 이웃) answers with the class of the most similar
+picture it has seen. *Same answer after shifts*: each of up to 256 test pictures is moved by every whole
+shift of up to 3 pixels (borders are stretched); the share of pairs of shifts with the same answer. Brackets
+are 95 % intervals from drawing test pictures again and again. Grey in a template is a weight of zero.
 """
 
 

@@ -27,12 +27,12 @@ SEED = 0
 """Of the network that listens."""
 MAX_RECORDINGS = 10_000
 EXPLANATION = """
- A **spectrogram** is a sound as a picture: time from left to right, pitch from low to high, bright where it is
-strong. The *word* is three tones in a certain order, in noise. A small **MLP** sees 0.32 s at a time. In training
-the word always began at 0.8 s, and that is the only place where the *fixed* network listens. The *scanned* network
-is the same, with the same weights: it is slid over the recording, and the **maximum** of its scores decides.
-Sliding an MLP is a convolution over time (1D), and its weights are shared between all places. A score above 0 means
-"here it is".
+A **spectrogram** (스펙트로그램) is a sound as a picture: time from left to right, pitch from low to high, bright
+where it is strong. The *word* is three tones in a certain order, in noise. A small **MLP** sees 0.32 s at a
+time. In training the word always began at 0.8 s, and that is the only place where the *fixed* network
+listens. The *scanned* network is the same, with the same weights: it is slid over the recording, and the
+**maximum** of its scores decides. Sliding an MLP is a convolution over time (1D), and its weights are
+shared (가중치 공유) between all places. A score above 0 means "here it is".
 """
 
 
