@@ -166,10 +166,6 @@ def _serve(options: argparse.Namespace) -> int:
         page = build_page(services, visitors)
         page.queue(max_size=MAX_QUEUED, default_concurrency_limit=THREADS_AT_ONCE, api_open=False)
         page._queue = Line(page._queue, lambda: lab.models.turns.num_waiting)
-        # The first visitor need not wait for the default model, nor for the libraries of a training.
-        threading.Thread(target=_warm_up, args=(lab, DEFAULT_MODEL), daemon=True).start()
-        threading.Thread(target=sweep_scratch, daemon=True).start()
-        jobs.warm_up()
         try:
             with redirect_stdout(StringIO()):  # gradio would print its own advice, on many lines
                 _, local_url, public_url = page.launch(
@@ -181,6 +177,11 @@ def _serve(options: argparse.Namespace) -> int:
                 )
         except OSError:  # somebody was faster
             return _refuse(PORT_TAKEN.format(options.port))
+        # The first visitor need not wait for the default model, nor for the libraries of a training. Not earlier:
+        # gradio gives up if its own page takes over 3 s to answer.
+        threading.Thread(target=_warm_up, args=(lab, DEFAULT_MODEL), daemon=True).start()
+        threading.Thread(target=sweep_scratch, daemon=True).start()
+        jobs.warm_up()
         bound_connections(page.server)
         if public_url:
             doors.hosts.add_public(public_url)

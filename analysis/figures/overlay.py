@@ -77,6 +77,51 @@ def find_concentration(values: Tensor, sign: str = "absolute") -> Concentration 
     return Concentration(area, row, column, float(ninths[row][column] / shown.sum()))
 
 
+@dataclass(frozen=True)
+class Region:
+    """A connected part of a map's strongest pixels.
+
+    Attributes:
+        left, top, width, height: Of the box around it, in pixels.
+        area: Its share of the picture.
+        mass: Its share of the magnitudes shown.
+        row, column: The centre of its magnitudes.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    area: float
+    mass: float
+    row: float
+    column: float
+
+
+def find_regions(values: Tensor, sign: str = "absolute", share: float = 0.1) -> list[Region]:
+    """The connected parts of what the line of :func:`render_overlay` encloses, the one with most of the map first.
+
+    Args:
+        values: Attribution ``(C, H, W)``.
+        share: Of the pixels, as of the line.
+    """
+    import cv2
+
+    magnitudes = np.abs(_reduce(values, sign))
+    total = magnitudes.sum()
+    if magnitudes.min() == magnitudes.max():
+        return []
+    count, parts, boxes, _ = cv2.connectedComponentsWithStats(_find_strong(magnitudes, share))
+    regions = []
+    for number in range(1, count):
+        inside = np.where(parts == number, magnitudes, 0.0)
+        mass = inside.sum()
+        rows, columns = (inside.sum(axis) @ np.arange(inside.shape[1 - axis]) / (mass or 1.0) for axis in (1, 0))
+        left, top, width, height, area = map(int, boxes[number])
+        regions.append(Region(left, top, width, height, area / magnitudes.size, float(mass / total), rows, columns))
+    return sorted(regions, key=lambda region: -region.mass)
+
+
 def render_overlay(
     pixels: Tensor,
     values: Tensor,
@@ -139,6 +184,17 @@ def render_map(
     return _resize(_colorize(_reduce(values, sign), colormap, sign, scale), size)
 
 
+def list_colors(colormap: str) -> NDArray[np.uint8]:
+    """The colours of a colour map, ``(256, 3)`` RGB. Raises UserError: there is none of that name."""
+    import cv2
+
+    if colormap not in COLORMAPS:
+        raise UserError(f"There is no colour map called {colormap}; choose one of {', '.join(COLORMAPS)}.")
+    levels = np.arange(256, dtype=np.uint8)[:, None]  # (256, 1)
+    colored = cv2.applyColorMap(levels, getattr(cv2, COLORMAPS[colormap]))  # (256, 1, 3)
+    return np.asarray(cv2.cvtColor(colored, cv2.COLOR_BGR2RGB), np.uint8)[:, 0]
+
+
 def _reduce(values: Tensor, sign: str) -> NDArray[np.float64]:
     """Sums the channels (attributions add up) and takes the part asked for: ``(H, W)``."""
     if sign not in SIGNS:
@@ -155,43 +211,43 @@ def _strongest(magnitudes: NDArray[np.float64]) -> float:
 
 
 def _colorize(shown: NDArray, colormap: str, sign: str, scale: float | None) -> NDArray[np.uint8]:
-    import cv2
-
-    if colormap not in COLORMAPS:
-        raise UserError(f"There is no colour map called {colormap}; choose one of {', '.join(COLORMAPS)}.")
+    colors = list_colors(colormap)
     scale = _strongest(np.abs(shown)) if scale is None else scale
     relative = (shown / scale).clip(-1, 1) if scale > 0 else np.zeros_like(shown)
     if sign == "signed":
         levels_by_channel = zip(*DIVERGING.values(), strict=True)
         channels = [np.interp((relative + 1) / 2, [*DIVERGING], levels) for levels in levels_by_channel]
         return np.stack(channels, axis=-1).round().astype(np.uint8)
-    levels = (255 * relative).round().astype(np.uint8)
-    colored = cv2.applyColorMap(levels, getattr(cv2, COLORMAPS[colormap]))
-    return np.asarray(cv2.cvtColor(colored, cv2.COLOR_BGR2RGB), np.uint8)
+    return colors[(255 * relative).round().astype(np.uint8)]  # (H, W, 3)
 
 
 def _draw_contour(
     picture: NDArray[np.uint8], magnitudes: NDArray, share: float, size: int | None
 ) -> NDArray[np.uint8]:
-    """Draws a white line with a dark rim, visible on any colour, around the ``share`` strongest pixels.
-
-    Of the magnitudes smoothed by ``CONTOUR_SMOOTHING``: the raw map of a gradient method would be outlined pixel
-    by pixel.
-    """
+    """Draws a white line with a dark rim, visible on any colour, around the ``share`` strongest pixels."""
     import cv2
 
     if share <= 0:
         return picture
-    sigma = CONTOUR_SMOOTHING * max(magnitudes.shape)
-    smooth = cv2.GaussianBlur(magnitudes, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    strong = (smooth >= np.quantile(smooth, 1 - min(share, 1))) & (smooth > 0)
-    mask = _resize(strong.astype(np.uint8), size)
+    mask = _resize(_find_strong(magnitudes, share), size)
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     width = max(1, round(max(picture.shape) / 300))
     drawn = np.ascontiguousarray(picture)
     cv2.drawContours(drawn, contours, -1, (0, 0, 0), 3 * width)
     cv2.drawContours(drawn, contours, -1, (255, 255, 255), width)
     return drawn
+
+
+def _find_strong(magnitudes: NDArray, share: float) -> NDArray[np.uint8]:
+    """1 at the ``share`` strongest pixels ``(H, W)`` of what is left after smoothing by ``CONTOUR_SMOOTHING``.
+
+    The raw map of a gradient method would be outlined pixel by pixel.
+    """
+    import cv2
+
+    sigma = CONTOUR_SMOOTHING * max(magnitudes.shape)
+    smooth = cv2.GaussianBlur(magnitudes, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    return ((smooth >= np.quantile(smooth, 1 - min(share, 1))) & (smooth > 0)).astype(np.uint8)
 
 
 def _to_rgb(pixels: Tensor) -> NDArray[np.uint8]:

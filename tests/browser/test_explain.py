@@ -3,16 +3,30 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import Page, expect
 
 from analysis.attribution.methods import METHODS
+from analysis.figures.overlay import render_overlay
+from models.data.images import open_image
+from models.data.samples import get_sample
+from models.registry import Registry
 from tests.browser.test_classify import choose
 
 FINDING = "#explain-view .finding"
+SET = """(field, value) => { field.value = value; field.dispatchEvent(new Event("input", {bubbles: true})); }"""
+READ_CANVAS = """() => {
+    const drawn = document.querySelector("#explain-view canvas"), small = new OffscreenCanvas(224, 224);
+    const ink = small.getContext("2d");
+    ink.imageSmoothingEnabled = false;
+    ink.drawImage(drawn, 0, 0, 224, 224);
+    return [...ink.getImageData(0, 0, 224, 224).data].filter((_, i) => i % 4 < 3);
+}"""
 
 
 @pytest.fixture
@@ -50,6 +64,12 @@ def show_as_well(page: Page, method: str) -> None:
     page.locator(f"#explain-methods [data-name={method}] .more").click()
 
 
+def set_look(page: Page, name: str, value: str) -> None:
+    """How maps are drawn."""
+    field = page.locator(f"#explain-looks [name={name}]")
+    field.evaluate(SET, value)
+
+
 def list_chosen(page: Page) -> list[str]:
     """The methods that stand out."""
     rows = page.locator("#explain-methods [data-name]:has([aria-pressed=true])")
@@ -72,7 +92,7 @@ def test_every_method_runs_on_one_click_and_one_request(explain):
             expect(explain.locator(FINDING)).to_contain_text(f"{method.title} for")
         assert list_chosen(explain) == [name]
         assert len(asked) == 1
-        expect(explain.locator("#explain-view figure img")).to_have_count(3)
+        expect(explain.locator("#explain-view figure canvas")).to_have_count(2)
 
 
 def test_opening_the_tab_is_one_request_and_its_finding_is_in_view(page, visit):
@@ -83,7 +103,7 @@ def test_opening_the_tab_is_one_request_and_its_finding_is_in_view(page, visit):
         page.get_by_role("tab", name="Explain", exact=True).click()
         expect(page.locator(FINDING)).to_contain_text("Grad-CAM for tiger cat")
     assert len(asked) == 1
-    for part in (FINDING, "#explain-view figure >> nth=0", "#explain-colors"):
+    for part in (FINDING, "#explain-view figure >> nth=0", "#explain-looks"):
         box = page.locator(part).bounding_box()
         assert box["y"] + box["height"] <= 720, part
 
@@ -125,9 +145,10 @@ def test_methods_classes_and_models_make_a_grid_that_is_in_view_and_can_be_taken
 
 
 def test_another_class_can_be_explained_and_evidence_that_is_not_there_gives_a_message(explain):
-    choose(explain, "explain-sign", "Against the class")
+    set_look(explain, "sign", "negative")
     expect(explain.locator(FINDING)).to_contain_text("No pixel speaks against this class")
-    choose(explain, "explain-sign", "For the class")
+    expect(explain.locator(FINDING)).to_have_class(re.compile(r"\bbad\b"))
+    set_look(explain, "sign", "positive")
     with count_requests(explain) as asked:
         choose(explain, "explain-target", "Egyptian cat")
         expect(explain.locator(FINDING)).to_contain_text("2 maps: 1 method, 2 classes")
@@ -136,6 +157,45 @@ def test_another_class_can_be_explained_and_evidence_that_is_not_there_gives_a_m
         explain.locator("#explain-target .token-remove").first.click()
         expect(explain.locator(FINDING)).to_contain_text("Grad-CAM for Egyptian cat (36 %, not the predicted class)")
     assert len(asked) == 1
+
+
+def test_what_the_browser_draws_is_what_python_draws(explain):
+    """But for the line, and for a step of the numbers that are sent."""
+    show_alone(explain, "saliency")
+    expect(explain.locator(FINDING)).to_contain_text("Saliency")
+    with explain.expect_download() as raw:
+        explain.locator("#explain-npy").click()
+    values = torch.from_numpy(np.load(raw.value.path(), allow_pickle=False))
+    spec = Registry("runs").get("efficientnet_lite0")
+    pixels = spec.preprocessing.crop(spec.preprocessing.to_canvas(open_image(get_sample("chelsea").path)))[0]
+    set_look(explain, "share", "0")
+    with count_requests(explain) as asked:
+        for sign, colormap, opacity in (
+            ("positive", "inferno", 0.5),
+            ("absolute", "cividis", 1),
+            ("signed", "bone", 0.25),
+        ):
+            for name, value in {"sign": sign, "colors": colormap, "opacity": str(opacity)}.items():
+                set_look(explain, name, value)
+            expected = render_overlay(pixels, values, opacity=opacity, colormap=colormap, sign=sign, contour_share=0)
+            drawn = explain.evaluate(READ_CANVAS)
+            assert np.abs(np.reshape(drawn, expected.shape) - expected.astype(int)).max() <= 4, sign
+    assert asked == []
+    expect(explain).to_have_url(re.compile("show=signed"))
+
+
+def test_the_number_at_a_place_is_read_in_all_maps_and_by_keyboard(explain):
+    show_as_well(explain, "input_x_gradient")
+    maps = explain.locator("#explain-view .map .enlarge")
+    expect(maps).to_have_count(2)
+    with count_requests(explain) as asked:
+        maps.nth(0).hover()
+        for i in range(2):
+            expect(maps.nth(i).locator(".value")).to_have_text(re.compile(r"^[+−\d.e]+ \(−?\d+ %\)$"))
+        before = maps.nth(0).locator(".value").inner_text()
+        maps.nth(0).press("ArrowLeft")
+        expect(maps.nth(0).locator(".value")).not_to_have_text(before)
+    assert asked == []
 
 
 def test_the_maps_are_saved_with_their_captions_and_as_numbers(explain):
@@ -152,6 +212,18 @@ def test_the_maps_are_saved_with_their_captions_and_as_numbers(explain):
     assert asked == [] and picture.value.suggested_filename == "chelsea-efficientnet_lite0-saliency.png"
     width, height = Image.open(picture.value.path()).size
     assert width == 448 + 2 * 16 and height > width  # the caption is below
+    with count_requests(explain) as asked, explain.expect_download() as vector:
+        explain.get_by_text("Save as SVG").click()
+    assert asked == [] and vector.value.suggested_filename == "chelsea-efficientnet_lite0-saliency.svg"
+    assert "Saliency (plain gradient) for tiger cat" in " ".join(
+        ElementTree.parse(vector.value.path()).getroot().itertext()
+    )
+    with explain.expect_download() as regions:
+        explain.locator("#explain-csv").click()
+    head, first, *_ = regions.value.path().read_text("utf-8-sig").splitlines()
+    assert head.startswith("method,class,model,region,") and first.startswith(
+        "saliency,tiger cat,efficientnet_lite0,1,"
+    )
     show_as_well(explain, "grad_cam")
     expect(explain.locator("#explain-view .map")).to_have_count(2)
     with explain.expect_download() as raw:
@@ -167,15 +239,15 @@ def test_the_square_of_occlusion_is_chosen_where_there_is_one(explain):
     choose(explain, "model", "fashion_cnn")
     show_alone(explain, "occlusion")
     expect(explain.locator(FINDING)).to_contain_text("Occlusion for")
-    picture = explain.locator("#explain-view .map img")
-    before = picture.get_attribute("src")
+    packed = explain.locator("#explain-view .packed")
+    before = packed.get_attribute("data-packed")
     with count_requests(explain) as asked:
         choose(explain, "explain-square", "1/4 of the side")
-        expect(picture).not_to_have_attribute("src", before)
+        expect(packed).not_to_have_attribute("data-packed", before)
     assert len(asked) == 1
-    between = picture.get_attribute("src")
+    between = packed.get_attribute("data-packed")
     choose(explain, "explain-step", "a quarter of a square")
-    expect(picture).not_to_have_attribute("src", between)
+    expect(packed).not_to_have_attribute("data-packed", between)
     show_alone(explain, "grad_cam")
     expect(square).to_be_hidden()
 
@@ -187,7 +259,7 @@ def test_a_map_is_enlarged_without_the_server(explain):
         small.click()
         large = explain.locator("#explain-view dialog")
         expect(large.locator("p")).to_contain_text("Saliency (plain gradient): tiger cat, 39 %, predicted")
-        assert large.locator("img").bounding_box()["width"] > 1.4 * small.bounding_box()["width"]
+        assert large.locator("canvas").bounding_box()["width"] > 1.4 * small.bounding_box()["width"]
         explain.keyboard.press("Escape")
         expect(large).to_be_hidden()
     assert asked == []
@@ -272,11 +344,11 @@ def test_what_is_done_stays_when_the_rest_is_cancelled_and_can_be_computed_later
     expect(explain.locator("#explain-view .map .enlarge")).to_have_count(2, timeout=120_000)
 
 
-def test_a_choice_in_a_list_is_one_request(explain):
+def test_another_sign_asks_nothing_and_stays_with_the_next_map(explain):
     with count_requests(explain) as asked:
-        explain.locator("#explain-sign input").click()
-        explain.get_by_role("option", name="Both signs").click()
+        set_look(explain, "sign", "signed")
         expect(explain.locator("#explain-view .bar.diverging")).to_be_visible()
         show_alone(explain, "saliency")  # were there another request, it would come before this one
         expect(explain.locator(FINDING)).to_contain_text("Saliency")
-    assert len(asked) == 2
+    assert len(asked) == 1
+    expect(explain.locator("#explain-view .bar.diverging")).to_be_visible()

@@ -1,16 +1,19 @@
 """Which pixels speak for a class: a grid of methods, classes and models; and what the layers respond to."""
 
+import json
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
-import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
 from analysis.attribution.methods import METHODS
-from analysis.errors import Progress, UserError
+from analysis.errors import UserError
 from analysis.figures.overlay import COLORMAPS
+from models.settings import check_choice
 from ui.explain.drawers import Drawers
+from ui.explain.files import write_maps, write_regions
 from ui.explain.grid import (
     AUTO,
     Cell,
@@ -21,7 +24,8 @@ from ui.explain.grid import (
     read_removed,
     write_removed,
 )
-from ui.explain.view import SIGNS, list_classes, list_obstacles, name_grid, show_grid
+from ui.explain.sentences import SIGNS
+from ui.explain.view import list_classes, list_obstacles, show_grid
 from ui.services import Action, Services
 from ui.widgets.downloads import MadeFile
 from ui.widgets.errors import inform
@@ -29,7 +33,7 @@ from ui.widgets.events import Block, Tab, Values
 from ui.widgets.html import empty_html, explain_this, join_html, one_of, open_picture
 from ui.workbench import Workbench
 
-ASSETS = Path(__file__).parents[2] / "assets"
+ASSETS = Path(__file__).parents[2] / "assets" / "explain"
 LIKELY_FIRST = 5
 MAX_CLASSES = 4
 DEFAULT_METHOD = "grad_cam"
@@ -43,11 +47,12 @@ EXAMPLES = {
 }
 EXPLANATION = """
 Every method gives each pixel a **signed** number: positive speaks for the class, negative against it. The overlay
-colours it over the picture, and the line encloses the strongest tenth of the pixels. Colours end at the 99.5th
-percentile of all maps of a method, so one bright pixel cannot hide the rest. What is explained is the logit $f_k(x)$
-of the chosen class, before softmax. An explanation tells what the *model* uses, which need not be what is true about
-the picture. "Half of the evidence lies in 9 % of the picture" counts the strongest pixels first until half of the
-map's sum is reached; the *ninths* are those of a grid of three by three.
+colours it over the picture, and the line encloses the strongest part. Colours end at a percentile of all maps of a
+method, so one bright pixel cannot hide the rest. Point at a map, or press the arrow keys on it, to read the number
+at the same place in all of them; in brackets, its share of the strongest colour of either sign. What is explained
+is the logit $f_k(x)$ of the chosen class, before softmax. An explanation tells what the *model* uses, which need
+not be what is true about the picture. "Half of the evidence lies in 9 % of the picture" counts the strongest pixels
+first until half of the map's sum is reached; the *ninths* are those of a grid of three by three.
 """
 
 
@@ -63,13 +68,13 @@ class _Explain:
             with gr.Column(min_width=200, scale=1, elem_classes="narrow"):
                 self._lay_out_controls()
             with gr.Column(min_width=320, scale=4):
-                script = (ASSETS / "explain_stage.js").read_text(encoding="utf-8")
-                self.view = gr.HTML(
-                    empty_html("Choose a picture on the left."), js_on_load=script, elem_id="explain-view"
-                )
+                self._lay_out_stage()
                 with gr.Row(elem_classes="start"):
                     self.save = gr.Button(
                         "Signed maps as numbers", size="sm", scale=0, min_width=190, elem_id="explain-npy"
+                    )
+                    self.regions = gr.Button(
+                        "Strongest regions (CSV)", size="sm", scale=0, min_width=170, elem_id="explain-csv"
                     )
                     self.file = MadeFile(services, "explain-file")
         with gr.Row(elem_classes="controls"):
@@ -97,27 +102,38 @@ class _Explain:
             label="Explain the classes",
             elem_id="explain-target",
         )
-        self.sign = gr.Dropdown(list(SIGNS.items()), value="positive", label="Show evidence", elem_id="explain-sign")
-        self.opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity", elem_id="explain-opacity")
-        self.colors = gr.Dropdown(
-            list(COLORMAPS), value=next(iter(COLORMAPS)), label="Colours", elem_id="explain-colors"
+
+    def _lay_out_stage(self) -> None:
+        """How maps are drawn, which the browser does by itself, and the maps."""
+        self.looks = gr.HTML(
+            html_template=_read("looks.html"),
+            js_on_load=f"const COLORMAPS = {json.dumps([*COLORMAPS])};\n{_read('looks.js')}",
+            elem_id="explain-looks",
+            padding=False,
         )
+        self.sign = gr.Textbox(SIGNS[0], visible="hidden", elem_id="explain-sign")
+        script = _read("maps.js") + _read("stage.js")
+        self.view = gr.HTML(empty_html("Choose a picture on the left."), js_on_load=script, elem_id="explain-view")
 
     def wire(self) -> Tab:
         """Wires what happens, and says what the page has to know."""
-        bench, looks = self.bench, [self.sign, self.opacity, self.colors]
+        bench = self.bench
         what = [self.methods, self.target, self.removed, self.square, self.step]
         own: list[tuple[Block, str]] = [(self.target, "input")]  # of a single choice, gradio raises input twice
-        lists = (self.sign, self.colors, self.square, self.step)
-        own += [(each, "select") for each in (self.methods, self.view, *lists)]
-        own += [(self.opacity, "release"), *((button, "click") for button in self.examples)]
+        own += [(each, "select") for each in (self.methods, self.view, self.square, self.step)]
+        own += [(button, "click") for button in self.examples]
         self.own = [part for part, _ in own]
         self.view.select(None, None, self.removed, js="() => window.convscopeRemoved")
-        self.file.wire(self.save, "Writing the maps", self.write_maps, self.grid)
+        self.looks.release(None, None, self.sign, js="() => window.convscopeLooks.sign")
+        for button, doing, write in (
+            (self.save, "Writing the maps", write_maps),
+            (self.regions, "Writing the regions", write_regions),
+        ):
+            self.file.wire(button, doing, partial(write, self.services), self.grid)
         self.drawers.wire()
         return Tab(
             self.show,
-            [*what, *looks, self.grid, *self.drawers.inputs],
+            [*what, self.sign, self.grid, *self.drawers.inputs],
             [self.view, *what, self.sign, self.obstacles, self.grid, *self.file.outputs, *self.drawers.outputs],
             lambda message: {self.view: empty_html(message), self.grid: None},
             looks_at=[bench.image, bench.model, bench.compare],
@@ -126,7 +142,7 @@ class _Explain:
             linked={
                 "method": (self.methods, read_methods),
                 "class": (self.target, read_classes),
-                "show": (self.sign, one_of(SIGNS.values())),
+                "show": (self.sign, one_of(SIGNS)),
             },
         )
 
@@ -144,7 +160,7 @@ class _Explain:
         grid = self.read(values)
         grid, cells = self.compute(picture, grid, values[self.grid], action)
         shown: Values = {
-            self.view: show_grid(grid, cells, values[self.sign], values[self.opacity], values[self.colors]),
+            self.view: show_grid(grid, cells, check_choice("show", values[self.sign], SIGNS)),
             self.methods: ",".join(grid.methods),
             self.removed: write_removed(grid.removed),
             self.square: grid.square[0],
@@ -210,28 +226,6 @@ class _Explain:
             self.target: offered,
         }
 
-    def write_maps(self, grid: Grid | None, progress: Progress) -> tuple[Path, str]:
-        """A file with the signed maps on the stage, which are computed already."""
-        if grid is None:
-            raise UserError("There is no map yet.")
-        picture = self.lab.open_image(grid.picture)
-        cells = compute(self.lab, picture, grid, (), lambda _: progress)
-        maps = {
-            f"{method}-{found.target.index}-{model}": found.attribution.values.numpy()
-            for method, model, found in ((cell.key[0], cell.key[2], cell.found) for cell in cells)
-            if found is not None
-        }
-        if not maps:
-            raise UserError("There is no map yet.")
-        shapes = " and ".join(sorted({" x ".join(map(str, values.shape)) for values in maps.values()}))
-        if len(maps) == 1:
-            path = self.services.new_file(f"{name_grid(grid)}.npy")
-            np.save(path, next(iter(maps.values())), allow_pickle=False)
-            return path, f"the signed map, {shapes} (channels, rows, columns), for numpy.load."
-        path = self.services.new_file(f"{name_grid(grid)}.npz")
-        np.savez_compressed(path, allow_pickle=False, **maps)
-        return path, f"{len(maps)} signed maps, {shapes} (channels, rows, columns), for numpy.load."
-
 
 def _list_methods() -> Markup:
     """A row for each method: its name shows it alone, the button beside it shows it as well."""
@@ -241,6 +235,10 @@ def _list_methods() -> Markup:
     )
     rows = (row.format(name, method.title, method.title, method.title) for name, method in METHODS.items())
     return Markup('<div role="group" aria-label="Methods">{}</div>').format(join_html(rows))
+
+
+def _read(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 # The browser itself marks what is chosen, and sends it with whatever is asked next.

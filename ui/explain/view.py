@@ -11,10 +11,11 @@ from markupsafe import Markup
 
 from analysis.attribution.methods import METHODS
 from analysis.figures.drawing import draw_pixels
-from analysis.figures.overlay import Concentration, find_concentration, measure_scale, render_map, render_overlay
 from analysis.grammar import count
 from lab.session import Explanation
-from ui.explain.grid import AUTO, MAX_MAPS, SECOND, Cell, Grid, write_removed
+from ui.explain.grid import AUTO, MAX_MAPS, SECOND, Cell, Grid, Key, write_removed
+from ui.explain.packed import pack_maps
+from ui.explain.sentences import describe
 from ui.widgets.downloads import name_file
 from ui.widgets.html import (
     figure_html,
@@ -22,41 +23,14 @@ from ui.widgets.html import (
     join_html,
     note_html,
     notes_html,
-    png_uri,
-    scale_html,
     sentence_html,
     text_html,
 )
 
-SIDE, SMALL_SIDE = 448, 224
-"""Pixels of a map that stands alone, and of one of several."""
 MAX_COLUMNS = 4
-SIGNS = {
-    "Strength, either sign": "absolute",
-    "For the class": "positive",
-    "Against the class": "negative",
-    "Both signs (red for, blue against)": "signed",
-}
-HALVES = {
-    "absolute": "Half of the strength",
-    "positive": "Half of the evidence for it",
-    "negative": "Half of the evidence against it",
-    "signed": "Half of the evidence of either sign",
-}
-FLAT = {
-    "absolute": "The map is the same everywhere: this method finds no pixel that matters for this class.",
-    "positive": "No pixel speaks for this class; choose another kind of evidence.",
-    "negative": "No pixel speaks against this class; choose another kind of evidence.",
-    "signed": "The map is the same everywhere: this method finds no pixel that matters for this class.",
-}
-PLACES = (
-    ("upper left", "upper middle", "upper right"),
-    ("left", "middle", "right"),
-    ("lower left", "lower middle", "lower right"),
-)
+SIDE = 448
+"""Pixels a side that a map is drawn with, whatever its size on the screen."""
 Part = TypeVar("Part")
-EVEN = 1.5 / 9
-"""No ninth of the picture that holds less of a map stands out."""
 
 
 def list_classes(categories: tuple[str, ...], likely: list[int]) -> list[tuple[str, str]]:
@@ -72,37 +46,27 @@ def list_obstacles(reasons: dict[str, str]) -> Markup:
     return Markup('<div data-off="{}">{}</div>').format(json.dumps(reasons), notes)
 
 
-def show_grid(grid: Grid, cells: Sequence[Cell], sign: str, opacity: float, colors: str) -> Markup:
-    """The maps, and what to know when comparing them.
+def show_grid(grid: Grid, cells: Sequence[Cell], sign: str) -> Markup:
+    """The maps, which the browser draws, and what to know when comparing them.
 
     Args:
         grid: What is compared.
         cells: Its maps, as :func:`ui.explain.grid.compute` gives them.
-        sign: A value of ``SIGNS``.
-        opacity: Of the overlays, from 0 to 1.
-        colors: A key of ``COLORMAPS``.
+        sign: One of ``SIGNS``, which the browser shows until another one is chosen there.
     """
-    scales = measure_scales(cells, sign)
-    drawn = _Drawn(grid, scales, sign, opacity, colors)
-    is_alone = len(cells) == 1 and cells[0].found is not None
+    found = [cell for cell in cells if cell.found is not None]
+    numbers = {cell.key: number for number, cell in enumerate(found)}
+    drawn = _Drawn(grid, numbers, sign)
+    is_alone = len(cells) == len(found) == 1
     shown = _show_alone(drawn, cells[0]) if is_alone else _show_many(drawn, cells)
-    buttons = _BUTTONS if any(scales.values()) else Markup("")
+    buttons = _BUTTONS if found else Markup("")
     if grid.removed:
         taken = "map" if len(grid.removed) == 1 else count(len(grid.removed), "map")
         buttons += Markup('<button type="button" data-removed="[]">Show the {} taken away</button>').format(taken)
-    notes = _explain_methods(drawn, cells)
+    notes = _explain_methods(cells)
     notes += notes_html(dict.fromkeys(note for cell in cells if cell.found for note in cell.found.notes))
-    html = Markup('<div class="explained" data-file="{}">{}<div class="pad">{}</div>{}{}</div>')
-    return html.format(name_grid(grid), shown, buttons, notes, _DIALOG)
-
-
-def measure_scales(cells: Sequence[Cell], sign: str) -> dict[str, float]:
-    """The strongest colour of each method, common to all of its maps."""
-    values: dict[str, list] = {}
-    for cell in cells:
-        if cell.found is not None:
-            values.setdefault(cell.key[0], []).append(cell.found.attribution.values)
-    return {method: measure_scale(*maps, sign=sign) for method, maps in values.items()}
+    html = Markup('<div class="explained" data-file="{}">{}<div class="pad">{}</div>{}{}{}</div>')
+    return html.format(name_grid(grid), shown, buttons, notes, _DIALOG, pack_maps(found, sign))
 
 
 def name_grid(grid: Grid) -> str:
@@ -116,78 +80,59 @@ def name_class(found: Explanation) -> str:
     return f"{found.target.category} ({format_percent(found.target.probability)}, {role})"
 
 
-def describe(found: Explanation, sign: str) -> str:
-    """Where the map is strong, in a sentence."""
-    where = find_concentration(found.attribution.values, sign)
-    if where is None or found.attribution.is_flat:
-        return FLAT[sign]
-    return f"{HALVES[sign]} lies in {format_percent(where.area)} of the picture, {_place(where)}."
-
-
-def _place(where: Concentration) -> str:
-    if where.share < EVEN:
-        return "spread over all of it"
-    return f"most in the {PLACES[where.row][where.column]} ({format_percent(where.share)} in that ninth)"
-
-
 @dataclass(frozen=True)
 class _Drawn:
-    """How the maps of a grid are drawn."""
+    """What the parts of the page refer to.
+
+    Attributes:
+        numbers: Of the maps that there are, as the browser knows them.
+    """
 
     grid: Grid
-    scales: dict[str, float]
+    numbers: dict[Key, int]
     sign: str
-    opacity: float
-    colors: str
 
-    def overlay(self, found: Explanation, size: int) -> str:
-        """The address of the map over its picture, which is all there is where the map is zero."""
-        picture = render_overlay(
-            found.pixels,
-            found.attribution.values,
-            opacity=self.opacity,
-            colormap=self.colors,
-            sign=self.sign,
-            size=size,
-            scale=self.scales[found.attribution.method],
+    def canvas(self, cell: Cell, name: str, view: str = "") -> Markup:
+        """Where the browser draws a map, as the visitor wants it or, with ``view``, in one way."""
+        assert cell.found is not None
+        height, width = cell.found.attribution.values.shape[-2:]
+        tall = round(SIDE * height / width)
+        always = Markup(' data-view="{}"').format(view) if view else ""
+        html = Markup('<canvas role="img" aria-label="{}" data-map="{}" width="{}" height="{}"{}></canvas>')
+        return html.format(name, self.numbers[cell.key], SIDE, tall, always)
+
+    def enlarge(self, cell: Cell, name: str) -> Markup:
+        """A map that a click enlarges, with a mark and the number at the place that is pointed at."""
+        html = Markup(
+            '<button type="button" class="enlarge" title="Enlarge">{}<span class="mark" hidden></span>'
+            '<span class="value" hidden></span></button>'
         )
-        return png_uri(picture)
+        return html.format(self.canvas(cell, name))
 
-    def bar(self, method: str) -> Markup:
-        """The scale of a method's maps."""
-        scale = self.scales[method]
-        return scale_html(scale) if self.sign == "signed" else scale_html(scale, colors=self.colors)
+    def says(self, cell: Cell) -> Markup:
+        """Where the map is strong; the browser puts another sentence there for another sign."""
+        assert cell.found is not None
+        html = Markup('<span data-says="{}">{}</span>')
+        return html.format(self.numbers[cell.key], text_html(describe(cell.found, self.sign)[0]))
 
 
 def _show_alone(drawn: _Drawn, cell: Cell) -> Markup:
     """A single map, large, with the picture and the map alone beside it."""
     assert cell.found is not None
-    found, values = cell.found, cell.found.attribution.values
-    method, sign = METHODS[cell.key[0]], drawn.sign
+    found, method = cell.found, METHODS[cell.key[0]]
     name = f"{method.title} for {name_class(found)}, {found.attribution.seconds:.1f} s."
-    rest = " ".join((describe(found, sign), *found.attribution.remarks))
-    said = Markup("{} <span>{}</span>").format(name, rest)
-    scale = drawn.scales[cell.key[0]]
-    if not scale:
-        return sentence_html(said, "bad")
-    alone = render_map(values, colormap=drawn.colors, sign=sign, scale=scale, size=SIDE)
-    figures = (
-        _figure(drawn, cell, SIDE, f"{name} {describe(found, sign)}")
-        + figure_html(draw_pixels(found.pixels), "What the network sees", "The picture at network input size")
-        + figure_html(alone, "The map alone", name)
-    )
-    return Markup('{}<div class="evidence">{}</div>{}').format(sentence_html(said), figures, drawn.bar(cell.key[0]))
-
-
-def _figure(drawn: _Drawn, cell: Cell, size: int, said: str) -> Markup:
-    """A map that a click enlarges, with its caption in a saved picture."""
-    assert cell.found is not None
-    uri = drawn.overlay(cell.found, size)
+    said = Markup("{} <span>{} {}</span>").format(name, drawn.says(cell), " ".join(found.attribution.remarks))
     html = Markup(
-        '<figure class="picture map"><button type="button" class="enlarge" title="Enlarge"><img src="{}" alt="{}">'
-        '</button><figcaption data-said="{}">The line holds the strongest tenth</figcaption></figure>'
+        '<figure class="picture map">{}<figcaption data-said="{}">The line holds the strongest part</figcaption>'
+        '</figure>{}<figure class="picture">{}<figcaption>The map alone</figcaption></figure>'
     )
-    return html.format(uri, said, f"{said} {cell.key[2]}")
+    figures = html.format(
+        drawn.enlarge(cell, name),
+        f"{name[:-1]}, {cell.key[2]}.",
+        figure_html(draw_pixels(found.pixels), "What the network sees", "The picture at network input size"),
+        drawn.canvas(cell, f"The map alone: {name}", "alone"),
+    )
+    return Markup('{}<div class="evidence">{}</div>{}').format(sentence_html(said), figures, _scale(cell.key[0]))
 
 
 def _show_many(drawn: _Drawn, cells: Sequence[Cell]) -> Markup:
@@ -244,11 +189,9 @@ def _small(drawn: _Drawn, cell: Cell, row: int, column: int) -> Markup:
         named += ", predicted" if found.is_top1 else ""
     if len(drawn.grid.models) > 1:
         named += f", {model}"
-    said = describe(found, drawn.sign) if found is not None else ""
-    name = f"{title}: {named}"
+    name, said = f"{title}: {named}", Markup("")
     if found is not None:
-        html = Markup('<button type="button" class="enlarge" title="Enlarge"><img src="{}" alt="{}"></button>')
-        picture = html.format(drawn.overlay(found, SMALL_SIDE), name)
+        picture, said = drawn.enlarge(cell, name), drawn.says(cell)
     else:
         again = Markup('<button type="button" data-removed="{}">Compute it</button>')
         offer = again.format(write_removed(drawn.grid.removed)) if cell.is_cancelled else Markup("")
@@ -256,24 +199,31 @@ def _small(drawn: _Drawn, cell: Cell, row: int, column: int) -> Markup:
     html = Markup(
         '<figure class="map" style="grid-area: {} / {}">{}'
         '<button type="button" class="remove" data-removed="{}" title="Take this map away" '
-        'aria-label="Take away {}">×</button><figcaption data-said="{}"><strong>{}</strong>: {}. <span>{}</span>'
+        'aria-label="Take away {}">×</button><figcaption data-said="{}"><strong>{}</strong>: {}. {}'
         "</figcaption></figure>"
     )
     without = write_removed({*drawn.grid.removed, cell.key})
-    caption = f"{name}{'' if len(drawn.grid.models) > 1 else f', {model}'}. {said}"
-    return html.format(row, column, picture, without, name, text_html(caption), title, named, text_html(said))
+    caption = f"{name}{'' if len(drawn.grid.models) > 1 else f', {model}'}."
+    return html.format(row, column, picture, without, name, text_html(caption), title, named, said)
 
 
 def _compare_scales(drawn: _Drawn) -> Markup:
     """A bar for each method."""
     bar = Markup("<figure><figcaption>{}</figcaption>{}</figure>")
-    bars = join_html(bar.format(METHODS[name].title, drawn.bar(name)) for name, top in drawn.scales.items() if top)
+    methods = dict.fromkeys(key[0] for key in drawn.numbers)
+    bars = join_html(bar.format(METHODS[name].title, _scale(name)) for name in methods)
     text = "A method has one colour scale for all its classes and models. "
     text += "Methods have units of their own: compare colours within a method, and places between methods."
     return Markup('<div class="scales">{}</div>{}').format(bars, note_html(text))
 
 
-def _explain_methods(drawn: _Drawn, cells: Sequence[Cell]) -> Markup:
+def _scale(method: str) -> Markup:
+    """The colour bar of a method's maps, which the browser fills in."""
+    html = Markup('<div class="scale" data-scale="{}"><div class="bar"></div><div class="ends"></div></div>')
+    return html.format(method)
+
+
+def _explain_methods(cells: Sequence[Cell]) -> Markup:
     """What each method shows; and of several maps, what to know about single ones."""
     notes = []
     for name, of_it in groupby(cells, key=lambda cell: cell.key[0]):
@@ -288,7 +238,11 @@ def _explain_methods(drawn: _Drawn, cells: Sequence[Cell]) -> Markup:
 
 
 _BUTTONS = Markup(
-    '<button type="button" data-copy>Copy as a picture</button>'
-    '<button type="button" data-save>Save as a picture</button>'
+    '<button type="button" data-as="copy">Copy as a picture</button>'
+    '<button type="button" data-as="png">Save as a picture</button>'
+    '<button type="button" data-as="svg">Save as SVG</button>'
 )
-_DIALOG = Markup('<dialog><img alt=""><p></p><form method="dialog"><button>Close</button></form></dialog>')
+_DIALOG = Markup(
+    '<dialog><canvas width="560" height="560"></canvas><p></p>'
+    '<form method="dialog"><button>Close</button></form></dialog>'
+)

@@ -12,6 +12,7 @@ from analysis.figures.overlay import (
     SIGNS,
     Concentration,
     find_concentration,
+    find_regions,
     measure_scale,
     render_map,
     render_overlay,
@@ -190,3 +191,18 @@ def test_half_of_any_map_is_somewhere(pair, sign):
     found = find_concentration(pair[1], sign)
     if found is not None:
         assert 0 < found.area <= 0.5 + 1 / pair[1][0].numel() and 1 / 9 - 1e-9 <= found.share <= 1 + 1e-9
+
+
+def test_regions_are_the_parts_within_the_line():
+    """Two squares: their boxes, shares of the map and centres; nothing where nothing is strong."""
+    values = torch.zeros(3, 40, 50)
+    values[0, 5:11, 8:14] = 2.0
+    values[1, 25:31, 30:36] = 1.0
+    values[2, 0, 0] = -9.0
+    first, second = find_regions(values, "positive", share=72 / 2000)
+    assert first.mass == pytest.approx(2 / 3) and second.mass == pytest.approx(1 / 3, abs=0.05)
+    assert (first.row, first.column) == (pytest.approx(7.5), pytest.approx(10.5))
+    for region, left, top in ((first, 8, 5), (second, 30, 25)):
+        assert abs(region.left - left) <= 1 and abs(region.top - top) <= 1 and abs(region.width - 6) <= 2
+    assert first.area + second.area == pytest.approx(72 / 2000, rel=0.1)
+    assert find_regions(torch.ones(1, 9, 9)) == [] and find_regions(-values[:2], "positive") == []
