@@ -11,7 +11,6 @@ from PIL import Image
 from analysis.attribution.methods import METHODS
 from analysis.errors import UserError
 from analysis.figures.overlay import COLORMAPS
-from models.settings import check_choice
 from ui.explain.drawers import Drawers
 from ui.explain.files import write_maps, write_regions
 from ui.explain.grid import (
@@ -160,7 +159,7 @@ class _Explain:
         grid = self.read(values)
         grid, cells = self.compute(picture, grid, values[self.grid], action)
         shown: Values = {
-            self.view: show_grid(grid, cells, check_choice("show", values[self.sign], SIGNS)),
+            self.view: show_grid(grid, cells, values[self.sign]),
             self.methods: ",".join(grid.methods),
             self.removed: write_removed(grid.removed),
             self.square: grid.square[0],

@@ -10,6 +10,7 @@ from lab.session import Lab
 from models.data.samples import get_sample
 from tests.device import DEVICE
 from tests.sentences import refused
+from ui.explain.files import write_maps
 from ui.explain.tab import _Explain
 from ui.services import Action, Services
 from ui.workbench import build_workbench
@@ -92,7 +93,7 @@ def test_what_is_cancelled_before_anything_is_done_leaves_what_was_shown(explain
 def test_the_maps_are_written_as_they_are(explain, compare):
     values = choose(explain, methods="saliency") | {explain.bench.compare: compare}
     grid = act(explain, values, explain.methods)[explain.grid]
-    path, word = explain.write_maps(grid, no_progress)
+    path, word = write_maps(explain.services, grid, no_progress)
     picture = explain.lab.open_image(get_sample("ankle_boot").path)
     expected = explain.lab.explain(picture, "fashion_cnn", "saliency").attribution.values.numpy()
     written = np.load(path, allow_pickle=False)
