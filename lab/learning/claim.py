@@ -85,7 +85,7 @@ class Claim:
         says: What is claimed, in the words of the notes.
         check: ``check(at, **given)`` measures and compares; the verdict follows from its facts.
         given: What is claimed, and of what.
-        control: Other values of some of ``given``, for which the verdict must turn round; else the check sees nothing.
+        control: Other values of some of ``given``, for which the verdict must turn round, or the check sees nothing.
         broken: What these are, in words.
         guess: The number to be predicted; without it one predicts whether the claim holds.
         seconds: About how long it takes on two cores.

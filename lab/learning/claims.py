@@ -7,6 +7,7 @@ from typing import Any
 from analysis.errors import Progress, no_progress
 from lab.learning.claim import SECTIONS, VERDICTS, At, Claim, Finding
 from lab.learning.claims_convolution import CONVOLUTION
+from lab.learning.claims_kernels import KERNEL
 from lab.learning.claims_networks import ARCHITECTURAL, FEATURES, LOSSES
 from lab.learning.claims_pooling import POOLING
 from lab.learning.claims_trained import TRAINED
@@ -14,7 +15,7 @@ from lab.learning.claims_translation import TRANSLATION
 from lab.session import Lab
 from models.settings import check_choice
 
-_ALL = CONVOLUTION | POOLING | TRANSLATION | FEATURES | LOSSES | ARCHITECTURAL | TRAINED
+_ALL = CONVOLUTION | KERNEL | POOLING | TRANSLATION | FEATURES | LOSSES | ARCHITECTURAL | TRAINED
 CLAIMS: dict[str, Claim] = {
     name: claim for section in SECTIONS for name, claim in _ALL.items() if claim.section == section
 }
@@ -25,7 +26,7 @@ LONG = 1.0
 
 @dataclass(frozen=True)
 class Checked:
-    """A claim and what came out; ``control`` is the verdict with something broken, None where there is no such thing."""
+    """A claim, what came out, and the verdict with something broken; None where that says nothing."""
 
     name: str
     claim: Claim

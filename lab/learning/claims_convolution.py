@@ -2,14 +2,12 @@
 
 from itertools import product
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analysis.convolution.associativity import compare_orders
 from analysis.convolution.convolve import Convolution, convolve
-from analysis.convolution.kernels import KERNELS
 from analysis.convolution.stack import build, read_layers, read_shape
 from analysis.sound.detector import FRAMES_SEEN, PLACE, Detector
 from analysis.sound.spectrogram import BANDS
@@ -20,14 +18,10 @@ from lab.learning.claim import (
     Guess,
     is_difference,
     is_equal,
-    is_less,
-    is_more,
     is_no_difference,
     is_share,
 )
-from lab.learning.convolution import measure_layers, read_grey
 from lab.learning.sound import MEASURED, find_detector
-from models.data.samples import get_sample
 
 EDGE = [[10, 10, 10, 0, 0, 0]] * 6
 STRIPES = [[(column - row) % 4 for column in range(1, 8)] for row in range(7)]
@@ -215,130 +209,24 @@ def _check_sound(at: At, listens_at_its_place: bool) -> Finding:
     )
 
 
-def _check_means(at: At, extra: int) -> Finding:
-    import cv2
-
-    grey = read_grey(at.lab.open_image(get_sample("chelsea").path), 64)
-    facts = []
-    for name, divisor in (("mean", 9), ("mean10", 10), ("mean16", 16)):
-        cells = torch.tensor(KERNELS[name].cells).double() / (divisor + extra)
-        facts.append(is_equal(f"weights of {KERNELS[name].title} add up to", cells.sum().item(), 1.0, 1e-12))
-    blurred = torch.from_numpy(cv2.blur(grey.numpy(), (3, 3)))[1:-1, 1:-1]
-    kernel = torch.tensor(KERNELS["mean"].cells).double() / (9 + extra)
-    made = convolve(Convolution(kernel[None, None]), grey).output
-    return Finding((*facts, is_no_difference("1/9 against OpenCV’s blur", find_difference(made, blurred))))
-
-
-def _check_sums(at: At, names: tuple[str, ...]) -> Finding:
-    grey = read_grey(at.lab.open_image(get_sample("chelsea").path), 32)
-    windows = grey.unfold(0, 3, 1).unfold(1, 3, 1).flatten(2).flatten(0, 1)  # (N, 9)
-    facts = []
-    for name in names:
-        kernel = KERNELS[name]
-        made = convolve(Convolution(kernel.weights[None, None], rule=kernel.rule), grey).output.flatten()
-        weights = torch.linalg.lstsq(windows, made).solution
-        facts.append(is_no_difference(f"{kernel.title}: error of the best nine weights",
-                                      find_difference(windows @ weights, made), 1e-6))  # fmt: skip
-    return Finding(tuple(facts), note="The nine weights are those that come nearest to what the filter gives of a photo.")
-
-
-def _check_sharpen(at: At, names: tuple[str, ...]) -> Finding:
-    even, step = torch.full((5, 8), 7.0).double(), torch.tensor([[4.0] * 4 + [8.0] * 4] * 5).double()
-    facts = []
-    for name in names:
-        kernel, title = Convolution(KERNELS[name].weights[None, None]), KERNELS[name].title
-        made = convolve(kernel, step).output
-        facts += [
-            is_no_difference(f"{title}: change of an even area", find_difference(convolve(kernel, even).output, even[1:-1, 1:-1])),
-            is_more(f"{title}: from dark to bright across an edge of 4", round((made.max() - made.min()).item(), 9), 4.0),
-        ]  # fmt: skip
-    return Finding(tuple(facts))
-
-
-def _check_edges(at: At, swaps: bool) -> Finding:
-    upright = torch.tensor(EDGE).double()
-    edges = {"vertical_edges": upright, "horizontal_edges": upright.T}
-    facts = []
-    for name, edge in edges.items():
-        kernel = Convolution(KERNELS[name].weights[None, None])
-        own, other = (edge.T, edge) if swaps else (edge, edge.T)
-        largest, none = (convolve(kernel, each).output.abs().max().item() for each in (own, other))
-        facts += [is_equal(f"{KERNELS[name].title}: on such an edge", largest, 30.0)]
-        facts += [is_equal(f"{KERNELS[name].title}: on an edge the other way", none, 0.0)]
-    return Finding(tuple(facts))
-
-
-def _check_learned(at: At, teacher: str) -> Finding:
-    grey = read_grey(at.lab.open_image(get_sample("chelsea").path), 48) / 255
-    grey = grey - grey.mean()
-    rule = KERNELS[teacher]
-    wanted = convolve(Convolution(rule.weights[None, None], rule=rule.rule), grey).output
-    weights = torch.zeros(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
-    with torch.enable_grad():
-        optimizer = torch.optim.LBFGS([weights], max_iter=LEARNING_STEPS, line_search_fn="strong_wolfe",
-                                      tolerance_grad=1e-12, tolerance_change=1e-14)  # fmt: skip
-
-        def measure() -> Tensor:
-            optimizer.zero_grad()
-            loss = (F.conv2d(grey[None, None], weights)[0, 0] - wanted).square().mean()
-            loss.backward()
-            return loss
-
-        optimizer.step(measure)
-    learned = weights.detach()[0, 0]
-    return Finding(
-        (
-            is_less("largest error of a learned weight", find_difference(learned, rule.weights), 0.01),
-            is_less("error of what it gives, of the pixels", F.conv2d(grey[None, None], learned[None, None])[0, 0].sub(wanted).norm().item() / wanted.norm().item(), 0.01),
-        ),
-        note=f"The layer began with zeros and saw a photo, and that photo filtered with “{rule.title}”, as its goal.",
-    )  # fmt: skip
-
-
-def _check_three_see(at: At, layers: str, claimed: int) -> Finding:
-    seen, alone = (measure_layers("64,56,56", each)[-1].receptive_field_input for each in (layers, "conv(64,7)"))
-    return Finding(
-        (
-            is_equal("three layers see", seen, claimed, unit="pixels"),
-            is_equal("one 7 x 7 sees", alone, 7, unit="pixels"),
-        )
-    )
-
-
-def _check_three_cost(at: At, single: int) -> Finding:
-    channels = 64
-    stacks = ("conv(64,3,1,1,bias=0) relu " * 3, f"conv(64,{single},1,{single // 2},bias=0) relu")
-    three, one = (run_stack("64,56,56", layers)[1] for layers in stacks)
-    bends = [sum(layer.kind == "relu" for layer in read_layers(layers)) for layers in stacks]
-    return Finding(
-        (
-            is_equal("weights of three 3 x 3, C = 64", three, 27 * channels**2),
-            is_equal("weights of one 7 x 7", one, 49 * channels**2),
-            is_less("three against one", three, one),
-            is_more("non-linearities", *bends),
-        )
-    )
-
-
 _C = "convolution"
 CONVOLUTION = {
     "one_product": Claim(
         "One dot product for each position", _C,
-        "Each position of a filter gives one number: the dot product with what lies under it, plus one bias for each "
-        "filter.",
+        "Each position of a filter gives one number: the dot product with what lies under it, plus one bias for "
+        "each filter.",
         _check_products, {"adds_bias": True}, {"adds_bias": False}, "the bias left out of the sum",
         see="tab=learn&bench=convolution",
     ),
     "filter_depth": Claim(
-        "As deep as the input", _C, "A filter is as deep as its input.",
-        _check_depth, {"groups": 1}, {"groups": 6}, "filters that see one channel each (depthwise)",
-        see="tab=learn&bench=convolution",
+        "As deep as the input", _C, "A filter is as deep as its input.", _check_depth, {"groups": 1}, {"groups": 6},
+        "filters that see one channel each (depthwise)", see="tab=learn&bench=convolution",
     ),
     "one_map": Claim(
         "One filter, one map", _C,
-        "One filter gives one activation map; six filters give a tensor of six channels.",
-        _check_maps, {"counts": (1, 6), "claimed": (1, 6)}, {"claimed": (3, 18)},
-        "one map for each channel of the input", see="tab=learn&bench=convolution&conv=example:six",
+        "One filter gives one activation map; six filters give a tensor of six channels.", _check_maps,
+        {"counts": (1, 6), "claimed": (1, 6)}, {"claimed": (3, 18)}, "one map for each channel of the input",
+        see="tab=learn&bench=convolution&conv=example:six",
     ),
     "output_size": Claim(
         "The size of the output", _C,
@@ -354,30 +242,31 @@ CONVOLUTION = {
     ),
     "ten_filters": Claim(
         "Ten filters of 5 x 5, padded", _C,
-        "A picture of 32 x 32 x 3 and ten filters of 5 x 5, stride 1, padding 2: 32 x 32 x 10 comes out, with "
-        "10 · (5 · 5 · 3 + 1) = 760 parameters.",
+        "A picture of 32 x 32 x 3 and ten filters of 5 x 5, stride 1, padding 2: 32 x 32 x 10 comes out, with 10 "
+        "· (5 · 5 · 3 + 1) = 760 parameters.",
         check_stack, {"shape": "3,32,32", "layers": "conv(10,5,1,2)", "size": (32, 32, 10), "parameters": 760},
         {"layers": "conv(10,5,1,2,bias=0)"}, "no bias", see="tab=learn&bench=convolution&conv=example:ten",
     ),
     "vertical_edge": Claim(
         "A vertical edge", _C,
-        "A 6 x 6 picture whose left half is 10 and whose right half is 0, and a 3 x 3 kernel with 1 0 −1 in each row: "
-        "4 x 4 comes out, each row 0 30 30 0.",
-        _check_edge, {"kernel": [[1, 0, -1]] * 3, "claimed": [0, 30, 30, 0]}, {"kernel": [[1, 1, 1], [0, 0, 0], [-1, -1, -1]]},
-        "the kernel turned on its side", see="tab=learn&bench=convolution&conv=example:edge",
+        "A 6 x 6 picture whose left half is 10 and whose right half is 0, and a 3 x 3 kernel with 1 0 −1 in each "
+        "row: 4 x 4 comes out, each row 0 30 30 0.",
+        _check_edge, {"kernel": [[1, 0, -1]] * 3, "claimed": [0, 30, 30, 0]},
+        {"kernel": [[1, 1, 1], [0, 0, 0], [-1, -1, -1]]}, "the kernel turned on its side",
+        see="tab=learn&bench=convolution&conv=example:edge",
     ),
     "stride_two": Claim(
         "Stride 2 on 7 x 7", _C,
-        "The 7 x 7 picture of the notes and the kernel 2 0 1 / 0 1 2 / 1 0 2 give 15 at the first position and, at "
-        "stride 2, 17 as the next value in the row.",
+        "The 7 x 7 picture of the notes and the kernel 2 0 1 / 0 1 2 / 1 0 2 give 15 at the first position and, "
+        "at stride 2, 17 as the next value in the row.",
         _check_stride, {"stride": 2, "claimed": (15, 17)}, {"stride": 1}, "stride 1",
         see="tab=learn&bench=convolution&conv=example:stride",
     ),
     "cross_correlation": Claim(
         "It is cross-correlation", _C,
         "What deep learning calls convolution is cross-correlation; true convolution flips the kernel.",
-        _check_correlation, {"is_symmetric": False}, {"is_symmetric": True}, "a kernel that flipping does not change",
-        see="tab=learn&bench=convolution",
+        _check_correlation, {"is_symmetric": False}, {"is_symmetric": True},
+        "a kernel that flipping does not change", see="tab=learn&bench=convolution",
     ),
     "associative": Claim(
         "True convolution is associative", _C,
@@ -386,60 +275,26 @@ CONVOLUTION = {
         see="tab=learn&bench=convolution",
     ),
     "one_and_three_axes": Claim(
-        "One and three axes", _C, "There is also 1D and 3D convolution: the same sum over a signal, or over slices.",
-        _check_axes, {"flips": False}, {"flips": True}, "a kernel laid on the wrong way round",
+        "One and three axes", _C,
+        "There is also 1D and 3D convolution: the same sum over a signal, or over slices.", _check_axes,
+        {"flips": False}, {"flips": True}, "a kernel laid on the wrong way round",
         see="tab=learn&bench=convolution&conv=source:signal",
     ),
     "slid_network": Claim(
         "A slid network is a convolution", _C,
-        "A CNN can scan a spectrogram: a small network slid over it does what a 1D convolution with its weights does.",
+        "A CNN can scan a spectrogram: a small network slid over it does what a 1D convolution with its weights "
+        "does.",
         _check_sliding, {"reverses": False}, {"reverses": True}, "kernels that run backwards in time",
         see="tab=learn&bench=sound",
     ),
     "sound_scan": Claim(
         "Did the word occur?", _C,
-        "A small network that was trained with a word at one place fails elsewhere; slid over the spectrogram, with the "
-        "maximum over positions, it answers “did it occur?” wherever it occurred.",
+        "A small network that was trained with a word at one place fails elsewhere; slid over the spectrogram, "
+        "with the maximum over positions, it answers “did it occur?” wherever it occurred.",
         _check_sound, {"listens_at_its_place": False}, {"listens_at_its_place": True},
-        "the word where the fixed network listens", Guess("In how many recordings is the slid network right?", "%", 0.05),
-        seconds=4.0, see="tab=learn&bench=sound",
-    ),
-    "mean_kernels": Claim(
-        "Means", _C,
-        "The mean (1/9) and the weighted means (1/10 with centre 2; 1/16 with 1 2 1 / 2 4 2 / 1 2 1) blur and keep the "
-        "brightness: their weights add up to 1.",
-        _check_means, {"extra": 0}, {"extra": 1}, "divided by one more", see="tab=learn&bench=convolution&conv=kernel:mean",
-    ),
-    "kernels_are_sums": Claim(
-        "Hand-made kernels", _C,
-        "Mean, weighted means, median, sharpening and edges are hand-made kernels: nine weights, nine products, a sum.",
-        _check_sums, {"names": ("mean", "mean10", "mean16", "median", "sharpen5", "sharpen9", "vertical_edges", "horizontal_edges")},
-        {"names": ("mean", "mean10", "mean16", "sharpen5", "sharpen9", "vertical_edges", "horizontal_edges")},
-        "without the median", see="tab=learn&bench=convolution&conv=kernel:median",
-    ),
-    "sharpen": Claim(
-        "Sharpening", _C,
-        "0 −1 0 / −1 5 −1 / 0 −1 0, and all −1 around a centre of 9, sharpen: even areas stay, edges become steeper.",
-        _check_sharpen, {"names": ("sharpen5", "sharpen9")}, {"names": ("mean",)}, "the mean instead",
-        see="tab=learn&bench=convolution&conv=kernel:sharpen5",
-    ),
-    "edge_kernels": Claim(
-        "Edges one way", _C, "A kernel for vertical edges answers to vertical ones alone, one for horizontal edges to horizontal ones.",
-        _check_edges, {"swaps": False}, {"swaps": True}, "edges the other way", see="tab=learn&bench=convolution&conv=kernel:vertical_edges",
-    ),
-    "learned_kernel": Claim(
-        "Kernels can be learned", _C, "A CNN learns its kernels instead: from examples alone it comes to the kernel that made them.",
-        _check_learned, {"teacher": "vertical_edges"}, {"teacher": "median"}, "examples made by a median, which is no kernel",
-        seconds=0.5, see="tab=learn&bench=convolution",
-    ),
-    "three_see_seven": Claim(
-        "Three times 3 x 3 see 7 x 7", _C, "Three stacked 3 x 3 layers have the receptive field of one 7 x 7 layer.",
-        _check_three_see, {"layers": "conv(64,3) conv(64,3) conv(64,3)", "claimed": 7}, {"layers": "conv(64,3) conv(64,3)"},
-        "two layers", see="tab=learn&bench=shapes",
-    ),
-    "three_cost_less": Claim(
-        "And cost less", _C, "Three 3 x 3 layers have 27 C² weights against 49 C² of one 7 x 7 layer, and more non-linearities.",
-        _check_three_cost, {"single": 7}, {"single": 5}, "one 5 x 5 layer instead", see="tab=learn&bench=shapes",
+        "the word where the fixed network listens",
+        Guess("In how many recordings is the slid network right?", "%", 0.05), seconds=4.0,
+        see="tab=learn&bench=sound",
     ),
 }  # fmt: skip
 """Name -> claim."""

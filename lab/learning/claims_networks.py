@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from analysis.convolution.presets import PRESETS
 from analysis.convolution.stack import read_layers
 from analysis.losses.normalisation import normalise
-from lab.learning.claim import At, Claim, Fact, Finding, are_equal, is_equal, is_less, is_more, is_no_difference
+from lab.learning.claim import At, Claim, Finding, are_equal, is_equal, is_less, is_more, is_no_difference
 from lab.learning.claims_convolution import draw, find_difference, run_stack
 from lab.learning.claims_pooling import build_empty
 from lab.learning.losses import measure_losses
@@ -33,8 +33,8 @@ GARMENTS = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 ALIKE, OPPOSED, EVEN = 0.7, -0.8, 0.25
-"""Correlations of two channels of a filter that count as alike and as opposed, and the share of its weights that may be
-left over where an edge is to give nothing on an even area."""
+"""Correlations of two channels of a filter that count as alike and as opposed, and the share of its weights that may
+be left over where an edge is to give nothing on an even area."""
 
 
 def _find_first(architecture: str) -> Tensor:
@@ -46,7 +46,11 @@ def _find_first(architecture: str) -> Tensor:
 
 def _check_templates(at: At, architecture: str, is_whole: bool, count: int | None) -> Finding:
     weights = _find_first(architecture)
-    facts = [is_equal("templates", weights.shape[0], count)] if count else [is_more("templates", weights.shape[0], CLASSES)]
+    facts = (
+        [is_equal("templates", weights.shape[0], count)]
+        if count
+        else [is_more("templates", weights.shape[0], CLASSES)]
+    )
     area = weights[0].numel()
     what = "pixels of the picture (of 784) that a template covers"
     facts.append(is_equal(what, area, 784) if is_whole else is_less(what, area, 784))
@@ -74,19 +78,20 @@ def _check_first_filters(at: At, draws_at_random: bool) -> Finding:
             is_more(f"edges: three channels alike, nothing on an even area, of {len(filters)}", edges, 1),
             is_more(f"opposing colours: what one channel adds another takes away, of {len(filters)}", opposed, 1),
         ),
-        note=f"The first layer of {DEFAULT_MODEL}, which is in the box. Alike: correlations above {ALIKE}; opposed: one below "
-        f"{OPPOSED}. ".replace("-", "−"),
+        note=f"The first layer of {DEFAULT_MODEL}, which is in the box. Alike: correlations above {ALIKE}; opposed: "
+        f"one below −{-OPPOSED}.",
     )
 
 
 def _check_softmax(at: At, scores: list[float]) -> Finding:
     found = measure_losses([scores], [0], "softmax")
+    theirs = F.cross_entropy(torch.tensor([scores], dtype=torch.float64), torch.tensor([0])).item()
     return Finding(
         (
             are_equal("exp of the logits, two digits", found.exponentials[0, :2].tolist(), [24.5, 164.0], 1),
             are_equal("and of the third", [found.exponentials[0, 2].item()], [0.18], 2),
             are_equal("probabilities", found.probabilities[0].tolist(), [0.13, 0.87, 0.0], 2),
-            is_no_difference("loss against PyTorch", abs(found.losses[0].item() - F.cross_entropy(torch.tensor([scores], dtype=torch.float64), torch.tensor([0])).item())),
+            is_no_difference("loss against PyTorch", abs(found.losses[0].item() - theirs)),
         )
     )  # fmt: skip
 
@@ -168,7 +173,10 @@ def _check_families(at: At, families: Mapping[str, str]) -> Finding:
 def _check_same_answer(at: At, models: Sequence[str], prepares: bool) -> Finding:
     name = next((each for each in models if at.lab.registry.get(each).is_cached), None)
     if name is None:
-        return Finding(note=f"The weights of {models[0]} are not on this computer: choose it on the left, download it, and run this again.")  # fmt: skip
+        return Finding(
+            note=f"The weights of {models[0]} are not on this computer: choose it on the left, download it, and "
+            "check again."
+        )
     from torchvision.models import get_model_weights
     from torchvision.transforms.functional import pil_to_tensor, resize
 
@@ -179,11 +187,12 @@ def _check_same_answer(at: At, models: Sequence[str], prepares: bool) -> Finding
     with at.lab.use(name, at.progress) as (loaded, _), torch.inference_mode():
         theirs = loaded.module(batch[None].to(at.lab.models.device))[0].softmax(0).cpu()
     best = int(theirs.argmax())
+    percent = 100 * theirs[best].item()
     (ours,) = at.lab.classify(image, name, 1).predictions
     return Finding(
         (
             is_equal("category", ours.category, weights.meta["categories"][best]),
-            Fact("percent", f"{100 * theirs[best].item():.2f}", f"{100 * ours.probability:.2f}", abs(theirs[best].item() - ours.probability) < 1e-4),
+            is_equal("percent", 100 * ours.probability, percent, 0.01),
         ),
         note=f"{name}, and the cat.",
     )  # fmt: skip
@@ -192,46 +201,51 @@ def _check_same_answer(at: At, models: Sequence[str], prepares: bool) -> Finding
 def _check_garments(at: At, names: Sequence[str]) -> Finding:
     categories = at.lab.registry.get("fashion_cnn").categories
     same = sum(one.lower() == other.lower() for one, other in zip(categories, names, strict=False))
-    return Finding((is_equal("classes", len(categories), len(names)), is_equal("with the same name and place", same, 10)))
+    return Finding(
+        (is_equal("classes", len(categories), len(names)), is_equal("with the same name and place", same, 10))
+    )
 
 
 _F, _L, _A = "features", "losses", "architectures"
 FEATURES = {
     "linear_templates": Claim(
         "One template per class", _F, "A linear classifier shows one template of the whole picture for each class.",
-        _check_templates, {"architecture": "linear", "is_whole": True, "count": CLASSES}, {"architecture": "small_cnn"},
-        "a CNN instead", see="tab=learn&bench=before_cnns",
+        _check_templates, {"architecture": "linear", "is_whole": True, "count": CLASSES},
+        {"architecture": "small_cnn"}, "a CNN instead", see="tab=learn&bench=before_cnns",
     ),
     "mlp_bank": Claim(
-        "A bank of templates", _F, "An MLP shows a bank of templates of the whole picture, more of them than classes.",
-        _check_templates, {"architecture": "mlp", "is_whole": True, "count": None}, {"architecture": "linear"},
+        "A bank of templates", _F,
+        "An MLP shows a bank of templates of the whole picture, more of them than classes.", _check_templates,
+        {"architecture": "mlp", "is_whole": True, "count": None}, {"architecture": "linear"},
         "a linear classifier instead", see="tab=learn&bench=before_cnns",
     ),
     "local_templates": Claim(
-        "Local templates", _F, "The first layer of a CNN shows local templates.",
-        _check_templates, {"architecture": "small_cnn", "is_whole": False, "count": None}, {"architecture": "mlp"},
-        "an MLP instead", see="tab=learn&bench=before_cnns",
+        "Local templates", _F, "The first layer of a CNN shows local templates.", _check_templates,
+        {"architecture": "small_cnn", "is_whole": False, "count": None}, {"architecture": "mlp"}, "an MLP instead",
+        see="tab=learn&bench=before_cnns",
     ),
     "alexnet_filters": Claim(
-        "AlexNet’s first layer", _F, "The first layer of AlexNet has 64 filters of 3 x 11 x 11.",
-        _check_alexnet, {"layer": 0}, {"layer": 1}, "its second layer", seconds=2.0, see="tab=explain&model=alexnet",
+        "AlexNet’s first layer", _F, "The first layer of AlexNet has 64 filters of 3 x 11 x 11.", _check_alexnet,
+        {"layer": 0}, {"layer": 1}, "its second layer", seconds=2.0, see="tab=explain&model=alexnet",
     ),
     "edges_and_colors": Claim(
-        "Edges and opposing colours", _F, "A first layer learns edges and opposing colours.",
-        _check_first_filters, {"draws_at_random": False}, {"draws_at_random": True}, "filters drawn at random",
-        seconds=1.0, see="tab=explain",
+        "Edges and opposing colours", _F, "A first layer learns edges and opposing colours.", _check_first_filters,
+        {"draws_at_random": False}, {"draws_at_random": True}, "filters drawn at random", seconds=1.0,
+        see="tab=explain",
     ),
 }  # fmt: skip
 LOSSES = {
     "softmax": Claim(
         "Softmax", _L,
-        "Logits cat 3.2, car 5.1, frog −1.7: exp gives 24.5, 164.0, 0.18, and the probabilities are 0.13, 0.87, 0.00.",
+        "Logits cat 3.2, car 5.1, frog −1.7: exp gives 24.5, 164.0, 0.18, and the probabilities are 0.13, 0.87, "
+        "0.00.",
         _check_softmax, {"scores": SCORES[0]}, {"scores": [5.1, 3.2, -1.7]}, "cat and car exchanged",
         see="tab=learn&bench=losses&part=scores",
     ),
     "svm": Claim(
         "Multiclass SVM", _L,
-        "The hinge losses of cat (3.2, 5.1, −1.7), car (1.3, 4.9, 2.0) and frog (2.2, 2.5, −3.1) are 2.9, 0 and 12.9.",
+        "The hinge losses of cat (3.2, 5.1, −1.7), car (1.3, 4.9, 2.0) and frog (2.2, 2.5, −3.1) are 2.9, 0 and "
+        "12.9.",
         _check_svm, {"scores": SCORES}, {"scores": SCORES[::-1]}, "the pictures in another order",
         see="tab=learn&bench=losses&part=scores",
     ),
@@ -241,8 +255,8 @@ LOSSES = {
         see="tab=learn&bench=losses&part=batch_norm",
     ),
     "no_bias": Claim(
-        "No bias before it", _L, "A layer before batch normalisation needs no bias.",
-        _check_bias, {"normalises": True}, {"normalises": False}, "no normalisation behind it",
+        "No bias before it", _L, "A layer before batch normalisation needs no bias.", _check_bias,
+        {"normalises": True}, {"normalises": False}, "no normalisation behind it",
         see="tab=learn&bench=losses&part=batch_norm",
     ),
 }  # fmt: skip
@@ -253,26 +267,30 @@ ARCHITECTURAL = {
         see="tab=learn&bench=shapes",
     ),
     "vgg_parameters": Claim(
-        "Parameters of VGG", _A, "VGG A, A-LRN, B, C, D and E have 133, 133, 133, 134, 138 and 144 million parameters.",
-        _check_vgg_parameters, {"reads": VGG}, {"reads": VGG | {"E": "vgg_d"}}, "D in the place of E",
-        seconds=0.5, see="tab=learn&bench=shapes",
+        "Parameters of VGG", _A,
+        "VGG A, A-LRN, B, C, D and E have 133, 133, 133, 134, 138 and 144 million parameters.",
+        _check_vgg_parameters, {"reads": VGG}, {"reads": VGG | {"E": "vgg_d"}}, "D in the place of E", seconds=0.5,
+        see="tab=learn&bench=shapes",
     ),
     "families": Claim(
-        "Twenty families", _A, "torchvision has pretrained networks of twenty families, from AlexNet to Wide ResNet.",
-        _check_families, {"families": FAMILIES}, {"families": FAMILIES | {"VGG": "vgg_net"}}, "a family that does not exist",
+        "Twenty families", _A,
+        "torchvision has pretrained networks of twenty families, from AlexNet to Wide ResNet.", _check_families,
+        {"families": FAMILIES}, {"families": FAMILIES | {"VGG": "vgg_net"}}, "a family that does not exist",
         seconds=2.0, see="tab=learn&bench=history",
     ),
     "same_answer": Claim(
         "The same answer", _A,
-        "The notes classify with weights.transforms() and model(batch).softmax(0): for the same weights and picture this "
-        "program answers the same.",
-        _check_same_answer, {"models": ("resnet50", "resnet18", "alexnet", "mobilenet_v3_small"), "prepares": True}, {"prepares": False},
-        "a picture that is only resized", seconds=2.0, see="tab=classify&model=resnet50",
+        "The notes classify with weights.transforms() and model(batch).softmax(0): for the same weights and "
+        "picture this program answers the same.",
+        _check_same_answer, {"models": ("resnet50", "resnet18", "alexnet", "mobilenet_v3_small"), "prepares": True},
+        {"prepares": False}, "a picture that is only resized", seconds=2.0, see="tab=classify&model=resnet50",
     ),
     "garments": Claim(
         "Ten garments", "practicals",
-        "Fashion-MNIST has ten classes: T-shirt/top, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot.",
-        _check_garments, {"names": GARMENTS}, {"names": GARMENTS[::-1]}, "in another order", see="tab=classify&model=fashion_cnn&sample=bag",
+        "Fashion-MNIST has ten classes: T-shirt/top, trouser, pullover, dress, coat, sandal, shirt, sneaker, "
+        "bag, ankle boot.",
+        _check_garments, {"names": GARMENTS}, {"names": GARMENTS[::-1]}, "in another order",
+        see="tab=classify&model=fashion_cnn&sample=bag",
     ),
 }  # fmt: skip
 """Name -> claim, of each part of the notes."""

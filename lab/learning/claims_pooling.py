@@ -2,13 +2,25 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from analysis.convolution.pooling import POOLINGS, pool_sum
 from analysis.convolution.stack import build, read_layers
-from lab.learning.claim import At, Claim, Fact, Finding, Guess, is_difference, is_equal, is_less, is_more, is_no_difference
+from lab.learning.claim import (
+    At,
+    Claim,
+    Fact,
+    Finding,
+    Guess,
+    is_difference,
+    is_equal,
+    is_less,
+    is_more,
+    is_no_difference,
+)
 from lab.learning.claims_convolution import check_stack, draw, find_difference, run_stack
 from lab.learning.convolution import measure_layers
 from lab.learning.receptive_field import measure_field
@@ -37,7 +49,8 @@ def _check_padding(at: At, families: Sequence[str], most: float) -> Finding:
     return Finding(
         (is_less(f"of {len(families)} networks, those that pad", len(padded), math.ceil(most * len(families))),),
         number=float(len(padded)),
-        note=f"One network of each family in torchvision; “rarely” is taken for less than a third. Padded: {', '.join(padded) or 'none'}.",
+        note="One network of each family in torchvision; “rarely” is taken for less than a third. "
+        f"Padded: {', '.join(padded) or 'none'}.",
     )
 
 
@@ -105,7 +118,7 @@ def _find_seen(layers: str, side: int) -> int:
 def _check_growth(at: At, stride: int, layers: int, grows: str) -> Finding:
     with torch.random.fork_rng(devices=[]):
         sides = [_find_seen(f"conv(1,3,{stride}) " * number, 2 ** (number + 2)) for number in range(1, layers + 1)]
-    steps = [after - before for before, after in zip(sides, sides[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(sides)]
     wanted = {"linear": [2] * len(steps), "doubling": [2**number for number in range(2, layers + 1)]}[grows]
     return Finding(
         (
@@ -160,53 +173,57 @@ POOLING = {
         "a convolution of 32 filters instead", see="tab=learn&bench=pooling",
     ),
     "max_not_linear": Claim(
-        "Max pooling is not linear", _P, "Max pooling is itself non-linear.",
-        _check_linear, {"kind": "max", "is_linear": False}, {"kind": "average"}, "average pooling instead",
+        "Max pooling is not linear", _P, "Max pooling is itself non-linear.", _check_linear,
+        {"kind": "max", "is_linear": False}, {"kind": "average"}, "average pooling instead",
         see="tab=learn&bench=pooling&pool=kind:max",
     ),
     "average_linear": Claim(
-        "Average pooling is linear", _P, "Average pooling is linear.",
-        _check_linear, {"kind": "average", "is_linear": True}, {"kind": "l2"}, "L2 pooling instead",
+        "Average pooling is linear", _P, "Average pooling is linear.", _check_linear,
+        {"kind": "average", "is_linear": True}, {"kind": "l2"}, "L2 pooling instead",
         see="tab=learn&bench=pooling&pool=kind:average",
     ),
     "rarely_padded": Claim(
-        "Rarely padded", _P, "Max pooling is rarely padded.",
-        _check_padding, {"families": FAMILIES, "most": 1 / 3}, {"families": ("alexnet", "vgg11", "squeezenet1_0")},
-        "AlexNet, VGG and SqueezeNet alone", Guess(f"Of {len(FAMILIES)} networks in torchvision, how many pad a max pooling?", "", 0.15),
-        seconds=2.0, see="tab=learn&bench=pooling",
+        "Rarely padded", _P, "Max pooling is rarely padded.", _check_padding, {"families": FAMILIES, "most": 1 / 3},
+        {"families": ("alexnet", "vgg11", "squeezenet1_0")}, "AlexNet, VGG and SqueezeNet alone",
+        Guess(f"Of {len(FAMILIES)} networks in torchvision, how many pad a max pooling?", "", 0.15), seconds=2.0,
+        see="tab=learn&bench=pooling",
     ),
     "gap_outputs": Claim(
-        "Far fewer outputs", _P,
-        "Global average pooling has far fewer outputs than flatten: C against H · W · C.",
+        "Far fewer outputs", _P, "Global average pooling has far fewer outputs than flatten: C against H · W · C.",
         _check_outputs, {"head": "gap", "shape": (512, 7, 7)}, {"head": "flatten"}, "flatten in its place",
         Guess("Of a map of 7 x 7 x 512, how many times fewer?", "times", 0.02), see="tab=learn&bench=shapes",
     ),
     "gap_shift": Claim(
         "A head that does not mind shifts", _P,
-        "Global average pooling is more robust to translation of the input than flatten: by itself it does not notice.",
+        "Global average pooling is more robust to translation of the input than flatten: by itself it does not "
+        "notice.",
         _check_head, {"head": "gap"}, {"head": "flatten"}, "flatten in its place", see="tab=learn&bench=pooling",
     ),
     "two_fields": Claim(
         "Two receptive fields", _P,
-        "A cell has a receptive field in the layer before it, and a larger one in the picture.",
-        _check_previous, {"layers": "conv(1,3) conv(1,3,2) conv(1,3)"}, {"layers": "conv(1,3)"}, "the first layer, whose layer before is the picture",
-        Guess("3 x 3 at stride 1, then 3 x 3 at stride 2, then 3 x 3: how many pixels does a cell see?", "pixels", 0.01),
+        "A cell has a receptive field in the layer before it, and a larger one in the picture.", _check_previous,
+        {"layers": "conv(1,3) conv(1,3,2) conv(1,3)"}, {"layers": "conv(1,3)"},
+        "the first layer, whose layer before is the picture",
+        Guess("3 x 3, then 3 x 3 at stride 2, then 3 x 3: how many pixels does a cell see?", "pixels", 0.01),
         see="tab=learn&bench=shapes",
     ),
     "field_linear": Claim(
         "Linear at stride 1", _P, "At stride 1 the receptive field grows linearly with the number of layers.",
         _check_growth, {"stride": 1, "layers": 6, "grows": "linear"}, {"stride": 2}, "stride 2",
-        Guess("How many pixels does a cell see after six layers of 3 x 3?", "pixels", 0.01), see="tab=learn&bench=receptive_field",
+        Guess("How many pixels does a cell see after six layers of 3 x 3?", "pixels", 0.01),
+        see="tab=learn&bench=receptive_field",
     ),
     "field_exponential": Claim(
-        "Exponential with strides", _P, "With strides the receptive field grows exponentially: at stride 2 each layer adds twice as much.",
+        "Exponential with strides", _P,
+        "With strides the receptive field grows exponentially: at stride 2 each layer adds twice as much.",
         _check_growth, {"stride": 2, "layers": 6, "grows": "doubling"}, {"stride": 1}, "stride 1",
         Guess("And after six layers of 3 x 3 at stride 2?", "pixels", 0.01), see="tab=learn&bench=receptive_field",
     ),
     "effective_smaller": Claim(
         "What really influences a unit", _P,
         "The effective receptive field is what really influences a unit: a part of what it can see.",
-        _check_effective, {"layer": "blocks.3.2.conv_pw", "outside": False}, {"outside": True}, "all pixels but those",
+        _check_effective, {"layer": "blocks.3.2.conv_pw", "outside": False}, {"outside": True},
+        "all pixels but those",
         Guess("This unit can see 115 pixels a side. By how many is it really moved?", "pixels", 0.2), seconds=1.5,
         see="tab=learn&bench=receptive_field&seen_by=blocks.3.2.conv_pw",
     ),

@@ -126,7 +126,11 @@ def is_at_chance(rows: Rows, chance: float) -> Fact:
     claimed = f"{100 * chance:.0f} %, as guessing"
     if found is None or found["mean"] is None:
         return Fact(what, claimed, "not known", None)
-    reach = 0.0 if found["low"] is None or found["high"] is None else max(found["high"] - found["mean"], found["mean"] - found["low"])
+    reach = (
+        0.0
+        if found["low"] is None or found["high"] is None
+        else max(found["high"] - found["mean"], found["mean"] - found["low"])
+    )
     holds = abs(found["mean"] - chance) <= max(MARGIN, reach)
     return Fact(what, claimed, MEASURES["val_accuracy"].show_estimate(found), holds)
 
@@ -143,7 +147,10 @@ JUDGES: dict[str, tuple[Judge, ...]] = {
 def _check_preset(at: At, preset: str, judges: tuple[Judge, ...]) -> Finding:
     found = find_run(at, "arms", _is_of(preset))
     if found is None:
-        return Finding(note="No comparison of this has finished yet that you could see: networks have to be trained for it, which takes minutes.")  # fmt: skip
+        return Finding(
+            note="No comparison of this has finished yet that you could see: networks have to be trained for it, "
+            "which takes minutes."
+        )
     run, document = found
     rows, chance = document["rows"], read_number(document, "chance") or 0.0
     if len(rows) < 2:
@@ -157,15 +164,24 @@ def _check_preset(at: At, preset: str, judges: tuple[Judge, ...]) -> Finding:
 def _check_features(at: At, swaps: bool) -> Finding:
     found = find_run(at, "features", lambda run: True)
     rows = found[1]["rows"] if found else []
-    learned, by_hand = ([row for row in rows if (row["kind"] in NETWORKS) == is_learned] for is_learned in (True, False))
+    learned, by_hand = (
+        [row for row in rows if (row["kind"] in NETWORKS) == is_learned] for is_learned in (True, False)
+    )
     if found is None or not learned or not by_hand:
-        return Finding(note="No comparison of features with networks has finished yet that you could see: “Compare” in the bench “Before CNNs” starts one.")  # fmt: skip
+        return Finding(
+            note="No comparison of features with networks has finished yet that you could see: “Compare” in the "
+            "bench “Before CNNs” starts one."
+        )
     best, other = (max(each, key=lambda row: row["accuracy"]["value"]) for each in (learned, by_hand))
     one, two = (other["accuracy"], best["accuracy"]) if swaps else (best["accuracy"], other["accuracy"])
     ends = one["low"], one["high"], two["low"], two["high"]
-    holds = None if None in ends or not (one["low"] > two["high"] or two["low"] > one["high"]) else one["low"] > two["high"]
+    holds = (
+        None
+        if None in ends or not (one["low"] > two["high"] or two["low"] > one["high"])
+        else one["low"] > two["high"]
+    )
     shares = [f"{name_row(row)}: {100 * row['accuracy']['value']:.1f} %" for row in (best, other)]
-    note = f"Of the run {found[0].name}: the best of each side; clearly more means that their 95 % intervals stand apart."
+    note = f"Of the run {found[0].name}: the best of each side. Clearly: their 95 % intervals stand apart."
     fact = Fact("right answers, learned against made by hand", "clearly more", "; ".join(shares), holds)
     return Finding((fact,), note=note, run=found[0].name)
 
@@ -178,8 +194,8 @@ def _cannot_tell(at: At) -> Finding:
 
 
 SECTION_OF = {
-    "gap_translation": "pooling", "cnn_vs_mlp": "features", "blurpool": "translation", "frozen_unfrozen": "practicals",
-    "practical": "practicals",
+    "gap_translation": "pooling", "cnn_vs_mlp": "features", "blurpool": "translation",
+    "frozen_unfrozen": "practicals", "practical": "practicals",
 }  # fmt: skip
 """Presets that do not belong to losses, optimisers and regularisation."""
 
@@ -200,20 +216,20 @@ def _build(name: str, title: str, says: str, judges: tuple[Judge, ...]) -> Claim
 TRAINED = {name: _build_preset(name) for name in PRESETS} | {
     "fourteen_times": _build(
         "bn_faster", "Fourteen times fewer steps",
-        "With batch normalisation a network reaches the same accuracy in 14 times fewer steps, as Ioffe and Szegedy (2015) "
-        "report of theirs.",
+        "With batch normalisation a network reaches the same accuracy in 14 times fewer steps, as Ioffe and Szegedy "
+        "(2015) report of theirs.",
         (takes_fewer(14.0),),
     ),
     "dropout_figures": Claim(
         "Published errors with dropout", "losses",
-        "On CIFAR-10 a convolutional network with max pooling errs in 14.98 to 15.60 %, with dropout in its last layers in "
-        "14.32 %, with dropout in all layers in 12.61 %.",
+        "On CIFAR-10 a convolutional network with max pooling errs in 14.98 to 15.60 %, with dropout in its last "
+        "layers in 14.32 %, with dropout in all layers in 12.61 %.",
         _cannot_tell, see="tab=train",
     ),
     "end_to_end": Claim(
         "End to end is better", "features",
-        "Learned end to end on the same data, a network is right more often than histogram, HOG or visual words with a "
-        "classifier.",
+        "Learned end to end on the same data, a network is right more often than histogram, HOG or visual words "
+        "with a classifier.",
         _check_features, {"swaps": False}, see="tab=learn&bench=before_cnns",
         command="python cli.py features --data shapes --name my-features",
     ),

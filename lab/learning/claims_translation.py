@@ -66,8 +66,8 @@ def _check_content(at: At, dx: int, wraps: bool) -> Finding:
     return Finding(
         (is_less("how far its features are from moving along", 100 * error, 5.0, "%"),),
         number=100 * error,
-        note=f"The deepest feature maps of {DEFAULT_MODEL}, the cat moved by {count(dx, 'pixel')}; 0 % would be features that "
-        "only depend on content, and 5 % is taken for near enough.",
+        note=f"The deepest feature maps of {DEFAULT_MODEL}, the cat moved by {count(dx, 'pixel')}; 0 % would be features "
+        "that only depend on content, and 5 % is taken for near enough.",
     )
 
 
@@ -77,7 +77,14 @@ def _check_sideways(at: At, reach: int, boundary: str, least: float) -> Finding:
     shifts = (2 * reach + 1) ** 2
     kept = round(found.map.share_kept * shifts)
     return Finding(
-        (Fact(f"of {shifts} shifts, those with the same class", write_all(shifts, least), str(kept), kept >= least * shifts),),
+        (
+            Fact(
+                f"of {shifts} shifts, those with the same class",
+                write_all(shifts, least),
+                str(kept),
+                kept >= least * shifts,
+            ),
+        ),
         number=float(kept),
         note=f"{DEFAULT_MODEL}, and every shift of the cat up to {reach} pixels each way.",
     )
@@ -123,7 +130,14 @@ def _check_covered(at: At, squares: int, least: float) -> Finding:
         kept += after == before
     total = squares**2
     return Finding(
-        (Fact(f"of {total} squares, those that may be covered", write_all(total, least), str(kept), kept >= least * total),),
+        (
+            Fact(
+                f"of {total} squares, those that may be covered",
+                write_all(total, least),
+                str(kept),
+                kept >= least * total,
+            ),
+        ),
         number=float(kept),
         note=f"{DEFAULT_MODEL}: a grey square hides {100 / total:.0f} % of the photo, once at each place.",
     )
@@ -211,38 +225,40 @@ def _check_scanned(at: At, slides: bool) -> Finding:
     return Finding(
         (is_share("right at other places", right, total * len(columns), above=0.85),),
         number=100 * right / total / len(columns),
-        note="The MLP of a window, trained where the digit lay at one place, slid over the canvas: the largest of its "
-        "scores decides.",
+        note="The MLP of a window, trained where the digit lay at one place, slid over the canvas: the largest of "
+        "its scores decides.",
     )
 
 
 _T = "translation"
-_CAT = "What if the cat moves sideways, is tilted by 20 degrees, or the photo is darker? To us it stays the same cat; to the network, too: "
+_CAT = "What if the cat moves sideways, is tilted, or the photo is darker? The network says the same: "
 TRANSLATION = {
     "shift_convolve": Claim(
-        "Equivariance", _T, "Shift then convolve is the same as convolve then shift.",
-        _check_shift, {"stride": 1}, {"stride": 2}, "stride 2", see="tab=shift&dx=3&boundary=circular",
+        "Equivariance", _T, "Shift then convolve is the same as convolve then shift.", _check_shift, {"stride": 1},
+        {"stride": 2}, "stride 2", see="tab=shift&dx=3&boundary=circular",
     ),
     "content_alone": Claim(
         "Content, not place", _T,
-        "Features should depend on content, not on where it is: those of a trained network move along with the picture.",
-        _check_content, {"dx": 1, "wraps": False}, {"dx": 32, "wraps": True}, "a whole stride, and borders wrapped around in every layer",
-        Guess("By how much do the deepest features miss, of their size, when the cat moves by one pixel?", "%", 0.3), seconds=2.0,
-        see="tab=shift&dx=1&boundary=circular",
+        "Features should depend on content, not on where it is: those of a trained network move along with the "
+        "picture.",
+        _check_content, {"dx": 1, "wraps": False}, {"dx": 32, "wraps": True},
+        "a whole stride, and borders wrapped around in every layer",
+        Guess("By how much do the deepest features miss, of their size, when the cat moves by one pixel?", "%", 0.3),
+        seconds=2.0, see="tab=shift&dx=1&boundary=circular",
     ),
     "cat_sideways": Claim(
-        "The cat moves", _T, _CAT + "it keeps its class when the cat moves by up to 3 pixels.",
-        _check_sideways, {"reach": 3, "boundary": "crop", "least": 1.0}, {"least": 0.25}, "a quarter of the shifts is enough",
+        "The cat moves", _T, _CAT + "it keeps its answer when the cat moves by up to 3 pixels.", _check_sideways,
+        {"reach": 3, "boundary": "crop", "least": 1.0}, {"least": 0.25}, "a quarter of the shifts is enough",
         Guess("Of 49 shifts by up to 3 pixels, after how many is the class the same?", "", 0.1), seconds=3.0,
         see="tab=shift&boundary=crop",
     ),
     "cat_tilted": Claim(
-        "The cat is tilted", _T, _CAT + "its answer stays when the photo is tilted by 20 degrees.",
-        _check_changed, {"change": "tilted", "by": 20.0}, {"by": 0.0}, "not tilted at all", seconds=0.5, see="tab=classify",
+        "The cat is tilted", _T, _CAT + "it keeps its answer when the photo is tilted by 20 degrees.", _check_changed,
+        {"change": "tilted", "by": 20.0}, {"by": 0.0}, "not tilted at all", seconds=0.5, see="tab=classify",
     ),
     "cat_darker": Claim(
-        "The photo is darker", _T, _CAT + "its answer stays when the photo has half of its light.",
-        _check_changed, {"change": "darker", "by": 0.5}, {"by": 0.0}, "no light at all", seconds=0.5, see="tab=classify",
+        "The photo is darker", _T, _CAT + "it keeps its answer when the photo has half of its light.", _check_changed,
+        {"change": "darker", "by": 0.5}, {"by": 0.0}, "no light at all", seconds=0.5, see="tab=classify",
     ),
     "cat_covered": Claim(
         "A part is covered", _T, "Occlusion: a network sees the same when any sixteenth of the photo is covered.",
@@ -251,14 +267,16 @@ TRANSLATION = {
         see="tab=explain",
     ),
     "mlp_elsewhere": Claim(
-        "An MLP fails elsewhere", _T, "An MLP trained with the object in one place fails on another.",
-        _check_fixed, {"columns": (0, 4, 12, 16)}, {"columns": (HOME,)}, "the place of the training",
+        "An MLP fails elsewhere", _T, "An MLP trained with the object in one place fails on another.", _check_fixed,
+        {"columns": (0, 4, 12, 16)}, {"columns": (HOME,)}, "the place of the training",
         Guess("In how many cases is it right at other places?", "%", 0.3), seconds=1.5, see="tab=learn&bench=sound",
     ),
     "scanning_cures": Claim(
-        "Scanning is the cure", _T, "Scanning with shared weights is the cure: the same answer wherever the object is.",
-        _check_scanned, {"slides": True}, {"slides": False}, "the MLP of the whole canvas",
-        Guess("In how many cases is the slid MLP right at other places?", "%", 0.1), seconds=1.5, see="tab=learn&bench=sound",
+        "Scanning is the cure", _T,
+        "Scanning with shared weights is the cure: the same answer wherever the object is.", _check_scanned,
+        {"slides": True}, {"slides": False}, "the MLP of the whole canvas",
+        Guess("In how many cases is the slid MLP right at other places?", "%", 0.1), seconds=1.5,
+        see="tab=learn&bench=sound",
     ),
 }  # fmt: skip
 """Name -> claim."""
