@@ -42,16 +42,17 @@ const list = () => {
 
 const askFor = (claim, state) => {
     const form = find("form"), isAsked = state.expected === undefined && !state.document;
-    find("legend").textContent = isAsked ? (claim.guess?.ask ?? "What do you expect?") : state.document || state.expected === null ? "" : `You expect ${claim.guess ? "" : "that "}${inWords(claim, state.expected)}.`;
+    find("legend").textContent = isAsked ? (claim.guess?.ask ?? "What do you expect?") : state.expected === null ? "" : `You expect ${claim.guess ? "" : "that "}${inWords(claim, state.expected)}.`;
     const ready = () => { find(".run").disabled = isAsked && !read(claim).isThere; };
     find(".answers").replaceChildren(...(!isAsked ? [] : claim.guess
         ? [make("label", {}, make("input", {class: "number", inputmode: "decimal", maxlength: 20, autocomplete: "off", "aria-label": claim.guess.ask, oninput: ready}), claim.guess.unit)]
         : Object.entries(EXPECTED).map(([value, text]) => make("label", {}, make("input", {type: "radio", name: "expected", value, onchange: ready}), text[0].toUpperCase() + text.slice(1)))));
     const isRead = Boolean(claim.command);
-    find(".run").textContent = state.document ? "Check again" : isRead ? "Show the newest result" : "Check it";
+    find(".run").textContent = isRead ? "Show the newest result" : "Check it";
     find(".skip").hidden = !isAsked;
     find(".time").textContent = isRead ? "Networks have to be trained for this: the newest finished comparison that you can see is read." : claim.seconds >= scene.long ? `It takes about ${show(claim.seconds)} s.` : "";
-    form.hidden = pending === claim.name;
+    form.hidden = pending === claim.name || Boolean(state.document);
+    find(".again").hidden = pending === claim.name || !state.document;
     ready();
 };
 const read = (claim) => {
@@ -134,6 +135,7 @@ find("form").addEventListener("submit", (event) => {
     run(kept[shown]?.expected === undefined ? read(claim).expected ?? null : kept[shown].expected);
 });
 find(".skip").addEventListener("click", () => run(null));
+find(".again").addEventListener("click", () => run(null));
 find(".stop").addEventListener("click", () => document.querySelector("#cancel")?.click());
 find(".back").addEventListener("click", () => step(-1));
 find(".next").addEventListener("click", () => step(1));

@@ -140,7 +140,8 @@ def are_equal(what: str, found: Iterable[float], claimed: Iterable[float], digit
     holds = len(found) == len(claimed) and all(
         abs(a - b) <= 0.5 * 10**-digits + 1e-9 for a, b in zip(found, claimed, strict=True)
     )
-    return Fact(what, *(", ".join(f"{v:.{digits}f}" for v in each) for each in (claimed, found)), holds)
+    texts = [", ".join(f"{value:.{digits}f}" for value in each) for each in (claimed, found)]
+    return Fact(what, texts[0], texts[1], holds)
 
 
 def is_more(what: str, found: float, least: float, unit: str = "") -> Fact:

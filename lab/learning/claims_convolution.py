@@ -81,7 +81,10 @@ def _check_depth(at: At, groups: int) -> Finding:
 
 def _check_maps(at: At, counts: tuple[int, ...], claimed: tuple[int, ...]) -> Finding:
     made = [run_stack("3,32,32", f"conv({count},5)")[0][-1] for count in counts]
-    facts = [is_equal(f"maps of {count} filters", *pair) for count, *pair in zip(counts, made, claimed, strict=True)]
+    facts = [
+        is_equal(f"maps of {count} filters", found, wanted)
+        for count, found, wanted in zip(counts, made, claimed, strict=True)
+    ]
     return Finding(tuple(facts))
 
 
@@ -180,10 +183,9 @@ def _check_axes(at: At, flips: bool) -> Finding:
 def _check_sliding(at: At, reverses: bool) -> Finding:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = nn.Sequential(nn.Linear(FRAMES_SEEN * BANDS, 32), nn.ReLU(), nn.Linear(32, 1))
+        first, last = nn.Linear(FRAMES_SEEN * BANDS, 32), nn.Linear(32, 1)
         levels = torch.randn(4, 100, BANDS)
-    slid = torch.from_numpy(Detector(network).scan(levels.numpy()))
-    first, last = network[0], network[2]
+    slid = torch.from_numpy(Detector(nn.Sequential(first, nn.ReLU(), last)).scan(levels.numpy()))
     kernel = first.weight.detach().unflatten(1, (FRAMES_SEEN, BANDS)).transpose(1, 2)  # (32, BANDS, FRAMES_SEEN)
     kernel = kernel.flip(2) if reverses else kernel
     with torch.inference_mode():

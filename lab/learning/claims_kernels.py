@@ -120,7 +120,7 @@ def _check_three_cost(at: At, single: int) -> Finding:
             is_equal("weights of three 3 x 3, C = 64", three, 27 * channels**2),
             is_equal("weights of one 7 x 7", one, 49 * channels**2),
             is_less("three against one", three, one),
-            is_more("non-linearities", *bends),
+            is_more("non-linearities", bends[0], bends[1]),
         )
     )
 

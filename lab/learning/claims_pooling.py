@@ -131,7 +131,7 @@ def _check_growth(at: At, stride: int, layers: int, grows: str) -> Finding:
 
 
 def _list(what: str, found: Sequence[int], claimed: Sequence[int]) -> Fact:
-    return is_equal(what, *(", ".join(map(str, each)) for each in (found, claimed)))
+    return is_equal(what, ", ".join(map(str, found)), ", ".join(map(str, claimed)))
 
 
 def _check_effective(at: At, layer: str, outside: bool) -> Finding:

@@ -116,7 +116,8 @@ def is_memorised(rows: Rows, chance: float) -> Fact:
     least = f"at least {100 * MEMORISED:.0f} %"
     if found is None:
         return Fact(what, least, "not known", None)
-    return Fact(what, least, MEASURES["train_accuracy"].show_estimate(found), found["mean"] >= MEMORISED)
+    holds = (found["mean"] or 0.0) >= MEMORISED
+    return Fact(what, least, MEASURES["train_accuracy"].show_estimate(found), holds)
 
 
 def is_at_chance(rows: Rows, chance: float) -> Fact:

@@ -66,8 +66,8 @@ def _check_content(at: At, dx: int, wraps: bool) -> Finding:
     return Finding(
         (is_less("how far its features are from moving along", 100 * error, 5.0, "%"),),
         number=100 * error,
-        note=f"The deepest feature maps of {DEFAULT_MODEL}, the cat moved by {count(dx, 'pixel')}; 0 % would be features "
-        "that only depend on content, and 5 % is taken for near enough.",
+        note=f"The deepest feature maps of {DEFAULT_MODEL}, the cat moved by {count(dx, 'pixel')}; 0 % would be "
+        "features that only depend on content, and 5 % is taken for near enough.",
     )
 
 

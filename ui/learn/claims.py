@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import gradio as gr
 
@@ -49,9 +50,8 @@ def build_claims(services: Services, bench: Workbench) -> Bench:
         with services.act(request, progress, "learn-claim") as action:
             return _write(**check_claim(services.lab, name, action.report("Checking")).to_json())
 
-    stage.submit(
-        check, None, answer, **PRIVATE, show_progress_on=stage, concurrency_limit=None, trigger_mode="multiple"
-    )
+    manner: dict[str, Any] = {**PRIVATE, "show_progress": "minimal", "show_progress_on": stage}
+    stage.submit(check, None, answer, **manner, concurrency_limit=None, trigger_mode="multiple")
     return Bench(show, [link], [stage], linked={"claim": (link, one_of(CLAIMS))})
 
 
