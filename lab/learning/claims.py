@@ -1,10 +1,11 @@
 """Every claim of the lecture notes that can be checked, and what checking it finds."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.errors import Progress, no_progress
+from analysis.errors import Progress, UserError, no_progress
 from lab.learning.claim import SECTIONS, VERDICTS, At, Claim, Finding
 from lab.learning.claims_convolution import CONVOLUTION
 from lab.learning.claims_kernels import KERNEL
@@ -13,7 +14,7 @@ from lab.learning.claims_pooling import POOLING
 from lab.learning.claims_trained import TRAINED
 from lab.learning.claims_translation import TRANSLATION
 from lab.session import Lab
-from models.settings import check_choice
+from models.settings import show_value
 
 _ALL = CONVOLUTION | KERNEL | POOLING | TRANSLATION | FEATURES | LOSSES | ARCHITECTURAL | TRAINED
 CLAIMS: dict[str, Claim] = {
@@ -50,9 +51,18 @@ class Checked:
         }
 
 
+def find_claim(name: object) -> Claim:
+    """A claim by its name. Raises UserError: there is none."""
+    if isinstance(name, str) and name in CLAIMS:
+        return CLAIMS[name]
+    near = difflib.get_close_matches(str(name)[:80], CLAIMS, n=1)
+    hint = f"did you mean {near[0]}?" if near else "the list of claims has their names."
+    raise UserError(f"There is no claim {show_value(name)}; {hint}")
+
+
 def describe_claim(name: str) -> dict:
     """What can be said of a claim before it is checked, JSON-ready."""
-    claim = CLAIMS[check_choice("claim", name, CLAIMS)]
+    claim = find_claim(name)
     return {
         "name": name,
         "title": claim.title,
@@ -74,7 +84,7 @@ def check_claim(lab: Lab, name: str, progress: Progress = no_progress) -> Checke
     Raises:
         UserError: There is no such claim, or what it needs cannot be used.
     """
-    claim = CLAIMS[check_choice("claim", name, CLAIMS)]
+    claim = find_claim(name)
     with lab.models.turns.take():  # one computes at a time
         at = At(lab, lab.models.turns.sharing(progress))
         found = claim.run(at)

@@ -105,7 +105,8 @@ def _check_head(at: At, head: str) -> Finding:
 def _find_seen(layers: str, side: int) -> int:
     """Along how many pixels the middle cell of a network has a gradient, its kernels being ones."""
     shape = (1, side, side)
-    network = build(read_layers(layers), shape).double()
+    with torch.random.fork_rng(devices=[]):
+        network = build(read_layers(layers), shape).double()
     for parameter in network.parameters():
         nn.init.ones_(parameter)
     picture = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
@@ -116,8 +117,7 @@ def _find_seen(layers: str, side: int) -> int:
 
 
 def _check_growth(at: At, stride: int, layers: int, grows: str) -> Finding:
-    with torch.random.fork_rng(devices=[]):
-        sides = [_find_seen(f"conv(1,3,{stride}) " * number, 2 ** (number + 2)) for number in range(1, layers + 1)]
+    sides = [_find_seen(f"conv(1,3,{stride}) " * number, 2 ** (number + 2)) for number in range(1, layers + 1)]
     steps = [after - before for before, after in pairwise(sides)]
     wanted = {"linear": [2] * len(steps), "doubling": [2**number for number in range(2, layers + 1)]}[grows]
     return Finding(

@@ -23,6 +23,7 @@ from lab.learning.claim import (
     is_share,
 )
 from lab.learning.claims_convolution import draw, find_difference
+from lab.lru import RecentResults
 from lab.shifts import map_picture
 from models.data.samples import get_sample
 from models.registry import DEFAULT_MODEL
@@ -34,6 +35,7 @@ NOTHING = 10
 STEPS, BATCH, HIDDEN, LEARNED = 400, 128, 64, 1200
 SQUARES = 4
 """Along a side: of so many squares one is covered."""
+_trained: "RecentResults[Moved]" = RecentResults(4)
 
 
 def _check_shift(at: At, stride: int) -> Finding:
@@ -176,7 +178,16 @@ def _place(digits: Tensor, column: int) -> Tensor:
     return canvas
 
 
-def train_moved(progress: Progress, seed: int = 0) -> Moved:
+def find_moved(progress: Progress, seed: int = 0) -> Moved:
+    """Both networks of this seed, trained when they are first asked for."""
+    found = _trained.get((seed,))
+    if found is None:
+        found = _train_moved(progress, seed)
+        _trained.keep((seed,), found, 1)
+    return found
+
+
+def _train_moved(progress: Progress, seed: int) -> Moved:
     """Trains both where the digit lies at ``HOME`` alone; the global random state stays as it is."""
     from sklearn.datasets import load_digits
 
@@ -204,7 +215,7 @@ def train_moved(progress: Progress, seed: int = 0) -> Moved:
 
 
 def _check_fixed(at: At, columns: tuple[int, ...]) -> Finding:
-    moved = train_moved(at.progress)
+    moved = find_moved(at.progress)
     total = len(moved.labels)
     there, right = moved.count_fixed(HOME), sum(moved.count_fixed(column) for column in columns)
     return Finding(
@@ -218,7 +229,7 @@ def _check_fixed(at: At, columns: tuple[int, ...]) -> Finding:
 
 
 def _check_scanned(at: At, slides: bool) -> Finding:
-    moved = train_moved(at.progress)
+    moved = find_moved(at.progress)
     columns, total = (0, 4, 12, 16), len(moved.labels)
     count = moved.count_scanned if slides else moved.count_fixed
     right = sum(map(count, columns))
