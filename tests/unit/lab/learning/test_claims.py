@@ -1,6 +1,7 @@
 """Every claim of the lecture: its verdict follows from its numbers, and turns round when something is broken."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,10 +24,11 @@ from lab.learning.claim import (
 )
 from lab.learning.claims import CLAIMS, check_claim, describe_claim, describe_verdict
 from lab.learning.claims_trained import TRAINED
-from lab.learning.claims_translation import HOME, train_moved
+from lab.learning.claims_translation import HOME, find_moved
 from lab.learning.measures import measure
 from lab.session import Lab
 from models.access import Viewer, acting
+from models.registry import DEFAULT_MODEL
 from models.runs.changes import publish_run
 from models.runs.files import write_json
 from tests.device import DEVICE
@@ -55,20 +57,20 @@ NUMBERS = {
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    return Lab(DEVICE, tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs"))
+    made = Lab(DEVICE, tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs"))
+    with made.use(DEFAULT_MODEL):  # networks are made of random numbers before their weights are read
+        return made
 
 
 def test_the_table_is_whole():
     assert {claim.section for claim in CLAIMS.values()} == {*SECTIONS}
-    assert all(
-        (claim.control and claim.broken) or name in {*TRAINED, "dropout_figures"} for name, claim in CLAIMS.items()
-    )
+    assert all((claim.control and claim.broken) or name in TRAINED for name, claim in CLAIMS.items())
     assert {claim.preset for claim in CLAIMS.values()} == {*PRESETS, ""}
     assert all(len(claim.says) > 20 and claim.says.endswith(".") for claim in CLAIMS.values())
     json.dumps([describe_claim(name) for name in CLAIMS])
 
 
-@pytest.mark.parametrize("name", mostly_nightly(QUICK, [name for name in QUICK if CLAIMS[name].seconds < 3]))
+@pytest.mark.parametrize("name", mostly_nightly(QUICK, [name for name in QUICK if CLAIMS[name].seconds < 1.5]))
 def test_a_claim_is_checked_and_the_check_can_tell(lab, name):
     state, told = torch.get_rng_state(), []
     document = check_claim(lab, name, lambda done, total: told.append(done / total)).to_json()
@@ -80,10 +82,7 @@ def test_a_claim_is_checked_and_the_check_can_tell(lab, name):
     assert [(fact["claimed"], fact["found"]) for fact in document["facts"]] == NUMBERS.get(
         name, [(fact["claimed"], fact["found"]) for fact in document["facts"]]
     )
-    assert (
-        document["control"]["verdict"].split()[0]
-        and VERDICTS[document["verdict"]] in describe_verdict(document).lower()
-    )
+    assert describe_verdict(document).lower().startswith(VERDICTS[document["verdict"]])
     json.dumps(document, allow_nan=False)
 
 
@@ -91,7 +90,7 @@ def test_what_is_under_way_can_be_cancelled(lab):
     def stop(done: int, total: int) -> None:
         raise Cancelled
 
-    for name in ("mlp_elsewhere", "rarely_padded", "cat_covered"):
+    for name in ("rarely_padded", "cat_covered"):
         with pytest.raises(Cancelled):
             check_claim(lab, name, stop)
 
@@ -129,21 +128,18 @@ def test_facts_compare_what_they_show():
 
 def test_the_same_answer_as_torchvision_is_told_once_weights_are_here(lab, monkeypatch):
     assert check_claim(lab, "same_answer").found.verdict == "open"
-    spec = lab.registry.get("alexnet")
+    spec = lab.registry.get("resnet50")
     module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(192, 1000))
     torch.manual_seed(0)
     torch.nn.init.normal_(module[2].weight)
-    local = type(spec)(
-        **{name: getattr(spec, name) for name in spec.__dataclass_fields__}
-        | {"weights": None, "build": lambda: module}
-    )
+    local = replace(spec, weights=None, build=lambda: module)
     monkeypatch.setattr(type(lab.registry), "get", lambda self, name: local)
     found = check_claim(lab, "same_answer")
     assert (found.found.verdict, found.control) == ("holds", "fails")
 
 
 def test_a_digit_is_moved_where_it_is_said_to_be():
-    moved = train_moved(lambda done, total: None)
+    moved = find_moved(lambda done, total: None)
     for column in (0, HOME, 16):
         assert torch.equal(moved.place(column)[:, :, column : column + 8], moved.digits)
         assert moved.place(column).sum() == moved.digits.sum()
@@ -193,8 +189,6 @@ def test_a_claim_of_training_is_what_the_newest_finished_comparison_says(tmp_pat
     finish(lab.runs_root, name, "one", first, second)
     found = check_claim(lab, name).found
     assert (found.verdict, found.run) == ("holds", "one")
-    finish(lab.runs_root, name, "two", second, first, created=2e9)
-    assert {check_claim(lab, name).found.verdict for _ in range(2)} <= {"holds", "fails"}
 
 
 @pytest.mark.parametrize("name", CASES)
