@@ -23,7 +23,7 @@ from lab.learning.claim import (
     write,
 )
 from lab.learning.claims import CLAIMS, check_claim, describe_claim, describe_verdict
-from lab.learning.claims_trained import TRAINED
+from lab.learning.claims_trained import TRAINED, takes_fewer
 from lab.learning.claims_translation import HOME, find_moved
 from lab.learning.measures import measure
 from lab.session import Lab
@@ -218,6 +218,37 @@ def test_about_equally_well_has_a_margin(tmp_path, accuracy, verdict):
     lab = Lab(DEVICE, tmp_path, tmp_path / "runs")
     finish(lab.runs_root, "softmax_svm", "one", {"test_accuracy": 0.8}, {"test_accuracy": accuracy})
     assert check_claim(lab, "softmax_svm").found.verdict == verdict
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(10, 20, "holds"), (2, 4, "fails"), (None, None, "open")])
+def test_fourteen_times_is_a_number_of_its_own(low, high, verdict):
+    change = {"mean": -500.0, "low": None, "high": None, "factor": 3.0, "factor_low": low, "factor_high": high}
+    fact = takes_fewer(14)([{}, {"differences": {"steps": change}}], 0.1)
+    assert Finding((fact,)).verdict == verdict
+    assert takes_fewer(14)([{}, {"differences": {"steps": None}}], 0.1).holds is None
+
+
+def grade(kind: str, accuracy: float) -> dict:
+    share = {"value": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02}
+    sizes = {"seconds": 1.0, "num_features": 3, "learned": 9, "tested": 9, "moved": 9}
+    return {
+        "kind": kind,
+        "classifier": "" if kind == "small_cnn" else "linear",
+        "accuracy": share,
+        "consistency": share,
+    } | sizes
+
+
+@pytest.mark.parametrize(("by_hand", "verdict"), [(0.8, "holds"), (0.98, "fails"), (0.91, "open")])
+def test_end_to_end_is_compared_with_the_best_made_by_hand(tmp_path, by_hand, verdict):
+    lab = Lab(DEVICE, tmp_path, tmp_path / "runs")
+    path = lab.runs_root / "one"
+    path.mkdir(parents=True)
+    rows = [grade("hog", by_hand), grade("histogram", 0.3), grade("small_cnn", 0.92)]
+    write_json(path / "config.json", {})
+    write_json(path / "status.json", {"kind": "features", "state": "finished"})
+    write_json(path / "result.json", {"rows": rows, "sentence": ""})
+    assert check_claim(lab, "end_to_end").found.verdict == verdict
 
 
 def test_a_comparison_of_something_else_or_a_damaged_one_says_nothing(tmp_path):
