@@ -34,7 +34,7 @@ const list = () => {
             make("span", {}, claim.title, make("span", {class: "beyond-view"}, verdict ? `: ${scene.verdicts[verdict]}` : ": not checked yet")));
     };
     const box = find(".list"), top = box.scrollTop;
-    box.replaceChildren(...sections.flatMap(([key, title]) => [make("h3", {}, title), ...listed().filter((claim) => claim.section === key).map(entry)]));
+    box.replaceChildren(...sections.flatMap(([key, title]) => [make("h2", {}, title), ...listed().filter((claim) => claim.section === key).map(entry)]));
     box.scrollTop = top;
     const done = scene.claims.filter((claim) => kept[claim.name]?.document), judged = done.map((claim) => isRight(claim, kept[claim.name])).filter((right) => right !== null);
     find(".score").textContent = `${done.length} of ${scene.claims.length} checked` + (judged.length ? `; ${judged.filter(Boolean).length} of ${judged.length} predictions right` : "");
@@ -72,7 +72,7 @@ const ways = (claim, state) => {
 const draw_card = () => {
     const claim = scene.claims.find((each) => each.name === shown), state = kept[shown] ?? {}, place = listed().indexOf(claim), found = state.document;
     find("article").hidden = false;
-    find("h2").textContent = claim.title;
+    find("#claim-title").textContent = claim.title;
     find(".place").textContent = `${scene.sections[claim.section]}${place >= 0 ? `, ${place + 1} of ${listed().length}` : ""}`;
     find("blockquote").textContent = claim.claim;
     find(".working").hidden = pending !== shown;
@@ -100,7 +100,7 @@ const open = (name, follows = false) => {
     draw_card();
     find("[aria-current=true]")?.scrollIntoView?.({block: "nearest"});
     if (!follows) return;
-    find("h2").focus({preventScroll: true});
+    find("#claim-title").focus({preventScroll: true});
     clearTimeout(resting);
     resting = setTimeout(() => {
         const query = new URLSearchParams(location.search);
