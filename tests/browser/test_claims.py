@@ -34,7 +34,7 @@ def test_a_claim_is_predicted_checked_and_judged(visit, page, tmp_path):
     assert box["y"] + box["height"] < page.viewport_size["height"]
     bench.get_by_role("button", name="Next claim").click()
     page.wait_for_url("**claim=vertical_edge**")
-    bench.get_by_role("button", name="Back").click()
+    bench.get_by_role("button", name="Back", exact=True).click()
     expect(finding).to_have_text("Holds.")
     expect(bench.get_by_label("It holds")).to_have_count(0)  # it is not asked twice
     expect(bench.locator(".score")).to_contain_text(
