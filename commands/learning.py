@@ -14,6 +14,8 @@ from analysis.convolution.quiz import KINDS, list_notes
 from analysis.errors import UserError
 from analysis.losses.classification import LOSSES
 from commands.app import JsonOption, ModelOption, app, make_lab, print_notes, printed, show_download
+from lab.learning.claim import SECTIONS
+from lab.learning.claims import CLAIMS, check_claim, describe_claim, describe_verdict
 from lab.learning.convolution import ask_all, convolve_numbers, measure_layers, pool_numbers, read_input
 from lab.learning.lessons import check_lesson, read_lesson
 from lab.learning.losses import measure_losses
@@ -243,3 +245,45 @@ def lesson(
             typer.echo(f"step {number}: {'' if holds else 'DOES NOT HOLD: '}{text}")
     if wrong:
         raise UserError(f"{file.name}: {len(wrong)} of {len(found)} answers do not hold.")
+
+
+@app.command()
+def claim(
+    name: Annotated[str | None, typer.Argument(help="Of the claim; without one, all are listed.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Check all of them, one after the other.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a claim of the lecture: each number that is claimed beside the one that is found, and the verdict."""
+    if name is None and not every:
+        if not printed([describe_claim(each) for each in CLAIMS], as_json):
+            _list_claims()
+        return
+    if name is not None and every:
+        raise UserError("Name one claim, or check --all of them.")
+    lab, documents = make_lab(), []
+    for each in CLAIMS if name is None else [name]:
+        documents.append(check_claim(lab, each).to_json())
+        if not as_json:
+            _print_claim(documents[-1])
+    printed(documents if every else documents[0], as_json)
+
+
+def _list_claims() -> None:
+    for section, title in SECTIONS.items():
+        typer.echo(title)
+        for name, each in CLAIMS.items():
+            if each.section == section:
+                typer.echo(f"  {name:20} {each.title}{' (trained networks)' if each.command else ''}")
+
+
+def _print_claim(document: dict) -> None:
+    typer.echo(f"{document['name']}: {document['claim']}")
+    for fact in document["facts"]:
+        agrees = {True: "agrees", False: "does not agree", None: "open"}[fact["holds"]]
+        typer.echo(f"  {fact['what']}: claimed {fact['claimed']}, found {fact['found']}: {agrees}")
+    if document["note"]:
+        typer.echo(f"  {document['note']}")
+    typer.echo(f"  {describe_verdict(document)}")
+    command = CLAIMS[document["name"]].command
+    if command and document["verdict"] == "open":
+        typer.echo(f"  First run: {command}")

@@ -21,6 +21,7 @@ from analysis.features.classifiers import CLASSIFIERS
 from analysis.features.kinds import KINDS
 from analysis.losses.classification import LOSSES
 from analysis.shift.move import BOUNDARIES
+from lab.learning.claims import CLAIMS, check_claim, describe_claim
 from lab.learning.convolution import ask_all, convolve_numbers, measure_layers, pool_numbers, read_input
 from lab.learning.features import DEFAULT_LIMIT, MAX_LIMIT, measure_features, set_exam
 from lab.learning.losses import measure_losses
@@ -252,6 +253,16 @@ def add_endpoints(services: Services) -> None:
         return services.shelf.get(name).to_json(name)
 
     @endpoint
+    def claims() -> list:
+        """Lists the claims of the lecture that can be checked: name, claim, section, seconds, and what it takes."""
+        return [describe_claim(name) for name in CLAIMS]
+
+    @endpoint
+    def claim(name: str, *, progress: Progress = no_progress) -> dict:
+        """Checks a claim of the lecture: the verdict (holds, fails, open), and each number beside what is claimed."""
+        return check_claim(lab, name, progress).to_json()
+
+    @endpoint
     def runs() -> list:
         """Lists the training runs: name, state, message, silence (since when one at work is unheard of), result."""
         shown = ("name", "state", "message", "silence", "result")
@@ -261,7 +272,7 @@ def add_endpoints(services: Services) -> None:
         ]
 
     looking = (models, classify, shift, shift_map, meter, self_check, explain, layers, runs)
-    learning = (convolve, pool, stack, quiz, loss, receptive_field, features, sound, lesson)
+    learning = (convolve, pool, stack, quiz, loss, receptive_field, features, sound, lesson, claims, claim)
     for call in (*looking, *learning):
         gr.api(call, api_name=call.__name__)
 
@@ -382,5 +393,6 @@ PARAMETERS: dict[str, Reader] = {
     "pictures": _read_integer(1, MOST_PICTURES),
     "input": _read_text(MAX_NAME_LENGTH),
     "layers": _read_text(MAX_LETTERS),
+    "name": _read_name,
 }
 """Parameter of an endpoint -> what makes a usable value of its name and what was sent; UserError if nothing can."""

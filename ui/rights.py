@@ -10,7 +10,8 @@ OWNER = "owner"
 """The role that needs no entry."""
 HANDLERS = {
     "look": """
-        api.add_endpoints.classify api.add_endpoints.convolve api.add_endpoints.explain api.add_endpoints.layers
+        api.add_endpoints.claim api.add_endpoints.claims api.add_endpoints.classify api.add_endpoints.convolve
+        api.add_endpoints.explain api.add_endpoints.layers
         api.add_endpoints.loss api.add_endpoints.meter api.add_endpoints.models api.add_endpoints.pool
         api.add_endpoints.quiz api.add_endpoints.receptive_field api.add_endpoints.runs api.add_endpoints.self_check
         api.add_endpoints.shift api.add_endpoints.shift_map api.add_endpoints.stack api.add_endpoints.lesson
@@ -21,7 +22,8 @@ HANDLERS = {
         workbench.build_workbench.show_compared workbench.build_workbench.show_model
         evaluate.data_set._Evaluation.follow_protocol evaluate.data_set._Evaluation.plan evaluate.repair._Repair.plan
         explain.drawers.Drawers._handler.handle
-        learn.before_cnns.build_before_cnns.plan learn.convolution.build_convolution.take_kernel
+        learn.before_cnns.build_before_cnns.plan learn.claims.build_claims.check
+        learn.convolution.build_convolution.take_kernel
         learn.lesson_strip.build_lesson_strip.answer learn.lesson_strip.build_lesson_strip.open_lesson
         learn.losses.ask_autograd learn.losses.build_losses.take learn.shapes.ask_quiz
         shift.layer_meter.build_layer_meter_panel.measure shift.self_check.build_self_check_panel.check

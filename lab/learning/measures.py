@@ -8,6 +8,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analysis.errors import Progress, UserError, no_progress
+from lab.learning.claims import check_claim
 from lab.learning.convolution import convolve_numbers, measure_layers, pool_numbers, read_grey, read_input
 from lab.results import ShiftResult
 from lab.session import Lab
@@ -107,6 +108,12 @@ class Stack(Nothing):
     layers: str
 
 
+class Claimed(Nothing):
+    """A claim of the lecture."""
+
+    claim: str
+
+
 class Pooled(Sample):
     """A way to pool the sample, reduced to ``side`` cells; several in ``kinds``, with commas."""
 
@@ -163,10 +170,11 @@ MEASURES: dict[str, tuple[type[Nothing], Callable[[Lab, Any, Progress], Value]]]
     "window": (Stack, lambda lab, of, _: measure_layers(of.input, of.layers)[-1].receptive_field_input),
     "pooled_change": (Pooled, lambda lab, of, _: min(of.measure(lab).values())),
     "steadiest_pooling": (Pooled, lambda lab, of, _: min((found := of.measure(lab)), key=found.__getitem__)),
+    "claim": (Claimed, lambda lab, of, progress: check_claim(lab, of.claim, progress).found.verdict),
 }
 """Name -> arguments, and what is computed of them. Shares and probabilities are in percent, questions have yes or no;
 the side of an output is in rows, or in numbers if it is a vector, the window in pixels of the input, and the stride
-in pixels from one cell of the deepest map to the next."""
+in pixels from one cell of the deepest map to the next. Of a claim it is whether it holds, fails or is open."""
 
 
 def list_arguments(name: str) -> list[str]:

@@ -33,7 +33,7 @@ def lab(tmp_path_factory) -> Lab:
 def test_only_the_documented_endpoints_are_public(client):
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     names = "models classify shift explain layers runs shift_map meter self_check"
-    names += " convolve pool stack quiz loss receptive_field features sound lesson"
+    names += " convolve pool stack quiz loss receptive_field features sound lesson claims claim"
     assert set(named) == {f"/{name}" for name in names.split()}
 
 
@@ -132,6 +132,16 @@ def test_layers_and_runs(client):
     layers = client.predict(model="fashion_cnn", api_name="/layers")
     assert layers[-1]["output_shape"] == [10]
     assert client.predict(api_name="/runs") == []
+
+
+def test_claims_of_the_lecture_are_listed_and_checked(client):
+    listed = client.predict(api_name="/claims")
+    assert {"associative", "gap_translation"} <= {each["name"] for each in listed}
+    found = client.predict(name="associative", api_name="/claim")
+    assert (found["verdict"], found["control"]["verdict"]) == ("holds", "fails")
+    assert client.predict(name="gap_translation", api_name="/claim")["verdict"] == "open"
+    with refused("associative", error=Exception):
+        client.predict(name="asociative", api_name="/claim")
 
 
 def test_convolutions_and_stacks_are_numbers(client):

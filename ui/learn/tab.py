@@ -4,6 +4,7 @@ import gradio as gr
 
 from models.settings import check_choice
 from ui.learn.before_cnns import build_before_cnns
+from ui.learn.claims import build_claims
 from ui.learn.convolution import build_convolution
 from ui.learn.history import build_history
 from ui.learn.lessons import build_lessons
@@ -28,6 +29,7 @@ BENCHES = {
     "losses": ("Losses", build_losses),
     "sound": ("Sound", build_sound),
     "history": ("Forty years", build_history),
+    "claims": ("Check the lecture", build_claims),
 }
 """Name in the address -> title, and what lays it out and gives its ``Bench``."""
 

@@ -30,7 +30,7 @@ from ui.widgets.chart import Chart
 from ui.widgets.downloads import ResultFiles
 from ui.widgets.errors import answers_errors
 from ui.widgets.estimate import tell_start
-from ui.widgets.events import QUICK, Values, read_values
+from ui.widgets.events import QUICK, Block, Values, read_values
 from ui.widgets.html import empty_html, explain_this
 from ui.widgets.job_view import JobView, Result, describe_time
 from ui.widgets.switch import Switch
@@ -57,9 +57,9 @@ interval. A dash: an arm does not come clearly above guessing. "At most": it had
 """
 
 
-def build_arms_panel(services: Services, form: TrainForm) -> JobView:
+def build_arms_panel(services: Services, form: TrainForm) -> tuple[JobView, "Controls"]:
     """Lays out the panel and wires it; what all arms share is what the form says."""
-    controls = _Controls()
+    controls = Controls()
     with gr.Row(elem_classes="controls"):
         start = gr.Button("Start the comparison", variant="primary", elem_id="arms-start", min_width=280, scale=0)
         said = gr.HTML(elem_id="arms-estimate", padding=False)
@@ -84,7 +84,7 @@ def build_arms_panel(services: Services, form: TrainForm) -> JobView:
         return services.jobs.start_program("arms", config.to_dict(), f"arms-{name}", upload, seconds=seconds)
 
     view.wire_start(start, begin, chosen)
-    return view
+    return view, controls
 
 
 def estimate(config: ArmsConfig) -> str:
@@ -95,8 +95,12 @@ def estimate(config: ArmsConfig) -> str:
     return f"About {describe_time(seconds)} if this machine does nothing else: {what}."
 
 
-class _Controls:
-    """What is compared: a claim, or values of one setting."""
+class Controls:
+    """What is compared: a claim, or values of one setting.
+
+    Attributes:
+        link: The claim that a link asks for; empty once it is chosen.
+    """
 
     def __init__(self) -> None:
         with gr.Row(elem_classes="controls"):
@@ -144,6 +148,16 @@ class _Controls:
             )
         self.note = gr.HTML(describe_preset(next(iter(PRESETS))), elem_id="arms-note")
         self.inputs = (self.preset, self.seeds, self.on_form, self.varied, self.values, self.shifts)
+        self.link = gr.Textbox("", visible="hidden", elem_id="link-arms")
+
+    def choose(self, name: str) -> Values:
+        """What chooses a claim, as a link does."""
+        return {self.preset: name, self.note: describe_preset(name), self.link: ""}
+
+    @property
+    def chosen(self) -> list[Block]:
+        """What :meth:`choose` gives values."""
+        return [self.preset, self.note, self.link]
 
     def wire(self, form: TrainForm, view: JobView) -> None:
         """Shows the controls that count, and says what they decide, and how long that takes."""

@@ -7,6 +7,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from analysis.errors import UserError
+from lab.comparisons.claims import PRESETS
 from lab.own_pictures import list_folders
 from models.registry import RUN_PREFIX
 from models.runs.run import BROKEN_OFF, Run
@@ -28,7 +29,7 @@ from ui.train.settings.form import VIEW, build_train_form
 from ui.train.settings.network import read_stack
 from ui.widgets.errors import inform, shows_errors
 from ui.widgets.events import HIDDEN, QUICK, Block, Tab, Update, Values
-from ui.widgets.html import explain_lack, explain_this
+from ui.widgets.html import explain_lack, explain_this, one_of
 from ui.widgets.job_view import offer_runs
 from ui.widgets.own_data import offer_folders
 from ui.widgets.switch import Switch
@@ -73,7 +74,7 @@ class _Train:
             self.build_settings()
             self.build_results()
         with gr.Column() as arms:
-            self.arms = build_arms_panel(services, self.form)
+            self.arms, self.compared = build_arms_panel(services, self.form)
         self.sides = Switch(self.kind, {one: ["one"], arms: ["arms"]})
         self.timers = [*(timer for panel in self.panels.values() for timer in panel.timers), self.arms.timer]
 
@@ -146,19 +147,23 @@ class _Train:
         folder = self.form.fields["folder"]
         return Tab(
             self.show,
-            list(dict.fromkeys([*inputs, self.kind, self.is_fresh, *arms.inputs, *arms.form])),
+            list(dict.fromkeys([*inputs, self.kind, self.is_fresh, *arms.inputs, *arms.form, self.compared.link])),
             [
                 *(*outputs, *self.examples.outputs, folder, self.opened, self.is_fresh, *self.sides.groups),
-                *(*arms.outputs, *arms.fitted, arms.timer),
+                *(*arms.outputs, *arms.fitted, arms.timer, self.kind, *self.compared.chosen),
             ],
             lambda message: {},
             triggers=[(part, "input") for part in (self.kind, self.run, self.part)],
             timers=self.timers,
             runs={"training": (self.run, {self.kind: "one"}), "arms": (arms.run, {self.kind: "arms"})},
+            linked={"arms": (self.compared.link, one_of(PRESETS))},
         )
 
     def show(self, values: Values, action: Action) -> Values:
-        """The part that is open, which is the only one that is followed."""
+        """The part that is open, which is the only one that is followed; of a link the comparison that it names."""
+        if name := values[self.compared.link]:
+            opened: Values = {self.kind: "arms", **self.compared.choose(name)}
+            return opened | self.show(values | opened, action)
         sides = self.sides.show(values[self.kind])
         if values[self.kind] == "arms":
             return sides | self.stop(self.timers) | self.arms.open(values) | self.arms.fit(values)

@@ -115,6 +115,24 @@ def test_loss_keeps_its_contract(run_json, run):
     assert code == 0 and "24.53" in out and "164" in out and "0.1827" in out
 
 
+def test_claim_keeps_its_contract(run_json, run):
+    listed = run_json("claim")
+    assert len(listed) >= 50
+    assert {*listed[0]} == {*["name", "title", "section", "claim", "guess", "seconds", "see", "preset", "command"]}
+    document = run_json("claim", "ten_filters")
+    assert list(document) == ["name", "claim", "verdict", "facts", "number", "note", "run", "control"]
+    assert document["verdict"] == "holds" and document["facts"][1]["found"] == "760"
+    code, out, _ = run("claim", "vertical_edge")
+    assert code == 0 and "claimed 0 30 30 0, found 0 30 30 0: agrees" in out and "it does not hold" in out
+    code, out, _ = run("claim", "bn_faster")
+    assert code == 0 and "python cli.py arms --preset bn_faster" in out
+    code, out, _ = run("claim")
+    assert code == 0 and all(each["name"] in out for each in listed)
+    code, _, error = run("claim", "nothing_like_it", "--all")
+    assert code == 2
+    check_sentence(error, "--all")
+
+
 def test_receptive_field_keeps_its_contract(run_json, run):
     layers = run_json("layers", "--model", "fashion_cnn")
     first = next(row for row in layers if row["type"] == "Conv2d")
