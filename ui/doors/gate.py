@@ -22,6 +22,8 @@ from ui.visitors import BROWSER, BROWSER_DAYS, NOT_YOURS, OWNER_DAYS, TOKEN, WHO
 
 PATIENCE_BYTES = 2**28
 """Of an upload that is refused, so much is read."""
+NAME_COST = 5
+"""Requests that a new name counts as."""
 COUNTED = ("", "/config", f"{API_PREFIX}/upload_progress")
 """Paths that cost something though they are only read."""
 LONGEST_UPLOAD_ID = 64
@@ -55,7 +57,9 @@ class VisitorGate:
                 if not who.is_owner:
                     if is_new or scope["method"] == "POST" or path.rstrip("/") in COUNTED:
                         # a new name counts for the address that is given it
-                        self.visitors.quotas.count_request(asks)
+                        self.visitors.quotas.count_request(asks, NAME_COST if is_new else 1)
+                    if scope["method"] == "POST":
+                        self.visitors.quotas.check_files(who)
                     receive = await self._check(who, request, receive)
                     if session:  # a page keeps this request for as long as it is open
                         stack.enter_context(self.visitors.quotas.open_page(who, session))
