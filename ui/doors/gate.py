@@ -22,9 +22,9 @@ from ui.visitors import BROWSER, BROWSER_DAYS, NOT_YOURS, OWNER_DAYS, TOKEN, WHO
 
 PATIENCE_BYTES = 2**28
 """Of an upload that is refused, so much is read."""
-NAME_COST = 5
-"""Requests that a new name counts as."""
-COUNTED = ("", "/config", f"{API_PREFIX}/upload_progress")
+PAGE_COST = 5
+"""Requests that a page counts as, which takes a tenth of a second; most who ask for one are given a name with it."""
+COUNTED = {"": PAGE_COST, "/config": PAGE_COST, f"{API_PREFIX}/upload_progress": 1}
 """Paths that cost something though they are only read."""
 LONGEST_UPLOAD_ID = 64
 
@@ -55,9 +55,9 @@ class VisitorGate:
         with ExitStack() as stack:
             try:
                 if not who.is_owner:
-                    if is_new or scope["method"] == "POST" or path.rstrip("/") in COUNTED:
+                    if cost := COUNTED.get(path.rstrip("/"), int(scope["method"] == "POST")):
                         # a new name counts for the address that is given it
-                        self.visitors.quotas.count_request(asks, NAME_COST if is_new else 1)
+                        self.visitors.quotas.count_request(asks, cost)
                     if scope["method"] == "POST":
                         self.visitors.quotas.check_files(who)
                     receive = await self._check(who, request, receive)
