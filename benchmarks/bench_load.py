@@ -9,14 +9,15 @@ something only while the machine is otherwise idle.
 import argparse
 import asyncio
 import json
+import os
 import random
 import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,8 +36,15 @@ from models.training.config import TrainingConfig
 from tests.server import Server, run_server
 
 SAMPLES = ("chelsea", "coffee", "rocket")
-REQUESTS = {"classify": (6, [5]), "shift": (3, [3, -2, "zero"]), "explain": (1, ["saliency", -1, ""])}
-"""Endpoint -> how often it is asked, and what it is asked after picture and model."""
+PICTURE = "a picture"
+"""In what an endpoint is asked: one that the client chooses."""
+Requests = Mapping[str, tuple[int, list]]
+"""Endpoint -> how often it is asked, and what."""
+REQUESTS: Requests = {
+    "classify": (6, [PICTURE, DEFAULT_MODEL, 5]),
+    "shift": (3, [PICTURE, DEFAULT_MODEL, 3, -2, "zero"]),
+    "explain": (1, [PICTURE, DEFAULT_MODEL, "saliency", -1, ""]),
+}
 FORWARDS = {"classify": 1, "shift": 2, "explain": 3}
 """Endpoint -> forward passes of one picture that its answer takes; a backward pass counts as two."""
 BATCHES = (1, 2, 4, 8)
@@ -45,24 +53,29 @@ PATIENCE_SECONDS = 120
 TRAINING = {"dataset": "shapes", "shapes": {"num_images": 4000}, "epochs": 500, "device": "cpu"}
 SETTLE_SECONDS = 5
 """Between two looks at memory and files."""
+KEPT_OPEN = httpx.Limits(keepalive_expiry=2)
+"""Connections that are not used: the server ends them after five seconds, and a request must not meet that."""
 
 
 @dataclass
 class Tally:
     """What clients were told, and how long that took."""
 
-    seconds: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in REQUESTS})
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     ends: Counter[str] = field(default_factory=Counter)
     problems: Counter[str] = field(default_factory=Counter)
 
 
-async def ask(client: httpx.AsyncClient, name: str, sample: str, tally: Tally) -> None:
+def open_client(url: str) -> httpx.AsyncClient:
+    """A program that is a visitor of its own once it has asked for a page."""
+    return httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS, limits=KEPT_OPEN)
+
+
+async def ask(client: httpx.AsyncClient, name: str, data: list, tally: Tally) -> None:
     """Calls an endpoint as a program does, and waits for its answer: "done", "refused" in words, or "error"."""
     start = time.perf_counter()
     try:
-        joined = await client.post(
-            f"/gradio_api/call/{name}", json={"data": [sample, DEFAULT_MODEL, *REQUESTS[name][1]]}
-        )
+        joined = await client.post(f"/gradio_api/call/{name}", json={"data": data})
         end, said = "error", joined.text
         if joined.status_code in (429, 503):
             end = "refused"
@@ -85,17 +98,16 @@ async def ask(client: httpx.AsyncClient, name: str, sample: str, tally: Tally) -
         tally.problems[said[:200]] += 1
 
 
-async def keep_asking(url: str, number: int, until: float, tally: Tally) -> None:
+async def keep_asking(client: httpx.AsyncClient, number: int, until: float, tally: Tally, asked: Requests) -> None:
     """One client, who asks again as soon as there is an answer."""
     chance = random.Random(number)
-    weights = [weight for weight, _ in REQUESTS.values()]
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as client:
-        while time.monotonic() < until:
-            (name,) = chance.choices([*REQUESTS], weights)
-            before = tally.ends["refused"]
-            await ask(client, name, chance.choice(SAMPLES), tally)
-            if tally.ends["refused"] > before:
-                await asyncio.sleep(1)
+    weights = [weight for weight, _ in asked.values()]
+    while time.monotonic() < until:
+        (name,) = chance.choices([*asked], weights)
+        sample, before = chance.choice(SAMPLES), tally.ends["refused"]
+        await ask(client, name, [sample if part is PICTURE else part for part in asked[name][1]], tally)
+        if tally.ends["refused"] > before:
+            await asyncio.sleep(1)
 
 
 async def load(server: Server, num_clients: int, seconds: float) -> dict:
@@ -108,8 +120,12 @@ async def load(server: Server, num_clients: int, seconds: float) -> dict:
             watched.append((process.memory_info().rss / 2**20, process.num_fds(), process.num_threads()))
             await asyncio.sleep(SETTLE_SECONDS)
 
+    async def keep(number: int) -> None:
+        async with open_client(server.url) as client:
+            await keep_asking(client, number, until, tally, REQUESTS)
+
     start = time.perf_counter()
-    await asyncio.gather(watch(), *(keep_asking(server.url, number, until, tally) for number in range(num_clients)))
+    await asyncio.gather(watch(), *map(keep, range(num_clients)))
     took = time.perf_counter() - start
     waits = {
         name: {"p50": quantile(times, 0.5), "p95": quantile(times, 0.95), "number": len(times)}
@@ -163,7 +179,11 @@ def training(server: Server) -> Iterator[None]:
 
 def count_files(folder: Path) -> dict[str, float]:
     """How many files there are below a folder, and how many megabytes."""
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    sizes = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # it is just going
+                sizes.append(Path(parent, name).stat().st_size)
     return {"files": len(sizes), "mb": sum(sizes) / 2**20}
 
 
@@ -197,8 +217,8 @@ def main() -> None:
 
 async def ask_once(url: str, name: str, tally: Tally, sample: str = SAMPLES[0]) -> None:
     """One call of an endpoint by a client of its own."""
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as client:
-        await ask(client, name, sample, tally)
+    async with open_client(url) as client:
+        await ask(client, name, [sample if part is PICTURE else part for part in REQUESTS[name][1]], tally)
 
 
 def measure_all(server: Server, options: argparse.Namespace) -> dict:

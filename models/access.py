@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 
 from analysis.errors import UserError
 
@@ -44,6 +44,14 @@ class Viewer:
     def account(self) -> str:
         """Under what it is counted what they use: those without a name at one address are counted together."""
         return self.name or f"@{self.address}"
+
+    @property
+    def place(self) -> str:
+        """What stands for where they are: a whole class may be behind one address.
+
+        Empty where this machine hands requests on, as a tunnel does: then it is anybody's.
+        """
+        return "" if is_loopback(self.address) else shorten(self.address)
 
     def may(self, role: str) -> bool:
         """Whether they may do what that role may."""
@@ -88,6 +96,17 @@ def acting(who: Viewer) -> Iterator[None]:
         yield
     finally:
         _viewer.reset(before)
+
+
+def shorten(address: str) -> str:
+    """What stands for a client: of IPv6, whoever has one address has 2**64 of them."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address) or parsed.ipv4_mapped:
+        return address
+    return str(ip_network((parsed, 64), strict=False))
 
 
 def is_loopback(host: str) -> bool:

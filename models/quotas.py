@@ -32,8 +32,10 @@ class Quota:
         job_minutes: How long a job may work at a time.
         upload_mb: Of one upload.
         kept_mb: Of their runs, with what was uploaded for them.
-        files_mb: Of what they have uploaded and were given as results; see :mod:`ui.doors.cache`.
+        files_mb: Of what they have uploaded and were given as results, at a time (see :mod:`ui.doors.cache`) and a
+            minute.
         pages: That one browser has open at a time.
+        at_one_place: Visitors of one address together may use as much a minute as so many.
         all_kept_mb: Of the runs of all visitors together.
     """
 
@@ -45,6 +47,7 @@ class Quota:
     files_mb: float = 200
     kept_mb: float = 500
     pages: float = 8
+    at_one_place: float = 20
     all_kept_mb: float = 10_000
 
 
@@ -57,8 +60,14 @@ QUOTAS: Mapping[str, Quota] = MappingProxyType({"nobody": LOOKS, "look": LOOKS, 
 A_MINUTE = {
     "requests": "This page answers {:g} requests a minute of each visitor, and yours are used up; go on in {} s.",
     "computing": "This page computes {:g} s a minute for each visitor, and yours are used up; go on in {} s.",
+    "files_mb": "This page keeps {:g} MB of files a minute for each visitor, and you have had that; go on in {} s.",
 }
 """What is limited by the minute -> what those are told who have had it."""
+
+
+AT_ONE_PLACE = "Everybody at your address together has used what this page has for {:g} visitors; go on in {} s."
+SMALLEST_FILE = 2**16
+"""Bytes that a smaller one counts as."""
 
 
 class OverQuota(UserError):
@@ -78,7 +87,7 @@ def read_quotas(texts: Iterable[str]) -> Mapping[str, Quota]:
     """``QUOTAS`` with other numbers for all roles, from texts like "jobs=3".
 
     Raises:
-        UserError: No such quota, or no number from 0 on, from 1 on of ``A_MINUTE``.
+        UserError: No such quota, or no number from 0 on, from 1 on of what is given by the minute.
     """
     changed: dict[str, float] = {}
     names = [*asdict(TRAINS)]
@@ -88,7 +97,7 @@ def read_quotas(texts: Iterable[str]) -> Mapping[str, Quota]:
             number = float(value)
         except ValueError:
             number = math.nan
-        if name not in names or not (name in A_MINUTE) <= number < math.inf:
+        if name not in names or not (name in (*A_MINUTE, "at_one_place")) <= number < math.inf:
             raise UserError(f"A quota is NAME=NUMBER, not {text}; the names are {', '.join(names)}.")
         changed[name] = number
     return {role: replace(quota, **changed) for role, quota in QUOTAS.items()}
@@ -139,7 +148,7 @@ class Quotas:
 
     def __init__(self, table: Mapping[str, Quota] = QUOTAS, clock: Callable[[], float] = time.monotonic):
         self.table = table
-        self._requests, self._computing = Allowance(clock), Allowance(clock)
+        self._requests, self._computing, self._files = Allowance(clock), Allowance(clock), Allowance(clock)
         self._begun: WeakSet[object] = WeakSet()
         self._pages: dict[str, list[str]] = {}
         self._guard = threading.Lock()
@@ -148,12 +157,22 @@ class Quotas:
         """What somebody may use; None where nothing limits it."""
         return self.table.get(who.role)
 
-    def count_request(self, who: Viewer) -> None:
-        """Raises OverQuota if there are too many."""
+    def count_request(self, who: Viewer, cost: float = 1) -> None:
+        """Raises OverQuota if there are too many; one may cost as much as several."""
         if (quota := self.find(who)) is None:
             return
-        self._check(self._requests, who, "requests", quota.requests, 1)
-        self._requests.use(who.account, quota.requests, 1)
+        self._check(self._requests, who, "requests", quota.requests, cost)
+        self._use(self._requests, who, quota.requests, cost)
+
+    def check_files(self, who: Viewer) -> None:
+        """Raises OverQuota if somebody has uploaded, and been given, as much as they may for now."""
+        if (quota := self.find(who)) is not None:
+            self._check(self._files, who, "files_mb", quota.files_mb)
+
+    def count_file(self, who: Viewer, num_bytes: int) -> None:
+        """One more has come in, or was made."""
+        if (quota := self.find(who)) is not None:
+            self._use(self._files, who, quota.files_mb, max(num_bytes, SMALLEST_FILE) / 1e6)
 
     def check_computing(self, work: object = None) -> None:
         """Raises OverQuota if networks have worked for long enough for whoever asks; not in the midst of a work.
@@ -168,7 +187,7 @@ class Quotas:
     def count_computing(self, seconds: float, work: object = None) -> None:
         """Networks have worked for whoever asks, and for this."""
         if (quota := self.find(viewer())) is not None:
-            self._computing.use(viewer().account, quota.computing, seconds)
+            self._use(self._computing, viewer(), quota.computing, seconds)
         if work is not None:
             self._begun.add(work)
 
@@ -207,3 +226,17 @@ class Quotas:
         wait = math.ceil(kept.find_wait(who.account, a_minute, amount))
         if wait > 0:
             raise OverQuota(name, A_MINUTE[name].format(a_minute, wait), wait)
+        if (most := self._find_most(who)) is not None:
+            wait = math.ceil(kept.find_wait(f"@@{who.place}", a_minute * most, amount))
+            if wait > 0:
+                raise OverQuota(name, AT_ONE_PLACE.format(most, wait), wait)
+
+    def _use(self, kept: Allowance, who: Viewer, a_minute: float, amount: float) -> None:
+        kept.use(who.account, a_minute, amount)
+        if (most := self._find_most(who)) is not None:
+            kept.use(f"@@{who.place}", a_minute * most, amount)
+
+    def _find_most(self, who: Viewer) -> float | None:
+        """How many visitors' worth their place has; None where nobody knows which place that is."""
+        quota = self.find(who)
+        return quota.at_one_place if quota is not None and who.place else None

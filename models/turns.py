@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from analysis.errors import Progress
 
 TELL_SECONDS = 1.0
 """So often, whoever waits is told their place."""
+SHARE, LATEST = 8, 64
+"""Turns of one place among the latest ones, from which on others come first: at least an eighth is left to them."""
 MAX_REMEMBERED = 1000
 """Visitors of whom it is known when they had their last turn."""
 
@@ -23,6 +25,7 @@ def never() -> bool:
 @dataclass(eq=False)
 class _Waiter:
     visitor: str
+    place: str
     is_served: Callable[[], bool]
 
 
@@ -31,12 +34,14 @@ class Turns:
 
     A forward pass uses all cores: two at once take as long as one after the other, and neither is done before the
     other. So who computes does it alone, for a part of its work; whoever waits meanwhile is asked for in the order
-    of their visitors' last turns. Ten requests of a visitor thus do not stand before the first of another.
+    of their visitors' last turns. Ten requests of a visitor thus do not stand before the first of another. A visitor
+    is quickly made: so one place, with however many of them, leaves a share of the turns to all others.
 
     Args:
         whose: Names the visitor that the calling thread works for.
 
     Attributes:
+        where: Names the place that this visitor is at.
         check: Raises UserError where that visitor has had enough turns for now; asked before a turn is waited for
             and after that.
         count: Told for how many seconds the calling thread has had the turn.
@@ -45,6 +50,7 @@ class Turns:
 
     def __init__(self, whose: Callable[[], str] = str):
         self.whose = whose
+        self.where: Callable[[], str] = str
         self.check: Callable[[], None] = lambda: None
         self.count: Callable[[float], None] = lambda seconds: None
         self.tell: Callable[[int, int], None] = lambda place, num_waiting: None
@@ -53,6 +59,7 @@ class Turns:
         self._holder: int | None = None
         self._waiting: list[_Waiter] = []
         self._last: OrderedDict[str, int] = OrderedDict()
+        self._places: deque[str] = deque(maxlen=LATEST)
         self._num_turns = 0
 
     @contextmanager
@@ -107,14 +114,14 @@ class Turns:
         return len(self._waiting)
 
     def _wait(self, is_served: Callable[[], bool]) -> bool:
-        waiter, told = _Waiter(self.whose(), is_served), time.monotonic()
+        waiter, told = _Waiter(self.whose(), self.where(), is_served), time.monotonic()
         with self._changed:
             self._waiting.append(waiter)
             try:
                 while not is_served():
                     if self._holder is None and self._find_next() is waiter:
                         self._holder, self._since = threading.get_ident(), time.monotonic()
-                        self._note(waiter.visitor)
+                        self._note(waiter)
                         return True
                     self._changed.wait(TELL_SECONDS)
                     if time.monotonic() - told >= TELL_SECONDS:
@@ -133,7 +140,10 @@ class Turns:
 
     def _find_next(self) -> _Waiter:
         """Of those whose visitors have been without a turn for longest, the one who came first."""
-        return min(self._waiting, key=lambda waiter: self._last.get(waiter.visitor, 0))
+        turns = Counter(self._places)
+        return min(
+            self._waiting, key=lambda waiter: (turns[waiter.place] // SHARE, self._last.get(waiter.visitor, 0))
+        )
 
     def _find_place(self, waiter: _Waiter) -> int:
         """How many come before one who waits, if nobody else comes."""
@@ -144,9 +154,10 @@ class Turns:
             rounds[each.visitor] += 1
         return sorted(places).index(places[self._waiting.index(waiter)])
 
-    def _note(self, visitor: str) -> None:
+    def _note(self, waiter: _Waiter) -> None:
         self._num_turns += 1
-        self._last[visitor] = self._num_turns
-        self._last.move_to_end(visitor)
+        self._last[waiter.visitor] = self._num_turns
+        self._last.move_to_end(waiter.visitor)
+        self._places.append(waiter.place)
         if len(self._last) > MAX_REMEMBERED:
             self._last.popitem(last=False)

@@ -81,6 +81,6 @@ def _answers(url: str) -> bool:
         with urllib.request.urlopen(url, timeout=5) as response:
             return response.status == 200
     except urllib.error.HTTPError as error:
-        return error.code == 401
+        return error.code in (401, 429)  # it does, though not this one
     except OSError:
         return False

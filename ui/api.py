@@ -86,8 +86,9 @@ def as_endpoint(services: Services, function: Callable) -> Callable:
 
 def add_endpoints(services: Services) -> None:
     """Adds one endpoint per command to the page that is being built."""
-    lab = services.lab
+    lab, turns = services.lab, services.lab.models.turns
     endpoint = functools.partial(as_endpoint, services)
+    send = functools.partial(_send_array, services)
 
     @endpoint
     def models() -> list:
@@ -123,7 +124,7 @@ def add_endpoints(services: Services) -> None:
         A map of more than 4096 numbers is a file for ``numpy.load``.
         """
         result = lab.explain(image, model, method, None if target == -1 else target, layer or None, progress=progress)
-        return {**result.to_json(), "values": _send_array(services, "values", result.attribution.values)}
+        return {**result.to_json(), "values": send("values", result.attribution.values)}
 
     @endpoint
     def shift_map(
@@ -177,10 +178,14 @@ def add_endpoints(services: Services) -> None:
         flip: bool = False,
         transposed: bool = False,
     ) -> dict:
-        """Slides a kernel (numbers, or the name of one) over a signal, a grid, or the grey values of a picture."""
+        """Slides a kernel (numbers, or the name of one) over a signal, a grid, or the grey values of a picture.
+
+        What has more than 4096 numbers is a file for ``numpy.load``.
+        """
         settings = {"stride": stride, "padding": padding, "padding_mode": padding_mode, "dilation": dilation}
         settings |= {"groups": groups, "flip": flip, "transposed": transposed}
-        return convolve_numbers(read_input(picture, grid, side=side), kernel, **settings).to_json()
+        with turns.take():
+            return convolve_numbers(read_input(picture, grid, side=side), kernel, **settings).to_json(send)
 
     @endpoint
     def pool(
@@ -192,7 +197,8 @@ def add_endpoints(services: Services) -> None:
         stride: int = 2,
     ) -> dict:
         """Pools a grid or the grey values of a picture: what a shift of a cell changes, and whether it is linear."""
-        return pool_numbers(read_input(picture, grid, side=side), kind, window, stride).to_json()
+        with turns.take():
+            return pool_numbers(read_input(picture, grid, side=side), kind, window, stride).to_json(send)
 
     @endpoint
     def quiz(seed: int = 0) -> list:
@@ -207,7 +213,8 @@ def add_endpoints(services: Services) -> None:
     @endpoint
     def loss(scores: list, labels: list, kind: str = "softmax") -> dict:
         """Measures a loss of rows of scores (softmax, svm or kl): losses, probabilities and the gradient of each."""
-        return measure_losses(scores, labels, kind).to_json()
+        with turns.take():
+            return measure_losses(scores, labels, kind).to_json(send)
 
     @endpoint
     def receptive_field(

@@ -6,6 +6,7 @@ import gradio as gr
 from markupsafe import Markup
 from starlette.middleware import Middleware
 
+from models.access import viewer
 from ui.address import COPY_LINK, build_address
 from ui.api import add_endpoints
 from ui.classify import build_classify_tab
@@ -93,7 +94,7 @@ def build_page(services: Services, visitors: Visitors | None = None) -> Page:
     """The whole page, ready to launch with :func:`launch_options`; without ``visitors`` everybody is its owner."""
     services.lab.models.asks_first = True
     turns = services.lab.models.turns
-    turns.whose, turns.tell = find_visitor, tell_place
+    turns.whose, turns.where, turns.tell = find_visitor, lambda: viewer().place, tell_place
     if visitors is not None:
         quotas = visitors.quotas
         turns.check = lambda: quotas.check_computing(find_event())
@@ -156,6 +157,8 @@ def launch_options(visitors: Visitors) -> dict:
         "pwa": True,
         "ssr_mode": False,
         "run_history": False,
+        # Gradio would give up at once if its own first look at the page took three seconds, as on a busy machine.
+        "_frontend": False,
         "enable_monitoring": False,
         "max_file_size": MAX_UPLOAD,
         "app_kwargs": {"middleware": [Middleware(RequestGuard), Middleware(VisitorGate, visitors)]},

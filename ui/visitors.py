@@ -139,8 +139,11 @@ class Visitors:
 
     def give_files(self, who: Viewer, value: object) -> None:
         """Notes the files in what a visitor is sent, or has sent: they may have them from now on."""
-        for path in _find_paths(value):
-            self._files.give(_resolve(path), who.name)
+        for path in map(_resolve, _find_paths(value)):
+            if path not in self._for_all and not self._files.has(path, who.name):
+                with suppress(OSError):
+                    self.quotas.count_file(who, Path(path).stat().st_size)
+            self._files.give(path, who.name)
 
     def list_files(self) -> dict[str, list[str]]:
         """Visitor -> the paths of what they have uploaded, or were given as a result; the last one last."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from analysis.convolution.numbers import are_whole, write_numbers
-from analysis.convolution.sizes import Slide, by_sides, check_slides, put_formulas
+from analysis.convolution.numbers import Writer, are_whole, to_whole, write_list
+from analysis.convolution.sizes import Slide, by_sides, check_slides, check_work, put_formulas
 from analysis.errors import UserError
 
 Sides = int | tuple[int, ...]
@@ -136,6 +136,7 @@ class Convolution:
                     f"by {slide.padding}; zeros and replicate have no such limit."
                 )
         check_slides(slides)
+        check_work(slides, self.channels, self.filters, self.groups)
         return slides
 
 
@@ -162,13 +163,13 @@ class Convolved:
         """The sum that gives the size of the output."""
         return put_formulas(self.slides)
 
-    def to_json(self) -> dict:
+    def to_json(self, write: Writer = write_list) -> dict:
         """``dropped`` lists the positions of the ``unseen`` cells."""
         return {
-            "output": write_numbers(self.output, whole=self.is_whole),
+            "output": write("output", to_whole(self.output) if self.is_whole else self.output),
             "shape": list(self.output.shape),
             "formula": self.formula,
-            "dropped": self.unseen.nonzero().tolist(),
+            "dropped": write("dropped", self.unseen.nonzero()),
             "code": self.code,
         }
 
@@ -302,8 +303,11 @@ def _find_unseen(settings: Convolution, slides: Sequence[Slide]) -> Tensor:
                 torch.ones(1, 1, slide.kernel), padding=slide.padding, padding_mode=settings.padding_mode
             )
             numbers = torch.arange(1, slide.size + 1, dtype=torch.float64)[None]  # 0 is padding
-            looked_at = find_windows(_pad(line, numbers), [slide]).long().flatten()
-            along = torch.isin(numbers[0].long(), looked_at)
+            padded = _pad(line, numbers)[0]
+            is_seen = torch.zeros(len(padded), dtype=torch.bool)
+            for at in range(0, slide.span, slide.dilation):
+                is_seen[at : at + (slide.output - 1) * slide.stride + 1 : slide.stride] = True
+            along = torch.isin(numbers[0], padded[is_seen])
         seen = seen[..., None] & along
     return ~seen
 

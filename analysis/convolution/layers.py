@@ -11,6 +11,9 @@ from analysis.convolution.sizes import Slide, by_sides, check_slides, put_formul
 from analysis.errors import UserError
 from analysis.network.windows import WHOLE_PICTURE, Axis, Geometry, merge
 
+MAX_STRIDE = 2**31
+"""Of a cell, in pixels of the picture; what it sees is then a number that JSON has."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -156,6 +159,10 @@ def _slide(layer: Layer, before: Row, channels: int, what: str, **costs: Any) ->
         raise UserError(f"{layer.text} after {before.layer}: {error}") from None
     rows, columns = before.geometry.axes if before.geometry and before.geometry.axes else (Axis(1, 0, 0),) * 2
     seen = Geometry((rows.slide(kernel, stride, padding, dilation), columns.slide(kernel, stride, padding, dilation)))
+    if max(axis.stride for axis in seen.axes or ()) > MAX_STRIDE:
+        raise UserError(
+            f"{layer.text} after {before.layer}: its cells would lie more than {MAX_STRIDE:,} pixels apart."
+        )
     sums = costs.pop("sums", {}) | {"size": put_formulas(slides)}
     if (side := seen.receptive_field) is not None and side < math.inf:
         sums["receptive_field"] = (

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ MAX_CELLS = 2**21
 LARGEST = 1e6
 """Below it sums of products of whole numbers are exact in float64."""
 DEEPEST = 5
+Writer = Callable[[str, Tensor], object]
+"""Makes of an array, which has a name, what stands for it in JSON."""
 
 
 def read_numbers(name: str, value: object) -> Tensor:
@@ -36,9 +39,15 @@ def read_numbers(name: str, value: object) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
-def write_numbers(values: Tensor, *, whole: bool) -> list:
-    """Nested lists; of whole numbers where ``whole`` says that they are."""
-    return (values.round().long() if whole else values).tolist()
+def write_list(name: str, values: Tensor) -> list:
+    """Nested lists."""
+    found: list = values.tolist()
+    return found
+
+
+def to_whole(values: Tensor) -> Tensor:
+    """Whole numbers, of those that are."""
+    return values.round().long()
 
 
 def are_whole(*tensors: Tensor | None) -> bool:

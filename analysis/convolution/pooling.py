@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from analysis.convolution.sizes import Slide, check_slides
+from analysis.convolution.sizes import Slide, check_slides, check_work
 from analysis.errors import UserError
 
 
@@ -171,7 +171,9 @@ def pool(name: str, values: Tensor, window: int = 2, stride: int | None = None) 
     if name not in POOLINGS:
         raise UserError(f"There is no pooling called {name[:40]}; there are {', '.join(POOLINGS)}.")
     stride = window if stride is None else stride
-    check_slides([Slide(size, window, stride) for size in values.shape[-2:]], "A window")
+    slides = [Slide(size, window, stride) for size in values.shape[-2:]]
+    check_slides(slides, "A window")
+    check_work(slides, values.shape[0], values.shape[0], values.shape[0])
     return POOLINGS[name].apply(values.double(), window, stride)
 
 

@@ -1,10 +1,15 @@
 """A window that slides along one axis: how many places it has, which cells it leaves out, and the sum in words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.convolution.numbers import MAX_CELLS
 from analysis.errors import UserError
 
+MAX_PADDED = 4 * MAX_CELLS
+MAX_PRODUCTS = 2**27
+"""Numbers that all windows together look at; PyTorch copies those of one filter, 8 bytes each."""
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 """Number of axes -> what each is called."""
 
@@ -77,6 +82,24 @@ def check_slides(slides: Sequence[Slide], what: str = "A kernel") -> None:
     or_padding = f", or a padding of {needed} at least" if what == "A kernel" else ""
     with_padding = f" with padding {tight.padding}, which makes {padded}" if tight.padding else ""
     raise UserError(f"{wide} does not fit into {sides}{with_padding}; use a smaller one{or_padding}.")
+
+
+def check_work(slides: Sequence[Slide], channels: int, filters: int, groups: int) -> None:
+    """Raises UserError where windows that fit, one slide for each axis, would make too many numbers of an input."""
+    cells = filters * math.prod(slide.output for slide in slides)
+    if cells > MAX_CELLS:
+        raise UserError(f"{cells:,} numbers would come out; {MAX_CELLS:,} are possible.")
+    padded = channels * math.prod(slide.padded for slide in slides)
+    if padded > MAX_PADDED:
+        raise UserError(f"The input has {padded:,} numbers with its padding; {MAX_PADDED:,} are possible.")
+    places = math.prod(slide.size if slide.transposed else slide.output for slide in slides)
+    seen = filters * places * (channels // groups) * math.prod(slide.kernel for slide in slides)
+    if seen > MAX_PRODUCTS:
+        wide = by_sides([slide.kernel for slide in slides])
+        raise UserError(
+            f"Windows of {wide} at so many places look at {seen:,} numbers; {MAX_PRODUCTS:,} are possible. Use a "
+            "smaller window or input."
+        )
 
 
 def by_sides(sides: Sequence[int]) -> str:

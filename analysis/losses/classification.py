@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from analysis.convolution.numbers import Writer, write_list
 from analysis.errors import UserError
 
 
@@ -30,9 +31,9 @@ class Measured:
         """``(N,)``: rows where small changes of the scores change nothing."""
         return (self.gradient == 0).all(1)
 
-    def to_json(self) -> dict:
+    def to_json(self, write: Writer = write_list) -> dict:
         """A JSON-ready dictionary."""
-        return {name: getattr(self, name).tolist() for name in ("losses", "probabilities", "gradient")}
+        return {name: write(name, getattr(self, name)) for name in ("losses", "probabilities", "gradient")}
 
 
 @dataclass(frozen=True)

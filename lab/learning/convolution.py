@@ -12,7 +12,7 @@ from torch import Tensor
 from analysis.convolution.convolve import MOST, Convolution, Convolved, add_channels, convolve
 from analysis.convolution.kernels import find_kernel
 from analysis.convolution.layers import Row
-from analysis.convolution.numbers import MAX_CELLS, are_whole, read_numbers, write_numbers
+from analysis.convolution.numbers import MAX_CELLS, Writer, are_whole, read_numbers, to_whole, write_list
 from analysis.convolution.pooling import POOLINGS, PooledShift, Sums, pool_shifted, pool_sum
 from analysis.convolution.quiz import KINDS, Question, ask
 from analysis.convolution.stack import MAX_SIDE, measure_stack, read_layers, read_shape
@@ -99,11 +99,11 @@ class Pooled:
     sums: Sums
     code: str
 
-    def to_json(self) -> dict:
+    def to_json(self, write: Writer = write_list) -> dict:
         """A JSON-ready dictionary; ``nonlinearity`` is 0, up to rounding, for what is linear."""
         output = self.shift.before[0]
         return {
-            "output": write_numbers(output, whole=are_whole(output)),
+            "output": write("output", to_whole(output) if are_whole(output) else output),
             "shape": list(output.shape),
             "change": self.shift.change,
             "mean_change": self.shift.mean_change,

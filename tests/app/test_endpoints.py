@@ -1,6 +1,7 @@
 """Every public endpoint, called as another program would call it."""
 
 import json
+import math
 import shutil
 import threading
 import urllib.error
@@ -162,6 +163,11 @@ def test_convolutions_and_stacks_are_numbers(client):
     ]
     result = client.predict(scores=[[3.2, 5.1, -1.7]], labels=[0], kind="svm", api_name="/loss")
     assert result["losses"] == pytest.approx([2.9]) and result["gradient"] == [[-1, 1, 0]]
+    result = client.predict(scores=[[0.5] * 5000], labels=[0], kind="softmax", api_name="/loss")
+    assert result["losses"] == pytest.approx([math.log(5000)])
+    assert np.load(result["gradient"]).shape == (1, 5000)  # long ones are files
+    result = client.predict(picture="coffee", kernel="mean", side=100, api_name="/convolve")
+    assert list(np.load(result["output"]).shape) == result["shape"] and result["dropped"] == []
 
 
 def test_features_sounds_and_lessons_are_those_of_the_lab(client, tmp_path):

@@ -19,7 +19,7 @@ UPLOADS = f"{API_PREFIX}/upload_progress?upload_id=x"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("quotas")
-    options = (f"requests={REQUESTS}", "upload_mb=0.2", "computing=1")
+    options = (f"requests={REQUESTS}", "upload_mb=0.2", "computing=1", "files_mb=1")
     quotas = [part for option in options for part in ("--quota", option)]
     with run_server(folder, "--visitors", "train", *quotas, CONVSCOPE_QUOTAS=f"pages={PAGES} upload_mb=9") as running:
         yield running
@@ -50,6 +50,17 @@ def test_an_upload_may_have_so_much_whatever_it_says_of_itself(server, visit):
         assert refused.status_code == 400 and "0.2 MB at once" in refused.text
     assert {path for path in (server.runs_root.parent / "uploads").rglob("*") if path.is_file()} == before and kept
     assert owner.post(f"{API_PREFIX}/upload", files={"files": ("b.png", bytes(400_000))}).status_code == 200
+
+
+def test_uploads_of_a_minute_have_so_much_and_each_file_counts(visit):
+    for name, files in (("hal", [bytes(190_000)]), ("ivy", [bytes([number]) for number in range(3)])):
+        browser, codes = visit(name), []
+        while 429 not in codes:
+            sent = [("files", (f"{len(codes)}.bin", bytes([len(codes)]) + data)) for data in files]
+            codes.append(browser.post(f"{API_PREFIX}/upload", files=sent).status_code)
+        assert codes[:6] == [200] * 6 and len(codes) < 9, name
+        assert "1 MB of files a minute" in browser.post(JOIN, json={}).text
+    assert visit("joe").post(JOIN, json={}).status_code != 429
 
 
 def test_a_browser_has_so_many_pages_open_and_another_once_one_is_closed(visit):
@@ -90,7 +101,8 @@ def test_a_browser_and_whoever_has_no_cookie_are_answered_so_often_a_minute(visi
         least = REQUESTS if browser is eve else 1  # nobody has also asked whether the server is there
         assert least <= count <= most and f"{REQUESTS} requests a minute" in refused.json()["detail"]
     assert use_up(lambda: visit().get("/config"))[0] < 5  # one more name for the same address
-    assert [eve.get(path).status_code for path in ("/", "/config", UPLOADS)] == [429] * 3
+    use_up(lambda: eve.post(JOIN, json={}))
+    assert [eve.get(path).status_code for path in (UPLOADS, "/", "/config")] == [429] * 3
     assert eve.get("/theme.css").status_code == 200
     assert visit("ida").get(f"{UPLOADS}{'x' * 64}").status_code == 403  # gradio would remember any name
     assert all(owner.post(JOIN, json={}).status_code != 429 for _ in range(REQUESTS + 3))

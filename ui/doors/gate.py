@@ -22,7 +22,9 @@ from ui.visitors import BROWSER, BROWSER_DAYS, NOT_YOURS, OWNER_DAYS, TOKEN, WHO
 
 PATIENCE_BYTES = 2**28
 """Of an upload that is refused, so much is read."""
-COUNTED = ("", "/config", f"{API_PREFIX}/upload_progress")
+PAGE_COST = 5
+"""Requests that a page counts as, which takes a tenth of a second; most who ask for one are given a name with it."""
+COUNTED = {"": PAGE_COST, "/config": PAGE_COST, f"{API_PREFIX}/upload_progress": 1}
 """Paths that cost something though they are only read."""
 LONGEST_UPLOAD_ID = 64
 
@@ -53,9 +55,11 @@ class VisitorGate:
         with ExitStack() as stack:
             try:
                 if not who.is_owner:
-                    if is_new or scope["method"] == "POST" or path.rstrip("/") in COUNTED:
+                    if cost := COUNTED.get(path.rstrip("/"), int(scope["method"] == "POST")):
                         # a new name counts for the address that is given it
-                        self.visitors.quotas.count_request(asks)
+                        self.visitors.quotas.count_request(asks, cost)
+                    if scope["method"] == "POST":
+                        self.visitors.quotas.check_files(who)
                     receive = await self._check(who, request, receive)
                     if session:  # a page keeps this request for as long as it is open
                         stack.enter_context(self.visitors.quotas.open_page(who, session))

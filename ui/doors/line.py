@@ -14,12 +14,15 @@ from gradio.server_messages import EstimationMessage, ProcessCompletedMessage
 from gradio.utils import error_payload
 
 from models.access import OWNER, Viewer
+from models.turns import SHARE
 from ui.visitors import name_visitor
 
 MAX_UNDER_WAY = 12
 """Of one visitor at a time; a page has one or two. Who else comes is begun beside them."""
 MAX_OF_ONE = 64
 """That one visitor may have waiting."""
+MAX_OF_PLACE = 0.5
+"""Of the line, for the visitors of one place together."""
 BUSY = "This page is busy: {} wait, and you would be number {}. Try again in a minute."
 BUSY_WITH_YOURS = "This page is busy with what you have asked before, {} requests; wait until some are answered."
 
@@ -76,7 +79,15 @@ class Line(Queue):
             visitor = _find_visitor(event)
             waiting.append((before[visitor], event))
             before[visitor] += 1
-        return sorted(waiting, key=lambda each: each[0])
+        waiting.sort(key=lambda each: each[0])
+        crowd = Counter(map(_find_place, self._list_under_way()))
+        ranks = []  # whoever comes after so many of their own place comes after as many others
+        for _, event in waiting:
+            place = _find_place(event)
+            ranks.append(crowd[place] // SHARE)
+            crowd[place] += 1
+        order = sorted(zip(ranks, waiting, strict=True), key=lambda each: (each[0], each[1][0]))
+        return [each for _, each in order]
 
     async def notify_clients(self) -> None:
         """Tells everybody who waits their place, once a second."""
@@ -98,6 +109,10 @@ class Line(Queue):
         if self.max_size is not None and num_waiting >= self.max_size:
             place = self._count_begun() + num_waiting
             return BUSY.format(place, place + 1)
+        if self.max_size is not None and who.place and num_waiting >= self.max_size * MAX_OF_PLACE:
+            same = sum(_find_place(event) == who.place for _, event in self.list_waiting())
+            if same >= self.max_size * MAX_OF_PLACE:
+                return BUSY.format(same, same + 1)
         if not who.is_owner and num_waiting >= MAX_OF_ONE:
             visitor = name_visitor(who, session)
             own = sum(_find_visitor(event) == visitor for _, event in self.list_waiting())
@@ -112,6 +127,10 @@ def _has_room(queue: EventQueue) -> bool:
 def _find_viewer(request: fastapi.Request) -> Viewer:
     who: Viewer = request.scope.get("viewer", OWNER)
     return who
+
+
+def _find_place(event: Event) -> str:
+    return _find_viewer(event.request).place
 
 
 def _find_visitor(event: Event) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import sys
 import threading
 import time
@@ -13,6 +12,7 @@ from getpass import getpass
 from pathlib import Path
 
 from analysis.errors import UserError
+from models.access import shorten
 
 FREE_TRIES = 5
 LONGEST_WAIT = 300.0
@@ -126,14 +126,3 @@ class Tries:
         finally:
             self._num_delayed -= 1
         return True
-
-
-def shorten(address: str) -> str:
-    """What stands for a client: of IPv6, whoever has one address has 2**64 of them."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address) or parsed.ipv4_mapped:
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False))

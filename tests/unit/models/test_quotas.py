@@ -103,6 +103,29 @@ def test_requests_are_counted_by_browser_or_else_by_address():
     assert here.sign() == {"role": "look"} and "10.0.0" not in repr(here) and here == there
 
 
+def test_many_names_at_one_place_have_as_much_as_some():
+    quotas = Quotas(dict.fromkeys(QUOTAS, Quota(requests=10, files_mb=10, at_one_place=2)), Clock())
+    crowd = [Viewer(f"eve{number}", "try", f"2001:db8::{number}") for number in range(1, 9)]
+    for who in crowd[:4]:
+        quotas.count_request(who, 5)
+        quotas.check_files(who)
+        quotas.count_file(who, 6_000_000)
+    for check in (quotas.count_request, quotas.check_files):
+        with refused(2, error=OverQuota):
+            check(crowd[4])
+        check(Viewer("bob", "try", "10.0.0.1"))
+        check(Viewer("cy", "try", "127.0.0.1"))  # through a tunnel: anybody
+
+
+def test_many_small_files_count_as_larger_ones():
+    quotas = Quotas(dict.fromkeys(QUOTAS, Quota(files_mb=1)), Clock())
+    for _ in range(16):
+        quotas.check_files(ADA)
+        quotas.count_file(ADA, 1)
+    with refused(1, error=OverQuota):
+        quotas.check_files(ADA)
+
+
 def test_the_owner_has_no_quota_and_every_other_role_has():
     quotas = Quotas(dict.fromkeys(QUOTAS, Quota(requests=1, computing=1)), Clock())
     for _ in range(5):

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from analysis.errors import UserError
 from models import turns as module
-from models.turns import Turns, never
+from models.turns import SHARE, Turns, never
 
 TIMEOUT = 10
 
@@ -18,9 +19,10 @@ TIMEOUT = 10
 class Crowd:
     """Threads of several visitors, each with some parts of work, that all wait before the first may begin."""
 
-    def __init__(self, visitors: list[tuple[str, int]]):
+    def __init__(self, visitors: list[tuple[str, int]], where: Callable[[str], str] = lambda visitor: ""):
         self.names = threading.local()
         self.turns = Turns(lambda: self.names.visitor)
+        self.turns.where = lambda: where(self.names.visitor)
         self.order: list[int] = []
         self.num_inside = 0
         self.names.visitor = "first"
@@ -48,6 +50,15 @@ class Crowd:
 
 def test_ten_requests_of_one_do_not_stand_before_the_first_of_another():
     assert Crowd([*[("a", 1)] * 10, ("b", 1)]).order[:2] == [0, 10]
+
+
+def test_many_names_at_one_place_leave_an_eighth_of_the_turns_to_others():
+    visitors = [*((f"eve{number}", 1) for number in range(60)), ("bob", 20)]
+    order = Crowd(visitors, lambda visitor: visitor[:3]).order
+    turns_of_bob = [turn for turn, number in enumerate(order) if number == 60]
+    assert turns_of_bob[:SHARE] == [*range(SHARE, 2 * SHARE)] and turns_of_bob[-1] < 60
+    order = Crowd(visitors).order  # as they would come without places
+    assert [turn for turn, number in enumerate(order) if number == 60][:2] == [60, 61]
 
 
 def test_a_long_work_delays_others_by_one_part_and_is_done_all_the_same():

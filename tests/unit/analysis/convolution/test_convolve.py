@@ -246,6 +246,20 @@ def test_what_cannot_be_is_refused_with_its_numbers(kernel, shape, settings, num
         convolve(Convolution(torch.ones(kernel), **settings), torch.ones(shape))
 
 
+@pytest.mark.parametrize(
+    ("kernel", "shape", "settings", "numbers"),
+    [
+        ((1, 1, 8, 8, 8), (1, 20, 20, 20), {"stride": 64, "transposed": True}, "1,833,767,424"),
+        ((1, 1, 40_000), (1, 80_000), {}, "1,600,040,000"),
+        ((1, 400, 1, 1, 1), (400, 1, 1, 1), {"padding": 64, "stride": 64}, "858,675,600"),
+        ((4096, 1, 9, 9), (1, 30, 30), {"padding": 4}, "3,686,400"),
+    ],
+)
+def test_what_would_take_too_much_memory_or_time_is_refused_before_it_is_taken(kernel, shape, settings, numbers):
+    with refused(numbers):
+        convolve(Convolution(torch.ones(kernel), **settings), torch.ones(shape))
+
+
 def test_cells_and_kernels_that_are_not_there_are_refused():
     settings = Convolution(torch.ones(2, 1, 3, 3))
     with refused("2 x 3"):

@@ -65,3 +65,5 @@ def test_what_cannot_be_pooled_is_refused(grey):
         pool("median", grey)
     with refused("40 x 40", "32 x 48"):
         pool("max", grey, 40)
+    with refused("64 x 64", "3,759,161,344"):  # too much work
+        pool("max", torch.zeros(1, 1021, 1021), 64, 1)

@@ -159,6 +159,7 @@ def test_layers_are_read_by_place_and_by_name():
         ("relu", "4,8", ["4,8"]),
         ("relu", "4,8,0", ["4,8,0"]),
         ("relu", "4,8,9999", [4096]),
+        ("conv(1,3,1024,1) " * 150, "4,8,8", ["2,147,483,648"]),
     ],
     ids=lambda value: str(value)[:24],
 )

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.access import Viewer
+from models.turns import SHARE
 from tests.sentences import check_sentence
 from tests.unit.ui.doors.test_door import API, serve, wait
 from ui.doors.line import MAX_OF_ONE, MAX_UNDER_WAY, Line
@@ -69,6 +70,21 @@ def test_one_visitor_cannot_fill_the_line():
 
     assert refuse("bob") is None and refuse("ada", "owner") is None
     check_sentence(refuse("ada") or "", MAX_OF_ONE)
+
+
+def test_many_names_at_one_place_leave_others_their_share_of_the_line():
+    line = make_line([f"eve{number}" for number in range(40)] + ["bob", "bob"])
+    line.max_size = 60
+    for event in line.event_queue_per_concurrency_id["x"].queue:
+        who = event.request.scope["viewer"]
+        event.request.scope["viewer"] = Viewer(who.name, "try", "2.2.2.2" if who.name == "bob" else "1.1.1.1")
+
+    def refuse(address: str) -> str | None:
+        return line._find_refusal(SimpleNamespace(scope={"viewer": Viewer("new", "try", address)}), "")  # type: ignore[arg-type]
+
+    assert refuse("2.2.2.2") is refuse("127.0.0.1") is None
+    check_sentence(refuse("1.1.1.1") or "", 40)
+    assert begin_all(line)[: SHARE + 2] == [*(f"eve{number}" for number in range(SHARE)), "bob", "bob"]
 
 
 def test_who_waits_is_told_the_place_and_one_too_many_is_told_so_page_and_programs_alike():
