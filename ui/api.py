@@ -248,10 +248,11 @@ def add_endpoints(services: Services) -> None:
     def sound(recording: Path | None = None, seed: int = 0, *, progress: Progress = no_progress) -> dict:
         """Looks for a word in a recording, else in the one with this seed: at one place, and slid over time."""
         detector, accuracy = find_detector(0, progress)  # of one network, so that nobody has many trained
-        if recording is None:
-            scan = scan_word(detector, "word", seed)
-        else:
-            scan = scan_recording(detector, open_recording(recording))
+        with turns.take():
+            if recording is None:
+                scan = scan_word(detector, "word", seed)
+            else:
+                scan = scan_recording(detector, open_recording(recording))
         return scan.to_json(len(scan.places) // 2) | {"accuracy": accuracy.to_json()}
 
     @endpoint
@@ -393,7 +394,6 @@ PARAMETERS: dict[str, Reader] = {
     "data": _read_choice(DATASETS),
     "classifier": _read_choice(CLASSIFIERS),
     "limit": _read_integer(2, MAX_LIMIT),
-    "name": _read_name,
     "recording": _open_recording,
     "window": _read_integer(1, MOST),
     "seed": _read_integer(0, MAX_SEED),
