@@ -9,7 +9,11 @@ from analysis.errors import Cancelled
 from tests.sentences import refused
 from tests.unit.analysis.attribution.explained import ResidualNet
 
-CHUNKED = ["integrated_gradients", "smoothgrad", "occlusion"]
+CHUNKED = [
+    *("integrated_gradients", "smoothgrad", "smoothgrad_squared", "vargrad", "gradient_shap", "deep_lift_shap"),
+    *("occlusion", "rise", "feature_ablation", "shapley_sampling", "kernel_shap", "lime"),
+    *("layer_conductance", "internal_influence"),
+]
 
 
 def describe(model: nn.Module) -> list:

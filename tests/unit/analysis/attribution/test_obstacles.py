@@ -10,12 +10,13 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torchvision.models.maxvit import MaxVit
 
-from analysis.attribution.methods import attribute, find_obstacles
+from analysis.attribution.methods import METHODS, attribute, find_obstacles
 from analysis.attribution.obstacles import default_layer, trace_forward
 from analysis.attribution.placement import enlarge, find_centres
 
-GUIDED = {"guided_backprop", "guided_grad_cam"}
-CAM = {"grad_cam", "guided_grad_cam"}
+RULES = {"deep_lift", "deep_lift_shap", "lrp"}
+GUIDED = {name for name, method in METHODS.items() if method.needs_relu}
+CAM = {name for name, method in METHODS.items() if method.needs_layer}
 
 
 def build(name: str, **options) -> Callable[[], nn.Module]:
@@ -39,19 +40,19 @@ FAMILIES = {
     "vgg": (build("vgg11", init_weights=False), 64, "features.19", set()),
     "resnet": (build("resnet18"), 64, "layer4", set()),
     "squeezenet": (build("squeezenet1_1"), 64, "classifier.2", set()),
-    "densenet": (build("densenet121"), 64, "features", GUIDED),
-    "googlenet": (build("googlenet", aux_logits=False, init_weights=False), 64, "inception5b", GUIDED),
-    "inception": (build("inception_v3", aux_logits=False, init_weights=False), 299, "Mixed_7c", GUIDED),
+    "densenet": (build("densenet121"), 64, "features", set()),
+    "googlenet": (build("googlenet", aux_logits=False, init_weights=False), 64, "inception5b", set()),
+    "inception": (build("inception_v3", aux_logits=False, init_weights=False), 299, "Mixed_7c", set()),
     "mobilenet_v2": (build("mobilenet_v2", width_mult=0.25), 64, "features", set()),
-    "mobilenet_v3": (build("mobilenet_v3_small", width_mult=0.25), 64, "features", GUIDED),
+    "mobilenet_v3": (build("mobilenet_v3_small", width_mult=0.25), 64, "features", GUIDED | RULES),
     "mnasnet": (build("mnasnet0_5"), 64, "layers", set()),
     "shufflenet": (build("shufflenet_v2_x0_5"), 64, "conv5", set()),
-    "efficientnet": (build("efficientnet_b0"), 64, "features", GUIDED),
-    "regnet": (build("regnet_y_400mf"), 64, "trunk_output", set()),
-    "convnext": (build("convnext_tiny"), 64, "features", GUIDED),
-    "swin": (build_swin, 32, "permute", GUIDED),
-    "maxvit": (build_maxvit, 64, "blocks.1", GUIDED),
-    "vit": (build_vit, 32, None, GUIDED | CAM),
+    "efficientnet": (build("efficientnet_b0"), 64, "features", GUIDED | RULES),
+    "regnet": (build("regnet_y_400mf"), 64, "trunk_output", RULES),
+    "convnext": (build("convnext_tiny"), 64, "features", GUIDED | RULES),
+    "swin": (build_swin, 32, "permute", GUIDED | RULES),
+    "maxvit": (build_maxvit, 64, "blocks.1", GUIDED | RULES),
+    "vit": (build_vit, 32, None, GUIDED | CAM | RULES),
 }
 
 
