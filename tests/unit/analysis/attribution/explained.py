@@ -2,6 +2,18 @@
 
 from torch import Tensor, nn
 
+QUICK: dict[str, dict[str, int]] = {
+    "rise": {"n_masks": 20},
+    "feature_ablation": {"n_segments": 9},
+    "shapley_sampling": {"n_segments": 9, "n_samples": 2},
+    "kernel_shap": {"n_segments": 9, "n_samples": 40},
+    "lime": {"n_segments": 9, "n_samples": 40},
+    "gradient_shap": {"n_samples": 8},
+    "layer_conductance": {"n_steps": 8},
+    "internal_influence": {"n_steps": 8},
+}
+"""Options with which a method takes little time."""
+
 
 class ResidualNet(nn.Module):
     """Three classes; one in-place ReLU used three times, as in torchvision's BasicBlock."""

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from analysis.attribution.paths import TOLERANCE
 from analysis.attribution.method import GROUPS
 from analysis.attribution.methods import METHODS, attribute, find_obstacles
+from analysis.attribution.paths import TOLERANCE
 from tests.sentences import refused
-from tests.unit.analysis.attribution.explained import ResidualNet
+from tests.unit.analysis.attribution.explained import QUICK, ResidualNet
 
 # --- each method against captum, used directly -----------------------------------------------------
 
@@ -49,9 +49,7 @@ def ask_captum(method: str, net: nn.Module, x: Tensor, target: int) -> Tensor:
             .sum(1, keepdim=True)
         ),
         "internal_influence": lambda: draw(
-            captum.attr.InternalInfluence(net, net.conv3)
-            .attribute(x, 0 * x, target, n_steps=32)
-            .sum(1, keepdim=True)
+            captum.attr.InternalInfluence(net, net.conv3).attribute(x, 0 * x, target, n_steps=32).sum(1, keepdim=True)
         ),
         "guided_grad_cam": lambda: guided.attribute(x, target) * draw(cam.attribute(x, target).relu()),
     }
@@ -223,7 +221,7 @@ def test_the_neutral_picture_itself_has_nothing_to_add_up(net) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_only_methods_that_claim_to_add_up_have_a_gap(method, net, image) -> None:
-    result = attribute(net, image, 0, method)
+    result = attribute(net, image, 0, method, **QUICK.get(method, {}))
 
     claims = METHODS[method].completeness is not None
     assert (result.completeness_gap is not None) == claims
@@ -286,7 +284,7 @@ def test_values_that_are_not_finite_are_an_error(method, net, image) -> None:
     net.fc.weight.data.fill_(torch.nan)
 
     with refused():
-        attribute(net, image, 0, method)
+        attribute(net, image, 0, method, **QUICK.get(method, {}))
 
 
 @pytest.mark.parametrize(
