@@ -68,10 +68,10 @@ def find_baseline(
         UserError: There is none of this name.
     """
     prep = loaded.spec.preprocessing
-    if baseline is None or baseline == "mean":
-        return None, baseline or ""
     if isinstance(baseline, Image.Image):
         return loaded.prepare(baseline), "own picture"
+    if baseline is None or baseline == "mean":
+        return None, baseline or ""
     if baseline not in BASELINES:
         raise UserError(
             f"There is no baseline called {baseline}; choose one of {', '.join(BASELINES)}, or a picture."

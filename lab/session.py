@@ -197,10 +197,8 @@ class Lab:
             key = (digest, model, loaded.spec.version, *asked)
             found = self._explanations.get(key)
             if found is None:
-                classes = None if contrast is None else find_contrast(contrast, loaded.spec.categories)
-                found = self._explain(
-                    loaded, pixels, method, classes or target, layer, progress, start, options or {}
-                )
+                classes = target if contrast is None else find_contrast(contrast, loaded.spec.categories)
+                found = self._explain(loaded, pixels, method, classes, layer, progress, start, options or {})
                 found = replace(found, baseline=called)
                 self._explanations.keep(key, found, 1)
             notes = loaded.spec.preprocessing.list_notes(image)

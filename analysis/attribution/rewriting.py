@@ -170,7 +170,8 @@ def _replace_by_module(copied: fx.GraphModule, node: fx.Node, part: nn.Module, n
 
 def _note(new: fx.Node, old: fx.Node) -> fx.Node:
     """What is known of a node is known of the one that takes its place."""
-    new.meta = dict(old.meta)
+    # Not all of it: fx itself notes there what is wrapped, which then holds for every trace of the process.
+    new.meta |= {name: old.meta[name] for name in ("depends", "carries", "shape")}
     return new
 
 

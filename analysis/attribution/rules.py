@@ -138,7 +138,14 @@ def _propagate(question: Question, target: int, epsilon: float) -> Tensor:
             vars(part)["rule"] = EpsilonRule(epsilon)
         elif isinstance(part, (*ACTIVATIONS, Scaled)) and type(part) not in SUPPORTED_NON_LINEAR_LAYERS:
             vars(part)["rule"] = IdentityRule()
-    return LRP(module).attribute(question.inputs, target).detach()
+
+    class Watchful(LRP):
+        """Captum's, which copies all weights onto themselves at the end, also those that others compute with."""
+
+        def _restore_state(self) -> None:
+            pass  # these rules leave weights alone
+
+    return Watchful(module).attribute(question.inputs, target).detach()
 
 
 METHODS = (
