@@ -1,5 +1,6 @@
 """A small residual network that all methods can explain."""
 
+import torch
 from torch import Tensor, nn
 
 QUICK: dict[str, dict[str, int]] = {
@@ -31,3 +32,13 @@ class ResidualNet(nn.Module):
         x = self.relu(self.bn(self.conv1(x)))
         x = self.relu(self.conv2(x) + x)
         return self.fc(self.relu(self.conv3(x)).mean((2, 3)))
+
+
+def describe(model: nn.Module) -> list:
+    """What an analysis has to leave as it was."""
+    modules = [
+        (module.training, len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks))
+        for module in model.modules()
+    ]
+    parameters = [(id(parameter), parameter.requires_grad, id(parameter.grad)) for parameter in model.parameters()]
+    return [modules, parameters, torch.get_rng_state().tolist()]

@@ -7,22 +7,13 @@ from torch import Tensor, nn
 from analysis.attribution.methods import METHODS, attribute
 from analysis.errors import Cancelled
 from tests.sentences import refused
-from tests.unit.analysis.attribution.explained import QUICK, ResidualNet
+from tests.unit.analysis.attribution.explained import QUICK, ResidualNet, describe
 
 CHUNKED = [
     *("integrated_gradients", "smoothgrad", "smoothgrad_squared", "vargrad", "gradient_shap", "deep_lift_shap"),
     *("occlusion", "rise", "feature_ablation", "shapley_sampling", "kernel_shap", "lime"),
     *("layer_conductance", "internal_influence"),
 ]
-
-
-def describe(model: nn.Module) -> list:
-    modules = [
-        (module.training, len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks))
-        for module in model.modules()
-    ]
-    parameters = [(id(parameter), parameter.requires_grad, id(parameter.grad)) for parameter in model.parameters()]
-    return [modules, parameters, torch.get_rng_state().tolist()]
 
 
 # --- chunks ----------------------------------------------------------------------------------------
