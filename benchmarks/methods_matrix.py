@@ -1,8 +1,8 @@
 """Writes docs/methods.md: which methods of Explain work on which networks, why not, and how long they take.
 
 ``python benchmarks/methods_matrix.py`` builds one network of each of torchvision's families and each of our own with
-random weights, and runs each method once with as few samples as it takes. The seconds are estimates: those of a forward
-and of a backward pass, measured here, times as many as the method costs with its defaults.
+random weights, and runs each method once with as few samples as it takes. The seconds are estimates: those of a
+forward and of a backward pass, measured here, times as many as the method costs with its defaults.
 """
 
 import argparse
@@ -36,8 +36,8 @@ HEAD = """# Which method works on which network
 
 Written by `benchmarks/methods_matrix.py`: one network of each of torchvision's families and each of ours, with random
 weights. A number is about how many **seconds** a map takes with the method's defaults on one core of {machine}, for a
-picture of {side} pixels a side (inception_v3 96, maxvit_t and vit_b_16 224; ours as they are built): the passes that it
-costs times what a forward and a backward pass took. A letter says **why not**, below. What the methods compute is in
+picture of {side} pixels a side (inception_v3 96, maxvit_t and vit_b_16 224; ours as built): the passes that it costs
+times what a forward and a backward pass took. A letter says **why not**, below. What the methods compute is in
 [explanations.md](explanations.md); `cli.py methods --model NAME` says the same of any model.
 
 """
@@ -57,8 +57,10 @@ def build_all() -> dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]
         config, network = ARCHITECTURES[name]
         return lambda: network(config())
 
-    found = {name: (of_torchvision(name), (3, SIDES.get(name, SIDE), SIDES.get(name, SIDE))) for name in FAMILIES}
-    return found | {name: (of_ours(name), find_shape(config())) for name, (config, _) in ARCHITECTURES.items()}
+    sides = {name: SIDES.get(name, SIDE) for name in FAMILIES}
+    families = {name: (of_torchvision(name), (3, side, side)) for name, side in sides.items()}
+    ours = {f"our {name}": (of_ours(name), find_shape(config())) for name, (config, _) in ARCHITECTURES.items()}
+    return ours | families
 
 
 def find_shape(config: Any) -> tuple[int, int, int]:
@@ -151,7 +153,7 @@ def main() -> None:
         if not arguments.only or name in arguments.only:
             found[name] = try_all(build, shape)
             print(f"{name}: {len(found[name][0])} of {len(METHODS)} work", flush=True)
-    arguments.out.write_text(write_page(found), encoding="utf-8")
+            arguments.out.write_text(write_page(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
