@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from analysis.attribution.baselines import BASELINES
 from analysis.attribution.methods import METHODS
 from analysis.errors import UserError
 from commands.app import (
@@ -111,7 +112,12 @@ def explain(
     model: ModelOption = DEFAULT_MODEL,
     method: Annotated[MethodName, typer.Option(help="How to explain.")] = "saliency",
     target: Annotated[str, typer.Option(help="Name or index of a class, or auto for the predicted one.")] = "auto",
-    layer: Annotated[str | None, typer.Option(help="Layer for Grad-CAM; the last one if not given.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer for methods that need one; the last if not given.")] = None,
+    contrast: Annotated[str | None, typer.Option(help="Two classes, A,B: the score of A minus that of B.")] = None,
+    param: Annotated[list[str] | None, typer.Option(help="A parameter of the method, name=number.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help=f"What to compare with: {', '.join(BASELINES)}, or a picture.")
+    ] = None,
     raw: Annotated[Path | None, typer.Option(help="Where to write the signed map (npy, (C, H, W)).")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -123,7 +129,15 @@ def explain(
 
     lab = make_lab()
     result = lab.explain(
-        lab.open_image(image), model, str(method), None if target == "auto" else target, layer, loading=show_download
+        lab.open_image(image),
+        model,
+        str(method),
+        None if target == "auto" else target,
+        layer,
+        loading=show_download,
+        options=_read_parameters(str(method), param or []),
+        contrast=contrast,
+        baseline=baseline if baseline is None or baseline in BASELINES else lab.open_image(baseline),
     )
     values = result.attribution.values
     try:
@@ -142,6 +156,30 @@ def explain(
     typer.echo("  ".join(f"{key} {value}" for key, value in document.items() if value is not None))
     if result.attribution.is_flat:
         typer.echo("The map is the same everywhere: this method finds nothing for this class.")
+
+
+def _read_parameters(method: str, given: list[str]) -> dict[str, float]:
+    """``name=number`` of the method's parameters."""
+    known = {parameter.name: parameter for parameter in METHODS[method].parameters}
+    found = {}
+    for text in given:
+        name, equals, number = text.partition("=")
+        if not equals:
+            raise UserError(f"A parameter is name=number, not {text}.")
+        METHODS[method].check_options({name: None})
+        found[name] = known[name].read(number)
+    return found
+
+
+@app.command()
+def methods(model: ModelOption = DEFAULT_MODEL, as_json: JsonOption = False) -> None:
+    """List the methods of explain: which work on a model, why not, and the pictures they pass through it."""
+    rows = [facts.to_json() for facts in make_lab().methods(model, show_download)]
+    if printed(rows, as_json):
+        return
+    for row in rows:
+        cost = f"{row['forwards']:6d} forwards {row['backwards']:5d} backwards"
+        typer.echo(f"{row['method']:28} {cost}  {row['reason'] or 'works'}")
 
 
 @app.command()

@@ -89,7 +89,11 @@ class ShiftResult:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An attribution map with the picture it belongs to: ``pixels (C, H, W)`` in [0, 1], and notes on opening it."""
+    """An attribution map with the picture it belongs to: ``pixels (C, H, W)`` in [0, 1], and notes on opening it.
+
+    ``versus`` is the class that the target is contrasted with, ``baseline`` what the picture was compared with, where
+    one was asked for.
+    """
 
     model: ModelSpec
     pixels: Tensor
@@ -97,10 +101,19 @@ class Explanation:
     is_top1: bool
     attribution: methods.Attribution
     notes: tuple[str, ...] = ()
+    versus: Prediction | None = None
+    baseline: str = ""
 
     def to_json(self) -> dict:
-        """``{method, target, category, probability, seconds, notes, completeness_gap, placement}``."""
+        """``{method, target, category, probability, seconds, notes, completeness_gap, placement}``.
+
+        Of a contrast ``contrast``, the names of both classes; where a baseline was asked for, ``baseline``.
+        """
+        contrast = {} if self.versus is None else {"contrast": [self.target.category, self.versus.category]}
+        baseline = {"baseline": self.baseline} if self.baseline else {}
         return {
+            **contrast,
+            **baseline,
             "method": self.attribution.method,
             "target": self.target.index,
             "category": self.target.category,

@@ -5,7 +5,7 @@ frozen dataclasses; ``to_json`` of a result is the document that the command lin
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from analysis.network.predict import (
 )
 from analysis.shift import move
 from analysis.shift.circular import CircularPadding
+from lab.explaining import Contrast, MethodFacts, find_baseline, find_contrast, list_methods
 from lab.facts import Facts
 from lab.lru import RecentResults
 from lab.results import Classification, Explanation, FileResult, ShiftResult
@@ -169,34 +170,65 @@ class Lab:
         layer: str | None = None,
         progress: Progress = no_progress,
         loading: Progress = no_progress,
-        options: dict[str, int] | None = None,
+        options: Mapping[str, float | None] | None = None,
+        *,
+        contrast: Contrast | None = None,
+        baseline: str | Image.Image | None = None,
     ) -> Explanation:
-        """Attributes a class score to the pixels of a picture.
+        """Attributes a class score, or by how much one exceeds another, to the pixels of a picture.
 
-        ``target`` is the index or name of a class, None the predicted one; ``progress`` counts pictures, ``loading``
-        the bytes of weights that have to be downloaded; ``options`` are those of the method.
+        Args:
+            target: Index or name of a class, None the predicted one.
+            layer: Of the methods that need one; None what suits them.
+            progress: Counts pictures.
+            loading: Counts the bytes of weights that have to be downloaded.
+            options: Of the method, by the names of its parameters.
+            contrast: Two classes in the place of a target: the score of the first minus that of the second.
+            baseline: A key of ``BASELINES`` or a picture, for the methods that compare with one.
         """
+        if target is not None and contrast is not None:
+            raise UserError("Choose a class or a contrast of two, not both.")
         with self.use(model, loading) as (loaded, _):
             pixels = loaded.spec.preprocessing.to_pixels(image)
             digest = hashlib.sha256(pixels.numpy().tobytes()).digest()
-            key = (digest, model, loaded.spec.version, method, target, layer, *sorted((options or {}).items()))
+            start, called = find_baseline(loaded, pixels, baseline)
+            drawn = None if start is None else hashlib.sha256(start.cpu().numpy().tobytes()).digest()
+            asked = (method, target, layer, contrast, called, drawn, *sorted((options or {}).items()))
+            key = (digest, model, loaded.spec.version, *asked)
             found = self._explanations.get(key)
             if found is None:
-                found = self._explain(loaded, pixels, method, target, layer, progress, options or {})
+                classes = target if contrast is None else find_contrast(contrast, loaded.spec.categories)
+                found = self._explain(loaded, pixels, method, classes, layer, progress, start, options or {})
+                found = replace(found, baseline=called)
                 self._explanations.keep(key, found, 1)
             notes = loaded.spec.preprocessing.list_notes(image)
             return found if found.notes == notes else replace(found, notes=notes)
 
-    def _explain(self, loaded: LoadedModel, pixels: Tensor, method, target, layer, progress, options) -> Explanation:
+    def _explain(
+        self, loaded: LoadedModel, pixels: Tensor, method, target, layer, progress, baseline, options
+    ) -> Explanation:
         inputs = loaded.to_inputs(pixels[None])
         probabilities = predict(loaded.module, inputs)[0]
         best = int(probabilities.argmax())
-        index = best if target is None else find_class(target, loaded.spec.categories)
+        index, versus = target if isinstance(target, tuple) else (target, None)
+        index = best if index is None else find_class(index, loaded.spec.categories)
         result = methods.attribute(
-            loaded.module, inputs, index, method, layer=layer, progress=self.models.turns.sharing(progress), **options
+            loaded.module,
+            inputs,
+            index,
+            method,
+            layer=layer,
+            versus=versus,
+            baseline=baseline,
+            progress=self.models.turns.sharing(progress),
+            **options,
         )
-        prediction = Prediction(index, loaded.spec.categories[index], float(probabilities[index]))
-        return Explanation(loaded.spec, pixels, prediction, index == best, result)
+        predicted, compared = (
+            None if each is None else Prediction(each, loaded.spec.categories[each], float(probabilities[each]))
+            for each in (index, versus)
+        )
+        assert predicted is not None
+        return Explanation(loaded.spec, pixels, predicted, index == best, result, versus=compared)
 
     def extract(self, image: Image.Image, model: str, layer: str) -> Tensor:
         """The feature map ``(C, h, w)`` of one layer, on the CPU."""
@@ -221,6 +253,11 @@ class Lab:
         """The explanation methods that cannot work on a model, each with the reason."""
         with self.use(model) as (loaded, facts):
             return facts.find_obstacles(loaded)
+
+    def methods(self, model: str, progress: Progress = no_progress) -> list[MethodFacts]:
+        """Every explanation method: whether it works on a model, why not, and what it costs."""
+        with self.use(model, progress) as (loaded, facts):
+            return list_methods(facts.find_obstacles(loaded), loaded.spec.preprocessing.crop_size)
 
     def default_layer(self, model: str) -> str | None:
         """The last feature map that Grad-CAM can use."""

@@ -12,6 +12,7 @@ from gradio.context import LocalContext
 from PIL import Image
 from torch import Tensor
 
+from analysis.attribution.baselines import BASELINES
 from analysis.attribution.methods import METHODS
 from analysis.convolution.convolve import MOST, PADDING_MODES
 from analysis.convolution.pooling import POOLINGS
@@ -44,6 +45,7 @@ SENT = {"image": dict | str, "picture": dict | str | None, "recording": dict | N
 MAX_NAME_LENGTH = 300
 MAX_NUMBERS = 4096
 """Of an array in an answer; they take about 64 KB as JSON, and ten times that in memory. Longer ones are files."""
+MAX_OPTIONS = 16
 MAX_DISTANCE = 10_000.0
 """Pixels; what is too far for a model is refused there, with its size."""
 
@@ -116,14 +118,28 @@ def add_endpoints(services: Services) -> None:
         method: str = "saliency",
         target: int | str = -1,
         layer: str = "",
+        contrast: str = "",
+        baseline: str = "",
+        options: dict | None = None,
         *,
         progress: Progress = no_progress,
     ) -> dict:
         """Attributes a class (index, -1: predicted, or name) to pixels; ``values`` is the signed map (C, H, W).
 
-        A map of more than 4096 numbers is a file for ``numpy.load``.
+        ``contrast`` of two classes, A,B, explains A minus B; ``options`` are numbers by the names of the method's
+        parameters. A map of more than 4096 numbers is a file for ``numpy.load``.
         """
-        result = lab.explain(image, model, method, None if target == -1 else target, layer or None, progress=progress)
+        result = lab.explain(
+            image,
+            model,
+            method,
+            None if target == -1 else target,
+            layer or None,
+            progress=progress,
+            options=options,
+            contrast=contrast or None,
+            baseline=baseline or None,
+        )
         return {**result.to_json(), "values": send("values", result.attribution.values)}
 
     @endpoint
@@ -361,6 +377,13 @@ def _read_choice(choices: Collection[str]) -> Reader:
     return read
 
 
+def _read_options(name: str, value: Any) -> dict[str, float] | None:
+    """Names and numbers; whether the method has them, it says itself."""
+    if value is not None and not (isinstance(value, dict) and len(value) <= MAX_OPTIONS):
+        raise UserError(f"{name} must be an object of names and numbers, not {show_value(value)}.")
+    return value
+
+
 def _read_flag(name: str, value: Any) -> bool:
     check_flag(name, value)
     return value
@@ -377,6 +400,9 @@ PARAMETERS: dict[str, Reader] = {
     "dy": _read_distance,
     "boundary": _read_choice(BOUNDARIES),
     "method": _read_choice(METHODS),
+    "contrast": _read_text(2 * MAX_NAME_LENGTH),
+    "baseline": lambda name, value: value if value == "" else _read_choice(BASELINES)(name, value),
+    "options": _read_options,
     "twin": _read_flag,
     "kernel": _read_any,
     "grid": _read_any,

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,18 @@ class ForwardTrace:
     default_layer: str | None
     num_guided: int
     unguided: tuple[str, ...]
+
+    @property
+    def earlier_layer(self) -> str | None:
+        """The last feature map with more cells than the default one, which itself is taken where there is none.
+
+        At the default one, behind which most networks take the mean, the gradient is the same in all cells.
+        """
+        if self.default_layer is None:
+            return None
+        least = prod(self.feature_maps[self.default_layer][-2:])
+        larger = [name for name, shape in self.feature_maps.items() if prod(shape[-2:]) > least]
+        return larger[-1] if larger else self.default_layer
 
 
 def trace_forward(module: nn.Module, inputs: Tensor) -> ForwardTrace:

@@ -1,6 +1,19 @@
 """A small residual network that all methods can explain."""
 
+import torch
 from torch import Tensor, nn
+
+QUICK: dict[str, dict[str, int]] = {
+    "rise": {"n_masks": 20},
+    "feature_ablation": {"n_segments": 9},
+    "shapley_sampling": {"n_segments": 9, "n_samples": 2},
+    "kernel_shap": {"n_segments": 9, "n_samples": 40},
+    "lime": {"n_segments": 9, "n_samples": 40},
+    "gradient_shap": {"n_samples": 8},
+    "layer_conductance": {"n_steps": 8},
+    "internal_influence": {"n_steps": 8},
+}
+"""Options with which a method takes little time."""
 
 
 class ResidualNet(nn.Module):
@@ -19,3 +32,13 @@ class ResidualNet(nn.Module):
         x = self.relu(self.bn(self.conv1(x)))
         x = self.relu(self.conv2(x) + x)
         return self.fc(self.relu(self.conv3(x)).mean((2, 3)))
+
+
+def describe(model: nn.Module) -> list:
+    """What an analysis has to leave as it was."""
+    modules = [
+        (module.training, len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks))
+        for module in model.modules()
+    ]
+    parameters = [(id(parameter), parameter.requires_grad, id(parameter.grad)) for parameter in model.parameters()]
+    return [modules, parameters, torch.get_rng_state().tolist()]

@@ -7,18 +7,13 @@ from torch import Tensor, nn
 from analysis.attribution.methods import METHODS, attribute
 from analysis.errors import Cancelled
 from tests.sentences import refused
-from tests.unit.analysis.attribution.explained import ResidualNet
+from tests.unit.analysis.attribution.explained import QUICK, ResidualNet, describe
 
-CHUNKED = ["integrated_gradients", "smoothgrad", "occlusion"]
-
-
-def describe(model: nn.Module) -> list:
-    modules = [
-        (module.training, len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks))
-        for module in model.modules()
-    ]
-    parameters = [(id(parameter), parameter.requires_grad, id(parameter.grad)) for parameter in model.parameters()]
-    return [modules, parameters, torch.get_rng_state().tolist()]
+CHUNKED = [
+    *("integrated_gradients", "smoothgrad", "smoothgrad_squared", "vargrad", "gradient_shap", "deep_lift_shap"),
+    *("occlusion", "rise", "feature_ablation", "shapley_sampling", "kernel_shap", "lime"),
+    *("layer_conductance", "internal_influence"),
+]
 
 
 # --- chunks ----------------------------------------------------------------------------------------
@@ -27,7 +22,7 @@ def describe(model: nn.Module) -> list:
 @pytest.mark.parametrize("method", CHUNKED)
 def test_the_size_of_the_chunks_does_not_change_the_result(method, net, image) -> None:
     torch.testing.assert_close(
-        attribute(net, image, 0, method, chunk=3).values, attribute(net, image, 0, method, chunk=50).values
+        *(attribute(net, image, 0, method, chunk=chunk, **QUICK.get(method, {})).values for chunk in (3, 50))
     )
 
 
@@ -35,7 +30,9 @@ def test_the_size_of_the_chunks_does_not_change_the_result(method, net, image) -
 def test_progress_runs_from_nothing_to_all(method, net, image) -> None:
     calls = []
 
-    attribute(net, image, 0, method, progress=lambda done, total: calls.append((done, total)))
+    attribute(
+        net, image, 0, method, progress=lambda done, total: calls.append((done, total)), **QUICK.get(method, {})
+    )
 
     done, totals = zip(*calls, strict=True)
     assert len(set(totals)) == 1
@@ -61,7 +58,7 @@ def test_cancelling_stops_between_chunks_and_leaves_nothing_behind(method, net, 
     assert describe(net) == before
 
 
-class CrampedNet(ResidualNet):
+class CrampedConv(nn.Conv2d):
     limit = 3
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,22 +67,30 @@ class CrampedNet(ResidualNet):
         return super().forward(x)
 
 
+class CrampedNet(ResidualNet):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = CrampedConv(3, 6, 3, padding=1)
+
+
 @pytest.mark.parametrize("method", CHUNKED)
 def test_chunks_are_halved_until_they_fit(method, image, caplog) -> None:
     net = CrampedNet()
 
-    result = attribute(net, image, 0, method, chunk=8)
+    result = attribute(net, image, 0, method, chunk=8, **QUICK.get(method, {}))
 
     assert "chunks of 2" in caplog.text
-    net.limit = 100
-    torch.testing.assert_close(result.values, attribute(net, image, 0, method, chunk=8).values)
+    net.conv1.limit = 100
+    torch.testing.assert_close(
+        result.values, attribute(net, image, 0, method, chunk=8, **QUICK.get(method, {})).values
+    )
 
 
 def test_too_little_memory_for_one_image_is_said_plainly(image) -> None:
     net = CrampedNet()
 
     def shrink(done: int, total: int) -> None:
-        net.limit = 0
+        net.conv1.limit = 0
 
     with refused():
         attribute(net, image, 0, "smoothgrad", progress=shrink)
@@ -98,7 +103,7 @@ def test_too_little_memory_for_one_image_is_said_plainly(image) -> None:
 def test_model_input_and_random_numbers_are_left_alone(method, net, image) -> None:
     before, pixels = describe(net), image.clone()
 
-    attribute(net, image, 0, method)
+    attribute(net, image, 0, method, **QUICK.get(method, {}))
 
     assert describe(net) == before
     assert not image.requires_grad

@@ -10,12 +10,16 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torchvision.models.maxvit import MaxVit
 
-from analysis.attribution.methods import attribute, find_obstacles
+from analysis.attribution.methods import METHODS, attribute, find_obstacles
 from analysis.attribution.obstacles import default_layer, trace_forward
 from analysis.attribution.placement import enlarge, find_centres
+from analysis.errors import UserError
+from tests.nightly import mostly_nightly
+from tests.unit.analysis.attribution.explained import describe
 
-GUIDED = {"guided_backprop", "guided_grad_cam"}
-CAM = {"grad_cam", "guided_grad_cam"}
+RULES = {"deep_lift", "deep_lift_shap", "lrp"}
+GUIDED = {name for name, method in METHODS.items() if method.needs_relu}
+CAM = {name for name, method in METHODS.items() if method.needs_layer}
 
 
 def build(name: str, **options) -> Callable[[], nn.Module]:
@@ -39,19 +43,19 @@ FAMILIES = {
     "vgg": (build("vgg11", init_weights=False), 64, "features.19", set()),
     "resnet": (build("resnet18"), 64, "layer4", set()),
     "squeezenet": (build("squeezenet1_1"), 64, "classifier.2", set()),
-    "densenet": (build("densenet121"), 64, "features", GUIDED),
-    "googlenet": (build("googlenet", aux_logits=False, init_weights=False), 64, "inception5b", GUIDED),
-    "inception": (build("inception_v3", aux_logits=False, init_weights=False), 299, "Mixed_7c", GUIDED),
+    "densenet": (build("densenet121"), 64, "features", set()),
+    "googlenet": (build("googlenet", aux_logits=False, init_weights=False), 64, "inception5b", set()),
+    "inception": (build("inception_v3", aux_logits=False, init_weights=False), 299, "Mixed_7c", set()),
     "mobilenet_v2": (build("mobilenet_v2", width_mult=0.25), 64, "features", set()),
-    "mobilenet_v3": (build("mobilenet_v3_small", width_mult=0.25), 64, "features", GUIDED),
+    "mobilenet_v3": (build("mobilenet_v3_small", width_mult=0.25), 64, "features", GUIDED | RULES),
     "mnasnet": (build("mnasnet0_5"), 64, "layers", set()),
     "shufflenet": (build("shufflenet_v2_x0_5"), 64, "conv5", set()),
-    "efficientnet": (build("efficientnet_b0"), 64, "features", GUIDED),
-    "regnet": (build("regnet_y_400mf"), 64, "trunk_output", set()),
-    "convnext": (build("convnext_tiny"), 64, "features", GUIDED),
-    "swin": (build_swin, 32, "permute", GUIDED),
-    "maxvit": (build_maxvit, 64, "blocks.1", GUIDED),
-    "vit": (build_vit, 32, None, GUIDED | CAM),
+    "efficientnet": (build("efficientnet_b0"), 64, "features", GUIDED | RULES),
+    "regnet": (build("regnet_y_400mf"), 64, "trunk_output", RULES),
+    "convnext": (build("convnext_tiny"), 64, "features", GUIDED | RULES),
+    "swin": (build_swin, 32, "permute", GUIDED | RULES),
+    "maxvit": (build_maxvit, 64, "blocks.1", GUIDED | RULES),
+    "vit": (build_vit, 32, None, GUIDED | CAM | RULES),
 }
 
 
@@ -101,11 +105,55 @@ def test_one_model_of_each_family(family) -> None:
 
     assert default_layer(model, image) == layer
     assert set(find_obstacles(model, image)) == obstacles
-    assert attribute(model, image, 1, "saliency").values.isfinite().all()
     if layer is not None:
         result = attribute(model, image, 1, "grad_cam")
         assert result.layer == layer
         assert result.values.shape == (1, size, size)
+
+
+SHORT = {"n_samples": 2, "n_steps": 2, "max_steps": 2, "n_masks": 4, "n_segments": 3, "n_baselines": 1}
+"""The least that still runs everything once."""
+
+
+@pytest.mark.parametrize("family", mostly_nightly(FAMILIES, {"resnet", "googlenet", "mobilenet_v2", "swin", "vit"}))
+def test_what_works_works_and_leaves_nothing_behind(family) -> None:
+    builder, size, *_ = FAMILIES[family]
+    torch.manual_seed(0)
+    model, image = builder(), torch.randn(1, 3, size, size)
+    obstacles, before = find_obstacles(model, image), describe(model)
+
+    for name, method in METHODS.items():
+        known = {parameter.name for parameter in method.parameters}
+        options = {key: value for key, value in SHORT.items() if key in known}
+        options |= {"window": size // 2, "stride": size // 2} if name == "occlusion" else {}
+        options |= {"n_samples": 8} if name in ("kernel_shap", "lime") else {}
+        if name in obstacles:
+            with pytest.raises(UserError) as refusal:
+                attribute(model, image, 1, name, **options)
+            assert str(refusal.value) == obstacles[name]
+        else:
+            assert attribute(model, image, 1, name, **options).values.isfinite().all(), name
+        assert describe(model) == before, name
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.needs_rules])
+@pytest.mark.parametrize("family", ["resnet", "densenet", "mobilenet_v2", "shufflenet"])
+def test_rules_add_up_on_whole_families(family, name) -> None:
+    builder, size, *_ = FAMILIES[family]
+    torch.manual_seed(0)
+    model, image = builder().double().eval(), torch.randn(1, 3, size, size).double()
+    if name == "lrp":
+        for part in model.modules():  # without biases nothing is kept back
+            if isinstance(part, nn.BatchNorm2d):
+                part.bias.data.zero_()
+            if isinstance(part, nn.Linear):
+                part.bias.data.zero_()
+        result = attribute(model, image, 1, name, epsilon=1e-9)
+        expected = model(image)[0, 1]
+    else:
+        result = attribute(model, image, 1, name, **({"noise_level": 0} if name == "deep_lift_shap" else {}))
+        expected = (model(image) - model(0 * image))[0, 1]
+    assert float(result.values.double().sum()) == pytest.approx(float(expected), rel=2e-3)
 
 
 def test_an_image_too_small_for_the_last_block_falls_back_to_the_block_before() -> None:

@@ -205,7 +205,7 @@ def test_methods_with_an_obstacle_are_refused_and_the_others_work(fresh, sneaker
 
     monkeypatch.setitem(BUNDLED, "own", lambda: own_model(build))
     obstacles = fresh.obstacles("own")
-    assert set(obstacles) == {"guided_backprop", "guided_grad_cam"}
+    assert set(obstacles) == {"guided_backprop", "deconvolution", "guided_grad_cam"}
     assert fresh.default_layer("own") in [layer.name for layer in fresh.layers("own")]
     for method in METHODS:
         if method in obstacles:
