@@ -1,0 +1,216 @@
+"""Class activation maps: a feature map's channels, weighed in seven ways, their cells drawn where they look.
+
+All keep the sign, where the papers keep what is positive; ``g`` is the gradient of the logit at a cell of the map ``A``.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from analysis.attribution.captum_methods import Evidence, Question
+from analysis.attribution.placement import enlarge, find_centres
+from analysis.attribution.taps import tapped
+from analysis.errors import UserError, is_out_of_memory
+from analysis.network.chunks import run_in_chunks, unless_too_large
+from analysis.network.windows import find_size
+
+SCORED = 128
+"""Channels that Score-CAM takes, each of them a whole forward pass, if no number is given."""
+ROUNDING = 1e-3
+"""Share of the largest score by which the answers to one map may differ with the size of the batch."""
+
+
+def hires_cam(question: Question) -> Evidence:
+    """Each activation times its own gradient, ``sum_k g A`` (Draelos & Carin 2020)."""
+    return _weigh(question, lambda maps, gradients: (gradients * maps).sum(0))
+
+
+def grad_cam_plus_plus(question: Question) -> Evidence:
+    """Channels weighed by ``sum_ij max(g, 0) / (2 + g sum(A))`` (Chattopadhay et al. 2018, equations 10 and 19).
+
+    That is their sum over ``alpha = g**2 / (2 g**2 + sum(A) g**3)`` times ``max(g, 0)``. The score of the paper is
+    ``exp(f)``; its factor, the same for all cells, is left out.
+    """
+
+    def combine(maps: Tensor, gradients: Tensor) -> Tensor:
+        weights = gradients.clamp(min=0) / (2 + gradients * maps.sum((1, 2), keepdim=True))
+        return (weights.sum((1, 2), keepdim=True) * maps).sum(0)
+
+    return _weigh(question, combine)
+
+
+def xgrad_cam(question: Question) -> Evidence:
+    """Channels weighed by their mean gradient, averaged where they are active: ``sum(g A) / sum(A)`` (Fu et al. 2020).
+
+    A channel whose activations add up to nothing has no such mean, and no weight.
+    """
+
+    def combine(maps: Tensor, gradients: Tensor) -> Tensor:
+        totals = maps.sum((1, 2), keepdim=True)
+        weights = (gradients * maps).sum((1, 2), keepdim=True) / torch.where(totals == 0, torch.inf, totals)
+        return (weights * maps).sum(0)
+
+    return _weigh(question, combine)
+
+
+def layer_cam(question: Question) -> Evidence:
+    """Each activation times the positive part of its own gradient, ``sum_k max(g, 0) A`` (Jiang et al. 2021)."""
+    return _weigh(question, lambda maps, gradients: (gradients.clamp(min=0) * maps).sum(0))
+
+
+def eigen_cam(question: Question) -> Evidence:
+    """The cells along the first right singular vector of the map as a matrix, cells by channels (Muhammad & Yeasin 2020).
+
+    Nothing of it depends on the class. The sign, which a singular vector leaves open, makes the sum positive.
+    """
+    question.progress(0, 1)
+    with torch.no_grad():
+        maps, _, _ = _look(question)
+        cells = maps.flatten(1).T  # (hw, C)
+        first = torch.linalg.svd(cells, full_matrices=False).Vh[0] if cells.isfinite().all() else cells[0]
+        along = cells @ first
+        along = -along if along.sum() < 0 else along
+        found = draw_cells(question, along.reshape(1, 1, *maps.shape[1:]))
+    question.progress(1, 1)
+    return found
+
+
+def score_cam(question: Question, *, channels: int | None = SCORED, chunk: int = 16) -> Evidence:
+    """Channels weighed by the softmax of the logits of the picture behind each of them (Wang et al. 2020).
+
+    Each channel, drawn on the picture and scaled to 0 .. 1, multiplies the normalised input. What is the same all over
+    hides nothing and has no weight. Costs one forward pass for each channel, and one.
+
+    Args:
+        channels: how many are used, the strongest (by mean magnitude) first; None for all.
+    """
+    inputs, size = question.inputs.detach(), find_size(question.inputs)
+    centres = find_centres(question.module, inputs, question.layer)
+    with torch.no_grad():
+        maps, _, _ = _look(question)
+
+        def ask(part: Sequence[int]) -> Tensor:
+            drawn = enlarge(maps[list(part)], size, centres)
+            low, high = drawn.amin((1, 2), keepdim=True), drawn.amax((1, 2), keepdim=True)
+            masks = (drawn - low) / (high - low).clamp(min=torch.finfo(drawn.dtype).tiny)
+            return question.module(inputs * masks[:, None])[:, question.target]
+
+        varied = maps.amax((1, 2)) > maps.amin((1, 2))
+        chosen = [channel for channel in _rank(maps) if varied[channel]][: _check(channels)]
+        weights = torch.zeros_like(maps[:, 0, 0])
+        weights[chosen] = _ask_all(question, ask, chosen, chunk).softmax(0)
+        return draw_cells(question, (weights[:, None, None] * maps).sum(0)[None, None])
+
+
+def ablation_cam(question: Question, *, channels: int | None = None, chunk: int = 64) -> Evidence:
+    """Channels weighed by how far the logit drops when they are zero (Desai & Ramaswamy 2020).
+
+    The paper divides all drops by the logit, which would turn the map round where that is negative; they are left as
+    they are. Costs one forward pass for each channel, and three; of all but a few networks only what comes after the
+    layer, as the rest of the pass is the same for all channels.
+
+    Args:
+        channels: how many are used, the strongest (by mean magnitude) first; None for all.
+    """
+    with torch.no_grad():
+        maps, score, number = _look(question)
+        answer = _find_short_way(question, maps, number)
+
+        def drop(part: Sequence[int]) -> Tensor:
+            ablated = maps.repeat(len(part), 1, 1, 1)
+            ablated[range(len(part)), list(part)] = 0
+            return score - answer(ablated)[:, question.target]
+
+        chosen = _rank(maps)[: _check(channels)]
+        weights = torch.zeros_like(maps[:, 0, 0])
+        weights[chosen] = _ask_all(question, drop, chosen, chunk)
+        return draw_cells(question, (weights[:, None, None] * maps).sum(0)[None, None])
+
+
+def draw_cells(question: Question, cells: Tensor) -> Evidence:
+    """A map ``(1, 1, h, w)`` of the question's layer, drawn on the picture."""
+    centres = find_centres(question.module, question.inputs, question.layer)
+    values = enlarge(cells, find_size(question.inputs), centres)
+    return Evidence(values, placement="even" if centres is None else "centres")
+
+
+def _weigh(question: Question, combine: Callable[[Tensor, Tensor], Tensor]) -> Evidence:
+    """Draws the ``(h, w)`` of ``combine(maps, gradients)``, both ``(C, h, w)``."""
+    question.progress(0, 1)
+    leaf = torch.empty(0)
+
+    def cut(_number: int, output: Tensor) -> Tensor:
+        nonlocal leaf
+        leaf = output.detach().requires_grad_()
+        return leaf.clone()  # the network may write into what it is given
+
+    logit = _forward(question, question.inputs.detach(), cut)[0, question.target]
+    (gradients,) = torch.autograd.grad(logit, leaf)
+    found = draw_cells(question, combine(leaf.detach()[0], gradients[0])[None, None])
+    question.progress(1, 1)
+    return found
+
+
+def _forward(question: Question, inputs: Tensor, see: Callable[[int, Tensor], Tensor | None]) -> Tensor:
+    """The logits; ``see(number, map)`` is called with each map that the layer gives, and may return another."""
+    numbers = count()
+    with tapped(question.module, question.layer) as tap:
+        tap.register_forward_hook(lambda _module, _inputs, output: see(next(numbers), output))
+        return question.module(inputs)
+
+
+def _look(question: Question) -> tuple[Tensor, Tensor, int]:
+    """The layer's last map ``(C, h, w)``, the logit of the class, and the number of that map."""
+    maps: list[Tensor] = []
+    logits = _forward(question, question.inputs.detach(), lambda _number, output: maps.append(output.clone()))
+    return maps[-1][0], logits[0, question.target], len(maps) - 1
+
+
+def _rank(maps: Tensor) -> list[int]:
+    """The channels of ``(C, h, w)``, strongest first."""
+    return maps.abs().mean((1, 2)).argsort(descending=True, stable=True).tolist()
+
+
+def _check(channels: int | None) -> int | None:
+    if channels is not None and channels < 1:
+        raise UserError(f"At least 1 channel must be used, not {channels}.")
+    return channels
+
+
+def _ask_all(question: Question, ask: Callable[[Sequence[int]], Tensor], chosen: Sequence[int], chunk: int) -> Tensor:
+    """One number for each of the channels, asked in chunks."""
+    if chunk < 1:
+        raise UserError("A chunk needs at least 1 image.")
+    found = [numbers for _, numbers in run_in_chunks(ask, chosen, chunk, question.progress)]
+    return torch.cat(found) if found else question.inputs.new_zeros(0)
+
+
+def _find_short_way(question: Question, maps: Tensor, number: int) -> Callable[[Tensor], Tensor]:
+    """A function that gives the logits for other maps ``(N, C, h, w)`` in the place of the layer's ``number``-th.
+
+    What comes before the layer is the same for all of them. It is computed for one picture where the network takes a
+    batch in the place of its one map, which is tried with two.
+    """
+
+    def answer(others: Tensor, num_pictures: int) -> Tensor:
+        def replace(called: int, _output: Tensor) -> Tensor | None:
+            return others.clone() if called == number else None  # the network may write into what it is given
+
+        return _forward(question, question.inputs.detach().expand(num_pictures, -1, -1, -1), replace)
+
+    def try_short_way() -> bool:
+        probe = torch.stack([maps, torch.zeros_like(maps)])
+        expected = answer(probe, 2)
+        try:
+            found = answer(probe, 1)
+        except (RuntimeError, ValueError) as error:  # it is joined with something that has one picture
+            if is_out_of_memory(error):
+                raise
+            return False
+        near = ROUNDING * expected.abs().max()
+        return found.shape == expected.shape and bool(((found - expected).abs() <= near).all())
+
+    is_short = unless_too_large(try_short_way)
+    return lambda others: answer(others, 1 if is_short else len(others))
