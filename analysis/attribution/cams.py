@@ -1,6 +1,6 @@
 """Class activation maps: a feature map's channels, weighed in seven ways, their cells drawn where they look.
 
-All keep the sign, where the papers keep what is positive; ``g`` is the gradient of the logit at a cell of the map ``A``.
+All keep the sign, where papers keep what is positive; ``g`` is the gradient of the logit at a cell of the map ``A``.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ def grad_cam_plus_plus(question: Question) -> Evidence:
 
 
 def xgrad_cam(question: Question) -> Evidence:
-    """Channels weighed by their mean gradient, averaged where they are active: ``sum(g A) / sum(A)`` (Fu et al. 2020).
+    """Channels weighed by their mean gradient where they are active, ``sum(g A) / sum(A)`` (Fu et al. 2020).
 
     A channel whose activations add up to nothing has no such mean, and no weight.
     """
@@ -61,7 +61,7 @@ def layer_cam(question: Question) -> Evidence:
 
 
 def eigen_cam(question: Question) -> Evidence:
-    """The cells along the first right singular vector of the map as a matrix, cells by channels (Muhammad & Yeasin 2020).
+    """The map, cells by channels, along its first right singular vector (Muhammad & Yeasin 2020).
 
     Nothing of it depends on the class. The sign, which a singular vector leaves open, makes the sum positive.
     """
@@ -80,8 +80,8 @@ def eigen_cam(question: Question) -> Evidence:
 def score_cam(question: Question, *, channels: int | None = SCORED, chunk: int = 16) -> Evidence:
     """Channels weighed by the softmax of the logits of the picture behind each of them (Wang et al. 2020).
 
-    Each channel, drawn on the picture and scaled to 0 .. 1, multiplies the normalised input. What is the same all over
-    hides nothing and has no weight. Costs one forward pass for each channel, and one.
+    Each channel, drawn on the picture and scaled to 0 .. 1, multiplies the normalised input. One that is the same
+    all over has no weight. Costs one forward pass for each channel, and one.
 
     Args:
         channels: how many are used, the strongest (by mean magnitude) first; None for all.

@@ -53,8 +53,8 @@ def find_obstacle(module: nn.Module, inputs: Tensor) -> str | None:
 
 
 NO_ATTENTION = (
-    "Attention rollout needs a transformer whose blocks let a class token look at all patches (torchvision's and timm's "
-    "VisionTransformer), and this model has none: it is convolutional, or its attention stays within windows."
+    "Attention rollout needs a transformer whose blocks let a class token look at all patches (torchvision's and "
+    "timm's VisionTransformer), and this model has none: it is convolutional, or its attention stays within windows."
 )
 
 
@@ -63,7 +63,7 @@ class _Seen:
     """One forward pass.
 
     Attributes:
-        attentions: of every block ``(heads, N, N)`` or ``(1, heads, N, N)``: row by row what a token takes from others.
+        attentions: of every block ``(heads, N, N)`` or ``(1, heads, N, N)``: by rows, what a token takes.
         maps: name of a module -> the rows and columns of its ``(1, D, h, w)``, until there are tokens ``(1, N, D)``.
         pools: whether the logits come from all patches and not from the class token, as far as the model says.
     """
