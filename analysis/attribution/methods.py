@@ -1,4 +1,4 @@
-"""Attribution: which pixels speak for a class, and which against it. Eight methods, one way to ask."""
+"""Attribution: which pixels speak for a class, and which against it. A table of methods, one way to ask."""
 
 import difflib
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from analysis.attribution import captum_methods
+from analysis.attribution import cams, captum_methods, rollout
 from analysis.attribution.obstacles import ForwardTrace, trace_forward
 from analysis.errors import Progress, UserError, no_progress
 from analysis.network.hooks import preserved
@@ -24,6 +24,7 @@ class Method:
         run: finds the evidence; its keyword arguments are the options of the method.
         needs_layer: whether it weighs a feature map (Grad-CAM).
         needs_relu: whether it replaces the backward pass of ReLU.
+        find_obstacle: what else stands in its way, of ``(module, inputs)``: one sentence, None for nothing.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Method:
     run: Callable[..., captum_methods.Evidence]
     needs_layer: bool = False
     needs_relu: bool = False
+    find_obstacle: Callable[[nn.Module, Tensor], str | None] = lambda module, inputs: None
 
 
 _TABLE = (
@@ -122,6 +124,98 @@ _TABLE = (
         needs_layer=True,
         needs_relu=True,
     ),
+    Method(
+        name="hires_cam",
+        title="HiResCAM",
+        explanation="Like Grad-CAM, but every cell's activations are weighed by the gradient at that very cell. "
+        "What lights up is what the score is made of there, for networks that end in one linear layer exactly. "
+        "Where the map is averaged before that layer, it is Grad-CAM itself.",
+        formula=r"\sum_k A^k \cdot \partial f / \partial A^k",
+        citation="Draelos and Carin, Use HiResCAM instead of Grad-CAM, 2020, arXiv:2011.08891",
+        run=cams.hires_cam,
+        needs_layer=True,
+    ),
+    Method(
+        name="grad_cam_plus_plus",
+        title="Grad-CAM++",
+        explanation="Like Grad-CAM, but only gradients that speak for the class count, and small regions as much as "
+        "large ones. "
+        "Several objects of one class all stand out. "
+        "Evidence against the class hardly shows, so maps of different classes look more alike.",
+        formula=r"\sum_k w_k A^k,\ w_k = \sum_{ij} \max(g_{ij}, 0) / (2 + g_{ij} \textstyle\sum_{ab} A^k_{ab}),"
+        r"\ g = \partial f / \partial A^k",
+        citation="Chattopadhay et al., Grad-CAM++, 2018, arXiv:1710.11063",
+        run=cams.grad_cam_plus_plus,
+        needs_layer=True,
+    ),
+    Method(
+        name="xgrad_cam",
+        title="XGrad-CAM",
+        explanation="Like Grad-CAM, but a channel's gradient is averaged where the channel is active. "
+        "The cells add up to what activations times gradients add up to. "
+        "Where the map is averaged before one linear layer, it is Grad-CAM itself.",
+        formula=r"\sum_k w_k A^k,\ w_k = \sum_{ij} A^k_{ij} \, (\partial f / \partial A^k_{ij}) / \sum_{ij} A^k_{ij}",
+        citation="Fu et al., Axiom-based Grad-CAM, 2020, arXiv:2008.02312",
+        run=cams.xgrad_cam,
+        needs_layer=True,
+    ),
+    Method(
+        name="layer_cam",
+        title="LayerCAM",
+        explanation="Each activation is weighed by its own gradient where that speaks for the class, and left out "
+        "elsewhere. "
+        "It is made for earlier layers too, whose maps are finer. "
+        "What speaks against the class does not show.",
+        formula=r"\sum_k A^k \cdot \max(\partial f / \partial A^k, 0)",
+        citation="Jiang et al., LayerCAM, IEEE Trans. Image Processing, 2021, doi:10.1109/TIP.2021.3089943",
+        run=cams.layer_cam,
+        needs_layer=True,
+    ),
+    Method(
+        name="eigen_cam",
+        title="Eigen-CAM",
+        explanation="The pattern of channels that explains most of a feature map, and how strong it is in each cell. "
+        "It uses no gradients and knows nothing of the class: the map is the same for every one. "
+        "It shows what the network sees, not why it decides.",
+        formula=r"A v_1,\ A = U \Sigma V^\top \text{ with a row for each cell}",
+        citation="Muhammad and Yeasin, Eigen-CAM, 2020, arXiv:2008.00299",
+        run=cams.eigen_cam,
+        needs_layer=True,
+    ),
+    Method(
+        name="score_cam",
+        title="Score-CAM",
+        explanation="The picture is looked at through each channel of a feature map, and a channel counts as much as "
+        "the class score that is left. "
+        "It uses no gradients, but one forward pass for each channel; the 128 strongest are taken. "
+        "No channel can count against the class.",
+        formula=r"\sum_k w_k A^k,\ w = \mathrm{softmax}_k f(x \cdot s(A^k)),\ s \text{ scales to } 0 \ldots 1",
+        citation="Wang et al., Score-CAM, 2020, arXiv:1910.01279",
+        run=cams.score_cam,
+        needs_layer=True,
+    ),
+    Method(
+        name="ablation_cam",
+        title="Ablation-CAM",
+        explanation="A late feature map's channels are added up, weighted by how far the score drops without each. "
+        "It uses no gradients, but the network after that map once for each channel. "
+        "Negative regions speak against the class.",
+        formula=r"\sum_k w_k A^k,\ w_k = f(x) - f(x \text{ with } A^k = 0)",
+        citation="Desai and Ramaswamy, Ablation-CAM, 2020, doi:10.1109/WACV45572.2020.9093360",
+        run=cams.ablation_cam,
+        needs_layer=True,
+    ),
+    Method(
+        name="attention_rollout",
+        title="Attention rollout, weighted by gradients",
+        explanation="Follows, from block to block of a transformer, which patches the class token takes from. "
+        "A head counts where more of its attention would raise the score. "
+        "Nothing speaks against the class here, and what happens between attentions is left out.",
+        formula=r"R \leftarrow R + \tfrac{1}{H} \sum_h \max(A_h \cdot \partial f / \partial A_h, 0) \, R",
+        citation="Chefer et al., Generic Attention-model Explainability, 2021, arXiv:2103.15679",
+        run=rollout.attention_rollout,
+        find_obstacle=rollout.find_obstacle,
+    ),
 )
 
 METHODS: dict[str, Method] = {method.name: method for method in _TABLE}
@@ -134,11 +228,11 @@ class Attribution:
     Attributes:
         layer: the feature map used, None for methods without one.
         values: float32 on the CPU, signed, in network-input pixels: ``(C, H, W)``, or ``(1, H, W)`` for
-            Grad-CAM. Positive values speak for the class.
+            methods that draw cells. Positive values speak for the class.
         completeness_gap: of integrated gradients, which claim to add up: how far their sum is from the difference
             between the score of the picture and that of the baseline, as a share of that difference, or of 1 where
             it is smaller. None for all other methods.
-        placement: of Grad-CAM: ``centres`` where every cell of the feature map is drawn at the centre of its
+        placement: of a feature map: ``centres`` where every cell of the feature map is drawn at the centre of its
             receptive field, ``even`` where that is not known. None for methods without a feature map.
     """
 
@@ -185,12 +279,12 @@ def attribute(
         module: a classifier that returns logits ``(1, K)``; left exactly as it was found.
         inputs: ``(1, C, H, W)``, normalised for the model, on its device; left alone, too.
         method: key in ``METHODS``.
-        layer: name of a submodule with a feature map, for the Grad-CAM methods; the last one if None.
+        layer: name of a submodule with a feature map, for the methods that need one; the last one if None.
         progress: called as ``progress(done, total)`` between chunks, counted in images; may raise
             ``Cancelled``.
         seed: of the noise in SmoothGrad.
-        **options: of the method, see its function in ``analysis.attribution.captum_methods``: ``baseline``,
-            ``n_steps``, ``max_steps``, ``n_samples``, ``noise_level``, ``window``, ``stride``, ``chunk``.
+        **options: of the method, see its function, ``run``: ``baseline``, ``n_steps``, ``max_steps``, ``n_samples``,
+            ``noise_level``, ``window``, ``stride``, ``channels``, ``chunk``.
 
     Raises:
         UserError: the method cannot explain this model, or an argument does not fit it.
@@ -207,7 +301,7 @@ def attribute(
         inputs = inputs.detach().clone()
         trace = trace_forward(module, inputs)
         _check_target(target, trace)
-        if (obstacle := _find_obstacle(chosen, trace)) is not None:
+        if (obstacle := _find_obstacle(chosen, trace, module, inputs)) is not None:
             raise UserError(obstacle)
         layer = _choose_layer(layer, trace) if chosen.needs_layer else None
         module.requires_grad_(False)
@@ -228,11 +322,12 @@ def find_obstacles(module: nn.Module, inputs: Tensor) -> dict[str, str]:
         inputs: one normalised image ``(1, C, H, W)``.
     """
     trace = trace_forward(module, inputs)
-    reasons = {name: _find_obstacle(method, trace) for name, method in METHODS.items()}
+    with preserved(module):
+        reasons = {name: _find_obstacle(method, trace, module, inputs) for name, method in METHODS.items()}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def _find_obstacle(method: Method, trace: ForwardTrace) -> str | None:
+def _find_obstacle(method: Method, trace: ForwardTrace, module: nn.Module, inputs: Tensor) -> str | None:
     if method.needs_layer and trace.default_layer is None:
         return (
             f"{method.title} needs a convolutional feature map near the output, and this model has none "
@@ -245,7 +340,7 @@ def _find_obstacle(method: Method, trace: ForwardTrace) -> str | None:
         )
     if method.needs_relu and not trace.num_guided:
         return f"{method.title} changes the gradient at ReLU modules, and this model has none."
-    return None
+    return method.find_obstacle(module, inputs)
 
 
 def _check_target(target: int, trace: ForwardTrace) -> None:
