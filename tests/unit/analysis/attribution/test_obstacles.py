@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torchvision.models.maxvit import MaxVit
 
-from analysis.attribution.methods import attribute, find_obstacles
+from analysis.attribution.methods import METHODS, attribute, find_obstacles
 from analysis.attribution.obstacles import default_layer, trace_forward
 from analysis.attribution.placement import enlarge, find_centres
 
 GUIDED = {"guided_backprop", "guided_grad_cam"}
-CAM = {"grad_cam", "guided_grad_cam"}
+CAM = {name for name, method in METHODS.items() if method.needs_layer}
 
 
 def build(name: str, **options) -> Callable[[], nn.Module]:
