@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor, nn
+
 from analysis.attribution.question import Evidence
 from analysis.errors import UserError
 
@@ -100,6 +102,7 @@ class Method:
             network; else empty.
         uses_baseline: whether it compares with a picture without evidence.
         completeness: what is claimed of its sum, None if nothing is.
+        find_obstacle: what else stands in its way, of ``(module, inputs)``: one sentence, None for nothing.
     """
 
     name: str
@@ -117,6 +120,7 @@ class Method:
     needs_rules: str = ""
     uses_baseline: bool = False
     completeness: Completeness | None = None
+    find_obstacle: Callable[[nn.Module, Tensor], str | None] = lambda module, inputs: None
 
     def check_options(self, options: Options) -> dict[str, float]:
         """All options by name, those that are not given with their defaults.

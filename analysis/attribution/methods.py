@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from analysis.attribution import gradients, guided, layered, paths, perturbations, rules, segments
+from analysis.attribution import cams, gradients, guided, layered, paths, perturbations, rollout, rules, segments
 from analysis.attribution.method import Method
 from analysis.attribution.obstacles import ForwardTrace, trace_forward
 from analysis.attribution.paths import TOLERANCE
@@ -20,7 +20,7 @@ from analysis.network.hooks import preserved
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for module in (gradients, paths, guided, rules, perturbations, segments, layered)
+    for module in (gradients, paths, guided, rules, perturbations, segments, layered, cams, rollout)
     for method in module.METHODS
 }
 """Every method by name: those of each module, whose ``METHODS`` are entries of this table."""
@@ -190,7 +190,7 @@ def _find_obstacle(method: Method, model: _Examined) -> str | None:
     if method.needs_rules and (missing := model.rewritten.missing[method.needs_rules]):
         title = RULES[method.needs_rules].title
         return f"{title} has no rule for what this model also uses: {', '.join(missing)}."
-    return None
+    return method.find_obstacle(model.module, model.inputs)
 
 
 def _check_classes(target: int, versus: int | None, trace: ForwardTrace) -> None:

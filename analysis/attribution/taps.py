@@ -56,7 +56,10 @@ class _Follower(TorchFunctionMode):
         if self.running or not is_rectifier or source is None or source is not self._map:
             return result
         if result is source:  # in place: the network may go on with the tensor itself
-            self._map = result.copy_(self.tap(result.clone()))
+            tapped_map = self.tap(result.clone())
+            if tapped_map.shape != result.shape:  # a batch in the place of one map
+                result.resize_as_(tapped_map)
+            self._map = result.copy_(tapped_map)
         else:
             self._map = self.tap(result)
         return self._map
