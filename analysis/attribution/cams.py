@@ -111,8 +111,8 @@ def ablation_cam(question: Question, *, channels: int | None = None) -> Evidence
     """Channels weighed by how far the logit drops when they are zero (Desai & Ramaswamy 2020).
 
     The paper divides all drops by the logit, which would turn the map round where that is negative; they are left as
-    they are. Costs one forward pass for each channel, and five at most; of all but a few networks only what comes after the
-    layer, as the rest of the pass is the same for all channels.
+    they are. Costs one forward pass for each channel, and five at most; of all but a few networks only what comes
+    after the layer, as the rest of the pass is the same for all channels.
 
     Args:
         channels: how many are used, the strongest (by mean magnitude) first; None for all.

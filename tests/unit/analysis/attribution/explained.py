@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from analysis.attribution.methods import METHODS
+
 QUICK: dict[str, dict[str, int]] = {
     "rise": {"n_masks": 20},
     "feature_ablation": {"n_segments": 9},
@@ -42,3 +44,7 @@ def describe(model: nn.Module) -> list:
     ]
     parameters = [(id(parameter), parameter.requires_grad, id(parameter.grad)) for parameter in model.parameters()]
     return [modules, parameters, torch.get_rng_state().tolist()]
+
+
+CONVOLUTIONAL = [name for name in METHODS if name != "attention_rollout"]
+"""The methods that work on a network without attention."""

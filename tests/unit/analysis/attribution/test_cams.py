@@ -134,8 +134,9 @@ def compute(method: str, halves: Halves, picture: Tensor, target: int) -> Tensor
                 cells[i, j] += max(g[k, i, j], 0) * a[k, i, j]
             elif weight is not None:
                 cells[i, j] += weight * a[k, i, j]
+    best = max(scores.values(), default=0.0)
     for k, value in scores.items():
-        cells += np.exp(value) / sum(np.exp(other) for other in scores.values()) * a[k]
+        cells += np.exp(value - best) / sum(np.exp(other - best) for other in scores.values()) * a[k]
     return torch.from_numpy(cells)
 
 

@@ -7,7 +7,7 @@ from analysis.attribution.baselines import BASELINES, make_baseline
 from analysis.attribution.methods import METHODS, attribute
 from analysis.errors import UserError
 from tests.sentences import refused
-from tests.unit.analysis.attribution.explained import QUICK, ResidualNet
+from tests.unit.analysis.attribution.explained import CONVOLUTIONAL, QUICK, ResidualNet
 
 ADDITIVE = [
     *("saliency", "input_x_gradient", "smoothgrad", "gradient_shap", "lrp", "occlusion", "rise", "feature_ablation"),
@@ -30,7 +30,7 @@ def test_the_map_of_a_contrast_is_the_difference_of_the_maps(method, image) -> N
     assert not torch.allclose(found, first, rtol=1e-2)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_every_method_takes_a_contrast(method, net, image) -> None:
     options = QUICK.get(method, {})
     result, plain = (attribute(net, image, 1, method, versus=versus, **options) for versus in (0, None))
@@ -40,7 +40,7 @@ def test_every_method_takes_a_contrast(method, net, image) -> None:
     assert not net._forward_hooks
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_a_method_costs_what_it_says(method, net, image) -> None:
     seen, options = [], QUICK.get(method, {})
     net.fc.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))

@@ -10,7 +10,7 @@ from analysis.attribution.method import GROUPS
 from analysis.attribution.methods import METHODS, attribute, find_obstacles
 from analysis.attribution.paths import TOLERANCE
 from tests.sentences import refused
-from tests.unit.analysis.attribution.explained import QUICK, ResidualNet
+from tests.unit.analysis.attribution.explained import CONVOLUTIONAL, QUICK, ResidualNet
 
 # --- each method against captum, used directly -----------------------------------------------------
 
@@ -219,7 +219,7 @@ def test_the_neutral_picture_itself_has_nothing_to_add_up(net) -> None:
     assert result.completeness_gap == 0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_only_methods_that_claim_to_add_up_have_a_gap(method, net, image) -> None:
     result = attribute(net, image, 0, method, **QUICK.get(method, {}))
 
@@ -279,7 +279,7 @@ def test_a_model_that_ignores_its_input_gives_a_flat_map(net, image) -> None:
     assert attribute(net, image, 0, "saliency").is_flat
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_values_that_are_not_finite_are_an_error(method, net, image) -> None:
     net.fc.weight.data.fill_(torch.nan)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analysis.attribution.methods import METHODS, attribute
+from analysis.attribution.methods import attribute
 from analysis.errors import Cancelled
 from tests.sentences import refused
-from tests.unit.analysis.attribution.explained import QUICK, ResidualNet, describe
+from tests.unit.analysis.attribution.explained import CONVOLUTIONAL, QUICK, ResidualNet, describe
 
 CHUNKED = [
     *("integrated_gradients", "smoothgrad", "smoothgrad_squared", "vargrad", "gradient_shap", "deep_lift_shap"),
@@ -26,7 +26,7 @@ def test_the_size_of_the_chunks_does_not_change_the_result(method, net, image) -
     )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_progress_runs_from_nothing_to_all(method, net, image) -> None:
     calls = []
 
@@ -99,7 +99,7 @@ def test_too_little_memory_for_one_image_is_said_plainly(image) -> None:
 # --- nothing leaks ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_model_input_and_random_numbers_are_left_alone(method, net, image) -> None:
     before, pixels = describe(net), image.clone()
 
@@ -122,7 +122,7 @@ class FailingNet(ResidualNet):
         return self.fc(self.relu(self.conv3(self.relu(hidden))).mean((2, 3)))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CONVOLUTIONAL)
 def test_an_error_inside_the_model_leaves_nothing_behind(method, image) -> None:
     net = FailingNet()
     before = describe(net)
