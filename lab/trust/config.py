@@ -14,6 +14,7 @@ from analysis.trust.perturbation import SAMPLES
 from analysis.trust.randomisation import STAGES
 from analysis.trust.removal import STEPS
 from models.devices import DEVICES
+from models.registry import DEFAULT_MODEL
 from models.settings import Choice, Integer, Stored, Text, check_choice, checked_dataclass
 
 SHIFTS = (1, 2, 4, 8, 16)
@@ -67,7 +68,7 @@ class TrustSettings:
 class TrustConfig(Stored):
     """The config.json of a run: a trust table over ``limit`` pictures, of the class that is predicted for each."""
 
-    model: Annotated[str, Text("the name of a model", min_length=1)]
+    model: Annotated[str, Text("the name of a model", min_length=1)] = DEFAULT_MODEL
     data: Annotated[str, Text("a name or the path of a folder or zip", min_length=1)] = "fashion_mnist"
     methods: Annotated[tuple[str, ...], PlainValidator(check_methods)] = DEFAULT_METHODS
     boundaries: Annotated[tuple[str, ...], PlainValidator(check_boundaries)] = ("zero",)

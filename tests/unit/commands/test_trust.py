@@ -17,3 +17,10 @@ def test_a_picture_has_a_row_for_each_method(run_json):
 def test_what_cannot_be_measured_is_one_line(run, more):
     code, out, err = run("trust", "sneaker", "--model", "fashion_cnn", *more)
     assert (code, out) == (2, "") and err.count("\n") == 1
+
+
+def test_many_pictures_have_means_with_intervals(run_json):
+    more = ("--model", "fashion_cnn", "--methods", "saliency", "--limit", 2, "--name", "trusted")
+    found = run_json("trust-set", "--data", "digits", *more)
+    (row,) = found["rows"]
+    assert row["pictures"] == 2 and row["deletion"]["low"] <= row["deletion"]["value"] <= row["deletion"]["high"]
