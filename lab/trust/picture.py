@@ -253,6 +253,8 @@ def measure_table(
         progress=lambda *_: progress(0, 1),
     )
     pace = (time.perf_counter() - begun) / (settings.samples + 1)
+    # The first backward pass of a model takes longer than those that the estimate is about.
+    attribute(loaded.module, inputs, index, "saliency")
     maps: dict[str, Attribution] = {}
     reasons = {name: obstacles[name] for name in names if name in obstacles}
     for name in names:
