@@ -18,7 +18,8 @@ def main() -> int:
             import commands.pictures
             import commands.runs
             import commands.shifting
-            import commands.training  # noqa: F401 (importing a module adds its commands)
+            import commands.training
+            import commands.trust  # noqa: F401 (importing a module adds its commands)
             from models.runs.memory import keep_freed_memory
     except MAYBE_PROBLEMS as error:
         if not is_out_of_memory(error):

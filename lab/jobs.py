@@ -58,6 +58,7 @@ JOBS = {
     "arms": "lab.comparisons.run",
     "range_test": "models.training.lr_finder",
     "features": "lab.learning.compare_features",
+    "trust": "lab.trust.over_set",
 }
 """Kind of work -> the module whose ``JOB`` does it."""
 FOR_VISITORS = ("training", "range_test")

@@ -259,6 +259,36 @@ class Features(BaseModel):
     sentence: str
 
 
+class TrustRow(BaseModel, extra="allow"):
+    """See :func:`lab.trust.over_set.summarize_rows`."""
+
+    method: str
+    pictures: int
+    reason: str | None
+    __pydantic_extra__: dict[str, Estimate]
+
+
+class Trust(BaseModel):
+    """See :mod:`lab.trust.over_set`."""
+
+    rows: list[TrustRow]
+    agreement: dict[str, dict[str, Number | None]]
+    seconds: Number
+
+
+class TrustedMap(BaseModel, extra="allow"):
+    method: str
+    reason: str | None
+    __pydantic_extra__: dict[str, Number | bool | None]
+
+
+class TrustMeasurement(BaseModel):
+    picture: str
+    rows: list[TrustedMap]
+    agreement: dict[str, dict[str, Number | None]]
+    seconds: Number
+
+
 DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "evaluation": TypeAdapter(Evaluation),
     "repair": TypeAdapter(Repair),
@@ -266,6 +296,7 @@ DOCUMENTS: dict[str, TypeAdapter[Any]] = {
     "range_test": TypeAdapter(RangeTest),
     "experiment": TypeAdapter(dict),
     "features": TypeAdapter(Features),
+    "trust": TypeAdapter(Trust),
 }
 """Kind of work -> what its result.json has; the page shows only a note of an experiment's."""
 ROWS: dict[str, TypeAdapter[Any]] = {
@@ -320,5 +351,6 @@ MEASUREMENTS: dict[str, TypeAdapter[Any]] = {
     "location_bias": TypeAdapter(list[LocationBiasMeasurement]),
     "traces": TypeAdapter(list[Traced | Unread]),
     "features": TypeAdapter(list[FeaturesRow]),
+    "trust": TypeAdapter(list[TrustMeasurement]),
 }
-"""The same -> the lines of its measurements.jsonl."""
+"""The same, or a trust table over many pictures -> the lines of its measurements.jsonl."""

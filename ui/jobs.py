@@ -75,6 +75,10 @@ KINDS: dict[str, tuple[str, Callable[[Run], str]]] = {
     "experiment": ("evaluate", lambda run: f"Experiment. {_name_experiment(run.config.get('experiment'))}"),
     "arms": ("train", lambda run: f"Comparison: {run.config.get('title')}"),
     "features": ("learn", lambda run: f"Features by hand or learned, {name_data(run.config.get('dataset'))}"),
+    "trust": (
+        "",
+        lambda run: f"Can explanations be trusted? {run.config.get('model')}, {name_data(run.config.get('data'))}",
+    ),
     SEARCH: ("", lambda run: f"Search for a learning rate: {describe_settings(run)}"),
 }
 """Kind of work -> the tab that shows it, if any, and what a job is, in plain words."""
