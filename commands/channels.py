@@ -1,15 +1,22 @@
 """Commands about what single channels of a model respond to."""
 
 import sys
-from typing import Annotated
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.errors import UserError
+from analysis.channels.embedding import PROJECTIONS
+from analysis.errors import UserError, explained
 from commands.app import JsonOption, ModelOption, app, make_lab, printed, show_download
 from models.data.datasets import DATASETS
 from models.registry import DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    ProjectionName = str
+else:
+    ProjectionName = StrEnum("ProjectionName", {name: name for name in PROJECTIONS})
 DataOption = Annotated[str, typer.Option(help=f"samples, {', '.join(DATASETS)}, or a folder or zip.")]
 
 
@@ -38,6 +45,47 @@ def patches(
         for patch in row["patches"]:
             box = ",".join(map(str, patch["box"]))
             typer.echo(f"  {patch['value']:10.4g}  {patch['name']}  cell {patch['cell']}  pixels {box}")
+
+
+@app.command()
+def embed(
+    data: DataOption = "samples",
+    model: ModelOption = DEFAULT_MODEL,
+    limit: Annotated[int, typer.Option(help="Pictures to place, at even distances in the test split.")] = 1000,
+    method: Annotated[ProjectionName, typer.Option(help="How to get from many numbers to two.")] = "pca",
+    shifts: Annotated[bool, typer.Option("--shifts", help="Also ask under four shifts: five times as long.")] = False,
+    seed: Annotated[int, typer.Option(help="Of t-SNE.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Where to write the chart (HTML).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Place the pictures of a data set by what the last layer of a model reads of them."""
+    from lab.channels.embedding import embed_pictures
+
+    found = embed_pictures(
+        make_lab(),
+        model,
+        data,
+        limit,
+        str(method),
+        shifts=shifts,
+        seed=seed,
+        progress=_show_pictures,
+        loading=show_download,
+    )
+    document = found.to_json()
+    if out is not None:
+        from analysis.figures.embedding import plot_embedding
+
+        chart = plot_embedding(found.points, found.labels, found.predicted, found.names)
+        with explained(f"The chart cannot be written to {out}"):
+            out.write_text(chart.to_html(include_plotlyjs=True), encoding="utf-8")
+    if printed(document, as_json):
+        return
+    known = [point["right"] for point in document["points"] if point["right"] is not None]
+    right = f", {sum(known)} of {len(known)} right" if known else ""
+    typer.echo(f"{len(document['points'])} pictures, {document['num_features']} features each{right}")
+    for point in document["points"]:
+        typer.echo(f"{point['x']:10.4g} {point['y']:10.4g}  {point['name']}  {point['predicted']}")
 
 
 def _show_pictures(done: int, total: int) -> None:

@@ -191,8 +191,7 @@ def cut_patches(lab: Lab, found: ChannelPatches, channel: int) -> list[Patch]:
                 continue
             frame = found.frame(channel, rank)
             top, left, bottom, right = frame.box
-            label = int(pictures.data.labels[int(pictures.places[number])])
-            category = pictures.data.categories[label] if label >= 0 else ""
+            category = pictures.category(number)
             mark = frame.centre[0] - top, frame.centre[1] - left
             cut.append(Patch(pixels[:, top:bottom, left:right], value, found.names[number], category, mark, frame))
     return cut

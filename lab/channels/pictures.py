@@ -45,6 +45,7 @@ class Pictures:
     data: EvaluationData
     places: Tensor
     unreadable: list[str] = field(default_factory=list)
+    _labels: dict[tuple[str, ...], tuple[int, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -53,26 +54,40 @@ class Pictures:
         """What the picture is called."""
         return self.data.image_ids[int(self.places[number])]
 
+    def category(self, number: int) -> str:
+        """The name of its class in the data set; nothing where it is not known."""
+        label = int(self.data.labels[int(self.places[number])])
+        return self.data.categories[label] if label >= 0 else ""
+
     def label(self, spec: ModelSpec, number: int) -> int:
         """The index of its class among those of a model; -1 where the model does not have it, or none is known."""
         label = int(self.data.labels[int(self.places[number])])
-        return map_labels(self.data.categories, spec.categories)[label] if label >= 0 else -1
+        return self.list_labels(spec)[label] if label >= 0 else -1
+
+    def list_labels(self, spec: ModelSpec) -> tuple[int, ...]:
+        """The index among a model's classes of each class of the data set, or -1."""
+        if spec.categories not in self._labels:
+            self._labels[spec.categories] = map_labels(self.data.categories, spec.categories)
+        return self._labels[spec.categories]
 
     def pixels(self, spec: ModelSpec, number: int) -> Tensor:
         """As the network sees it, ``(C, H, W)`` in [0, 1]. Raises ImageError: it cannot be read."""
         return spec.preprocessing.to_pixels(self.data.picture(int(self.places[number])))
 
-    def load(self, loaded: LoadedModel, numbers: Sequence[int]) -> tuple[list[int], Tensor]:
-        """Those that can be read, with their network input ``(N, C, H, W)``."""
+    def open(self, spec: ModelSpec, numbers: Sequence[int]) -> tuple[list[int], list[Tensor]]:
+        """Those that can be read, with their pixels."""
         found: dict[int, Tensor] = {}
         for number in numbers:
             try:
-                found[number] = self.pixels(loaded.spec, number)
+                found[number] = self.pixels(spec, number)
             except ImageError:
                 self.unreadable.append(self.name(number))
-        prep = loaded.spec.preprocessing
-        empty = torch.empty(0, prep.num_channels, prep.crop_size, prep.crop_size)
-        return [*found], loaded.to_inputs(torch.stack([*found.values()])) if found else empty
+        return [*found], [*found.values()]
+
+    def load(self, loaded: LoadedModel, numbers: Sequence[int]) -> tuple[list[int], Tensor]:
+        """Those that can be read, with their network input ``(N, C, H, W)``."""
+        readable, pixels = self.open(loaded.spec, numbers)
+        return readable, loaded.to_inputs(torch.stack(pixels)) if pixels else torch.empty(0)
 
 
 def list_data(lab: Lab, model: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Commands about channels: patches."""
+"""Commands about channels: patches, embed, maximise."""
 
 from tests.sentences import check_sentence
 from tests.unit.commands.fashion import FASHION
@@ -20,3 +20,12 @@ def test_patches_lists_every_channel_once(run_json, run):
     code, _, problem = run("patches", *options, "--channel", 999)
     assert code == 2
     check_sentence(problem, 999)
+
+
+def test_embed_places_every_picture(run_json, run, tmp_path):
+    options = [*FASHION, "--data", "samples", "--limit", 6]
+    document = run_json("embed", *options, "--method", "pca", "--out", tmp_path / "plane.html")
+    assert set(document) == {"model", "data", "method", "num_features", "unreadable", "points"}
+    assert len(document["points"]) == 6 and "plotly" in (tmp_path / "plane.html").read_text()
+    assert run_json("embed", *options, "--method", "tsne")["method"] == "tsne"
+    assert "6 pictures" in run("embed", *options)[1]
