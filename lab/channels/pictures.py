@@ -97,6 +97,12 @@ def list_data(lab: Lab, model: str) -> dict[str, str]:
     return samples | known | {folder: str(lab.data_root / folder) for folder in list_folders(lab.data_root)}
 
 
+def count_pictures(lab: Lab, model: str, data: str, limit: int) -> int:
+    """How many pictures :func:`open_pictures` would open."""
+    with open_pictures(lab, model, data, limit) as pictures:
+        return len(pictures)
+
+
 @contextmanager
 def open_pictures(lab: Lab, model: str, data: str, limit: int) -> Iterator[Pictures]:
     """Opens at most ``limit`` pictures of a data set's test split, at even distances.
