@@ -44,8 +44,9 @@ class FilterWord:
             return "dead"
         if self.flat >= MOST:
             return "colour" if self.chroma >= MOST else "brightness"
-        shape = f"{DIRECTIONS[round(self.angle / 45) % 4]} edge" if self.coherence >= MOST else "spot"
-        return f"colour, {shape}" if self.chroma >= MOST else shape
+        kind = "colour " if self.chroma >= MOST else ""
+        is_edge = self.coherence >= MOST
+        return f"{DIRECTIONS[round(self.angle / 45) % 4]} {kind}edge" if is_edge else f"{kind}spot"
 
 
 def find_filters(module: nn.Module, shape: tuple[int, int, int]) -> Tensor | None:

@@ -15,12 +15,12 @@ class Frame:
     Attributes:
         box: First row, first column, and the ends behind the last ones, cut off at the picture's border.
         centre: Row and column of the middle of what the cell looks at, in pixels; it may lie beyond the border.
-        is_whole: Whether that is all of the picture, or not known.
+        is_wide: Whether that is most of the picture, or not known, so that its centre says more than its border.
     """
 
     box: tuple[int, int, int, int]
     centre: tuple[float, float]
-    is_whole: bool
+    is_wide: bool
 
 
 def frame_cell(layer: Layer, centres: Centres, cell: Size, size: Size) -> Frame:
@@ -39,4 +39,4 @@ def frame_cell(layer: Layer, centres: Centres, cell: Size, size: Size) -> Frame:
     # A window in the padding alone: the nearest pixels.
     top, left = min(top, size[0] - 1), min(left, size[1] - 1)
     box = top, left, max(bottom, top + 1), max(right, left + 1)
-    return Frame(box, centre, box == (0, 0, *size))
+    return Frame(box, centre, 2 * (box[2] - box[0]) * (box[3] - box[1]) > size[0] * size[1])

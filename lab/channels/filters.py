@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from analysis.channels.filters import FilterWord, describe_filters, find_filters, find_kernels
+from analysis.channels.filters import DIRECTIONS, FilterWord, describe_filters, find_filters, find_kernels
 from analysis.errors import Progress, UserError, no_progress
 from analysis.grammar import count
 from analysis.network.layers import find_layer
 from analysis.network.receptive_field import check_channel
 from lab.session import Lab
+
+DIRECTION = rf"({'|'.join(DIRECTIONS)}) "
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class FirstFilters:
             whose = "classes" if self.categories else "units of the first layer"
             kinds = f"{count(len(self.filters), 'template')}, as large as the picture: those of the {whose}"
         else:
-            looked_for = Counter(re.sub(r"\w+ (?=edge)", "", word.word) for word in self.words if not word.is_dead)
+            looked_for = Counter(re.sub(DIRECTION, "", word.word) for word in self.words if not word.is_dead)
             kinds = f"{count(len(self.filters), 'filter')}: "
             kinds += ", ".join(f"{number} {word}" for word, number in looked_for.most_common())
         return f"{kinds}. {self.num_dead} dead, next to nothing." if self.num_dead else f"{kinds}."

@@ -64,9 +64,12 @@ def describe_channel(
     with lab.use(model) as (loaded, facts):
         found = find_layer(facts.layers, layer)
         progress(0, 3)
-        samples = find_samples(loaded.spec)[:NUM_SAMPLES]
-        opened = [image, *(lab.open_image(sample.path) for sample in samples)]
-        pixels = torch.stack([loaded.spec.preprocessing.to_pixels(each) for each in opened])
+        own, others = loaded.spec.preprocessing.to_pixels(image), {}
+        for sample in find_samples(loaded.spec):
+            seen = loaded.spec.preprocessing.to_pixels(lab.open_image(sample.path))
+            if len(others) < NUM_SAMPLES and not torch.equal(seen, own):
+                others[sample.title] = seen
+        pixels = torch.stack([own, *others.values()])
         inputs = loaded.to_inputs(pixels)
         maps = extract_features(loaded.module, inputs, found.name)  # (N, C, h, w)
         if channel is None or not 0 <= channel < maps.shape[1]:
@@ -76,15 +79,15 @@ def describe_channel(
         ablation = measure_ablation(lab, image, model, found.name, [channel])
         progress(2, 3)
         kernels = read_kernels(lab, model, found.name, channel)
-    own = maps[:, channel]
+    chosen = maps[:, channel]
     return ChannelPage(
         layer=found.name,
         channel=channel,
         num_channels=maps.shape[1],
-        names=("this picture", *(sample.title for sample in samples)),
+        names=("this picture", *others),
         pixels=pixels,
-        maps=enlarge(own, find_size(pixels), centres),
-        means=tuple(own.mean((1, 2)).tolist()),
+        maps=enlarge(chosen, find_size(pixels), centres),
+        means=tuple(chosen.mean((1, 2)).tolist()),
         kernels=kernels,
         word="" if kernels is None else _find_word(facts, *kernels),
         ablation=ablation,

@@ -31,8 +31,8 @@ from ui.widgets.job_view import describe_time
 from ui.workbench import Workbench
 
 LIMITS = (100, 300, 1000, 3000)
-AT_ONCE_SECONDS = 3.0
-"""What takes no longer is not waited for a click with."""
+AT_ONCE, AT_ONCE_SECONDS = 16, 3.0
+"""So many pictures, or what takes no longer, do not wait for a click."""
 MAP_SIDE, PATCH_SIDE = 160, 128
 MAX_KERNELS = 12
 
@@ -103,7 +103,7 @@ class Channel:
         found = find_patches(self.lab, model, page.layer, data, limit, only_kept=True)
         if found is None:
             num_pictures = count_pictures(self.lab, model, data, limit)
-            seconds = estimate_seconds(self.lab, model, num_pictures)
+            seconds = estimate_seconds(self.lab, model, num_pictures) if num_pictures > AT_ONCE else 0.0
             if not now and seconds > AT_ONCE_SECONDS:
                 note = note_html(_say_estimate(num_pictures, seconds, page.num_channels))
                 return {self.patches: note, self.find: gr.update(visible=True)}
@@ -169,24 +169,28 @@ def _show_kernels(page: ChannelPage) -> list[Markup]:
     strongest = draw_kernels(kernels, MAX_KERNELS)
     left = f", the {len(strongest)} strongest of {len(kernels)}" if len(strongest) < len(kernels) else ""
     title = f"Its kernels: {name}, one of {kernels.shape[1]} x {kernels.shape[2]} for each channel it reads{left}"
-    return [_section(title, _figures((picture, f"reads {number}") for picture, number in strongest))]
+    weights = (
+        {number: f" {float(kernels[number]):+.2g}" for _, number in strongest} if kernels[0].numel() == 1 else {}
+    )
+    tiles = ((picture, f"of {number}{weights.get(number, '')}") for picture, number in strongest)
+    return [_section(title, _figures(tiles, "small"))]
 
 
 def draw_patches(found: ChannelPatches, patches: Sequence[Patch], channel: int) -> Markup:
     """The patches, strongest first."""
     count = len(found.places) - len(found.unreadable)
-    is_whole = any(patch.frame.is_whole for patch in patches)
+    is_wide = any(patch.frame.is_wide for patch in patches)
     tiles = (
         (
-            draw_patch(patch.pixels, patch.mark if patch.frame.is_whole else None, PATCH_SIDE),
+            draw_patch(patch.pixels, patch.mark if patch.frame.is_wide else None, PATCH_SIDE),
             f"{patch.value:.3g}, {patch.category or patch.name}",
         )
         for patch in patches
     )
     notes = [f"Each of another picture, out of {count:,}; cut out as far as the strongest cell can see."]
-    if is_whole:
+    if is_wide:
         notes = [
-            f"Each of another picture, out of {count:,}. The cell can see all of it; the ring is around its centre."
+            f"Each of another picture, out of {count:,}. The cell can see most of it; the ring is around its middle."
         ]
     if found.unreadable:
         notes.append(f"{len(found.unreadable)} pictures could not be read.")
@@ -198,7 +202,7 @@ def _section(title: str, *content: Markup) -> Markup:
     return Markup("<section><h4>{}</h4>{}</section>").format(title, join_html(content))
 
 
-def _figures(pictures: Iterable[tuple[NDArray[np.uint8], str]]) -> Markup:
+def _figures(pictures: Iterable[tuple[NDArray[np.uint8], str]], size: str = "") -> Markup:
     figure = Markup('<figure><img src="{}" alt="{}"><figcaption>{}</figcaption></figure>')
     tiles = join_html(figure.format(png_uri(picture), text, text) for picture, text in pictures)
-    return Markup('<div class="channel-row">{}</div>').format(tiles)
+    return Markup('<div class="channel-row {}">{}</div>').format(size, tiles)

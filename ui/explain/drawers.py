@@ -70,7 +70,7 @@ class Drawers:
         gr.on(choices, self._handler(self.show_channel), asked, of_channel, **HIDDEN, trigger_mode="always_last")
         channel.find.click(self._handler(self.find_patches), asked, of_channel, **HIDDEN)
         # From a tile to its channel.
-        self.features.select(None, None, [channel.channel, channel.is_seen], js=_TAKE_TILE)
+        self.features.select(None, None, channel.channel, js=_TAKE_TILE)
         self.features.select(self._handler(self.open_channel), asked, [channel.drawer, *of_channel], **HIDDEN)
 
     def _list_asked(self) -> set[Any]:
@@ -121,8 +121,8 @@ class Drawers:
 
     def open_channel(self, values: Values, action: Action) -> Values:
         """The page of the channel whose tile was chosen."""
-        shown = self.show_channel(values | {self.channel.is_seen: "yes"}, action)
-        return {self.channel.drawer: gr.update(open=True)} | shown
+        # Where the drawer is closed, that it opens asks for its content.
+        return {self.channel.drawer: gr.update(open=True)} | self.show_channel(values, action)
 
     def show_features(self, values: Values, action: Action) -> Values:
         """Draws the network, and the maps of a layer of it, where they are looked at."""
@@ -237,5 +237,5 @@ element.addEventListener("click", (event) => {
 """
 _TAKE_TILE = """() => {
     setTimeout(() => document.querySelector("#channel-drawer").scrollIntoView({behavior: "smooth"}), 300);
-    return [Number(window.convscopeTile), "yes"];
+    return Number(window.convscopeTile);
 }"""

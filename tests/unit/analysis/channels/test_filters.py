@@ -35,10 +35,10 @@ def build(direction, pattern):
 @pytest.mark.parametrize(
     ("degrees", "name"), [(0, "horizontal"), (45, "rising"), (90, "vertical"), (135, "falling"), (176, "horizontal")]
 )
-@pytest.mark.parametrize(("direction", "prefix"), [(GREY, ""), (RED_GREEN, "colour, ")])
+@pytest.mark.parametrize(("direction", "prefix"), [(GREY, ""), (RED_GREEN, "colour ")])
 def test_a_grating_is_an_edge_of_its_direction(degrees, name, direction, prefix):
     (found,) = describe_filters(build(direction, grating(degrees))[None])
-    assert found.word == f"{prefix}{name} edge" and found.coherence > 0.8
+    assert found.word == f"{name} {prefix}edge" and found.coherence > 0.8
     assert min(abs(found.angle - degrees), 180 - abs(found.angle - degrees)) < 4
 
 
@@ -48,7 +48,7 @@ def test_the_other_words_are_those_of_what_they_mean():
         "brightness": build(GREY, flat),
         "colour": build(RED_GREEN, flat),
         "spot": build(GREY, ring()),
-        "colour, spot": build(RED_GREEN, ring()),
+        "colour spot": build(RED_GREEN, ring()),
     }
     assert [each.word for each in describe_filters(torch.stack([*kinds.values()]))] == [*kinds]
 

@@ -25,7 +25,7 @@ def test_no_pixel_outside_of_the_frame_moves_the_cell_and_those_at_its_edges_do(
         read_units(network, pixels, "1", cell).sum().backward()
         rows, columns = (pixels.grad[0, 0] != 0).nonzero(as_tuple=True)
         assert frame.box == (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
-        assert not frame.is_whole and frame.centre == (2 * cell[0], 2 * cell[1])
+        assert not frame.is_wide and frame.centre == (2 * cell[0], 2 * cell[1])
 
 
 def test_a_window_without_end_is_the_whole_picture_and_its_centre_is_known():
@@ -43,7 +43,7 @@ def test_a_window_without_end_is_the_whole_picture_and_its_centre_is_known():
     network, picture = Gated().eval(), torch.rand(1, 1, 12, 12)
     layer, centres = find_layer(list_layers(network, picture), "out"), find_centres(network, picture, "out")
     frame = frame_cell(layer, centres, (3, 1), (12, 12))
-    assert frame.is_whole and frame.box == (0, 0, 12, 12) and frame.centre == (6, 2)
+    assert frame.is_wide and frame.box == (0, 0, 12, 12) and frame.centre == (6, 2)
     even = frame_cell(layer, None, (3, 1), (12, 12))
     assert even.centre == (6.5, 2.5)
 
