@@ -88,6 +88,46 @@ def embed(
         typer.echo(f"{point['x']:10.4g} {point['y']:10.4g}  {point['name']}  {point['predicted']}")
 
 
+@app.command()
+def maximise(
+    out: Annotated[Path, typer.Option(help="Where to write the picture (PNG).")],
+    model: ModelOption = DEFAULT_MODEL,
+    target: Annotated[str | None, typer.Option("--class", help="Name or index of a class; or else")] = None,
+    layer: Annotated[str | None, typer.Option(help="a layer with a feature map, and")] = None,
+    channel: Annotated[int | None, typer.Option(help="a channel of it.")] = None,
+    steps: Annotated[int, typer.Option(help="Of the optimisation.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the noise that it begins with.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a picture from noise that a class or a channel answers to as much as it can."""
+    from PIL import Image
+
+    from analysis.figures.drawing import draw_pixels
+    from lab.channels.maximise import make_picture
+
+    found = make_picture(
+        make_lab(),
+        model,
+        target=target,
+        layer=layer,
+        channel=channel,
+        steps=steps,
+        seed=seed,
+        progress=_show_steps,
+        loading=show_download,
+    )
+    with explained(f"The picture cannot be written to {out}"):
+        Image.fromarray(draw_pixels(found.made.pixels)).save(out, format="PNG")
+    document = found.to_json() | {"out": str(out)}
+    if not printed(document, as_json):
+        typer.echo(f"{found.target}: from {found.made.before:.4g} to {found.made.after:.4g}, {out}")
+
+
+def _show_steps(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"{done} of {total} steps", end="\n" if done >= total else "\r", file=sys.stderr)
+
+
 def _show_pictures(done: int, total: int) -> None:
     if sys.stderr.isatty():
         print(f"{done} of {total} pictures", end="\n" if done >= total else "\r", file=sys.stderr)

@@ -119,7 +119,7 @@ def embed_pictures(
         numbers = [number for found in answers for number in found[0]]
         if len(numbers) < 2:
             raise UserError("Fewer than two pictures can be read, which makes no plane.")
-        features, logits, steady = (torch.cat([found[i] for found in answers]) for i in (1, 2, 3))
+        features, logits, steady = map(torch.cat, zip(*(found[1:] for found in answers), strict=True))
         if not bool(features.isfinite().all()):
             raise UserError(f"{model} gives numbers that are not finite; its weights are broken.")
         best = logits.softmax(1).max(1)

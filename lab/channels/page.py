@@ -64,7 +64,8 @@ def describe_channel(
     with lab.use(model) as (loaded, facts):
         found = find_layer(facts.layers, layer)
         progress(0, 3)
-        own, others = loaded.spec.preprocessing.to_pixels(image), {}
+        own = loaded.spec.preprocessing.to_pixels(image)
+        others: dict[str, Tensor] = {}
         for sample in find_samples(loaded.spec):
             seen = loaded.spec.preprocessing.to_pixels(lab.open_image(sample.path))
             if len(others) < NUM_SAMPLES and not torch.equal(seen, own):

@@ -29,3 +29,14 @@ def test_embed_places_every_picture(run_json, run, tmp_path):
     assert len(document["points"]) == 6 and "plotly" in (tmp_path / "plane.html").read_text()
     assert run_json("embed", *options, "--method", "tsne")["method"] == "tsne"
     assert "6 pictures" in run("embed", *options)[1]
+
+
+def test_maximise_writes_a_picture(run_json, run, tmp_path):
+    from PIL import Image
+
+    document = run_json("maximise", *FASHION, "--class", "bag", "--steps", 5, "--out", tmp_path / "bag.png")
+    assert set(document) == {"model", "target", "before", "after", "steps", "out"} and document["steps"] == 5
+    assert Image.open(tmp_path / "bag.png").size == (224, 224)
+    code, _, problem = run("maximise", *FASHION, "--out", tmp_path / "none.png")
+    assert code == 2
+    check_sentence(problem)
