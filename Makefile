@@ -28,6 +28,7 @@ bench: $(VENV)/.test-ready
 	$(BIN)/python benchmarks/bench_shift.py
 	$(BIN)/python benchmarks/bench_train.py
 	$(BIN)/python benchmarks/bench_learn.py
+	$(BIN)/python benchmarks/bench_channels.py
 
 $(VENV)/.run-ready: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -12,6 +12,7 @@ def main() -> int:
     try:
         with ends_at_once():  # importing takes seconds
             import commands.arms
+            import commands.channels
             import commands.datasets
             import commands.features
             import commands.learning

@@ -6,9 +6,10 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from analysis.attribution.methods import attribute
+from analysis.channels.filters import find_filters
 from analysis.errors import UserError
 from analysis.figures.drawing import draw_filters
 from analysis.figures.overlay import measure_scale
@@ -141,7 +142,8 @@ def _view(lab: Lab, index: int, layer: str | None, name: str, loaded: LoadedMode
         found = None if layer is None else find_layer(facts.layers, layer).name
         maps = None if found is None else extract_features(loaded.module, inputs, found)[0]
         saliency = attribute(loaded.module, inputs, target, "saliency").values
-        filters = find_filters(loaded)
+        prep = loaded.spec.preprocessing
+        filters = find_filters(loaded.module, (prep.num_channels, prep.crop_size, prep.crop_size))
     return SnapshotView(
         name=name,
         index=index,
@@ -154,20 +156,6 @@ def _view(lab: Lab, index: int, layer: str | None, name: str, loaded: LoadedMode
         num_maps=0 if maps is None else len(maps),
         saliency=saliency,
     )
-
-
-def find_filters(loaded: LoadedModel) -> Tensor | None:
-    """``(N, C, h, w)`` on the CPU, of the first layer that multiplies with weights.
-
-    Of a network that begins with a linear layer, these are its templates, as large as the picture.
-    """
-    prep = loaded.spec.preprocessing
-    shape = (prep.num_channels, prep.crop_size, prep.crop_size)
-    first = next((part for part in loaded.module.modules() if isinstance(part, nn.Conv2d | nn.Linear)), None)
-    if first is None or (isinstance(first, nn.Linear) and first.in_features != np.prod(shape)):
-        return None
-    weights = first.weight.detach().float().cpu().clone()
-    return weights if isinstance(first, nn.Conv2d) else weights.unflatten(1, shape)
 
 
 def measure_scales(view: SnapshotView) -> Scales:

@@ -4,9 +4,6 @@ Files in the cache are safetensors, named by a hash of everything that decides t
 """
 
 import hashlib
-import logging
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +13,11 @@ from torch import Tensor
 from analysis.network.chunks import halve, unless_too_large
 from models.data.preprocessing import Preprocessing
 from models.networks.transfer import TransferNet
-from models.runs.files import write_bytes
+from models.runs.tensor_files import TensorFiles, hash_state, hash_tensor
 
 MAX_CACHE_BYTES = 2**30
 CACHE_FOLDER = ".features"
 """Inside the folder of runs."""
-_LEFTOVER_SECONDS = 3600
-_HASH_BYTES = 2**24
-log = logging.getLogger(__name__)
 
 
 def compute_features(
@@ -85,7 +79,8 @@ class FeatureCache:
     """Features on disk, so that a second training of a head starts at once; the least recently used go first."""
 
     def __init__(self, runs_root: str | Path, max_bytes: int = MAX_CACHE_BYTES):
-        self.folder, self.max_bytes = Path(runs_root) / CACHE_FOLDER, max_bytes
+        self.folder = Path(runs_root) / CACHE_FOLDER
+        self.files = TensorFiles(self.folder, max_bytes)
 
     def get(
         self, net: TransferNet, images: Tensor, preprocessing: Preprocessing, *, batch_size: int = 64, **options
@@ -95,56 +90,14 @@ class FeatureCache:
         A file that is damaged or does not fit is computed anew; one that cannot be written costs only time.
         """
         key = _hash_inputs(net, images, preprocessing, batch_size)
-        path, shape = self.folder / f"{key}.safetensors", (len(images), net.config.num_features)
-        features = _read_features(path, shape)
-        if features is None:
-            features = compute_features(net, images, preprocessing, batch_size=batch_size, **options)
-            if features is not None:
-                self._write(path, features)
+        shape = (len(images), net.config.num_features)
+        kept = self.files.read(key, {"features": (torch.float32, shape)})
+        if kept is not None:
+            return kept["features"]
+        features = compute_features(net, images, preprocessing, batch_size=batch_size, **options)
+        if features is not None:
+            self.files.write(key, {"features": features})
         return features
-
-    def _write(self, path: Path, features: Tensor) -> None:
-        from safetensors.torch import save
-
-        if features.numel() * features.element_size() > self.max_bytes:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, save({"features": features}))
-            self._prune()
-        except OSError as error:
-            log.warning("The features could not be kept in %s (%s).", self.folder, error.strerror or error)
-
-    def _prune(self) -> None:
-        """Deletes what was used longest ago until the rest fits, and halves of files that a crash left behind."""
-        files = []
-        for entry in os.scandir(self.folder):
-            status = entry.stat()
-            if entry.name.endswith(".safetensors"):
-                files.append((status.st_mtime, status.st_size, entry.path))
-            elif time.time() - status.st_mtime > _LEFTOVER_SECONDS:
-                Path(entry.path).unlink(missing_ok=True)
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
-            if total <= self.max_bytes:
-                return
-            Path(path).unlink(missing_ok=True)
-            total -= size
-
-
-def _read_features(path: Path, shape: tuple[int, int]) -> Tensor | None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            if list(file.keys()) != ["features"] or tuple(file.get_slice("features").get_shape()) != shape:
-                return None
-            features = file.get_tensor("features")
-        os.utime(path)  # marks it as used
-    except (OSError, SafetensorError):
-        return None
-    fits = features.dtype == torch.float32 and bool(torch.isfinite(features).all())
-    return features if fits else None
 
 
 def _hash_inputs(net: TransferNet, images: Tensor, preprocessing: Preprocessing, batch_size: int) -> str:
@@ -152,14 +105,6 @@ def _hash_inputs(net: TransferNet, images: Tensor, preprocessing: Preprocessing,
     device = next(net.parameters()).device.type
     facts = (net.config.backbone, tuple(images.shape), preprocessing.mean, preprocessing.std, batch_size, device)
     digest = hashlib.sha256(repr((*facts, torch.__version__)).encode())
-    for name, tensor in net.backbone.state_dict().items():
-        digest.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
-        _update(digest, tensor)
-    _update(digest, images)
+    hash_state(digest, net.backbone.state_dict())
+    hash_tensor(digest, images)
     return digest.hexdigest()
-
-
-def _update(digest, tensor: Tensor) -> None:
-    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    for start in range(0, len(data), _HASH_BYTES):
-        digest.update(data[start : start + _HASH_BYTES])

@@ -352,3 +352,29 @@ def test_another_sign_asks_nothing_and_stays_with_the_next_map(explain):
         expect(explain.locator(FINDING)).to_contain_text("Saliency")
     assert len(asked) == 1
     expect(explain.locator("#explain-view .bar.diverging")).to_be_visible()
+
+
+def test_a_tile_leads_to_its_channel_whose_number_and_data_can_be_changed(page, visit):
+    visit("tab=explain")
+    expect(page.locator(FINDING)).to_contain_text("Grad-CAM for tiger cat")
+    choose(page, "model", "fashion_cnn")
+    open_drawer(page, "Feature maps of a layer")
+    tile = page.locator("#features-view .tiles button").nth(1)
+    number = tile.inner_text()
+    tile.click()
+    page.locator("#features-view dialog").get_by_text("What does it look for?").click()
+    finding, patches = page.locator("#channel-view .finding"), page.locator("#channel-patches figure")
+    expect(finding).to_contain_text(f"channel {number}: set to zero")
+    expect(patches).to_have_count(9)
+    expect(page.locator("#channel-number input")).to_have_value(number)
+    other = str((int(number) + 1) % 8)
+    with count_requests(page) as asked:
+        page.locator("#channel-number input").fill(other)
+        expect(finding).to_contain_text(f"channel {other}: set to zero")
+    assert len(asked) == 1
+    with count_requests(page) as asked:
+        choose(page, "channel-data", "Digits, 8 x 8 grey, enlarged to 32 x 32")
+        expect(page.locator("#channel-patches")).to_contain_text("out of 270")
+    assert len(asked) == 1
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

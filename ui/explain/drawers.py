@@ -11,6 +11,8 @@ from torch import Tensor
 from analysis.figures.drawing import draw_filters
 from analysis.figures.overlay import render_map
 from analysis.network.layers import Layer
+from lab.channels.filters import read_filters
+from ui.explain.channel import Channel
 from ui.services import Action, Services
 from ui.widgets.errors import shows_errors
 from ui.widgets.events import HIDDEN, Block, Values
@@ -22,6 +24,8 @@ MAX_FILTERS = 256
 MAPS_PER_PAGE = 48
 LEGIBLE_SIDE = 14
 MAP_SIDE = 112
+FILTER_SIDE = 24
+ASK = "What does it look for?"
 Show = Callable[[Values, Action], Values]
 """Values of inputs, and the action that asks -> values of outputs."""
 
@@ -41,30 +45,43 @@ class Drawers:
             self.layer = self.network.layer
             self.page = gr.Number(1, precision=0, minimum=1, label="Page", elem_id="features-page", min_width=120)
             self.features = build_tiles("features-view")
+        self.channel = Channel(services, bench)
         with gr.Accordion("Filters of the first layer", open=False) as self.filters_drawer:
             self.filters = build_tiles("filters-view")
         # Whether the drawers are open; the browser says so with whatever is asked next.
         self.sees_features, self.sees_filters = (gr.Textbox("", visible="hidden") for _ in range(2))
-        self.inputs: list[Block] = [self.layer, self.page, self.sees_features, self.sees_filters]
-        self.outputs: list[Block] = [self.network.drawing, self.layer, self.page, self.features, self.filters]
+        seen = [self.sees_features, self.sees_filters]
+        self.inputs: list[Block] = [self.layer, self.page, *seen, *self.channel.inputs]
+        self.of_features: list[Block] = [self.network.drawing, self.layer, self.page, self.features]
+        self.outputs: list[Block] = [*self.of_features, self.filters, *self.channel.outputs]
 
     def wire(self) -> None:
         """Wires what happens in them."""
-        *features, filters = self.outputs
-        self._wire_drawer(self.features_drawer, self.sees_features, self.show_features, features)
-        self._wire_drawer(self.filters_drawer, self.sees_filters, self.show_filters, [filters])
-        asked: set[Any] = {*self.bench.inputs, self.layer, self.page}
+        channel, asked = self.channel, self._list_asked()
+        of_channel: list[Block] = [self.layer, *channel.outputs]
+        self._wire_drawer(self.features_drawer, self.sees_features, self.show_features, self.of_features)
+        self._wire_drawer(self.filters_drawer, self.sees_filters, self.show_filters, [self.filters])
+        self._wire_drawer(channel.drawer, channel.is_seen, self.show_channel, of_channel)
+        turned = [self.page, self.features, *of_channel]
+        self.network.on_choice(fn=self._handler(self.turn), inputs=asked, outputs=turned, **HIDDEN)
         turn = self._handler(self.show_channels)
-        self.network.on_choice(fn=turn, inputs=asked, outputs=[self.page, self.features], **HIDDEN)
         self.page.input(turn, asked, [self.page, self.features], **HIDDEN, trigger_mode="always_last")
+        choices = [channel.channel.input, channel.data.select, channel.limit.select]
+        gr.on(choices, self._handler(self.show_channel), asked, of_channel, **HIDDEN, trigger_mode="always_last")
+        channel.find.click(self._handler(self.find_patches), asked, of_channel, **HIDDEN)
+        # From a tile to its channel.
+        self.features.select(None, None, channel.channel, js=_TAKE_TILE)
+        self.features.select(self._handler(self.open_channel), asked, [channel.drawer, *of_channel], **HIDDEN)
+
+    def _list_asked(self) -> set[Any]:
+        return {*self.bench.inputs, *self.inputs}
 
     def _wire_drawer(self, drawer: gr.Accordion, is_seen: gr.Textbox, show: Show, outputs: Sequence[Block]) -> None:
         """What is in a drawer is computed when it is opened; that it is closed concerns the browser alone."""
         drawer.expand(None, None, is_seen, js="() => 'yes'")
         drawer.collapse(None, None, is_seen, js="() => ''")
-        asked: set[Any] = {*self.bench.inputs, self.layer, self.page}
         handler = self._handler(lambda values, action: show(values | {is_seen: "yes"}, action))
-        drawer.expand(handler, asked, outputs, **HIDDEN)
+        drawer.expand(handler, self._list_asked(), outputs, **HIDDEN)
 
     def _handler(self, show: Show) -> Callable[..., Values]:
         @shows_errors
@@ -76,8 +93,36 @@ class Drawers:
         return handle
 
     def show(self, values: Values, action: Action) -> Values:
-        """Both drawers, for another picture or model."""
-        return self.show_features(values, action) | self.show_filters(values, action)
+        """All drawers, for another picture or model."""
+        shown = self.show_features(values, action) | self.show_filters(values, action)
+        return shown | self.show_channel(values, action)
+
+    def turn(self, values: Values, action: Action) -> Values:
+        """The maps of another layer, and the channel of it that is looked at."""
+        return self.show_channels(values, action) | self.show_channel(values, action)
+
+    def show_channel(self, values: Values, action: Action, *, now: bool = False) -> Values:
+        """Draws the page of one channel, where it is looked at; ``now`` finds its patches, however long it takes."""
+        if not values[self.channel.is_seen]:
+            return {}
+        model, layer = values[self.bench.model], values[self.layer]
+        layers = self.lab.layers(model, action.report("Downloading weights"))
+        names = [each.name for each in layers if each.is_feature_map]
+        chosen = layer if layer in names else find_legible(layers)
+        if chosen is None:
+            return self.channel.clear("This model has no feature map.")
+        picture = open_picture(self.services, self.bench.find_picture(values), action)
+        fitted = {} if chosen == layer else {self.layer: gr.update(choices=names, value=chosen)}
+        return fitted | self.channel.show(values, action, chosen, picture, now=now)
+
+    def find_patches(self, values: Values, action: Action) -> Values:
+        """The same, and the patches, which may take minutes."""
+        return self.show_channel(values | {self.channel.is_seen: "yes"}, action, now=True)
+
+    def open_channel(self, values: Values, action: Action) -> Values:
+        """The page of the channel whose tile was chosen."""
+        # Where the drawer is closed, that it opens asks for its content.
+        return {self.channel.drawer: gr.update(open=True)} | self.show_channel(values, action)
 
     def show_features(self, values: Values, action: Action) -> Values:
         """Draws the network, and the maps of a layer of it, where they are looked at."""
@@ -110,9 +155,12 @@ class Drawers:
         """Draws the kernels of the first convolution, where they are looked at."""
         if not values[self.sees_filters]:
             return {}
-        pictures = draw_filters(self.lab.first_filters(values[self.bench.model])[:MAX_FILTERS])
-        large = (np.kron(picture, np.ones((8, 8, 1), np.uint8)) for picture in pictures)
-        return {self.filters: tiles_html(((picture, str(i)) for i, picture in enumerate(large)), "Filter")}
+        found = read_filters(self.lab, values[self.bench.model], action.report("Downloading weights"))
+        shown = found.filters[:MAX_FILTERS]
+        factor = max(1, FILTER_SIDE // shown.shape[-1])
+        large = (np.kron(picture, np.ones((factor, factor, 1), np.uint8)) for picture in draw_filters(shown))
+        tiles = tiles_html(((picture, found.name(number)) for number, picture in enumerate(large)), found.what)
+        return {self.filters: sentence_html(found.describe()) + tiles}
 
 
 def count_pages(num_channels: int) -> int:
@@ -140,7 +188,7 @@ def show_features(maps: Tensor, layer: str, page: int) -> Markup:
     text = (
         f"{layer}: {size}. Channels {first + 1} to {first + len(shown)} by strength, all on one colour scale.{empty}"
     )
-    return sentence_html(text) + tiles_html(pictures, "Channel") + scale_html(limit, colors=colors)
+    return sentence_html(text) + tiles_html(pictures, "Channel", ASK) + scale_html(limit, colors=colors)
 
 
 def find_legible(layers: Sequence[Layer]) -> str | None:
@@ -156,27 +204,38 @@ def build_tiles(elem_id: str) -> gr.HTML:
     return gr.HTML(elem_id=elem_id, js_on_load=_ENLARGE)
 
 
-def tiles_html(pictures: Iterable[tuple[np.ndarray, str]], what: str) -> Markup:
+def tiles_html(pictures: Iterable[tuple[np.ndarray, str]], what: str, question: str = "") -> Markup:
     """Small pictures ``(H, W, 3)`` with numbers, as many in a row as fit; each can be enlarged.
 
     Args:
         pictures: With their numbers.
         what: What is numbered, such as "Channel".
+        question: On a button below the enlarged one, which selects it.
     """
     tile = Markup('<button type="button" title="Enlarge"><img src="{}" alt="{} {}"><span>{}</span></button>')
     tiles = join_html(tile.format(png_uri(picture), what, number, number) for picture, number in pictures)
-    large = Markup('<dialog><img alt=""><p></p><form method="dialog"><button>Close</button></form></dialog>')
-    return Markup('<div class="tiles">{}</div>{}').format(tiles, large)
+    ask = Markup('<button type="button" class="ask">{}</button>').format(question) if question else ""
+    large = Markup('<dialog><img alt=""><p></p><form method="dialog">{}<button>Close</button></form></dialog>')
+    return Markup('<div class="tiles">{}</div>{}').format(tiles, large.format(ask))
 
 
 _ENLARGE = """
 element.addEventListener("click", (event) => {
     const dialog = element.querySelector("dialog"), tile = event.target.closest(".tiles button");
     if (event.target === dialog) dialog.close();
+    if (event.target.closest(".ask")) {
+        dialog.close();
+        trigger("select");
+    }
     if (!tile) return;
     const small = tile.querySelector("img"), large = dialog.querySelector("img");
+    window.convscopeTile = tile.textContent;
     large.src = small.src;
     large.alt = dialog.querySelector("p").textContent = small.alt;
     dialog.showModal();
 });
 """
+_TAKE_TILE = """() => {
+    setTimeout(() => document.querySelector("#channel-drawer").scrollIntoView({behavior: "smooth"}), 300);
+    return Number(window.convscopeTile);
+}"""

@@ -8,8 +8,8 @@ from torch import nn
 
 from models.data.preprocessing import Preprocessing
 from models.networks.transfer import TransferConfig, TransferNet, load_backbone_weights, prepare_mode
+from models.runs import tensor_files
 from models.runs.run import list_runs
-from models.training import feature_cache
 from models.training.feature_cache import FeatureCache, compute_features
 from tests.sentences import refused
 
@@ -209,7 +209,7 @@ def test_a_full_disk_costs_only_time(tmp_path, monkeypatch, caplog):
     def full(path, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(feature_cache, "write_bytes", full)
+    monkeypatch.setattr(tensor_files, "write_bytes", full)
     assert FeatureCache(tmp_path).get(build(), IMAGES, PREPROCESSING).shape == (22, 1024)
     assert "No space left on device" in caplog.text
 
