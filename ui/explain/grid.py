@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from PIL import Image
@@ -12,11 +12,12 @@ from analysis.attribution.methods import METHODS
 from analysis.errors import Cancelled, Progress, UserError
 from lab.session import Explanation, Lab
 from models.problems import MAYBE_PROBLEMS
+from ui.explain.settings import Settings
 from ui.services import Superseded
 from ui.widgets.errors import describe_error
 
-AUTO, SECOND = "auto", "second"
-"""Stand for the predicted class and the second guess, of each model its own."""
+AUTO, SECOND, NOTHING = "auto", "second", ""
+"""Stand for the predicted class and the second guess, of each model its own, and for no class."""
 MAX_MAPS = 12
 Key = tuple[str, str, str]
 """Method, class as it was chosen, and model."""
@@ -31,7 +32,8 @@ class Grid:
         picture: Its path.
         classes: ``AUTO``, ``SECOND``, or a name with its index.
         removed: Maps that are left out.
-        square: Of occlusion: how many squares make a side of the picture, and how many steps make a square.
+        versus: A class that each class is compared with, as in ``classes``; nothing for its score alone.
+        settings: Of the methods.
     """
 
     picture: str
@@ -39,7 +41,8 @@ class Grid:
     classes: tuple[str, ...]
     models: tuple[str, ...]
     removed: frozenset[Key] = frozenset()
-    square: tuple[int, int] = (7, 2)
+    versus: str = NOTHING
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def keys(self) -> list[Key]:
@@ -106,11 +109,32 @@ def _explain(
     method, asked, model = key
     loading = report(f"Opening {model}")
     target = find_target(lab, picture, asked, model, loading)
-    side = lab.registry.get(model).preprocessing.crop_size
-    options = measure_square(grid.square, side) if method == "occlusion" else {}
+    settings = grid.settings
+    contrast = None
+    if grid.versus:
+        first, second = (_find_class(lab, picture, each, model, loading) for each in (asked, grid.versus))
+        target, contrast = None, (first, second)
     progress = report(f"{METHODS[method].title}{place}")
     progress(0, 1)  # what takes a single step could not be cancelled otherwise
-    return lab.explain(picture, model, method, target, progress=progress, loading=loading, options=options)
+    return lab.explain(
+        picture,
+        model,
+        method,
+        target,
+        # A layer is one of the model in the sidebar.
+        layer=settings.layer or None if METHODS[method].needs_layer and model == grid.models[0] else None,
+        contrast=contrast,
+        baseline=settings.baseline if METHODS[method].uses_baseline else None,
+        options=settings.options.get(method),
+        progress=progress,
+        loading=loading,
+    )
+
+
+def _find_class(lab: Lab, picture: Image.Image, asked: str, model: str, loading: Progress) -> int:
+    """The index of a class in a model, of the predicted one too."""
+    target = find_target(lab, picture, asked, model, loading)
+    return lab.classify(picture, model, 1, loading).predictions[0].index if target is None else target
 
 
 def find_target(lab: Lab, picture: Image.Image, asked: str, model: str, loading: Progress) -> int | None:
@@ -135,12 +159,6 @@ def find_target(lab: Lab, picture: Image.Image, asked: str, model: str, loading:
     raise UserError(f"{model} has no class called {name}.")
 
 
-def measure_square(square: tuple[int, int], side: int) -> dict[str, int]:
-    """Window and stride of occlusion, in pixels of an input with this side."""
-    window = max(1, round(side / square[0]))
-    return {"window": window, "stride": max(1, window // square[1])}
-
-
 def read_class(label: str) -> tuple[str, int]:
     """Name and index of "tiger cat (282)"; the name keeps another model's class 282 from being taken.
 
@@ -159,6 +177,11 @@ def read_classes(text: str) -> list[str]:
     if not found or ",".join(found) != text:
         raise ValueError(text)
     return list(dict.fromkeys(found))
+
+
+def read_versus(text: str) -> str:
+    """The class of a link that others are compared with."""
+    return text if text == SECOND else "{} ({})".format(*read_class(text))
 
 
 def read_methods(text: str) -> str:

@@ -1,11 +1,11 @@
 """Which pixels speak for a class: a grid of methods, classes and models; and what the layers respond to."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import gradio as gr
-from markupsafe import Markup
 from PIL import Image
 
 from analysis.attribution.methods import METHODS
@@ -15,29 +15,36 @@ from ui.explain.drawers import Drawers
 from ui.explain.files import write_maps, write_regions
 from ui.explain.grid import (
     AUTO,
+    NOTHING,
     Cell,
     Grid,
     compute,
     read_classes,
     read_methods,
     read_removed,
+    read_versus,
     write_removed,
 )
 from ui.explain.sentences import SIGNS
-from ui.explain.view import list_classes, list_obstacles, show_grid
+from ui.explain.settings import (
+    BASELINE_TITLES,
+    check_settings,
+    describe_methods,
+    estimate_seconds,
+    read_settings,
+)
+from ui.explain.view import list_classes, list_facts, show_grid
 from ui.services import Action, Services
 from ui.widgets.downloads import MadeFile
 from ui.widgets.errors import inform
 from ui.widgets.events import Block, Tab, Values
-from ui.widgets.html import empty_html, explain_this, join_html, one_of, open_picture
+from ui.widgets.html import empty_html, explain_this, one_of, open_picture
 from ui.workbench import Workbench
 
 ASSETS = Path(__file__).parents[2] / "assets" / "explain"
 LIKELY_FIRST = 5
 MAX_CLASSES = 4
 DEFAULT_METHOD = "grad_cam"
-SQUARES = {"1/4 of the side": 4, "1/7 of the side": 7, "1/10 of the side": 10, "1/14 of the side": 14}
-STEPS = {"a whole square": 1, "half a square": 2, "a quarter of a square": 4}
 EXAMPLES = {
     "Where is the evidence?": ("grad_cam", "positive"),
     "What adds up to the difference in score?": ("integrated_gradients", "signed"),
@@ -78,21 +85,26 @@ class _Explain:
                     self.file = MadeFile(services, "explain-file")
         with gr.Row(elem_classes="controls"):
             self.examples = {gr.Button(title, size="sm", min_width=160): each for title, each in EXAMPLES.items()}
-        self.obstacles = gr.HTML(elem_id="explain-obstacles", js_on_load=_TELL)
+        self.facts = gr.HTML(elem_id="explain-facts", js_on_load=_TELL)
         self.drawers = Drawers(services, bench)
         explain_this(EXPLANATION)
         self.removed = gr.Textbox("[]", visible="hidden", elem_id="explain-removed")
         self.grid = gr.State(None)  # what is on the stage
 
     def _lay_out_controls(self) -> None:
+        tables = f"const TABLE = {describe_methods()}, BASELINES = {json.dumps(BASELINE_TITLES)};\n"
         self.methods = gr.HTML(
-            DEFAULT_METHOD, html_template=_list_methods(), js_on_load=_CHOOSE, elem_id="explain-methods"
+            DEFAULT_METHOD,
+            html_template='<div class="methods" role="group" aria-label="Methods"></div>',
+            js_on_load=tables + _read("methods.js"),
+            elem_id="explain-methods",
         )
-        with gr.Column(elem_classes="of-occlusion"):
-            self.square = gr.Dropdown(
-                list(SQUARES.items()), value=7, label="Square of occlusion", elem_id="explain-square"
-            )
-            self.step = gr.Dropdown(list(STEPS.items()), value=2, label="It moves by", elem_id="explain-step")
+        self.settings = gr.HTML(
+            "",
+            html_template='<div class="settings" role="group" aria-label="Settings"></div>',
+            js_on_load=tables + _read("settings.js"),
+            elem_id="explain-settings",
+        )
         self.target = gr.Dropdown(
             [("Predicted class", AUTO)],
             value=[AUTO],
@@ -100,6 +112,12 @@ class _Explain:
             max_choices=MAX_CLASSES,
             label="Explain the classes",
             elem_id="explain-target",
+        )
+        self.versus = gr.Dropdown(
+            [("Nothing: its own score", NOTHING)],
+            value=NOTHING,
+            label="Compared with the class",
+            elem_id="explain-versus",
         )
 
     def _lay_out_stage(self) -> None:
@@ -117,9 +135,9 @@ class _Explain:
     def wire(self) -> Tab:
         """Wires what happens, and says what the page has to know."""
         bench = self.bench
-        what = [self.methods, self.target, self.removed, self.square, self.step]
+        what = [self.methods, self.target, self.versus, self.removed, self.settings]
         own: list[tuple[Block, str]] = [(self.target, "input")]  # of a single choice, gradio raises input twice
-        own += [(each, "select") for each in (self.methods, self.view, self.square, self.step)]
+        own += [(each, "select") for each in (self.methods, self.settings, self.versus, self.view)]
         own += [(button, "click") for button in self.examples]
         self.own = [part for part, _ in own]
         self.view.select(None, None, self.removed, js="() => window.convscopeRemoved")
@@ -133,7 +151,7 @@ class _Explain:
         return Tab(
             self.show,
             [*what, self.sign, self.grid, *self.drawers.inputs],
-            [self.view, *what, self.sign, self.obstacles, self.grid, *self.file.outputs, *self.drawers.outputs],
+            [self.view, *what, self.sign, self.facts, self.grid, *self.file.outputs, *self.drawers.outputs],
             lambda message: {self.view: empty_html(message), self.grid: None},
             looks_at=[bench.image, bench.model, bench.compare],
             is_kept=True,
@@ -141,6 +159,8 @@ class _Explain:
             linked={
                 "method": (self.methods, read_methods),
                 "class": (self.target, read_classes),
+                "versus": (self.versus, read_versus),
+                "settings": (self.settings, check_settings),
                 "show": (self.sign, one_of(SIGNS)),
             },
         )
@@ -155,15 +175,14 @@ class _Explain:
         path = self.bench.find_picture(values)
         picture = open_picture(self.services, path, action)
         fitted = {} if action.source in self.own else self.fit(values, picture, action)
-        values |= {part: fitted[part].get("value", values[part]) for part in (self.methods, self.target) if fitted}
+        own = (self.methods, self.target, self.versus, self.settings) if fitted else ()
+        values |= {part: fitted[part].get("value", values[part]) for part in own}
         grid = self.read(values)
         grid, cells = self.compute(picture, grid, values[self.grid], action)
         shown: Values = {
             self.view: show_grid(grid, cells, values[self.sign]),
             self.methods: ",".join(grid.methods),
             self.removed: write_removed(grid.removed),
-            self.square: grid.square[0],
-            self.step: grid.square[1],
             self.grid: grid,
             **dict(zip(self.file.outputs, self.file.forget(), strict=True)),
         }
@@ -189,7 +208,8 @@ class _Explain:
             classes=tuple(values[self.target] or [AUTO]),
             models=tuple(self.bench.list_models(values)),
             removed=read_removed(values[self.removed]),
-            square=(values[self.square], values[self.step]),
+            versus=values[self.versus] or NOTHING,
+            settings=read_settings(values[self.settings] or ""),
         ).tidy()
 
     def compute(
@@ -206,76 +226,51 @@ class _Explain:
             return before, compute(self.lab, picture, before, known, action.report)
         return grid, cells
 
+    def _fit_versus(self, versus: str, choices: list[tuple[str, str]]) -> dict:
+        """The classes that others can be compared with; one that the model does not have becomes none."""
+        offered = gr.update(choices=[("Nothing: its own score", NOTHING), *choices[1:]])
+        if versus not in (NOTHING, *(value for _, value in choices[1:])):
+            offered["value"] = NOTHING
+        return offered
+
     def fit(self, values: Values, picture: Image.Image, action: Action) -> Values:
         """What can be chosen for the model; choices that it does not have become others."""
         model, classes = values[self.bench.model], values[self.target] or [AUTO]
-        self.lab.layers(model, action.report("Opening the model"))
+        layers = self.lab.layers(model, action.report("Opening the model"))
         reasons = self.lab.obstacles(model)
         methods = [name for name in str(values[self.methods]).split(",") if name in METHODS and name not in reasons]
-        likely = [p.index for p in self.lab.classify(picture, model, LIKELY_FIRST).predictions]
-        choices = list_classes(self.lab.registry.get(model).categories, likely)
+        known_best = self.lab.classify(picture, model, LIKELY_FIRST)
+        spec = self.lab.registry.get(model)
+        choices = list_classes(spec.categories, [each.index for each in known_best.predictions])
+        side = spec.preprocessing.crop_size
+        seconds = estimate_seconds(known_best.ms, (side, side), reasons)
+        maps = [layer.name for layer in layers if layer.is_feature_map]
         # The classes are sent only where they have to change: the visitor may have chosen others in the meantime.
         offered, known = gr.update(choices=choices), {value for _, value in choices}
         if not set(classes) <= known:
             offered["value"] = [each for each in classes if each in known] or [AUTO]
         fitting = methods or [next(name for name in METHODS if name not in reasons)]
         return {
-            self.obstacles: list_obstacles(reasons),
+            self.facts: list_facts(reasons, maps, seconds),
+            self.versus: self._fit_versus(values[self.versus], choices),
             self.methods: gr.update(value=",".join(fitting)),
             self.target: offered,
+            self.settings: _fit_settings(values[self.settings] or "", maps),
         }
 
 
-def _list_methods() -> Markup:
-    """A row for each method: its name shows it alone, the button beside it shows it as well."""
-    row = Markup(
-        '<div data-name="{}"><button type="button" class="only">{}</button>'
-        '<button type="button" class="more" aria-label="Also show {}" title="Also show {}">+</button></div>'
-    )
-    rows = (row.format(name, method.title, method.title, method.title) for name, method in METHODS.items())
-    return Markup('<div role="group" aria-label="Methods">{}</div>').format(join_html(rows))
+def _fit_settings(text: str, layers: Sequence[str]) -> dict:
+    """The same settings, but for a layer that the model does not have."""
+    pairs = [pair for pair in text.split(",") if not pair.startswith("layer:") or pair[6:] in layers]
+    return gr.update(value=",".join(pairs)) if ",".join(pairs) != text else gr.update()
 
 
 def _read(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-# The browser itself marks what is chosen, and sends it with whatever is asked next.
-_CHOOSE = """
-const rows = () => [...element.querySelectorAll("[data-name]")];
-const chosen = () => (props.value || "").split(",").filter(Boolean);
-const mark = () => {
-    const off = JSON.parse(document.querySelector("#explain-obstacles [data-off]")?.dataset.off ?? "{}");
-    const now = chosen();
-    for (const row of rows()) {
-        const [only, more] = row.querySelectorAll("button"), name = row.dataset.name, isShown = now.includes(name);
-        const title = only.textContent;
-        only.setAttribute("aria-pressed", isShown);
-        only.disabled = name in off;
-        only.title = off[name] ?? `Show ${title} alone`;
-        more.hidden = name in off || isShown && now.length === 1;
-        more.textContent = isShown ? "−" : "+";
-        more.title = isShown ? `Take ${title} away` : `Show ${title} as well`;
-        more.setAttribute("aria-label", more.title);
-    }
-};
-element.addEventListener("click", (event) => {
-    const button = event.target.closest("button"), name = button?.closest("[data-name]")?.dataset.name;
-    if (!name) return;
-    const now = chosen();
-    const next = button.className === "only" ? [name]
-        : now.includes(name) ? now.filter((each) => each !== name) : [...now, name];
-    if (next.join() === now.join()) return;
-    props.value = next.join();
-    mark();
-    trigger("select");
-});
-document.addEventListener("explain-off", mark);
-watch("value", mark);
-mark();
-"""
 _TELL = """
-const tell = () => document.dispatchEvent(new Event("explain-off"));
+const tell = () => document.dispatchEvent(new Event("explain-facts"));
 watch("value", tell);
 tell();
 """

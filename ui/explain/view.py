@@ -40,10 +40,13 @@ def list_classes(categories: tuple[str, ...], likely: list[int]) -> list[tuple[s
     return [("Predicted class", AUTO), ("Second guess", SECOND), *named]
 
 
-def list_obstacles(reasons: dict[str, str]) -> Markup:
-    """The methods that cannot work on a model, and why; the list of methods reads them, too."""
+def list_facts(reasons: dict[str, str], layers: Sequence[str], seconds: dict[str, float]) -> Markup:
+    """What the list of methods and their settings read of a model: why some cannot work, its layers, their time."""
+    text = json.dumps({"off": reasons, "layers": layers, "seconds": seconds})
     notes = notes_html(f"{METHODS[name].title} is off: {reason}" for name, reason in reasons.items())
-    return Markup('<div data-off="{}">{}</div>').format(json.dumps(reasons), notes)
+    about = Markup("<details><summary>{} cannot work on this model</summary>{}</details>")
+    shown = about.format(count(len(reasons), "method"), notes) if reasons else Markup("")
+    return Markup('<div data-facts="{}">{}</div>').format(text, shown)
 
 
 def show_grid(grid: Grid, cells: Sequence[Cell], sign: str) -> Markup:
