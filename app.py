@@ -202,6 +202,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _warm_up(lab: "Lab", model: str) -> None:
     with suppress(*MAYBE_PROBLEMS):  # who chooses the model will be told
         lab.layers(model)
+        lab.obstacles(model)  # which also loads what explains models
 
 
 def _wait_for_signal(page: "gr.Blocks", services: "Services") -> None:

@@ -3,6 +3,7 @@
 That level is the one on a few pictures of the kind that the model is for.
 """
 
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from models.zoo.spec import ModelSpec
 
 NUM_REFERENCES = 6
 """Pictures that say what the level of each channel is."""
+TIMED = 4
+"""Pictures of a pass that is timed."""
 
 
 def load_references(loaded: LoadedModel) -> Tensor:
@@ -46,6 +49,7 @@ class Facts:
     obstacles: dict[str, str] | None = None
     default_layer: str | None = None
     levels: dict[bool, dict[str, Tensor]] = field(default_factory=dict)
+    seconds: float | None = None
 
     @classmethod
     def find(cls, loaded: LoadedModel) -> "Facts":
@@ -59,6 +63,19 @@ class Facts:
             self.default_layer = default_layer(loaded.module, inputs)
             self.obstacles = find_obstacles(loaded.module, inputs)
         return self.obstacles
+
+    def find_seconds(self, loaded: LoadedModel) -> float:
+        """How long a picture takes here on its way through the model, a few at a time: the best of three passes."""
+        if self.seconds is None:
+            inputs = _blank_inputs(loaded).repeat(TIMED, 1, 1, 1)
+            passes = []
+            with torch.inference_mode():
+                for _ in range(3):
+                    started = time.perf_counter()
+                    loaded.module(inputs).sum().item()  # waits until it is there
+                    passes.append(time.perf_counter() - started)
+            self.seconds = min(passes) / TIMED
+        return self.seconds
 
     def find_levels(self, loaded: LoadedModel, *, twin: bool) -> dict[str, Tensor]:
         """The level ``m`` of each channel, of the model or of its circular twin, that every error of a layer is

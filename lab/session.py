@@ -259,6 +259,14 @@ class Lab:
         with self.use(model, progress) as (loaded, facts):
             return list_methods(facts.find_obstacles(loaded), loaded.spec.preprocessing.crop_size)
 
+    def foretell(self, model: str) -> dict[str, float]:
+        """About how many seconds each method that works on a model takes here, as it is by itself."""
+        with self.use(model) as (loaded, facts):
+            rows = list_methods(facts.find_obstacles(loaded), loaded.spec.preprocessing.crop_size)
+            seconds = facts.find_seconds(loaded)
+        # Back through the network is about as far as there: weights get no gradient.
+        return {row.method: (row.cost.forwards + row.cost.backwards) * seconds for row in rows if row.reason is None}
+
     def default_layer(self, model: str) -> str | None:
         """The last feature map that Grad-CAM can use."""
         with self.use(model) as (loaded, facts):

@@ -133,10 +133,12 @@ def _propagate(question: Question, target: int, epsilon: float) -> Tensor:
 
     module = question.copied
     assert module is not None  # as the table says that the method needs it
+    passing = (*(kind for kind in ACTIVATIONS if kind not in SUPPORTED_NON_LINEAR_LAYERS), Scaled)
     for part in module.modules():
         if isinstance(part, (*WEIGHTED, nn.MaxPool2d, Addition_Module)):
             vars(part)["rule"] = EpsilonRule(epsilon)
-        elif isinstance(part, (*ACTIVATIONS, Scaled)) and type(part) not in SUPPORTED_NON_LINEAR_LAYERS:
+        # Captum takes a container that the rewriting has left empty for a layer, too.
+        elif isinstance(part, passing) or type(part) is nn.Module:
             vars(part)["rule"] = IdentityRule()
 
     class Watchful(LRP):

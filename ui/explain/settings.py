@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from analysis.attribution.baselines import BASELINES
@@ -53,6 +53,16 @@ def read_settings(text: str) -> Settings:
     return Settings(options, layer, baseline)
 
 
+def write_settings(settings: Settings) -> str:
+    """As :func:`read_settings` reads it."""
+    pairs = [
+        f"{method}.{name}:{value:g}" for method, each in settings.options.items() for name, value in each.items()
+    ]
+    pairs += [f"{LAYER}:{settings.layer}"] if settings.layer else []
+    pairs += [f"{BASELINE}:{settings.baseline}"] if settings.baseline != MEAN else []
+    return ",".join(pairs)
+
+
 def check_settings(text: str) -> str:
     """The text of a link. Raises ValueError: it cannot be read."""
     try:
@@ -90,14 +100,10 @@ def describe_methods() -> str:
     return json.dumps({"groups": GROUPS, "methods": methods})
 
 
-def estimate_seconds(forward_ms: float, size: tuple[int, int], off: Iterable[str]) -> dict[str, float]:
-    """About how long each method takes as it is by itself, from the time of a forward pass of one picture.
-
-    Args:
-        forward_ms: Milliseconds.
-        size: Of the network's input.
-        off: Methods that do not work.
-    """
-    costs = {name: method.measure_cost(size) for name, method in METHODS.items() if name not in set(off)}
-    # A pass back through a convolution is one for its input and one for its weights, of which only the first is done.
-    return {name: (cost.forwards + cost.backwards) * forward_ms / 1000 for name, cost in costs.items()}
+def describe_settings(settings: Settings, method: str) -> str:
+    """What of the settings goes for a method, in words for a caption; nothing where all is as usual."""
+    titles = {each.name: each.title for each in METHODS[method].parameters}
+    said = [f"{titles[name][4:]} {value:g}" for name, value in settings.options.get(method, {}).items()]
+    if METHODS[method].uses_baseline and settings.baseline != MEAN:
+        said.append(f"compared with {BASELINE_TITLES[settings.baseline].lower()}")
+    return ", ".join(said)

@@ -30,8 +30,8 @@ from ui.explain.settings import (
     BASELINE_TITLES,
     check_settings,
     describe_methods,
-    estimate_seconds,
     read_settings,
+    write_settings,
 )
 from ui.explain.view import list_classes, list_facts, show_grid
 from ui.services import Action, Services
@@ -183,11 +183,14 @@ class _Explain:
             self.view: show_grid(grid, cells, values[self.sign]),
             self.methods: ",".join(grid.methods),
             self.removed: write_removed(grid.removed),
+            self.settings: write_settings(grid.settings),
             self.grid: grid,
             **dict(zip(self.file.outputs, self.file.forget(), strict=True)),
         }
         if list(grid.classes) != values[self.target]:
             shown[self.target] = fitted.get(self.target, gr.update()) | {"value": list(grid.classes)}
+        if grid.versus != (values[self.versus] or NOTHING):
+            shown[self.versus] = fitted.get(self.versus, gr.update()) | {"value": grid.versus}
         if action.source in (*self.own, self.bench.compare):
             return chosen | fitted | shown
         return chosen | fitted | shown | self.drawers.show(values, action)
@@ -242,8 +245,6 @@ class _Explain:
         known_best = self.lab.classify(picture, model, LIKELY_FIRST)
         spec = self.lab.registry.get(model)
         choices = list_classes(spec.categories, [each.index for each in known_best.predictions])
-        side = spec.preprocessing.crop_size
-        seconds = estimate_seconds(known_best.ms, (side, side), reasons)
         maps = [layer.name for layer in layers if layer.is_feature_map]
         # The classes are sent only where they have to change: the visitor may have chosen others in the meantime.
         offered, known = gr.update(choices=choices), {value for _, value in choices}
@@ -251,7 +252,7 @@ class _Explain:
             offered["value"] = [each for each in classes if each in known] or [AUTO]
         fitting = methods or [next(name for name in METHODS if name not in reasons)]
         return {
-            self.facts: list_facts(reasons, maps, seconds),
+            self.facts: list_facts(reasons, maps, self.lab.foretell(model)),
             self.versus: self._fit_versus(values[self.versus], choices),
             self.methods: gr.update(value=",".join(fitting)),
             self.target: offered,

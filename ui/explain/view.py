@@ -16,6 +16,7 @@ from lab.session import Explanation
 from ui.explain.grid import AUTO, MAX_MAPS, SECOND, Cell, Grid, Key, write_removed
 from ui.explain.packed import pack_maps
 from ui.explain.sentences import describe
+from ui.explain.settings import describe_settings
 from ui.widgets.downloads import name_file
 from ui.widgets.html import (
     figure_html,
@@ -78,9 +79,10 @@ def name_grid(grid: Grid) -> str:
 
 
 def name_class(found: Explanation) -> str:
-    """The class that is explained, and how likely the model takes it to be."""
+    """The class that is explained, and how likely the model takes it to be; and the one that it is compared with."""
     role = "the predicted class" if found.is_top1 else "not the predicted class"
-    return f"{found.target.category} ({format_percent(found.target.probability)}, {role})"
+    name = f"{found.target.category} ({format_percent(found.target.probability)}, {role})"
+    return name if found.versus is None else f"{name} rather than {found.versus.category}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,12 @@ class _Drawn:
         )
         return html.format(self.canvas(cell, name))
 
+    def tell_more(self, cell: Cell) -> str:
+        """Model, layer and settings, for a saved picture."""
+        layer = cell.found.attribution.layer if cell.found is not None else None
+        more = (cell.key[2], layer, describe_settings(self.grid.settings, cell.key[0]))
+        return ", ".join(filter(None, more))
+
     def says(self, cell: Cell) -> Markup:
         """Where the map is strong; the browser puts another sentence there for another sign."""
         assert cell.found is not None
@@ -131,7 +139,7 @@ def _show_alone(drawn: _Drawn, cell: Cell) -> Markup:
     )
     figures = html.format(
         drawn.enlarge(cell, name),
-        f"{name[:-1]}, {cell.key[2]}.",
+        f"{name[:-1]}, {drawn.tell_more(cell)}.",
         figure_html(draw_pixels(found.pixels), "What the network sees", "The picture at network input size"),
         drawn.canvas(cell, f"The map alone: {name}", "alone"),
     )
@@ -190,6 +198,7 @@ def _small(drawn: _Drawn, cell: Cell, row: int, column: int) -> Markup:
     if found is not None:
         named = f"{found.target.category}, {format_percent(found.target.probability)}"
         named += ", predicted" if found.is_top1 else ""
+        named += "" if found.versus is None else f", rather than {found.versus.category}"
     if len(drawn.grid.models) > 1:
         named += f", {model}"
     name, said = f"{title}: {named}", Markup("")
@@ -206,7 +215,7 @@ def _small(drawn: _Drawn, cell: Cell, row: int, column: int) -> Markup:
         "</figcaption></figure>"
     )
     without = write_removed({*drawn.grid.removed, cell.key})
-    caption = f"{name}{'' if len(drawn.grid.models) > 1 else f', {model}'}."
+    caption = f"{name}, {drawn.tell_more(cell)}."
     return html.format(row, column, picture, without, name, text_html(caption), title, named, said)
 
 

@@ -16,7 +16,6 @@ from ui.explain.grid import (
     Grid,
     compute,
     find_target,
-    measure_square,
     read_class,
     read_classes,
     read_methods,
@@ -121,12 +120,6 @@ def test_a_class_is_found_by_its_name_in_models_that_number_it_otherwise():
     assert find == [None, 0, 1, 2]
     with refused():
         find_target(FakeLab(("ant",), (0,)), None, SECOND, "net", None)
-
-
-def test_the_square_follows_the_size_of_the_picture():
-    assert measure_square((7, 2), 224) == {"window": 32, "stride": 16}  # captum_methods.occlusion's own
-    assert measure_square((14, 4), 28) == {"window": 2, "stride": 1}
-    assert measure_square((14, 1), 5) == {"window": 1, "stride": 1}
 
 
 @given(st.lists(st.tuples(NAMES, st.integers(0, 10**6 - 1)), min_size=1, max_size=4))

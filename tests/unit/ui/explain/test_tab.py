@@ -80,10 +80,10 @@ def test_what_is_cancelled_before_anything_is_done_leaves_what_was_shown(explain
     told = []
     monkeypatch.setattr("ui.explain.tab.inform", told.append)
     shown = act(explain, choose(explain))[explain.grid]
-    values = choose(explain, methods="occlusion", grid=shown, square=14)
+    values = choose(explain, methods="occlusion", grid=shown, settings="occlusion.window:2")
     found = act(explain, values, explain.methods, stop=True)
     assert found[explain.grid] == shown and found[explain.methods] == "grad_cam" and len(told) == 1
-    assert found[explain.square] == 7 and "Grad-CAM for ankle boot" in found[explain.view]
+    assert found[explain.settings] == "" and "Grad-CAM for ankle boot" in found[explain.view]
     elsewhere = values | {explain.bench.sample: "sneaker"}  # another picture: the old map is none of it
     found = act(explain, elsewhere, stop=True)
     assert found[explain.methods] == "occlusion" and "Compute it" in found[explain.view]
