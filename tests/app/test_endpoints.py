@@ -96,7 +96,7 @@ def test_shift_gives_what_the_lab_gives(client, lab, boundary):
     assert [layer["name"] for layer in result["layers"]] == [layer.name for layer in expected.layers]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "attention_rollout"])
 def test_explain_returns_the_signed_map(client, method):
     result = client.predict(image="ankle_boot", model="fashion_cnn", method=method, api_name="/explain")
     values = np.array(result["values"])

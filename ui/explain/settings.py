@@ -9,7 +9,6 @@ from analysis.attribution.baselines import BASELINES
 from analysis.attribution.method import GROUPS
 from analysis.attribution.methods import METHODS
 from analysis.errors import UserError
-from models.settings import check_choice
 
 MEAN = "mean"
 LAYER, BASELINE = "layer", "baseline"
@@ -42,7 +41,9 @@ def read_settings(text: str) -> Settings:
     if len(text) > LONGEST or not re.fullmatch(rf"(?:{_PAIR}(?:,{_PAIR})*)?", text):
         raise UserError("The settings of the methods cannot be read; open the page anew.")
     pairs = dict(pair.split(":", 1) for pair in text.split(",") if pair)
-    layer, baseline = pairs.pop(LAYER, ""), check_choice(BASELINE, pairs.pop(BASELINE, MEAN), BASELINES)
+    layer, baseline = pairs.pop(LAYER, ""), pairs.pop(BASELINE, MEAN)
+    if baseline not in BASELINES:
+        raise UserError(f"There is no baseline called {baseline}; there are {', '.join(BASELINES)}.")
     options: dict[str, dict[str, float]] = {}
     for name, value in pairs.items():
         method, _, parameter = name.partition(".")

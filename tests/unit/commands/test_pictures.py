@@ -155,7 +155,7 @@ def test_classify_takes_a_trained_run(run_json, make_run, settings):
     assert {p["category"] for p in document["images"][0]["predictions"]} == {"ant", "bee", "cat"}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "attention_rollout"])
 def test_explain_writes_the_overlay_and_the_signed_map(run_json, lab, settings, method):
     out, raw = settings / "overlay.png", settings / "map.npy"
     document = run_json("explain", "bag", *FASHION, "--method", method, "--out", out, "--raw", raw)

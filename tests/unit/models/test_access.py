@@ -12,6 +12,7 @@ from models.registry import ASSETS, Registry
 from models.runs.changes import publish_run
 from models.runs.files import write_json
 from models.runs.process import record_process
+from models.runs.queue import LOCKS
 from models.runs.run import list_all_runs, list_runs, read_run
 from models.runs.status import clean_status
 from models.runs.submit import create_run
@@ -51,7 +52,8 @@ def jobs(tmp_path, monkeypatch) -> JobManager:
 
 
 def hash_tree(root) -> dict:
-    return {str(path): hashlib.sha256(path.read_bytes()).digest() for path in root.rglob("*") if path.is_file()}
+    files = (path for path in root.rglob("*") if path.is_file() and LOCKS not in path.parts)
+    return {str(path): hashlib.sha256(path.read_bytes()).digest() for path in files}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ QUICK: dict[str, dict[str, int]] = {
     "gradient_shap": {"n_samples": 8},
     "layer_conductance": {"n_steps": 8},
     "internal_influence": {"n_steps": 8},
+    "score_cam": {"channels": 6},
+    "ablation_cam": {"channels": 6},
 }
 """Options with which a method takes little time."""
 

