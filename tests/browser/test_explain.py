@@ -177,7 +177,7 @@ def test_what_the_browser_draws_is_what_python_draws(explain):
         explain.locator("#explain-npy").click()
     values = torch.from_numpy(np.load(raw.value.path(), allow_pickle=False))
     spec = Registry("runs").get("efficientnet_lite0")
-    pixels = spec.preprocessing.crop(spec.preprocessing.to_canvas(open_image(get_sample("chelsea").path)))[0]
+    pixels = spec.preprocessing.to_pixels(open_image(get_sample("chelsea").path))
     set_look(explain, "share", "0")
     with count_requests(explain) as asked:
         for sign, colormap, opacity in (
@@ -249,7 +249,7 @@ def test_methods_are_set_and_classes_compared_with_one_request_each(explain):
     show_alone(explain, "occlusion")
     expect(explain.locator(FINDING)).to_contain_text("Occlusion for")
     packed = explain.locator("#explain-view .packed")
-    for part, value in (("The window", "12"), ("The stride", "6")):
+    for part, value in (("The window", "12"), ("The stride", "3")):
         before = packed.get_attribute("data-packed")
         with count_requests(explain) as asked:
             settings.get_by_label(part).fill(value)
@@ -257,7 +257,7 @@ def test_methods_are_set_and_classes_compared_with_one_request_each(explain):
             expect(packed).not_to_have_attribute("data-packed", before)
         assert len(asked) == 1
     expect(explain.locator("#explain-view .map figcaption")).to_have_attribute("data-said", re.compile("window 12"))
-    expect(explain).to_have_url(re.compile("settings=occlusion.window%3A12,occlusion.stride%3A6"))
+    expect(explain).to_have_url(re.compile("settings=occlusion.window%3A12,occlusion.stride%3A3"))
     with count_requests(explain) as asked:
         settings.get_by_label("Compared with").select_option("black")
         expect(explain.locator("#explain-view .map figcaption")).to_have_attribute("data-said", re.compile("black"))
