@@ -177,8 +177,7 @@ def _serve(options: argparse.Namespace) -> int:
                 )
         except OSError:  # somebody was faster
             return _refuse(PORT_TAKEN.format(options.port))
-        # The first visitor need not wait for the default model, nor for the libraries of a training. Not earlier:
-        # gradio gives up if its own page takes over 3 s to answer.
+        # The first visitor need not wait for the default model, nor for the libraries of a training.
         threading.Thread(target=_warm_up, args=(lab, DEFAULT_MODEL), daemon=True).start()
         threading.Thread(target=sweep_scratch, daemon=True).start()
         jobs.warm_up()

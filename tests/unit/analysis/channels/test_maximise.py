@@ -33,7 +33,9 @@ def test_the_best_picture_of_a_linear_model_has_the_signs_of_its_weights():
         assert found.after == pytest.approx(float((found.pixels * weights).sum()), rel=1e-4)
 
 
-@pytest.mark.parametrize("score", [score_class(2), score_channel("1", 3), score_channel("2", 0)], ids=str)
+@pytest.mark.parametrize(
+    "score", [score_class(2), score_channel("1", 3), score_channel("2", 0)], ids=["class", "channel", "another layer"]
+)
 def test_scores_grow_pictures_are_pictures_and_the_same_seed_makes_the_same(network, score):
     recipe = Recipe(steps=40)
     found, again, other = (
