@@ -43,7 +43,7 @@ Requests = Mapping[str, tuple[int, list]]
 REQUESTS: Requests = {
     "classify": (6, [PICTURE, DEFAULT_MODEL, 5]),
     "shift": (3, [PICTURE, DEFAULT_MODEL, 3, -2, "zero"]),
-    "explain": (1, [PICTURE, DEFAULT_MODEL, "saliency", -1, ""]),
+    "explain": (1, [PICTURE, DEFAULT_MODEL, "saliency", -1, "", "", "", {}]),
 }
 FORWARDS = {"classify": 1, "shift": 2, "explain": 3}
 """Endpoint -> forward passes of one picture that its answer takes; a backward pass counts as two."""

@@ -82,7 +82,7 @@ async def upload(client: httpx.AsyncClient, chance: random.Random, tally: Tally)
 
 async def leave_at_once(client: httpx.AsyncClient, chance: random.Random, tally: Tally) -> None:
     """Asks and does not wait for the answer."""
-    data = [chance.choice(["chelsea", "coffee"]), DEFAULT_MODEL, "saliency", -1, ""]
+    data = [chance.choice(["chelsea", "coffee"]), DEFAULT_MODEL, "saliency", -1, "", "", "", {}]
     await client.post("/gradio_api/call/explain", json={"data": data})
     await asyncio.sleep(2)
 

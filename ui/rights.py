@@ -30,7 +30,7 @@ HANDLERS = {
         shift.shift_map._ShiftMap.compute shift.shift_map._ShiftMap.compute_all shift.shift_map._recolor
         shift.tab._Shift._wire_sliders.<lambda> shift.tab._Shift.ask shift.tab._Shift.grow_map
         shift.tab._Shift.open_maps shift.tab._Shift.wire.<lambda>
-        train.comparison._Controls.wire.fit train.comparison._Controls.wire.restate
+        train.comparison.Controls.wire.fit train.comparison.Controls.wire.restate
         train.tab._Train.wire_timer.follow train.results.curves.Curves.read_log
         train.results.mistakes.Mistakes.compare_with train.results.mistakes.Mistakes.follow
         train.results.mistakes.Mistakes.lister.show_pictures train.results.picture.Picture.explain

@@ -6,6 +6,7 @@ twice, works in place, or is called as a function is out of their reach.
 
 import copy
 import operator
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +75,8 @@ def rewrite(module: nn.Module, inputs: Tensor) -> Rewritten:
     with torch.no_grad():
         expected = twin(inputs)
         try:
-            graph = _Tracer().trace(twin)
+            with _tracing:
+                graph = _Tracer().trace(twin)
             copied = fx.GraphModule(twin, graph)
             _Notes(copied).run(inputs)
             _separate(copied)
@@ -95,8 +97,29 @@ def copy_sharing_weights(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo={id(tensor): tensor for tensor in tensors})
 
 
+_tracing = threading.Lock()
+"""While it traces, torch.fx has its own functions in the place of those of ``nn.Module``, for all threads."""
+
+
 class _Tracer(fx.Tracer):
-    """Follows what is not one of PyTorch's own modules, nor a convolution that only pads in a way of its own."""
+    """Follows what is not one of PyTorch's own modules, nor a convolution that only pads in a way of its own.
+
+    What other threads compute in the meantime is none of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.Conv2d | nn.Linear) or super().is_leaf_module(m, module_qualified_name)

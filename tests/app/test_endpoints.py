@@ -114,7 +114,7 @@ def test_a_large_map_is_a_file_of_whoever_asked_for_it(client, lab, server):
     expected = lab.explain(lab.open_image("chelsea"), "efficientnet_lite0", "input_x_gradient").attribution.values
     np.testing.assert_allclose(np.load(result["values"]), expected.numpy(), rtol=1e-4, atol=1e-6)
     call = "/gradio_api/call/explain"
-    asked = ["chelsea", "efficientnet_lite0", "saliency", -1, ""]
+    asked = ["chelsea", "efficientnet_lite0", "saliency", -1, "", "", "", {}]
     event = httpx.post(server.url + call, json={"data": asked}).json()["event_id"]
     answer = httpx.get(f"{server.url}{call}/{event}", timeout=60).text
     (found,) = json.loads(answer.rpartition("data: ")[2])
