@@ -121,9 +121,10 @@ def test_opening_the_tab_is_one_request_and_its_finding_is_in_view(page, visit):
 def test_methods_classes_and_models_make_a_grid_that_is_in_view_and_can_be_taken_apart(page, visit):
     """Two classes by three methods, then a map less, then another model; one request each."""
     page.set_viewport_size({"width": 1280, "height": 720})
-    visit("tab=explain&method=grad_cam,saliency&class=auto,second")
     maps = page.locator("#explain-view .map")
-    expect(maps).to_have_count(4)
+    with page.expect_request(lambda request: '"value":"Explain"' in (request.post_data or "")):
+        visit("tab=explain&method=grad_cam,saliency&class=auto,second")
+        expect(maps).to_have_count(4)
     with count_requests(page) as asked:
         show_as_well(page, "input_x_gradient")
         expect(maps).to_have_count(6)
@@ -346,6 +347,7 @@ def test_a_long_method_can_be_cancelled_and_what_stands_out_is_what_is_shown(exp
     expect(explain.locator("#progress")).not_to_contain_text("Occlusion")
     expect(explain.locator("#cancel")).not_to_have_attribute("title", "Cancel: Occlusion")
     expect(explain.locator(FINDING)).to_contain_text("Grad-CAM for tiger cat")
+    expect(explain.locator("#explain-methods [data-name=occlusion] .only")).to_have_attribute("aria-pressed", "false")
     assert list_chosen(explain) == ["grad_cam"]
     show_alone(explain, "saliency")
     expect(explain.locator(FINDING)).to_contain_text("Saliency")
